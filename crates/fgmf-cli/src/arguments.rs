@@ -1,0 +1,169 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Harden, attack, explain and audit image classifiers.
+#[derive(Debug, Parser)]
+#[command(name = "fgmf", version, about, max_term_width = 110)]
+pub(crate) struct Arguments {
+    /// Threads; all cores if not given. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Print results as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress on standard error.
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train, attack and explain a hardened model and a standard one on embedded images; write one HTML report.
+    Demo(Demo),
+    /// Train a network; writes model.onnx, run.json and log.jsonl.
+    Train(Train),
+    /// Attack a model; writes attack.json.
+    Attack(Attack),
+    /// Explain what a model sees in images; writes an overlay (PNG), the raw map and its figures (JSON).
+    Explain(Explain),
+    /// Show a model's graph, parameters, inputs and cost.
+    Info(Info),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Folder for models, records and report.html.
+    #[arg(long, default_value = "fgmf-demo")]
+    pub(crate) out: PathBuf,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Epochs of each model.
+    #[arg(long, default_value_t = 30)]
+    pub(crate) epochs: usize,
+    /// Training images used, from the first on.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    /// `fashion-mnist-mini`, or a folder of IDX files, CIFAR-10 batches, or images in a folder per class.
+    #[arg(long, required_unless_present = "config")]
+    pub(crate) data: Option<String>,
+    /// Network: cnn-tiny, cnn-small, preact-resnet18, wrn-28-10, vit-tiny, convvit-tiny.
+    #[arg(long, default_value = "cnn-tiny")]
+    pub(crate) arch: String,
+    /// Nonlinearity: relu, gelu, softplus.
+    #[arg(long, default_value = "relu")]
+    pub(crate) activation: String,
+    /// Objective: standard, pgd-at, scor-pio.
+    #[arg(long, default_value = "scor-pio")]
+    pub(crate) objective: String,
+    /// Put the SGAM mask layer in front.
+    #[arg(long)]
+    pub(crate) sgam: bool,
+    /// Norm trained against: linf, l2, l1.
+    #[arg(long, default_value = "linf")]
+    pub(crate) norm: String,
+    /// Radius trained against, in pixel units of 0 to 1.
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) eps: f64,
+    /// Passes over the data.
+    #[arg(long)]
+    pub(crate) epochs: Option<usize>,
+    /// Examples a step.
+    #[arg(long)]
+    pub(crate) batch: Option<usize>,
+    /// Largest learning rate.
+    #[arg(long)]
+    pub(crate) lr: Option<f64>,
+    /// Optimiser: adamw, sgd.
+    #[arg(long, default_value = "adamw")]
+    pub(crate) optimiser: String,
+    /// Learning rate over the run: cyclic, cosine.
+    #[arg(long, default_value = "cyclic")]
+    pub(crate) schedule: String,
+    /// First training images used.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// All settings as JSON (the `config` of a run.json); the other flags but --out are then ignored.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder for the results; run again with the same settings to go on after a kill.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Attack {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+    /// Data, as for `train`.
+    #[arg(long)]
+    pub(crate) data: String,
+    /// Part of the data: test, train.
+    #[arg(long, default_value = "test")]
+    pub(crate) split: String,
+    /// First images used.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Norm: linf, l2, l1.
+    #[arg(long, default_value = "linf")]
+    pub(crate) norm: String,
+    /// Radius, in pixel units of 0 to 1.
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) eps: f64,
+    /// Attacks: quick, standard, adaptive.
+    #[arg(long, default_value = "adaptive")]
+    pub(crate) suite: String,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Exit 1 if the robust accuracy is below this share.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) min_robust: Option<f64>,
+    /// Exit 1 unless the masking verdict is `trustworthy`.
+    #[arg(long)]
+    pub(crate) fail_on_masking: bool,
+    /// Folder for attack.json; run again with the same settings to go on after a kill.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+    /// Images (PNG, JPEG) of the model's size.
+    #[arg(required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// Method: pgca, grad-cam-pp, integrated-gradients.
+    #[arg(long, default_value = "pgca")]
+    pub(crate) method: String,
+    /// Class explained; the predicted one if not given.
+    #[arg(long)]
+    pub(crate) class: Option<usize>,
+    /// Value of the graph that class activation maps are made of (see `fgmf info`); chosen if not given.
+    #[arg(long)]
+    pub(crate) layer: Option<String>,
+    /// Seed of noise fills.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Folder for the results.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Info {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+}

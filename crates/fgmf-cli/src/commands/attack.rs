@@ -1,0 +1,82 @@
+//! `fgmf attack`.
+
+use super::{check_fit, create, data_record, percent, read_model, write};
+use crate::Outcome;
+use crate::arguments::{Arguments, Attack};
+use crate::console;
+use anyhow::Result;
+use fgmf::Error;
+use fgmf::attack::suite::{Job, run_suite, suite};
+use fgmf::data::load;
+use fgmf::record::{Accuracy, AttackRecord, ModelFile, RobustAccuracy};
+use fgmf::threat::{Norm, ThreatModel};
+
+pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
+    if let Some(m) = a.min_robust.filter(|m| !(0.0..=1.0).contains(m)) {
+        return Err(Error::parameter("min-robust", "0 to 1", m).into());
+    }
+    let threat = ThreatModel::new(Norm::parse(&a.norm)?, a.eps, [0.0, 1.0])?;
+    let (net, sha256) = read_model(&a.model)?;
+    let entries = suite(&a.suite, &net)?;
+    let mut data = load(&a.data, a.split.parse()?)?;
+    if let Some(n) = a.limit {
+        data.truncate(n)?;
+    }
+    check_fit(&net, &data)?;
+    create(&a.out)?;
+    let bar = console::bar(global.quiet, data.len(), "attacking");
+    let mut watch = |done: usize, _: usize, standing: usize| {
+        bar.set_position(done as u64);
+        bar.set_message(format!("{} still right", percent(standing as f64 / done.max(1) as f64)));
+    };
+    let state = a.out.join("attack.state.jsonl");
+    let job = Job { net: &net, model_sha256: &sha256, data: &data, threat: &threat, seed: a.seed };
+    let outcome = run_suite(&entries, &job, Some(&state), &mut watch)?;
+    bar.finish_and_clear();
+    let (clean, overall) = (outcome.clean(), outcome.overall());
+    let record = AttackRecord {
+        model: ModelFile { file: a.model.display().to_string(), sha256 },
+        data: data_record(&data),
+        threat: threat.record(),
+        suite: a.suite.clone(),
+        seed: a.seed,
+        version: env!("CARGO_PKG_VERSION").into(),
+        clean: Accuracy { accuracy: clean.value, n: clean.n, interval: clean.interval },
+        attacks: outcome.rows,
+        overall: RobustAccuracy { robust_accuracy: overall.value, interval: overall.interval, n: overall.n },
+        verdict: outcome.verdict,
+        examples: outcome.examples,
+    };
+    let json = serde_json::to_string_pretty(&record)?;
+    write(&a.out.join("attack.json"), json.as_bytes())?;
+    std::fs::remove_file(&state).map_err(Error::io(&state))?;
+    console::result(&if global.json { json } else { table(&record) });
+    let masked = a.fail_on_masking && record.verdict.level != "trustworthy";
+    let low = a.min_robust.is_some_and(|m| overall.value < m);
+    Ok(if masked || low { Outcome::BelowThreshold } else { Outcome::Done })
+}
+
+fn table(r: &AttackRecord) -> String {
+    let interval = |i: [f64; 2]| format!("[{}, {}]", percent(i[0]), percent(i[1]));
+    let mut lines = vec![
+        format!("{} on {} ({}, n = {}), {} eps {}", r.model.file, r.data.name, r.data.split, r.data.n, r.threat.norm, r.threat.eps),
+        format!("{:<32}{:>8}  {:<18}{:>8}{:>9}{:>12}{:>9}", "", "right", "Wilson 95%", "tried", "broken", "passes", "seconds"),
+        format!("{:<32}{:>8}  {:<18}", "clean", percent(r.clean.accuracy), interval(r.clean.interval)),
+    ];
+    for row in &r.attacks {
+        lines.push(format!(
+            "{:<32}{:>8}  {:<18}{:>8}{:>9}{:>12}{:>9.1}",
+            row.name,
+            percent(row.robust_accuracy),
+            interval(row.interval),
+            row.attempted,
+            row.broken,
+            row.passes.forward + row.passes.backward,
+            row.seconds
+        ));
+    }
+    lines.push(format!("{:<32}{:>8}  {:<18}", "worst case", percent(r.overall.robust_accuracy), interval(r.overall.interval)));
+    lines.push(format!("masking verdict: {} (checks: {})", r.verdict.level, r.verdict.checks.join(", ")));
+    lines.extend(r.verdict.flags.iter().map(|f| format!("  {}: {} ({})", f.id, f.advice, f.evidence)));
+    lines.join("\n")
+}

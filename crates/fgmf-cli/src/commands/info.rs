@@ -1,0 +1,70 @@
+//! `fgmf info`.
+
+use super::read_model;
+use crate::Outcome;
+use crate::arguments::{Arguments, Info};
+use crate::console;
+use anyhow::Result;
+use fgmf::explain::choose_layer;
+use fgmf_net::{Network, Source};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+pub(crate) fn run(global: &Arguments, a: &Info) -> Result<Outcome> {
+    let (net, sha256) = read_model(&a.model)?;
+    console::result(&if global.json { serde_json::to_string_pretty(&facts(&net, &sha256))? } else { text(&net, &sha256) });
+    Ok(Outcome::Done)
+}
+
+fn operators(net: &Network) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    net.nodes().iter().for_each(|n| *counts.entry(n.op.name()).or_default() += 1);
+    counts
+}
+
+fn shape(net: &Network, id: fgmf_net::ValueId) -> String {
+    net.value(id).shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// Numbers stored in a node's parameters.
+fn weights(net: &Network, node: &fgmf_net::Node) -> usize {
+    node.inputs
+        .iter()
+        .filter(|id| matches!(net.value(**id).source, Source::Parameter { .. }))
+        .filter_map(|id| net.parameter(*id))
+        .map(|t| t.len())
+        .sum()
+}
+
+fn facts(net: &Network, sha256: &str) -> serde_json::Value {
+    let layer = choose_layer(net).ok().map(|l| l.name);
+    let nodes: Vec<_> = net
+        .nodes()
+        .iter()
+        .map(|n| json!({ "name": n.name, "operator": n.op.name(), "outputs": n.outputs.iter().map(|id| json!({ "name": net.value(*id).name, "shape": shape(net, *id) })).collect::<Vec<_>>(), "parameters": weights(net, n) }))
+        .collect();
+    json!({
+        "name": net.name, "sha256": sha256, "image": net.image_shape(), "classes": net.classes(), "parameters": net.parameter_count(),
+        "flops_per_image": net.flops(), "explained_layer": layer, "operators": operators(net), "metadata": net.metadata, "nodes": nodes,
+    })
+}
+
+fn text(net: &Network, sha256: &str) -> String {
+    let [c, h, w] = net.image_shape();
+    let mut lines = vec![
+        format!("{}  (sha256 {sha256})", net.name),
+        format!("images      {c}x{h}x{w} in [0, 1]"),
+        format!("classes     {}", net.classes()),
+        format!("parameters  {} trainable", net.parameter_count()),
+        format!("cost        {:.2} MFLOP an image, forward (convolutions and products)", net.flops() as f64 / 1e6),
+        format!("explained   {}", choose_layer(net).map_or_else(|e| e.to_string(), |l| l.name)),
+        format!("operators   {}", operators(net).iter().map(|(n, k)| format!("{n} {k}")).collect::<Vec<_>>().join(", ")),
+        String::new(),
+        format!("{:<28}{:<20}{:<20}{:>12}", "node", "operator", "output", "parameters"),
+    ];
+    for node in net.nodes() {
+        let output = node.outputs.first().map(|id| shape(net, *id)).unwrap_or_default();
+        lines.push(format!("{:<28}{:<20}{output:<20}{:>12}", node.name, node.op.name(), weights(net, node)));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,82 @@
+//! One file a command.
+
+mod attack;
+mod demo;
+mod explain;
+mod info;
+mod train;
+
+use crate::Outcome;
+use crate::arguments::{Arguments, Command};
+use anyhow::Result;
+use fgmf::data::Dataset;
+use fgmf::record::{DataRecord, MachineRecord};
+use fgmf_net::Network;
+use std::path::Path;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
+    match &arguments.command {
+        Command::Demo(a) => demo::run(arguments, a),
+        Command::Train(a) => train::run(arguments, a),
+        Command::Attack(a) => attack::run(arguments, a),
+        Command::Explain(a) => explain::run(arguments, a),
+        Command::Info(a) => info::run(arguments, a),
+    }
+}
+
+/// A model file and its hash.
+fn read_model(path: &Path) -> Result<(Network, String)> {
+    let net = fgmf_net::onnx::read(path).map_err(fgmf::Error::from)?;
+    let bytes = std::fs::read(path).map_err(fgmf::Error::io(path))?;
+    Ok((net, fgmf::hash::sha256(&bytes)))
+}
+
+/// An error unless the data is what the model takes.
+fn check_fit(net: &Network, data: &Dataset) -> Result<()> {
+    if net.image_shape() != data.shape() {
+        return Err(fgmf::Error::mismatch(
+            "match model and data",
+            format!("images of {:?} (c, h, w)", net.image_shape()),
+            format!("{:?}", data.shape()),
+        )
+        .into());
+    }
+    if data.classes().len() > net.classes() {
+        return Err(
+            fgmf::Error::mismatch("match model and data", format!("at most {} classes", net.classes()), data.classes().len()).into()
+        );
+    }
+    Ok(())
+}
+
+fn data_record(data: &Dataset) -> DataRecord {
+    DataRecord {
+        name: data.name().into(),
+        split: data.split().to_string(),
+        n: data.len(),
+        sha256: data.sha256(),
+        classes: data.classes().to_vec(),
+    }
+}
+
+fn machine() -> MachineRecord {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|l| l.strip_prefix("model name")).map(|l| l.trim_start_matches([' ', '\t', ':']).to_owned());
+    MachineRecord { cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()), threads: rayon::current_num_threads() }
+}
+
+/// Writes a file, whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path)).map_err(fgmf::Error::io(path))?;
+    Ok(())
+}
+
+fn create(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(fgmf::Error::io(folder))?;
+    Ok(())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", 100.0 * share)
+}

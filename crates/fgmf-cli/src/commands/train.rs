@@ -1,0 +1,100 @@
+//! `fgmf train`.
+
+use super::percent;
+use crate::Outcome;
+use crate::arguments::{Arguments, Train};
+use crate::console;
+use anyhow::Result;
+use fgmf::Error;
+use fgmf::data::{Dataset, Split, load};
+use fgmf::defend::SgamParams;
+use fgmf::threat::Norm;
+use fgmf::train::{ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit};
+use fgmf_net::Network;
+use fgmf_net::zoo::{Activation, Architecture};
+use std::path::Path;
+
+pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
+    let config = match &a.config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+            serde_json::from_str(&text).map_err(|e| Error::record(path, format!("expected training settings, found {e}")))?
+        }
+        None => from_flags(a)?,
+    };
+    config.check()?;
+    let mut data = load(&config.data, Split::Train)?;
+    if let Some(n) = config.limit {
+        data.truncate(n)?;
+    }
+    let (net, run) = train(global, &config, &data, &a.out, "training")?;
+    if global.json {
+        console::result(&serde_json::to_string_pretty(&run)?);
+    } else {
+        let accuracy = percent(run.clean_train_accuracy.value);
+        console::result(&format!(
+            "{}: {} parameters, {} epochs of {}, {accuracy} of its {} clean training images right\n{}",
+            run.config.architecture.name(),
+            net.parameter_count(),
+            run.config.epochs,
+            run.config.objective.name(),
+            run.n,
+            a.out.join("model.onnx").display(),
+        ));
+    }
+    Ok(Outcome::Done)
+}
+
+/// [`fit`] with a progress bar.
+pub(super) fn train(global: &Arguments, config: &TrainConfig, data: &Dataset, folder: &Path, label: &str) -> Result<(Network, Run)> {
+    let steps = data.len().div_ceil(config.batch);
+    let bar = console::bar(global.quiet, config.epochs * steps, label);
+    let mut lines = 0;
+    let mut watch = |p: &Progress<'_>| {
+        let parts: Vec<String> = p.parts.iter().map(|(name, v)| format!("{name} {v:.3}")).collect();
+        let text = format!("epoch {}/{}  {}  accuracy {}", p.epoch, p.epochs, parts.join("  "), percent(p.accuracy));
+        bar.set_position(((p.epoch - 1) * steps + p.step) as u64);
+        bar.set_message(text.clone());
+        // Without a terminal there is no bar: a line an epoch instead.
+        if bar.is_hidden() && p.step == p.steps && p.epoch > lines {
+            lines = p.epoch;
+            console::say(global.quiet, &format!("{label}: {text}"));
+        }
+    };
+    let done = fit(config, data, folder, &mut watch)?;
+    bar.finish_and_clear();
+    Ok(done)
+}
+
+fn from_flags(a: &Train) -> Result<TrainConfig> {
+    let architecture = Architecture::parse(&a.arch).map_err(Error::from)?;
+    let objective = ObjectiveConfig::parse(&a.objective)?;
+    let mut config = TrainConfig::new(a.data.as_deref().unwrap_or_default(), architecture, objective, a.eps);
+    config.activation = match a.activation.as_str() {
+        "relu" => Activation::Relu,
+        "gelu" => Activation::Gelu,
+        "softplus" => Activation::Softplus,
+        other => return Err(Error::parameter("activation", "relu, gelu or softplus", other).into()),
+    };
+    config.optimiser = match a.optimiser.as_str() {
+        "adamw" => Optimiser::adamw(),
+        "sgd" => Optimiser::sgd(),
+        other => return Err(Error::parameter("optimiser", "adamw or sgd", other).into()),
+    };
+    if a.optimiser == "sgd" {
+        config.learning_rate = 0.05;
+    }
+    config.schedule = match a.schedule.as_str() {
+        "cyclic" => Schedule::Cyclic,
+        "cosine" => Schedule::Cosine,
+        other => return Err(Error::parameter("schedule", "cyclic or cosine", other).into()),
+    };
+    config.sgam = a.sgam.then(SgamParams::default);
+    config.norm = Norm::parse(&a.norm)?;
+    config.limit = a.limit;
+    config.seed = a.seed;
+    config.epochs = a.epochs.unwrap_or(config.epochs);
+    config.batch = a.batch.unwrap_or(config.batch);
+    config.learning_rate = a.lr.unwrap_or(config.learning_rate);
+    Ok(config)
+}

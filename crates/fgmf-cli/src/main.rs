@@ -1,0 +1,34 @@
+//! The binary `fgmf`: results on standard output, everything else on standard error; exit 0 done, 1 a stated threshold
+//! failed, 2 error.
+
+mod arguments;
+mod commands;
+mod console;
+mod hint;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// How a command that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// It ran, but a threshold that was asked for does not hold.
+    BelowThreshold,
+}
+
+fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    let run = || -> anyhow::Result<Outcome> {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads.map_or(0, usize::from)).build()?;
+        threads.install(|| commands::run(&arguments))
+    };
+    match run() {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::BelowThreshold) => ExitCode::from(1),
+        Err(error) => {
+            console::error(&error, hint::of(&error));
+            ExitCode::from(2)
+        }
+    }
+}

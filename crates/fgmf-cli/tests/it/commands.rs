@@ -1,0 +1,137 @@
+//! Each command on real images, and the promise that threads change nothing.
+
+use super::{attack_record, ok, refused, run, small_model, text};
+use serde_json::Value;
+
+/// The issue's own check: train PGD-AT, attack, on one thread and on two; the same numbers, to the byte.
+#[test]
+fn training_and_attack_are_the_same_on_one_thread_and_on_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = |threads: &str| {
+        let (trained, attacked) = (folder.path().join(format!("t{threads}")), folder.path().join(format!("a{threads}")));
+        ok(&[
+            "train",
+            "--data",
+            "fashion-mnist-mini",
+            "--arch",
+            "cnn-tiny",
+            "--objective",
+            "pgd-at",
+            "--eps",
+            "0.1",
+            "--limit",
+            "640",
+            "--epochs",
+            "3",
+            "--threads",
+            threads,
+            "--quiet",
+            "--out",
+            text(&trained),
+        ]);
+        let model = trained.join("model.onnx");
+        ok(&[
+            "attack",
+            text(&model),
+            "--data",
+            "fashion-mnist-mini",
+            "--eps",
+            "0.1",
+            "--suite",
+            "quick",
+            "--limit",
+            "200",
+            "--threads",
+            threads,
+            "--quiet",
+            "--out",
+            text(&attacked),
+        ]);
+        let mut record = attack_record(&attacked);
+        record["model"]["file"] = Value::Null;
+        (std::fs::read(model).unwrap(), record)
+    };
+    let (model, record) = result("1");
+    assert!(result("2") == (model.clone(), record.clone()), "two threads differ from one");
+    assert_eq!(record["overall"]["n"], 200);
+    assert_eq!(record["examples"].as_array().unwrap().len(), 200);
+    let right = record["examples"].as_array().unwrap().iter().filter(|e| e["robust"] == true).count();
+    assert!((record["overall"]["robust_accuracy"].as_f64().unwrap() - right as f64 / 200.0).abs() < 1e-12);
+}
+
+#[test]
+fn info_explain_and_thresholds() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let facts: Value = serde_json::from_str(&ok(&["info", text(&model), "--json"])).unwrap();
+    assert_eq!((&facts["classes"], &facts["image"]), (&10.into(), &serde_json::json!([1, 28, 28])));
+    assert!(ok(&["info", text(&model)]).contains("conv2"));
+
+    let image = folder.path().join("image.png");
+    let data = fgmf::data::load("fashion-mnist-mini", fgmf::data::Split::Test).unwrap();
+    let bytes: Vec<u8> = data.image(0).iter().map(|v| (v * 255.0).round() as u8).collect();
+    fgmf_testkit::images::write_grey_png(&image, 28, 28, &bytes);
+    for method in ["pgca", "grad-cam-pp", "integrated-gradients"] {
+        let out = folder.path().join(method);
+        let results: Value = serde_json::from_str(&ok(&[
+            "explain",
+            text(&model),
+            text(&image),
+            "--method",
+            method,
+            "--json",
+            "--quiet",
+            "--out",
+            text(&out),
+        ]))
+        .unwrap();
+        assert_eq!(results[0]["attribution"]["values"]["values"].as_array().unwrap().len(), 784);
+        let written: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).collect();
+        assert!(written.len() == 2 && written.iter().any(|p| p.extension().is_some_and(|e| e == "png")), "{written:?}");
+    }
+    let out = folder.path().join("attack");
+    let attack = |extra: &[&str]| {
+        let base =
+            ["attack", text(&model), "--data", "fashion-mnist-mini", "--suite", "quick", "--limit", "32", "--quiet", "--out", text(&out)];
+        run(&[&base, extra].concat()).status.code()
+    };
+    assert_eq!(attack(&[]), Some(0));
+    assert_eq!(attack(&["--min-robust", "1"]), Some(1));
+}
+
+#[test]
+fn misuse_is_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let (model, out) = (text(&model), folder.path().join("out"));
+    let attack = |extra: &[&str]| refused(&[&["attack", model, "--data", "fashion-mnist-mini", "--out", text(&out)], extra].concat());
+    assert!(attack(&["--eps=-1"]).contains("`eps`"));
+    assert!(attack(&["--eps", "nan"]).contains("`eps`"));
+    assert!(attack(&["--norm", "l7"]).contains("linf, l2 or l1"));
+    assert!(attack(&["--suite", "all"]).contains("quick, standard, adaptive"));
+    assert!(attack(&["--limit", "0"]).contains("limit"));
+    assert!(attack(&["--split", "both"]).contains("both"));
+    let train = |extra: &[&str]| refused(&[&["train", "--data", "fashion-mnist-mini", "--out", text(&out)], extra].concat());
+    assert!(train(&["--arch", "cnn-huge"]).contains("cnn-tiny"));
+    assert!(train(&["--objective", "magic"]).contains("pgd-at"));
+    assert!(train(&["--epochs", "0"]).contains("`epochs`"));
+    assert!(train(&["--lr", "nan"]).contains("`learning_rate`"));
+    assert!(refused(&["train", "--data", text(&folder.path().join("nothing")), "--out", text(&out)]).contains("nothing"));
+    assert!(refused(&["explain", model, text(&folder.path().join("none.png")), "--out", text(&out)]).contains("none.png"));
+    assert!(refused(&["explain", model, model, "--method", "tea-leaves", "--out", text(&out)]).contains("pgca"));
+    assert!(refused(&["info", text(folder.path())]).contains("error"));
+}
+
+/// The whole demo, small: both models, the curve, the pictures, one page that loads nothing.
+#[test]
+fn demo_writes_one_self_contained_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("demo");
+    ok(&["demo", "--epochs", "1", "--limit", "256", "--quiet", "--out", text(&out)]);
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("data:image/png;base64,") && !page.contains("<script") && !page.contains("src=\"http"));
+    let report: fgmf::record::ReportRecord = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report.models.len(), 2);
+    assert!(report.models.iter().all(|m| m.clean.n == 1000 && m.curve.len() == 8));
+    assert!(out.join("fgmf/model.onnx").exists() && out.join("standard/model.onnx").exists());
+}

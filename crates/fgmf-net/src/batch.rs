@@ -1,0 +1,185 @@
+//! Whole batches, run in chunks on all threads.
+//!
+//! A chunk's size depends on the network alone, and results are put together in order, so that one thread gives the same
+//! bytes as two.
+
+use crate::dual::Dual;
+use crate::error::{Error, Result};
+use crate::head::Head;
+use crate::network::{Network, ValueId, concrete};
+use crate::op::{Mode, Saved};
+use crate::rule::Rules;
+use crate::tensor::Tensor;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Examples in a training chunk; batch normalisation sees this many at once. No chunk is larger.
+pub const TRAINING_CHUNK: usize = 32;
+
+/// A loss, the logits behind it, and gradients.
+#[derive(Clone, Debug)]
+pub struct LossGradients {
+    /// One loss an example.
+    pub losses: Vec<f64>,
+    /// `[n, k]`.
+    pub logits: Tensor,
+    /// Values asked for, `[n, …]` each.
+    pub values: Vec<Tensor>,
+    /// Gradient of the summed loss in each of these values.
+    pub gradients: Vec<Tensor>,
+}
+
+/// What a training step needs.
+#[derive(Clone, Debug)]
+pub struct ParameterGradients {
+    /// One loss an example.
+    pub losses: Vec<f64>,
+    /// `[n, k]`.
+    pub logits: Tensor,
+    /// Gradient of the *mean* loss in every trainable parameter, in the order of [`Network::trainable`].
+    pub gradients: Vec<Tensor>,
+    /// Mean and unbiased variance of each batch normalisation node over the batch (averages over chunks), by node.
+    pub statistics: Vec<(usize, Tensor, Tensor)>,
+}
+
+/// Runs `f` on the ranges of a batch, in parallel, results in order.
+pub fn in_chunks<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> Result<R> + Send + Sync) -> Result<Vec<R>> {
+    let ranges: Vec<Range<usize>> = (0..n).step_by(chunk.max(1)).map(|s| s..(s + chunk.max(1)).min(n)).collect();
+    ranges.into_par_iter().map(f).collect::<Vec<_>>().into_iter().collect()
+}
+
+impl Network {
+    /// Examples per chunk: activations of a chunk stay near the cache, between 1 and 32.
+    pub fn chunk(&self) -> usize {
+        let sizes = self.values().iter().filter(|v| v.shape.iter().any(|d| matches!(d, crate::Dim::Batch(_))));
+        let per_example: usize = sizes.map(|v| concrete(&v.shape, 1).iter().product::<usize>()).sum();
+        ((1 << 18) / per_example.max(1)).clamp(1, TRAINING_CHUNK)
+    }
+
+    /// Logits `[n, k]` of images `[n, c, h, w]`.
+    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        self.check_images(x.shape())?;
+        let run = |r: Range<usize>| {
+            let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
+            Ok(tape.value(self.output()).value.clone())
+        };
+        Ok(Tensor::concat(&in_chunks(x.shape()[0], self.chunk(), run)?, 0))
+    }
+
+    /// Values of the graph for images, `[n, …]` each.
+    pub fn values_at(&self, x: &Tensor, ids: &[ValueId]) -> Result<Vec<Tensor>> {
+        self.check_images(x.shape())?;
+        let run = |r: Range<usize>| {
+            let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
+            Ok(ids.iter().map(|&id| tape.value(id).value.clone()).collect::<Vec<_>>())
+        };
+        Ok(joined(in_chunks(x.shape()[0], self.chunk(), run)?, ids.len()))
+    }
+
+    /// Loss and its gradient in the given values (the images, feature maps).
+    pub fn loss_gradients(&self, x: &Tensor, head: &dyn Head, at: &[ValueId], rules: &Rules) -> Result<LossGradients> {
+        self.check_images(x.shape())?;
+        let run = |r: Range<usize>| {
+            let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
+            let logits = tape.value(self.output());
+            let (losses, cotangent) = head.evaluate(logits, r);
+            let gradients = self.backward(&tape, vec![(self.output(), cotangent)], at, rules)?;
+            let values: Vec<Tensor> = at.iter().map(|&id| tape.value(id).value.clone()).collect();
+            let gradients: Vec<Tensor> = gradients.into_iter().map(|g| g.value).collect();
+            Ok((losses, logits.value.clone(), values, gradients))
+        };
+        let chunks = in_chunks(x.shape()[0], self.chunk(), run)?;
+        let mut losses = Vec::new();
+        let (mut logits, mut values, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
+        for (l, z, v, g) in chunks {
+            losses.extend(l);
+            logits.push(z);
+            values.push(v);
+            gradients.push(g);
+        }
+        Ok(LossGradients {
+            losses,
+            logits: Tensor::concat(&logits, 0),
+            values: joined(values, at.len()),
+            gradients: joined(gradients, at.len()),
+        })
+    }
+
+    /// Jacobian-vector product: the change of the logits `[n, k]` along directions `v` of the shape of `x`.
+    pub fn jvp(&self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+        self.check_directions(x, v)?;
+        let run = |r: Range<usize>| {
+            let dual = Dual::new(x.rows(r.start, r.len()), v.rows(r.start, r.len()));
+            Ok(self.forward(&dual, Mode::Evaluate)?.value(self.output()).tangent_or_zeros())
+        };
+        Ok(Tensor::concat(&in_chunks(x.shape()[0], self.chunk(), run)?, 0))
+    }
+
+    /// Exact Hessian-vector product of each example's loss in its image: gradient `[n, c, h, w]` and `H v` of the same shape.
+    /// Costs two forward and two backward passes.
+    pub fn hvp(&self, x: &Tensor, head: &dyn Head, v: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.check_directions(x, v)?;
+        let run = |r: Range<usize>| {
+            let dual = Dual::new(x.rows(r.start, r.len()), v.rows(r.start, r.len()));
+            let tape = self.forward(&dual, Mode::Evaluate)?;
+            let (_, cotangent) = head.evaluate(tape.value(self.output()), r);
+            let g = self.backward(&tape, vec![(self.output(), cotangent)], &[self.input()], &Rules::exact())?;
+            Ok(vec![g[0].value.clone(), g[0].tangent_or_zeros()])
+        };
+        let mut out = joined(in_chunks(x.shape()[0], self.chunk(), run)?, 2);
+        let hv = out.swap_remove(1);
+        Ok((out.swap_remove(0), hv))
+    }
+
+    fn check_directions(&self, x: &Tensor, v: &Tensor) -> Result<()> {
+        self.check_images(x.shape())?;
+        if v.shape() != x.shape() || v.precision() != x.precision() {
+            return Err(Error::call("directional derivative", format!("a direction of shape {:?}", x.shape()), format!("{:?}", v.shape())));
+        }
+        Ok(())
+    }
+
+    /// Mean loss over the batch and its gradient in every trainable parameter. Chunks of [`TRAINING_CHUNK`] run in parallel
+    /// and are added in order.
+    pub fn parameter_gradients(&self, x: &Tensor, head: &dyn Head, mode: Mode) -> Result<ParameterGradients> {
+        self.check_images(x.shape())?;
+        let n = x.shape()[0];
+        let wanted = self.trainable();
+        let run = |r: Range<usize>| {
+            let share = 1.0 / n as f64;
+            let weight = r.len() as f64 / n as f64;
+            let tape = self.forward(&x.rows(r.start, r.len()).into(), mode)?;
+            let logits = tape.value(self.output());
+            let (losses, cotangent) = head.evaluate(logits, r.clone());
+            let mut cotangents = vec![(self.output(), cotangent)];
+            cotangents.extend(head.auxiliary(&tape, r));
+            let cotangents = cotangents.into_iter().map(|(id, g)| (id, g.affine(share, 0.0))).collect();
+            let g = self.backward(&tape, cotangents, &wanted, &Rules::exact())?;
+            let statistics: Vec<_> = tape.saved().iter().enumerate().filter_map(|(i, s)| weighted_statistics(i, s, weight)).collect();
+            Ok((losses, logits.value.clone(), g.into_iter().map(|g| g.value).collect::<Vec<_>>(), statistics))
+        };
+        let group = head.group().max(1);
+        let mut chunks = in_chunks(n, (TRAINING_CHUNK / group).max(1) * group, run)?.into_iter();
+        let Some((mut losses, first, mut gradients, mut statistics)) = chunks.next() else {
+            return Err(Error::call("parameter gradients", "at least one example", 0));
+        };
+        let mut logits = vec![first];
+        for (l, z, g, s) in chunks {
+            losses.extend(l);
+            logits.push(z);
+            gradients = gradients.iter().zip(&g).map(|(a, b)| a.add(b)).collect();
+            statistics = statistics.iter().zip(&s).map(|((i, m, v), (_, m2, v2))| (*i, m.add(m2), v.add(v2))).collect();
+        }
+        Ok(ParameterGradients { losses, logits: Tensor::concat(&logits, 0), gradients, statistics })
+    }
+}
+
+fn weighted_statistics(node: usize, saved: &Saved, weight: f64) -> Option<(usize, Tensor, Tensor)> {
+    let Saved::BatchStatistics { mean, variance, count } = saved else { return None };
+    let unbiased = *count as f64 / (*count as f64 - 1.0).max(1.0);
+    Some((node, mean.affine(weight, 0.0), variance.affine(weight * unbiased, 0.0)))
+}
+
+fn joined(chunks: Vec<Vec<Tensor>>, n: usize) -> Vec<Tensor> {
+    (0..n).map(|i| Tensor::concat(&chunks.iter().map(|c| c[i].clone()).collect::<Vec<_>>(), 0)).collect()
+}

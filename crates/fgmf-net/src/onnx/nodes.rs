@@ -1,0 +1,188 @@
+//! From nodes to operators: arithmetic, activations, products, normalisations.
+
+use super::attributes::Attributes;
+use super::layout;
+use super::site::Site;
+use super::window;
+use crate::network::{Dim, ValueId};
+use crate::op::{
+    BatchNorm, Binary, Concat, Flatten, Gemm, LayerNorm, MatMul, Op, PRelu, Reduce, ReduceKind, Softmax, Squeeze, Transpose, Unary,
+    Unsqueeze,
+};
+
+/// An operator and the values it reads.
+pub(super) type Made = Result<(Op, Vec<ValueId>), String>;
+
+/// The operator of a node whose result depends on the image or on parameters.
+pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
+    let a = site.attributes;
+    let operator = site.node.op_type.as_str();
+    if let Some(unary) = activation(operator, a)? {
+        return Ok((Op::Unary(unary), vec![site.operand(0)?]));
+    }
+    let op = match operator {
+        "Add" => Op::Binary(Binary::Add),
+        "Sub" => Op::Binary(Binary::Sub),
+        "Mul" => Op::Binary(Binary::Mul),
+        "Div" => Op::Binary(Binary::Div),
+        "Pow" => return power(site),
+        "Clip" | "Min" | "Max" => return bounds(site),
+        "Cast" => return cast(site),
+        "Dropout" => return dropout(site),
+        "PRelu" => Op::PRelu(PRelu),
+        "Gemm" => Op::Gemm(Gemm {
+            alpha: a.float_or("alpha", 1.0)?,
+            beta: a.float_or("beta", 1.0)?,
+            trans_a: a.flag("transA", false)?,
+            trans_b: a.flag("transB", false)?,
+        }),
+        "MatMul" => Op::MatMul(MatMul),
+        "BatchNormalization" => {
+            a.require("training_mode", 0)?;
+            Op::BatchNorm(BatchNorm { epsilon: a.float_or("epsilon", 1e-5)?, momentum: a.float_or("momentum", 0.9)? })
+        }
+        "LayerNormalization" => Op::LayerNorm(LayerNorm { axis: a.int_or("axis", -1)?, epsilon: a.float_or("epsilon", 1e-5)? }),
+        "Softmax" => Op::Softmax(Softmax { axis: a.int_or("axis", -1)?, log: false }),
+        "LogSoftmax" => Op::Softmax(Softmax { axis: a.int_or("axis", -1)?, log: true }),
+        "Concat" => Op::Concat(Concat { axis: a.int("axis")?.ok_or("expected attribute `axis`, found none")? }),
+        "Flatten" => Op::Flatten(Flatten { axis: a.int_or("axis", 1)? }),
+        "Transpose" => return transpose(site),
+        "ReduceMean" => return reduce(site, ReduceKind::Mean),
+        "ReduceSum" => return reduce(site, ReduceKind::Sum),
+        "Squeeze" => return squeeze(site),
+        "Unsqueeze" => {
+            let axes = axes(site)?.ok_or("expected axes, found none")?;
+            return Ok((Op::Unsqueeze(Unsqueeze { axes }), vec![site.operand(0)?]));
+        }
+        "Reshape" => return layout::reshape(site),
+        "Expand" => return layout::expand(site),
+        "Slice" => return layout::slice(site),
+        "Gather" => return layout::gather(site),
+        "Split" => return layout::split(site),
+        "Pad" => return layout::pad(site),
+        "Conv" => return window::conv(site),
+        "ConvTranspose" => return window::conv_transpose(site),
+        "MaxPool" | "AveragePool" | "GlobalAveragePool" => return window::pool(site),
+        "Resize" => return window::resize(site),
+        _ => return Err("this operator is not supported here (docs of `fgmf_net::onnx` list those that are)".to_owned()),
+    };
+    Ok((op, site.operands()?))
+}
+
+fn activation(operator: &str, a: Attributes<'_>) -> Result<Option<Unary>, String> {
+    Ok(Some(match operator {
+        "Relu" => Unary::Relu,
+        "LeakyRelu" => Unary::LeakyRelu { alpha: a.float_or("alpha", 0.01)? },
+        "Elu" => Unary::Elu { alpha: a.float_or("alpha", 1.0)? },
+        "Gelu" => match a.string_or("approximate", "none")? {
+            "none" => Unary::Gelu,
+            "tanh" => Unary::GeluTanh,
+            other => return Err(format!("expected attribute `approximate` to be `none` or `tanh`, found `{other}`")),
+        },
+        "Erf" => Unary::Erf,
+        "Sigmoid" => Unary::Sigmoid,
+        "Tanh" => Unary::Tanh,
+        "Softplus" => Unary::Softplus,
+        "HardSwish" => Unary::HardSwish,
+        "HardSigmoid" => Unary::HardSigmoid { alpha: a.float_or("alpha", 0.2)?, beta: a.float_or("beta", 0.5)? },
+        "Exp" => Unary::Exp,
+        "Log" => Unary::Log,
+        "Sqrt" => Unary::Sqrt,
+        "Neg" => Unary::Neg,
+        "Abs" => Unary::Abs,
+        "Reciprocal" => Unary::Reciprocal,
+        "Identity" => Unary::Identity,
+        _ => return Ok(None),
+    }))
+}
+
+fn power(site: &mut Site<'_, '_>) -> Made {
+    let base = site.operand(0)?;
+    let exponent = site.name(1).ok_or("expected an exponent, found none")?;
+    Ok((Op::Binary(Binary::Pow), vec![base, site.reader.operand(exponent, true)?]))
+}
+
+/// `Clip` with constant bounds; `Min` and `Max` of a value and constant numbers.
+fn bounds(site: &mut Site<'_, '_>) -> Made {
+    let operator = site.node.op_type.as_str();
+    let (mut min, mut max) = (f64::NEG_INFINITY, f64::INFINITY);
+    let mut value = 0;
+    if operator == "Clip" {
+        min = site.scalar(1)?.unwrap_or(min);
+        max = site.scalar(2)?.unwrap_or(max);
+    } else {
+        let mut open = Vec::new();
+        for i in 0..site.node.input.len() {
+            let name = site.name(i).unwrap_or_default();
+            if site.reader.constant(name)?.is_none() {
+                open.push(i);
+                continue;
+            }
+            let bound = site.scalar(i)?.ok_or_else(|| format!("expected a number for input {i}"))?;
+            if operator == "Min" { max = max.min(bound) } else { min = min.max(bound) }
+        }
+        match open.as_slice() {
+            [i] => value = *i,
+            _ => return Err(format!("expected one value and constant numbers, found {} values", open.len())),
+        }
+    }
+    // Where the bounds cross, ONNX takes the upper one.
+    let clip = Unary::Clip { min: min.min(max), max };
+    Ok((Op::Unary(clip), vec![site.operand(value)?]))
+}
+
+fn cast(site: &mut Site<'_, '_>) -> Made {
+    let to = site.attributes.int_or("to", 0)?;
+    if to != i64::from(super::proto::dtype::FLOAT) {
+        return Err(format!("expected values to stay float32, found a cast to data type {to}"));
+    }
+    Ok((Op::Unary(Unary::Identity), vec![site.operand(0)?]))
+}
+
+/// Dropout does nothing when a network is evaluated.
+fn dropout(site: &mut Site<'_, '_>) -> Made {
+    if site.ints(2)?.is_some_and(|mode| mode.iter().any(|&m| m != 0)) {
+        return Err("expected dropout for evaluation, found training mode".to_owned());
+    }
+    Ok((Op::Unary(Unary::Identity), vec![site.operand(0)?]))
+}
+
+/// Axes from the second input or, as before operator set 18, from the attribute.
+fn axes(site: &mut Site<'_, '_>) -> Result<Option<Vec<i64>>, String> {
+    match site.ints(1)? {
+        Some(axes) => super::attributes::short("axes", axes).map(Some),
+        None => site.attributes.ints("axes"),
+    }
+}
+
+fn reduce(site: &mut Site<'_, '_>, kind: ReduceKind) -> Made {
+    let x = site.operand(0)?;
+    let rank = site.reader.dims(x).len() as i64;
+    let keep = site.attributes.flag("keepdims", true)?;
+    let given = axes(site)?.unwrap_or_default();
+    let nothing = given.is_empty() && site.attributes.flag("noop_with_empty_axes", false)?;
+    let axes = if given.is_empty() && !nothing { (0..rank).collect() } else { given };
+    Ok((Op::Reduce(Reduce { kind, axes, keep }), vec![x]))
+}
+
+fn squeeze(site: &mut Site<'_, '_>) -> Made {
+    let x = site.operand(0)?;
+    let dims = site.reader.dims(x);
+    let ones = || (0..dims.len()).filter(|&i| dims[i] == Dim::Fixed(1)).map(|i| i as i64).collect();
+    let axes = axes(site)?.unwrap_or_else(ones);
+    Ok((Op::Squeeze(Squeeze { axes }), vec![x]))
+}
+
+fn transpose(site: &mut Site<'_, '_>) -> Made {
+    let x = site.operand(0)?;
+    let rank = site.reader.dims(x).len();
+    let perm = match site.attributes.ints("perm")? {
+        None => (0..rank).rev().collect(),
+        Some(perm) => perm
+            .iter()
+            .map(|&p| usize::try_from(p))
+            .collect::<Result<_, _>>()
+            .map_err(|_| format!("expected a permutation, found {perm:?}"))?,
+    };
+    Ok((Op::Transpose(Transpose { perm }), vec![x]))
+}

@@ -1,0 +1,132 @@
+//! From a network to messages.
+
+use super::emit::node_messages;
+use super::proto::{DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Size, StringStringEntryProto};
+use super::proto::{TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, dtype};
+use super::{FROZEN, frozen_list};
+use crate::error::{Error, Result};
+use crate::network::{Dim, Network, Node, Source, Value, ValueId};
+use crate::tensor::{Precision, Tensor};
+use std::collections::HashSet;
+
+/// Operator set that is written.
+const OPSET: i64 = 20;
+/// File format that came with it.
+const IR_VERSION: i64 = 9;
+
+pub(super) fn model(net: &Network) -> Result<ModelProto> {
+    let live = live_nodes(net);
+    let used: HashSet<ValueId> = live.iter().flat_map(|n| n.inputs.iter().copied()).collect();
+    let mut writer = Writer { net, graph: GraphProto { name: net.name.clone(), ..Default::default() }, names: HashSet::new() };
+    writer.names.extend(net.values().iter().map(|v| v.name.clone()));
+    let mut frozen = Vec::new();
+    for (i, value) in net.values().iter().enumerate() {
+        if let Source::Parameter { tensor, trainable } = &value.source
+            && used.contains(&ValueId(i))
+        {
+            writer.graph.initializer.push(stored(&value.name, tensor)?);
+            if !trainable {
+                frozen.push(value.name.as_str());
+            }
+        }
+    }
+    for node in live {
+        node_messages(&mut writer, node).map_err(|reason| Error::node(&node.name, node.op.name(), reason))?;
+    }
+    writer.graph.input.push(declared(net.value(net.input())));
+    writer.graph.output.push(declared(net.value(net.output())));
+    let mut metadata = net.metadata.clone();
+    metadata.insert(FROZEN.to_owned(), frozen_list(frozen.into_iter()));
+    Ok(ModelProto {
+        ir_version: Some(IR_VERSION),
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(OPSET) }],
+        producer_name: "fgmf".to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        graph: Some(writer.graph),
+        metadata_props: metadata.into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect(),
+    })
+}
+
+/// Nodes that the logits depend on, in order.
+fn live_nodes(net: &Network) -> Vec<&Node> {
+    let mut read = HashSet::from([net.output()]);
+    let mut live = Vec::new();
+    for node in net.nodes().iter().rev() {
+        if node.outputs.iter().any(|o| read.contains(o)) {
+            read.extend(&node.inputs);
+            live.push(node);
+        }
+    }
+    live.reverse();
+    live
+}
+
+fn declared(value: &Value) -> ValueInfoProto {
+    let size = |d: &Dim| match d {
+        Dim::Fixed(d) => Size::Value(*d as i64),
+        Dim::Batch(_) => Size::Param("batch".to_owned()),
+    };
+    let dim = value.shape.iter().map(|d| DimensionProto { value: Some(size(d)) }).collect();
+    let tensor_type = TensorTypeProto { elem_type: dtype::FLOAT, shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto { name: value.name.clone(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
+}
+
+fn stored(name: &str, tensor: &Tensor) -> Result<TensorProto> {
+    if tensor.precision() != Precision::F32 {
+        return Err(Error::call("write ONNX", "a network of f32 parameters", format!("f64 in `{name}`")));
+    }
+    Ok(floats(name, tensor.shape(), &tensor.values::<f32>()))
+}
+
+fn floats(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
+    let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    TensorProto {
+        name: name.to_owned(),
+        dims: shape.iter().map(|&d| d as i64).collect(),
+        data_type: dtype::FLOAT,
+        raw_data,
+        ..Default::default()
+    }
+}
+
+/// A graph being written.
+pub(super) struct Writer<'a> {
+    pub(super) net: &'a Network,
+    graph: GraphProto,
+    names: HashSet<String>,
+}
+
+impl Writer<'_> {
+    pub(super) fn value(&self, id: ValueId) -> &Value {
+        self.net.value(id)
+    }
+
+    /// A name that nothing has yet.
+    pub(super) fn fresh(&mut self, base: String) -> String {
+        let mut name = base;
+        while !self.names.insert(name.clone()) {
+            name.push('_');
+        }
+        name
+    }
+
+    /// Stores integers and returns their name.
+    pub(super) fn ints(&mut self, base: String, shape: &[usize], values: &[i64]) -> String {
+        let name = self.fresh(base);
+        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let dims = shape.iter().map(|&d| d as i64).collect();
+        self.graph.initializer.push(TensorProto { name: name.clone(), dims, data_type: dtype::INT64, raw_data, ..Default::default() });
+        name
+    }
+
+    /// Stores numbers and returns their name.
+    pub(super) fn floats(&mut self, base: String, shape: &[usize], values: &[f32]) -> String {
+        let name = self.fresh(base);
+        self.graph.initializer.push(floats(&name, shape, values));
+        name
+    }
+
+    pub(super) fn push(&mut self, node: NodeProto) {
+        self.graph.node.push(node);
+    }
+}

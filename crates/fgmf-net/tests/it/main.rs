@@ -1,0 +1,8 @@
+//! Integration tests.
+
+#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "a failed step is a failed test; equal here means the same bits")]
+
+mod executor;
+mod onnx;
+mod operators;
+mod zoo;

@@ -1,0 +1,219 @@
+//! Attacks: a small trait for each kind of access, and one entry that validates, runs, projects and re-checks.
+
+mod pgd;
+mod random;
+pub mod suite;
+
+use crate::error::{Error, Result};
+use crate::oracle::{Gradients, Oracle, Passes, Scores};
+use crate::threat::ThreatModel;
+use fgmf_net::Tensor;
+use serde::{Deserialize, Serialize};
+
+pub use pgd::{Pgd, PgdParams, Start, StepLoss};
+pub use random::{RandomSearch, RandomSearchParams};
+
+/// Images with labels, and where they come from.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// `[n, c, h, w]`.
+    pub x: Tensor,
+    /// True labels.
+    pub labels: Vec<usize>,
+    /// Position of each example in its data set; names its random streams.
+    pub index: Vec<u64>,
+}
+
+impl Batch {
+    /// The examples at these positions of the batch.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            x: self.x.select(0, rows),
+            labels: rows.iter().map(|&r| self.labels[r]).collect(),
+            index: rows.iter().map(|&r| self.index[r]).collect(),
+        }
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no example.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+/// How an attack on one example ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Nothing to do: the example was misclassified before.
+    AlreadyWrong,
+    /// An adversarial example was found.
+    Converged,
+    /// Every step was made without success.
+    StepsExhausted,
+    /// The oracle's budget ran out.
+    BudgetExhausted,
+    /// The loss or its gradient was not finite.
+    NonFinite,
+    /// The gradient at the start was exactly zero: nothing to follow, a sign of masking.
+    ZeroGradient,
+}
+
+/// What an attack hands back for the sealed entry to check.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Best point found for each example.
+    pub x: Tensor,
+    /// How each search ended.
+    pub endings: Vec<Ending>,
+}
+
+/// An attack that follows gradients.
+pub trait WhiteBox: Sync {
+    /// Id in kebab case.
+    fn id(&self) -> &'static str;
+
+    /// Every setting, for the record.
+    fn parameters(&self) -> serde_json::Value;
+
+    /// Searches the ball around each example.
+    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate>;
+}
+
+/// An attack that sees scores only.
+pub trait BlackBox: Sync {
+    /// Id in kebab case.
+    fn id(&self) -> &'static str;
+
+    /// Every setting, for the record.
+    fn parameters(&self) -> serde_json::Value;
+
+    /// Searches the ball around each example.
+    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate>;
+}
+
+/// Either kind.
+pub enum Attack {
+    /// Follows gradients.
+    White(Box<dyn WhiteBox>),
+    /// Sees scores only.
+    Black(Box<dyn BlackBox>),
+}
+
+impl Attack {
+    /// Id in kebab case.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::White(a) => a.id(),
+            Self::Black(a) => a.id(),
+        }
+    }
+
+    /// Every setting, for the record.
+    pub fn parameters(&self) -> serde_json::Value {
+        match self {
+            Self::White(a) => a.parameters(),
+            Self::Black(a) => a.parameters(),
+        }
+    }
+}
+
+/// Result of an attack on a batch, one entry an example.
+#[derive(Clone, Debug)]
+pub struct AttackOutcome {
+    /// Points inside ball and bounds.
+    pub adversarial: Tensor,
+    /// Whether the network misclassifies the point, re-evaluated after projection. Ties between the true and another class
+    /// count as misclassified.
+    pub success: Vec<bool>,
+    /// Distance from the clean image in the threat's norm.
+    pub distance: Vec<f64>,
+    /// How each search ended.
+    pub endings: Vec<Ending>,
+    /// Passes the search made (the re-evaluation is not counted).
+    pub passes: Passes,
+}
+
+/// Whether each row of logits puts some class other than the label at least as high as it. A row that is not finite
+/// counts as misclassified.
+pub fn misclassified(logits: &Tensor, labels: &[usize]) -> Vec<bool> {
+    let k = logits.shape()[1];
+    let wrong = |(z, &y): (&[f32], &usize)| z.iter().enumerate().any(|(i, &v)| v.is_nan() || (i != y && v >= z[y]));
+    logits.to_f32().chunks_exact(k).zip(labels).map(wrong).collect()
+}
+
+/// Class with the largest logit, the first of equals, one a row.
+pub fn predictions(logits: &Tensor) -> Vec<usize> {
+    let k = logits.shape()[1];
+    let best = |z: &[f32]| (1..k).fold(0, |b, i| if z[i] > z[b] { i } else { b });
+    logits.to_f32().chunks_exact(k).map(best).collect()
+}
+
+/// An error unless the batch fits model and threat.
+fn check(model: &dyn Scores, batch: &Batch, threat: &ThreatModel) -> Result<()> {
+    let [c, h, w] = model.image_shape();
+    let n = batch.labels.len();
+    if batch.x.shape() != [n, c, h, w] || batch.index.len() != n || n == 0 {
+        return Err(Error::mismatch("attack", format!("{n} images of shape [{c}, {h}, {w}]"), format!("{:?}", batch.x.shape())));
+    }
+    if let Some(y) = batch.labels.iter().find(|&&y| y >= model.classes()) {
+        return Err(Error::mismatch("attack", format!("labels below {}", model.classes()), y));
+    }
+    let [lo, hi] = threat.bounds();
+    match batch.x.to_f32().iter().find(|v| !(f64::from(**v) >= lo && f64::from(**v) <= hi)) {
+        Some(v) => Err(Error::mismatch("attack", format!("images in [{lo}, {hi}]"), format!("a value of {v}"))),
+        None => Ok(()),
+    }
+}
+
+/// Runs an attack: checks the input, leaves out what is misclassified already, projects what comes back into the threat,
+/// and judges success on the network anew.
+pub fn run_attack(attack: &Attack, oracle: &Oracle<'_>, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<AttackOutcome> {
+    use crate::oracle::Gradients as _;
+    check(oracle, batch, threat)?;
+    let network = oracle.network();
+    let before = oracle.passes();
+    let wrong = misclassified(&network.logits(&batch.x)?, &batch.labels);
+    let standing: Vec<usize> = (0..batch.len()).filter(|&i| !wrong[i]).collect();
+    let mut endings = vec![Ending::AlreadyWrong; batch.len()];
+    let mut adversarial = batch.x.to_f32();
+    let size = adversarial.len() / batch.len();
+    if !standing.is_empty() {
+        let part = batch.select(&standing);
+        let found = match attack {
+            Attack::White(a) => a.perturb(oracle, &part, threat, seed)?,
+            Attack::Black(a) => a.perturb(oracle, &part, threat, seed)?,
+        };
+        let (points, clean) = (found.x.to_f32(), part.x.to_f32());
+        for (j, &i) in standing.iter().enumerate() {
+            let mut x = points[j * size..(j + 1) * size].to_vec();
+            let origin = &clean[j * size..(j + 1) * size];
+            // A point that is not finite is no attack on a model that takes images.
+            if x.iter().any(|v| !v.is_finite()) {
+                x.copy_from_slice(origin);
+            }
+            threat.project(origin, &mut x);
+            adversarial[i * size..(i + 1) * size].copy_from_slice(&x);
+            endings[i] = found.endings[j];
+        }
+    }
+    let passes = oracle.passes().since(before);
+    let clean = batch.x.to_f32();
+    let adversarial = Tensor::new(batch.x.shape(), adversarial);
+    let success = misclassified(&network.logits(&adversarial)?, &batch.labels);
+    let moved = adversarial.to_f32();
+    let distance = clean.chunks_exact(size).zip(moved.chunks_exact(size)).map(|(o, x)| threat.distance(o, x)).collect();
+    for (ending, &won) in endings.iter_mut().zip(&success) {
+        // What the search believed and what the network says can differ by rounding; the network decides.
+        match (*ending, won) {
+            (Ending::Converged, false) => *ending = Ending::StepsExhausted,
+            (Ending::StepsExhausted, true) => *ending = Ending::Converged,
+            _ => {}
+        }
+    }
+    Ok(AttackOutcome { adversarial, success, distance, endings, passes })
+}

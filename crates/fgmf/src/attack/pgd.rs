@@ -1,0 +1,221 @@
+//! Projected gradient descent (Madry et al. 2018); with one step from the image itself it is FGSM (Goodfellow et al. 2015).
+//!
+//! x₀ = image or a random point of the ball; xₜ₊₁ = Π(xₜ + α s(∇L(xₜ))), with s the direction of steepest ascent in the
+//! threat's norm and Π the projection into ball and bounds. An example leaves the batch once it is misclassified; the
+//! point with the largest loss is returned otherwise.
+//!
+//! Cost: at most `restarts · (steps + 1)` forward and `restarts · steps` backward passes an example.
+//!
+//! Differences from the paper: (1) success on any iterate counts, not on the last alone; (2) L1 steps move the largest
+//! hundredth of the coordinates; (3) coordinates that stand at a bound and would leave it are left out of the direction.
+
+use super::{Batch, Candidate, Ending, WhiteBox, misclassified};
+use crate::error::{Error, Result};
+use crate::oracle::Gradients;
+use crate::rng::{Purpose, Stream};
+use crate::threat::ThreatModel;
+use fgmf_net::Tensor;
+use fgmf_net::head::{CrossEntropy, Head, Margin};
+use serde::{Deserialize, Serialize};
+
+/// Where the search starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// The image.
+    Clean,
+    /// A random point of the ball, another one each restart.
+    Random,
+}
+
+/// What the search increases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepLoss {
+    /// Cross-entropy with the label.
+    CrossEntropy,
+    /// Largest other logit minus the label's: does not saturate where cross-entropy does.
+    Margin,
+}
+
+/// Settings of [`Pgd`].
+///
+/// | field | default | range |
+/// | --- | --- | --- |
+/// | `steps` | 20 | 1 to 100,000 |
+/// | `step_size` | none: 2.5 eps / steps, or eps if there is one step | above 0, in input units |
+/// | `restarts` | 1 | 1 to 10,000 |
+/// | `start` | random | |
+/// | `loss` | cross-entropy | |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PgdParams {
+    /// Steps of each restart.
+    pub steps: usize,
+    /// Length of a step in the threat's norm.
+    pub step_size: Option<f64>,
+    /// Searches.
+    pub restarts: usize,
+    /// Where they start.
+    pub start: Start,
+    /// What they increase.
+    pub loss: StepLoss,
+}
+
+impl Default for PgdParams {
+    fn default() -> Self {
+        Self { steps: 20, step_size: None, restarts: 1, start: Start::Random, loss: StepLoss::CrossEntropy }
+    }
+}
+
+impl PgdParams {
+    /// One step of size eps from the image: FGSM.
+    pub fn fgsm() -> Self {
+        Self { steps: 1, start: Start::Clean, ..Self::default() }
+    }
+
+    /// The checked attack.
+    pub fn check(self) -> Result<Pgd> {
+        if !(1..=100_000).contains(&self.steps) {
+            return Err(Error::parameter("steps", "1 to 100000", self.steps));
+        }
+        if !(1..=10_000).contains(&self.restarts) {
+            return Err(Error::parameter("restarts", "1 to 10000", self.restarts));
+        }
+        if let Some(s) = self.step_size.filter(|s| !(s.is_finite() && *s > 0.0)) {
+            return Err(Error::parameter("step_size", "a finite number above 0", s));
+        }
+        Ok(Pgd { params: self })
+    }
+}
+
+/// Checked projected gradient descent.
+#[derive(Clone, Debug)]
+pub struct Pgd {
+    params: PgdParams,
+}
+
+/// What a search is about.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    batch: &'a Batch,
+    threat: &'a ThreatModel,
+    seed: u64,
+}
+
+/// What is known of one example during the search.
+struct Best {
+    x: Vec<f32>,
+    loss: f64,
+    ending: Ending,
+}
+
+impl Pgd {
+    fn step_size(&self, threat: &ThreatModel) -> f64 {
+        let one = if self.params.steps == 1 { threat.eps() } else { 2.5 * threat.eps() / self.params.steps as f64 };
+        self.params.step_size.unwrap_or(one)
+    }
+
+    fn head(&self, labels: &[usize]) -> Box<dyn Head> {
+        match self.params.loss {
+            StepLoss::CrossEntropy => Box::new(CrossEntropy::labels(labels)),
+            StepLoss::Margin => Box::new(Margin::new(labels)),
+        }
+    }
+
+    /// One search over the rows of `best` that still stand; `best` is updated in place.
+    fn search(&self, model: &dyn Gradients, task: &Task<'_>, restart: u64, best: &mut [Best]) -> Result<()> {
+        let Task { batch, threat, seed } = *task;
+        let clean = batch.x.values::<f32>();
+        let size = clean.len() / batch.len();
+        let origin = |i: usize| &clean[i * size..(i + 1) * size];
+        let start = |i: usize| match self.params.start {
+            Start::Clean => origin(i).to_vec(),
+            Start::Random => threat.random_start(origin(i), &mut Stream::new(seed, Purpose::AttackStart, restart, batch.index[i])),
+        };
+        let mut active: Vec<usize> = (0..batch.len()).filter(|&i| best[i].ending != Ending::Converged).collect();
+        let mut points: Vec<Vec<f32>> = active.iter().map(|&i| start(i)).collect();
+        let alpha = self.step_size(threat) as f32;
+        for step in 0..=self.params.steps {
+            if active.is_empty() {
+                break;
+            }
+            let mut shape = batch.x.shape().to_vec();
+            shape[0] = active.len();
+            let x = Tensor::new(&shape, points.concat());
+            let labels: Vec<usize> = active.iter().map(|&i| batch.labels[i]).collect();
+            let last = step == self.params.steps;
+            let (losses, logits, gradient) = if last {
+                let logits = model.logits(&x)?;
+                let (losses, _) = self.head(&labels).evaluate(&logits.clone().into(), 0..active.len());
+                (losses, logits, None)
+            } else {
+                let at = model.loss_gradient(&x, self.head(&labels).as_ref())?;
+                (at.losses, at.logits, Some(at.gradient.to_f32()))
+            };
+            let broken = misclassified(&logits, &labels);
+            let (mut next_active, mut next_points) = (Vec::with_capacity(active.len()), Vec::with_capacity(active.len()));
+            for (j, (&i, mut point)) in active.iter().zip(points).enumerate() {
+                let best = &mut best[i];
+                if losses[j] > best.loss || broken[j] {
+                    best.loss = losses[j];
+                    best.x.copy_from_slice(&point);
+                }
+                if broken[j] {
+                    best.ending = Ending::Converged;
+                    continue;
+                }
+                if let Some(gradient) = &gradient {
+                    let mut g = gradient[j * size..(j + 1) * size].to_vec();
+                    if g.iter().any(|v| !v.is_finite()) {
+                        best.ending = Ending::NonFinite;
+                        continue;
+                    }
+                    if step == 0 && g.iter().all(|v| *v == 0.0) {
+                        best.ending = Ending::ZeroGradient;
+                    }
+                    threat.drop_blocked(&point, &mut g);
+                    threat.steepest(&mut g);
+                    point.iter_mut().zip(&g).for_each(|(v, d)| *v += alpha * d);
+                    threat.project(origin(i), &mut point);
+                }
+                next_active.push(i);
+                next_points.push(point);
+            }
+            active = next_active;
+            points = next_points;
+        }
+        Ok(())
+    }
+}
+
+impl WhiteBox for Pgd {
+    fn id(&self) -> &'static str {
+        if self.params.steps == 1 && self.params.start == Start::Clean { "fgsm" } else { "pgd" }
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!(self.params)
+    }
+
+    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+        let clean = batch.x.to_f32();
+        let size = clean.len() / batch.len().max(1);
+        let fresh = |x: &[f32]| Best { x: x.to_vec(), loss: f64::NEG_INFINITY, ending: Ending::StepsExhausted };
+        let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
+        let task = Task { batch, threat, seed };
+        for restart in 0..self.params.restarts {
+            match self.search(model, &task, restart as u64, &mut best) {
+                Err(Error::Budget { .. }) => {
+                    let open = best.iter_mut().filter(|b| b.ending != Ending::Converged);
+                    open.for_each(|b| b.ending = Ending::BudgetExhausted);
+                    break;
+                }
+                other => other?,
+            }
+        }
+        let endings = best.iter().map(|b| b.ending).collect();
+        let x = best.into_iter().flat_map(|b| b.x).collect();
+        Ok(Candidate { x: Tensor::new::<f32>(batch.x.shape(), x), endings })
+    }
+}

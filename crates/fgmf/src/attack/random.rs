@@ -1,0 +1,97 @@
+//! Random search: points drawn from the ball, the one with the largest margin kept. The weakest attack there is: where it
+//! finds what gradients miss, the gradients are masked (Athalye et al. 2018).
+//!
+//! Cost: at most `draws` forward passes an example.
+
+use super::{Batch, BlackBox, Candidate, Ending};
+use crate::error::{Error, Result};
+use crate::oracle::Scores;
+use crate::rng::{Purpose, Stream};
+use crate::threat::ThreatModel;
+use fgmf_net::Tensor;
+use fgmf_net::head::{Head, Margin};
+use serde::{Deserialize, Serialize};
+
+/// Settings of [`RandomSearch`].
+///
+/// | field | default | range |
+/// | --- | --- | --- |
+/// | `draws` | 100 | 1 to 10,000,000 |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RandomSearchParams {
+    /// Points drawn for each example.
+    pub draws: usize,
+}
+
+impl Default for RandomSearchParams {
+    fn default() -> Self {
+        Self { draws: 100 }
+    }
+}
+
+impl RandomSearchParams {
+    /// The checked attack.
+    pub fn check(self) -> Result<RandomSearch> {
+        if !(1..=10_000_000).contains(&self.draws) {
+            return Err(Error::parameter("draws", "1 to 10000000", self.draws));
+        }
+        Ok(RandomSearch { params: self })
+    }
+}
+
+/// Checked random search.
+#[derive(Clone, Debug)]
+pub struct RandomSearch {
+    params: RandomSearchParams,
+}
+
+impl BlackBox for RandomSearch {
+    fn id(&self) -> &'static str {
+        "random-search"
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!(self.params)
+    }
+
+    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+        let clean = batch.x.to_f32();
+        let size = clean.len() / batch.len().max(1);
+        let mut best = clean.clone();
+        let mut margin = vec![f64::NEG_INFINITY; batch.len()];
+        let mut endings = vec![Ending::StepsExhausted; batch.len()];
+        for draw in 0..self.params.draws {
+            let active: Vec<usize> = (0..batch.len()).filter(|&i| endings[i] == Ending::StepsExhausted).collect();
+            if active.is_empty() {
+                break;
+            }
+            let point = |&i: &usize| {
+                let mut rng = Stream::new(seed, Purpose::AttackStep, draw as u64, batch.index[i]);
+                threat.random_start(&clean[i * size..(i + 1) * size], &mut rng)
+            };
+            let points: Vec<f32> = active.iter().flat_map(point).collect();
+            let mut shape = batch.x.shape().to_vec();
+            shape[0] = active.len();
+            let logits = match model.logits(&Tensor::new(&shape, points.clone())) {
+                Err(Error::Budget { .. }) => {
+                    active.iter().for_each(|&i| endings[i] = Ending::BudgetExhausted);
+                    break;
+                }
+                other => other?,
+            };
+            let labels: Vec<usize> = active.iter().map(|&i| batch.labels[i]).collect();
+            let (margins, _) = Margin::new(&labels).evaluate(&logits.into(), 0..active.len());
+            for (j, &i) in active.iter().enumerate() {
+                if margins[j] > margin[i] {
+                    margin[i] = margins[j];
+                    best[i * size..(i + 1) * size].copy_from_slice(&points[j * size..(j + 1) * size]);
+                }
+                if margin[i] >= 0.0 {
+                    endings[i] = Ending::Converged;
+                }
+            }
+        }
+        Ok(Candidate { x: Tensor::new(batch.x.shape(), best), endings })
+    }
+}

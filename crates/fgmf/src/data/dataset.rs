@@ -1,0 +1,203 @@
+//! One split of labelled images in memory.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::Split;
+use crate::error::{Error, Result};
+
+/// Labelled images of one split, all of one shape, never empty.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Dataset {
+    name: String,
+    split: Split,
+    classes: Vec<String>,
+    shape: [usize; 3],
+    /// `[n, channels, height, width]`, bytes as stored.
+    pixels: Vec<u8>,
+    labels: Vec<usize>,
+}
+
+impl Dataset {
+    /// From `pixels` laid out `[n, channels, height, width]`, `shape` = `[channels, height,
+    /// width]`, and one label per image.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when there is no image or no class, a side of `shape` is 0, `pixels` is
+    /// not `n * channels * height * width` long, or a label is not below the number of classes.
+    pub fn new(
+        name: impl Into<String>,
+        split: Split,
+        classes: Vec<String>,
+        shape: [usize; 3],
+        pixels: Vec<u8>,
+        labels: Vec<usize>,
+    ) -> Result<Self> {
+        let wrong = |expected: String, found: String| Err(Error::mismatch("data set", expected, found));
+        if labels.is_empty() || classes.is_empty() {
+            let found = format!("{} images, {} classes", labels.len(), classes.len());
+            return wrong("at least one image and one class".into(), found);
+        }
+        if shape.contains(&0) {
+            return wrong("channels, height and width of at least 1".into(), format!("{shape:?}"));
+        }
+        let size = shape.iter().try_fold(labels.len(), |size, &side| size.checked_mul(side));
+        if size != Some(pixels.len()) {
+            let [c, h, w] = shape;
+            let expected = format!("{} images of {c}x{h}x{w} bytes", labels.len());
+            return wrong(expected, format!("{} bytes", pixels.len()));
+        }
+        if let Some((image, label)) = labels.iter().enumerate().find(|&(_, &label)| label >= classes.len()) {
+            return wrong(format!("labels below {}", classes.len()), format!("label {label} on image {image}"));
+        }
+        Ok(Self { name: name.into(), split, classes, shape, pixels, labels })
+    }
+
+    /// Number of images, at least 1.
+    #[allow(clippy::len_without_is_empty, reason = "a data set is never empty")]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// `[channels, height, width]` of every image.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// Class names; a label is an index into them.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// [`EMBEDDED`](super::EMBEDDED), or the name of the folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which split this is.
+    pub fn split(&self) -> Split {
+        self.split
+    }
+
+    /// Labels in file order, each below `classes().len()`.
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// Label of image `i`.
+    ///
+    /// # Panics
+    /// When `i >= len()`, as indexing a slice does.
+    pub fn label(&self, i: usize) -> usize {
+        self.labels[i]
+    }
+
+    /// Image `i` as `[channels, height, width]` values `byte / 255` in `[0, 1]`.
+    ///
+    /// # Panics
+    /// When `i >= len()`, as indexing a slice does.
+    pub fn image(&self, i: usize) -> Vec<f32> {
+        self.images(&[i])
+    }
+
+    /// The images at `indices`, in that order, one after the other: `[indices.len(), channels,
+    /// height, width]` in `[0, 1]`.
+    ///
+    /// # Panics
+    /// When an index is `>= len()`, as indexing a slice does.
+    pub fn images(&self, indices: &[usize]) -> Vec<f32> {
+        let area: usize = self.shape.iter().product();
+        let mut out = Vec::with_capacity(indices.len() * area);
+        for &i in indices {
+            assert!(i < self.len(), "image {i} of a data set of {}", self.len());
+            out.extend(self.pixels[i * area..(i + 1) * area].iter().map(|&byte| f32::from(byte) / 255.0));
+        }
+        out
+    }
+
+    /// Keeps the first `limit` images in file order; a `limit` above [`len`](Self::len) keeps all.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] when `limit` is 0.
+    pub fn truncate(&mut self, limit: usize) -> Result<()> {
+        if limit == 0 {
+            return Err(Error::parameter("limit", "at least 1", 0));
+        }
+        if limit < self.len() {
+            self.labels.truncate(limit);
+            self.pixels.truncate(limit * self.shape.iter().product::<usize>());
+        }
+        Ok(())
+    }
+
+    /// Hex SHA-256 of `n`, channels, height, width (64-bit little-endian), the pixels, and the
+    /// labels (64-bit little-endian).
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for side in [&[self.len()], &self.shape[..]].concat() {
+            hash.update((side as u64).to_le_bytes());
+        }
+        hash.update(&self.pixels);
+        for &label in &self.labels {
+            hash.update((label as u64).to_le_bytes());
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Number of images of each class, in the order of [`classes`](Self::classes); sums to
+    /// [`len`](Self::len).
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for &label in &self.labels {
+            counts[label] += 1;
+        }
+        counts
+    }
+}
+
+impl fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [c, h, w] = self.shape;
+        write!(f, "Dataset({}, {}, {} images of {c}x{h}x{w})", self.name, self.split, self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datasets_are_checked() {
+        let make = |classes: usize, shape, pixels: usize, labels: &[usize]| {
+            let classes = (0..classes).map(|class| class.to_string()).collect();
+            let pixels = vec![255; pixels];
+            Dataset::new("d", Split::Test, classes, shape, pixels, labels.to_vec())
+        };
+        for (made, part) in [
+            (make(2, [1, 1, 1], 0, &[]), "found 0 images, 2 classes"),
+            (make(0, [1, 1, 1], 1, &[0]), "found 1 images, 0 classes"),
+            (make(2, [1, 0, 1], 0, &[0]), "at least 1, found [1, 0, 1]"),
+            (make(2, [1, 2, 3], 11, &[0, 1]), "2 images of 1x2x3 bytes, found 11"),
+            (make(2, [usize::MAX, 2, 3], 11, &[0, 1]), "found 11 bytes"),
+            (make(2, [1, 2, 3], 12, &[0, 2]), "found label 2 on image 1"),
+        ] {
+            let message = made.unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+
+        let mut data = make(3, [1, 2, 3], 18, &[2, 0, 2]).unwrap();
+        assert_eq!((data.len(), data.class_counts(), data.label(0)), (3, vec![1, 0, 2], 2));
+        assert_eq!(data.images(&[2, 0]), vec![1.0; 12]);
+        let whole = data.sha256();
+        data.truncate(7).unwrap();
+        assert_eq!((data.len(), data.sha256()), (3, whole.clone()));
+        data.truncate(1).unwrap();
+        assert_eq!((data.labels(), data.images(&[0]).len()), (&[2][..], 6));
+        assert_ne!(data.sha256(), whole);
+        let message = data.truncate(0).unwrap_err().to_string();
+        assert_eq!(message, "parameter `limit`: expected at least 1, found 0");
+        // Python: sha256(pack("<4Q", 1, 1, 2, 3) + b"\xff" * 6 + pack("<Q", 2))
+        assert!(data.sha256().starts_with("ace28487ebfe23550c49951f4b7d1197"));
+    }
+}

@@ -1,0 +1,71 @@
+//! What every folder reader needs: sorted entries, bounded reads, lists of names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Longest list of class names, in bytes.
+const MAX_NAMES: u64 = 1 << 20;
+
+/// A file or folder that is not hidden.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) is_dir: bool,
+}
+
+/// Files and folders in `dir` without the hidden ones, sorted by the bytes of their names; links
+/// are followed.
+pub(super) fn entries(dir: &Path) -> Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let path = entry.map_err(Error::io(dir))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
+            return Err(Error::data(&path, "a name in UTF-8", "other bytes"));
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        let about = fs::metadata(&path).map_err(Error::io(&path))?;
+        if !about.is_file() && !about.is_dir() {
+            return Err(Error::data(&path, "a regular file or a folder", "a device, pipe or socket"));
+        }
+        found.push(Entry { name, path, is_dir: about.is_dir() });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// The bytes of a regular file of at most `limit` bytes; its length is checked before anything is
+/// read.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let about = fs::metadata(path).map_err(Error::io(path))?;
+    if !about.is_file() {
+        return Err(Error::data(path, "a regular file", "something else"));
+    }
+    if about.len() > limit {
+        return Err(Error::data(path, format!("at most {limit} bytes"), format!("{} bytes", about.len())));
+    }
+    fs::read(path).map_err(Error::io(path))
+}
+
+/// Class names, one a line, blank lines left out; `None` when there is no such file.
+pub(super) fn names(path: &Path) -> Result<Option<Vec<String>>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = String::from_utf8(read(path, MAX_NAMES)?).map_err(|error| Error::data(path, "class names in UTF-8, one a line", error))?;
+    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() {
+        return Err(Error::data(path, "class names, one a line", "none"));
+    }
+    Ok(Some(names))
+}
+
+/// Name of the folder `dir`, for a data set: its last part, never the way to it.
+pub(super) fn name_of(dir: &Path) -> String {
+    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    last(dir).or_else(|| last(&dir.canonicalize().ok()?)).unwrap_or_else(|| "data".to_owned())
+}

@@ -1,0 +1,132 @@
+//! Bytes of one IDX file to sizes and content, without trusting the header.
+
+use std::cmp::Ordering;
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::{IMAGES, LABELS, Part};
+use crate::data::{MAX_BYTES, MAX_SIDE};
+use crate::error::{Error, Result};
+
+/// Deflate cannot expand by more than this, so a header that asks for more is lying.
+const MAX_EXPANSION: u64 = 1032;
+
+/// `[n, height, width]` and the bytes of an image file of `stored` bytes; `path` is for messages.
+pub(in crate::data) fn images<R: BufRead>(path: &Path, source: R, stored: u64) -> Result<([usize; 3], Vec<u8>)> {
+    let (sides, body) = contents(path, source, stored, &IMAGES)?;
+    match sides[..] {
+        [n, height, width] => Ok(([n, height, width], body)),
+        _ => Err(Error::data(path, "3 sizes", sides.len())),
+    }
+}
+
+/// The bytes of a label file of `stored` bytes; `path` is for messages.
+pub(in crate::data) fn labels<R: BufRead>(path: &Path, source: R, stored: u64) -> Result<Vec<u8>> {
+    Ok(contents(path, source, stored, &LABELS)?.1)
+}
+
+/// Told apart by content: an IDX file starts with a zero byte, a gzip file does not.
+fn contents<R: BufRead>(path: &Path, mut source: R, stored: u64, part: &Part) -> Result<(Vec<usize>, Vec<u8>)> {
+    if source.fill_buf().map_err(Error::io(path))?.starts_with(&[0x1f, 0x8b]) {
+        let most = stored.saturating_mul(MAX_EXPANSION);
+        decode(path, MultiGzDecoder::new(source), part, most, None)
+    } else {
+        decode(path, source, part, stored, Some(stored))
+    }
+}
+
+/// Reads header and body. At most `most` bytes can come, `exact` says how many will; both are
+/// checked before the body is read.
+fn decode(path: &Path, mut reader: impl Read, part: &Part, most: u64, exact: Option<u64>) -> Result<(Vec<usize>, Vec<u8>)> {
+    let mut take = |wanted: u64| {
+        let mut bytes = Vec::new();
+        let result = reader.by_ref().take(wanted).read_to_end(&mut bytes);
+        match result {
+            Ok(_) => Ok(bytes),
+            Err(error) if exact.is_none() => Err(Error::data(path, "a whole gzip file", error)),
+            Err(error) => Err(Error::io(path)(error)),
+        }
+    };
+    let magic = take(4)?;
+    let Ok(magic) = <[u8; 4]>::try_from(magic.as_slice()).map(u32::from_be_bytes) else {
+        return Err(Error::data(path, format!("an IDX file of {}", part.word), format!("{} bytes", magic.len())));
+    };
+    if magic != part.magic {
+        let other = [IMAGES, LABELS].into_iter().find(|other| other.magic == magic);
+        let found = match other {
+            Some(other) => format!("{magic}: these look like {}", other.word),
+            None => format!("{magic} (0x{magic:08x})"),
+        };
+        return Err(Error::data(path, format!("IDX magic number {} of {}", part.magic, part.word), found));
+    }
+    let header = 4 + 4 * part.dims as u64;
+    let sizes = take(header - 4)?;
+    let sides: Vec<u32> = sizes.as_chunks().0.iter().map(|side| u32::from_be_bytes(*side)).collect();
+    if sides.len() != part.dims {
+        return Err(Error::data(path, format!("a header of {header} bytes"), format!("{} bytes", 4 + sizes.len())));
+    }
+    let sides: Vec<usize> = sides.into_iter().map(|side| side as usize).collect();
+    if sides.contains(&0) || sides.iter().skip(1).any(|&side| side > MAX_SIDE) {
+        let expected = format!("at least one of the {}, sides of 1 to {MAX_SIDE} pixels", part.word);
+        return Err(Error::data(path, expected, format!("sizes {sides:?} in the header")));
+    }
+    let body = sides.iter().try_fold(1_u64, |size, &side| size.checked_mul(side as u64)).filter(|&size| size <= MAX_BYTES);
+    let Some(body) = body else {
+        return Err(Error::data(path, format!("at most {MAX_BYTES} bytes"), format!("sizes {sides:?} in the header")));
+    };
+    let expected = || format!("{body} bytes after the header, as it says with sizes {sides:?}");
+    match exact {
+        Some(stored) if stored != header + body => {
+            return Err(Error::data(path, expected(), format!("{} bytes", stored.saturating_sub(header))));
+        }
+        None if body > most => {
+            return Err(Error::data(path, expected(), "a gzip file too short to hold them"));
+        }
+        _ => {}
+    }
+    // One byte more than announced is asked for, so that a longer file is noticed and gzip's
+    // checksum is reached.
+    let bytes = take(body + 1)?;
+    match (bytes.len() as u64).cmp(&body) {
+        Ordering::Equal => Ok((sides, bytes)),
+        Ordering::Less => Err(Error::data(path, expected(), format!("{} bytes", bytes.len()))),
+        Ordering::Greater => Err(Error::data(path, expected(), "more bytes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::gzip;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn idx_round_trips(
+            n in 1_usize..5,
+            (height, width) in (1_usize..7, 1_usize..7),
+            fill in any::<u8>(),
+            pack in any::<bool>(),
+        ) {
+            let area = height * width;
+            let pixels: Vec<u8> = (0..n * area).map(|i| fill.wrapping_add(i as u8)).collect();
+            let labels: Vec<u8> = (0..n).map(|i| fill.wrapping_mul(i as u8)).collect();
+            let file = |magic: u32, sizes: &[usize], body: &[u8]| {
+                let mut bytes = magic.to_be_bytes().to_vec();
+                bytes.extend(sizes.iter().flat_map(|&size| (size as u32).to_be_bytes()));
+                bytes.extend(body);
+                if pack { gzip(&bytes) } else { bytes }
+            };
+            let stored = file(2051, &[n, height, width], &pixels);
+            let labelled = file(2049, &[n], &labels);
+            let path = Path::new("x");
+            let (shape, read) = images(path, &stored[..], stored.len() as u64).unwrap();
+            prop_assert_eq!((shape, read), ([n, height, width], pixels));
+            let read = super::labels(path, &labelled[..], labelled.len() as u64).unwrap();
+            prop_assert_eq!(read, labels);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! How much a score falls when a cell of the image is blanked or filled with noise.
+//!
+//! P_c = mean over fills b of max(0, s(x) − s(x with cell c filled by b)).
+
+use super::layer::{LayerKind, TargetLayer};
+use super::{Context, calls, images};
+use crate::error::{Error, Result};
+use crate::oracle::Scores;
+use crate::rng::{Purpose, Stream};
+use fgmf_net::Tensor;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// What a cell's absence is measured on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Score {
+    /// Logit of the target.
+    Logit,
+    /// Logarithm of its softmax probability: counts what speaks for other classes, too.
+    LogProbability,
+}
+
+impl Score {
+    fn of(self, logits: &[f64], target: usize) -> f64 {
+        match self {
+            Self::Logit => logits[target],
+            Self::LogProbability => {
+                let largest = logits.iter().fold(f64::NEG_INFINITY, |m, &z| m.max(z));
+                logits[target] - largest - logits.iter().map(|z| (z - largest).exp()).sum::<f64>().ln()
+            }
+        }
+    }
+}
+
+/// The image cut into rows and columns of cells, as even as whole pixels allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    /// Rows and columns of cells.
+    pub(super) cells: [usize; 2],
+    /// Rows and columns of pixels.
+    pub(super) image: [usize; 2],
+}
+
+impl Grid {
+    /// A grid of that many cells, each side 1 to the image's.
+    pub(super) fn new(cells: [usize; 2], image: [usize; 2]) -> Result<Self> {
+        if (0..2).any(|a| cells[a] == 0 || cells[a] > image[a]) {
+            return Err(Error::parameter("grid", format!("1 to {} rows and 1 to {} columns", image[0], image[1]), format!("{cells:?}")));
+        }
+        Ok(Self { cells, image })
+    }
+
+    /// Cells that match the tokens of a transformer (whole groups of them, at most 8 a side where that divides), else cells of
+    /// 4 pixels where both sides are multiples of 4 between 28 and 32, else 8 x 8 (fewer on smaller images).
+    pub(super) fn automatic(layer: &TargetLayer, image: [usize; 2]) -> Self {
+        let grouped =
+            |tokens: usize| (1..=tokens).filter(|k| tokens.is_multiple_of(*k)).map(|k| tokens / k).find(|&n| n <= 8).unwrap_or(tokens);
+        let cells = match layer.kind {
+            LayerKind::Tokens { h, w, .. } => {
+                // A prime number of tokens a side has no groups; its only divisor below 9 would be one cell.
+                let side = |t: usize| if grouped(t) < 4 { t } else { grouped(t) };
+                [side(h), side(w)]
+            }
+            LayerKind::Map { .. } if image.iter().all(|s| s.is_multiple_of(4) && (28..=32).contains(s)) => image.map(|s| s / 4),
+            LayerKind::Map { .. } => [8, 8],
+        };
+        Self { cells: [cells[0].min(image[0]), cells[1].min(image[1])], image }
+    }
+
+    /// Number of cells.
+    pub(super) fn len(&self) -> usize {
+        self.cells[0] * self.cells[1]
+    }
+
+    /// Mean sides of a cell, pixels.
+    pub(super) fn sides(&self) -> [f64; 2] {
+        [0, 1].map(|a| self.image[a] as f64 / self.cells[a] as f64)
+    }
+
+    /// Rows and columns of pixels of a cell; cells count row by row.
+    fn pixels(&self, cell: usize) -> [Range<usize>; 2] {
+        let at = [cell / self.cells[1], cell % self.cells[1]];
+        [0, 1].map(|a| at[a] * self.image[a] / self.cells[a]..(at[a] + 1) * self.image[a] / self.cells[a])
+    }
+
+    /// Copies the pixels of a cell from one image to another of the same size, in every channel.
+    fn copy_cell(&self, cell: usize, from: &[f64], to: &mut [f64]) {
+        let ([h, w], [rows, columns]) = (self.image, self.pixels(cell));
+        for (from, to) in from.chunks_exact(h * w).zip(to.chunks_exact_mut(h * w)) {
+            for row in rows.clone() {
+                let line = row * w + columns.start..row * w + columns.end;
+                to[line.clone()].copy_from_slice(&from[line]);
+            }
+        }
+    }
+}
+
+/// How cells are filled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fills {
+    /// Whether zero (black) is one of the fills.
+    pub(super) zero: bool,
+    /// Number of noise fills.
+    pub(super) draws: usize,
+    /// Mean of the noise, input units.
+    pub(super) mean: f64,
+    /// Deviation of the noise, input units.
+    pub(super) sigma: f64,
+}
+
+impl Fills {
+    /// Fill pictures of one image: zeros, then the draws, each of the streams (seed, explanation, draw, index).
+    fn pictures(&self, size: usize, seed: u64, index: u64) -> Vec<Vec<f64>> {
+        let noise = |draw: u64| {
+            let mut stream = Stream::new(seed, Purpose::Explanation, draw, index);
+            (0..size).map(|_| self.mean + self.sigma * f64::from(stream.normal())).collect()
+        };
+        self.zero.then(|| vec![0.0; size]).into_iter().chain((0..self.draws as u64).map(noise)).collect()
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.zero) + self.draws
+    }
+}
+
+/// How P is measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Perturbation {
+    /// Cells.
+    pub(super) grid: Grid,
+    /// What fills them.
+    pub(super) fills: Fills,
+    /// What falls.
+    pub(super) score: Score,
+}
+
+impl Perturbation {
+    /// P of each image, one value a cell. `clean` holds the logits of the images themselves. Cost: cells · fills forward
+    /// passes an image.
+    pub(super) fn falls(
+        &self,
+        model: &dyn Scores,
+        x: &Tensor,
+        targets: &[usize],
+        clean: &[Vec<f64>],
+        context: &Context,
+    ) -> Result<Vec<Vec<f64>>> {
+        let (cells, fills) = (self.grid.len(), self.fills.len());
+        let (values, each) = (x.to_f64(), cells * fills);
+        let size = values.len() / targets.len();
+        let mut maps = vec![vec![0.0; cells]; targets.len()];
+        let mut pictures: (usize, Vec<Vec<f64>>) = (usize::MAX, Vec::new());
+        for call in calls(targets.len() * each, context.cap) {
+            let mut batch = Vec::with_capacity(call.len() * size);
+            for item in call.clone() {
+                let (image, fill, cell) = (item / each, item % each / cells, item % cells);
+                if pictures.0 != image {
+                    pictures = (image, self.fills.pictures(size, context.seed, context.first_index.wrapping_add(image as u64)));
+                }
+                let start = batch.len();
+                batch.extend_from_slice(&values[image * size..][..size]);
+                self.grid.copy_cell(cell, &pictures.1[fill], &mut batch[start..]);
+            }
+            let logits = model.logits(&images(x, batch))?.to_f64();
+            for (item, z) in call.clone().zip(logits.chunks_exact(logits.len() / call.len())) {
+                let (image, cell) = (item / each, item % cells);
+                let fall = self.score.of(&clean[image], targets[image]) - self.score.of(z, targets[image]);
+                // Not `max`, which would turn NaN into 0 unseen.
+                maps[image][cell] += if fall < 0.0 { 0.0 } else { fall } / fills as f64;
+            }
+        }
+        Ok(maps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::toy;
+
+    #[test]
+    fn cells_tile_the_image() {
+        for (cells, image) in [([7, 7], [28, 28]), ([8, 8], [30, 33]), ([3, 5], [3, 7]), ([1, 1], [9, 9])] {
+            let grid = Grid::new(cells, image).unwrap();
+            let mut seen = vec![0; image[0] * image[1]];
+            for cell in 0..grid.len() {
+                let [rows, columns] = grid.pixels(cell);
+                rows.for_each(|r| columns.clone().for_each(|c| seen[r * image[1] + c] += 1));
+            }
+            assert!(seen.iter().all(|&n| n == 1), "{cells:?} on {image:?}");
+        }
+        assert!(Grid::new([0, 1], [4, 4]).is_err() && Grid::new([5, 1], [4, 4]).is_err());
+    }
+
+    #[test]
+    fn automatic_grids() {
+        let net = toy::linear(&[vec![0.0; 64], vec![0.0; 64]], [1, 8, 8]);
+        let of = |kind, image| Grid::automatic(&TargetLayer { id: net.input(), name: String::new(), kind }, image).cells;
+        let map = LayerKind::Map { h: 7, w: 7 };
+        assert_eq!(
+            (of(map, [28, 28]), of(map, [32, 28]), of(map, [224, 224]), of(map, [36, 36]), of(map, [5, 9])),
+            ([7, 7], [8, 7], [8, 8], [8, 8], [5, 8])
+        );
+        let tokens = |h, w| LayerKind::Tokens { h, w, prefix: 1 };
+        assert_eq!(
+            (of(tokens(14, 14), [224, 224]), of(tokens(7, 7), [28, 28]), of(tokens(16, 12), [64, 48]), of(tokens(13, 13), [208, 208])),
+            ([7, 7], [7, 7], [8, 6], [13, 13])
+        );
+    }
+
+    /// Zero fill on z = w · x: the fall of a cell is max(0, Σ over the cell of w x); of the log-probability of two classes with
+    /// logits ±z it is ln σ(2 z) − ln σ(2 z').
+    #[test]
+    fn linear_falls_match_the_closed_form() {
+        let weights: Vec<f64> = (0..32).map(|i| f64::from(i % 7) - 3.0).collect();
+        let minus: Vec<f64> = weights.iter().map(|w| -w).collect();
+        let net = toy::linear(&[weights.clone(), minus], [2, 4, 4]);
+        let x: Vec<f64> = (0..32).map(|i| f64::from(i * i % 11) / 10.0).collect();
+        let grid = Grid::new([2, 2], [4, 4]).unwrap();
+        let fills = Fills { zero: true, draws: 0, mean: 0.0, sigma: 0.0 };
+        let oracle = crate::oracle::Oracle::new(&net);
+        let tensor = Tensor::new(&[1, 2, 4, 4], x.clone());
+        let z: f64 = weights.iter().zip(&x).map(|(w, x)| w * x).sum();
+        let run = |score| {
+            Perturbation { grid, fills, score }.falls(&oracle, &tensor, &[0], &[vec![z, -z]], &Context::default()).unwrap().swap_remove(0)
+        };
+        let (logit, log) = (run(Score::Logit), run(Score::LogProbability));
+        let sigma = |z: f64| -(-2.0 * z).exp().ln_1p();
+        for cell in 0..4 {
+            let inside = |i: &usize| (i / 4 % 4) / 2 * 2 + i % 4 / 2 == cell;
+            let sum: f64 = (0..32).filter(inside).map(|i| weights[i] * x[i]).sum();
+            assert!((logit[cell] - sum.max(0.0)).abs() < 1e-12, "{logit:?}");
+            assert!((log[cell] - (sigma(z) - sigma(z - sum)).max(0.0)).abs() < 1e-12, "{log:?}");
+        }
+        assert_eq!(oracle.passes().forward, 8);
+    }
+}

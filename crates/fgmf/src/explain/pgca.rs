@@ -1,0 +1,245 @@
+//! PGCA: perturbation and gradient consensus attribution. A reconstruction: the paper (Islam et al. 2024, arXiv 2412.03884) names the
+//! parts and publishes neither constants nor code, so every number below is our choice.
+//!
+//! 1. P: mean fall of the score over fills, cell by cell of a grid, resampled to the image (bilinear).
+//! 2. G: Grad-CAM++ of the target logit, resampled to the image.
+//! 3. Both stretched to `[0, 1]` between two percentiles; agreement ρ = Spearman(P, G) over pixels.
+//! 4. Consensus C = √(P G) (1 + κ min(P, G) / (max(P, G) + 10⁻⁶)); C = P where G is not to be trusted.
+//! 5. Contrast σ((C − q) / (w · IQR(C) + 10⁻⁶))^γ, Gaussian smoothing, stretched to `[0, 1]`.
+//!
+//! G is not trusted where it is flat or ρ < `rho_min`; the attribution's note says so. The map is withheld from operators where P
+//! is flat, G is flat, P and G share no pixel, or ρ < `rho_show`.
+//!
+//! Values in `[0, 1]`. Cost: one forward and one backward pass, and cells · fills forward passes an image (49 · 3 by default at 28 x 28).
+//!
+//! Decisions beyond the paper's abstract: (1) cells of 4 pixels at 28 to 32 pixels, cells that match the patches of a transformer,
+//! else the paper's 8 x 8; (2) only falls count, a cell that speaks against the class counts 0; (3) each fill has the same weight; (4)
+//! noise replaces the cell, has mean 0 and is not clipped, so half of it lies below black; around mid-grey it would be clutter on dark
+//! ground, which P counts and G cannot see; (5) the fall is measured on the logit unless asked otherwise, G always on the logit; (6) the
+//! trust and withholding rules. With (4), both fills are dark: ρ is partly the brightness that P and G share.
+
+use super::consensus::{Contrast, consensus, enhance};
+use super::grad_cam_pp::{Cam, cams, resolve};
+use super::map::{bounds, deviation, percentile_normalised, upsample};
+use super::perturbation::{Fills, Grid, Perturbation};
+use super::pgca_params::PgcaParams;
+use super::{Attribution, Context, Explainer, four, map_record};
+use crate::error::Result;
+use crate::metric::spearman;
+use crate::oracle::Gradients;
+use fgmf_net::Tensor;
+use serde::Serialize;
+
+/// Checked PGCA.
+#[derive(Clone, Debug)]
+pub struct Pgca {
+    pub(super) params: PgcaParams,
+}
+
+/// What a map was made from. Maps are row-major, of the size of the image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PgcaParts {
+    /// Rows and columns of cells.
+    pub grid: [usize; 2],
+    /// Mean fall of the score, one value a cell, in units of the score.
+    pub cells: Vec<f32>,
+    /// P, stretched to `[0, 1]`.
+    pub perturbation: Vec<f32>,
+    /// G, stretched to `[0, 1]`.
+    pub cam: Vec<f32>,
+    /// C before contrast and smoothing; equal to P where G is not trusted.
+    pub consensus: Vec<f32>,
+    /// ρ; 0 where either map is flat.
+    pub agreement: f64,
+    /// Whether G took part.
+    pub gradient_trusted: bool,
+}
+
+/// One image's result.
+struct Fused {
+    values: Vec<f64>,
+    parts: PgcaParts,
+    note: Option<String>,
+    withheld: Option<String>,
+}
+
+impl Pgca {
+    /// Attributions with their parts. Images and targets as in [`super::explain`], unchecked.
+    pub fn with_parts(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<(Attribution, PgcaParts)>> {
+        let p = &self.params;
+        let [_, _, h, w] = four(x);
+        let layer = resolve(model.network(), p.layer.as_deref())?;
+        let grid = p.grid.map_or_else(|| Ok(Grid::automatic(&layer, [h, w])), |cells| Grid::new(cells, [h, w]))?;
+        let fills = Fills { zero: p.zero, draws: p.noise_draws, mean: p.noise_mean, sigma: p.noise_sigma };
+        let (cams, clean): (Vec<_>, Vec<_>) =
+            cams(model, x, targets, &layer, context.cap)?.into_iter().map(|Cam { map, logits }| (map, logits)).unzip();
+        let falls = Perturbation { grid, fills, score: p.score }.falls(model, x, targets, &clean, context)?;
+        let one = |((falls, cam), &target): ((&Vec<f64>, &Vec<f64>), &usize)| {
+            let fused = self.fuse(falls, cam, &grid)?;
+            let attribution = Attribution {
+                values: map_record([h, w], &fused.values),
+                target,
+                method: self.id(),
+                signed: false,
+                completeness_gap: None,
+                layer: Some(layer.name.clone()),
+                agreement: Some(fused.parts.agreement),
+                note: fused.note,
+                withheld: fused.withheld,
+            };
+            Ok((attribution, fused.parts))
+        };
+        falls.iter().zip(&cams).zip(targets).map(one).collect()
+    }
+
+    /// Steps 3 to 5 for one image.
+    fn fuse(&self, falls: &[f64], cam: &[f64], grid: &Grid) -> Result<Fused> {
+        let p = &self.params;
+        let perturbation = percentile_normalised(&upsample(falls, grid.cells, grid.image), p.percentiles);
+        let gradient = percentile_normalised(cam, p.percentiles);
+        let agreement = spearman(&perturbation, &gradient)?;
+        let (_, most) = bounds(cam);
+        let flat = most <= 0.0 || deviation(cam) <= p.flat * most;
+        let trusted = !flat && agreement >= p.rho_min;
+        let fused = if trusted { consensus(&perturbation, &gradient, p.kappa) } else { perturbation.clone() };
+        let sigma = grid.sides().map(|side| p.smoothing * side);
+        let contrast = Contrast { quantile: p.contrast_quantile, width: p.contrast_width, gamma: p.gamma, sigma };
+        let values = enhance(&fused, grid.image, &contrast);
+        let empty = |v: &[f64]| bounds(v).1 <= 0.0;
+        let withheld = if empty(falls) {
+            Some("no cell lowers the score of the class: there is nothing to show".to_owned())
+        } else if empty(&perturbation) {
+            Some("every cell matters equally: there is no place to point at".to_owned())
+        } else if flat {
+            Some("the gradient map is flat: nothing confirms the perturbation map".to_owned())
+        } else if agreement < p.rho_show {
+            Some(format!("perturbation and gradient disagree: Spearman {agreement:.2} is below {:.2}", p.rho_show))
+        } else if empty(&fused) {
+            Some("perturbation and gradient point at no common place".to_owned())
+        } else {
+            None
+        };
+        let note = (!trusted).then(|| match flat {
+            true => "gradient not trusted (flat): perturbation map alone".to_owned(),
+            false => format!("gradient not trusted (Spearman {agreement:.2} is below {:.2}): perturbation map alone", p.rho_min),
+        });
+        let single = |v: &[f64]| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+        let parts = PgcaParts {
+            grid: grid.cells,
+            cells: single(falls),
+            perturbation: single(&perturbation),
+            cam: single(&gradient),
+            consensus: single(&fused),
+            agreement,
+            gradient_trusted: trusted,
+        };
+        Ok(Fused { values, parts, note, withheld })
+    }
+}
+
+impl Explainer for Pgca {
+    fn id(&self) -> &'static str {
+        "pgca"
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!(self.params)
+    }
+
+    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
+        Ok(self.with_parts(model, x, targets, context)?.into_iter().map(|(attribution, _)| attribution).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::{explain, toy};
+    use crate::oracle::Oracle;
+
+    fn first(params: PgcaParams, net: &fgmf_net::Network, x: &Tensor) -> (Attribution, PgcaParts) {
+        params.check().unwrap().with_parts(&Oracle::new(net), x, &[0], &Context::default()).unwrap().swap_remove(0)
+    }
+
+    #[test]
+    fn a_model_without_weights_is_withheld() {
+        let net = toy::linear(&[vec![0.0; 64], vec![0.0; 64]], [1, 8, 8]);
+        let map =
+            explain(&PgcaParams::default().check().unwrap(), &Oracle::new(&net), &toy::images([1, 1, 8, 8], 1), &[0], &Context::default())
+                .unwrap();
+        assert!(map[0].withheld.is_some() && map[0].note.is_some() && map[0].values.values.iter().all(|v| v.abs() < f32::MIN_POSITIVE));
+    }
+
+    /// Zero fill on z = w · x: the fall of a cell is max(0, Σ over the cell of w x).
+    #[test]
+    fn the_perturbation_of_a_linear_network_is_known() {
+        let weights = toy::spread(64, 2);
+        let net = toy::linear(&[weights.clone(), vec![0.0; 64]], [1, 8, 8]);
+        let x = toy::images([1, 1, 8, 8], 3);
+        let (_, parts) = first(PgcaParams { grid: Some([4, 2]), noise_draws: 0, ..PgcaParams::default() }, &net, &x);
+        assert_eq!((parts.grid, parts.cells.len()), ([4, 2], 8));
+        for (cell, fall) in parts.cells.iter().enumerate() {
+            let inside = |i: &usize| i / 8 / 2 == cell / 2 && i % 8 / 4 == cell % 2;
+            let sum: f64 = (0..64).filter(inside).map(|i| weights[i] * x.to_f64()[i]).sum();
+            assert!((f64::from(*fall) - sum.max(0.0)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn agreement_decides_what_is_fused_and_shown() {
+        let (net, x) = (toy::quadrant([1, 16, 16]), toy::images([1, 1, 16, 16], 4));
+        let (map, parts) = first(PgcaParams::default(), &net, &x);
+        assert!(parts.gradient_trusted && parts.agreement > 0.2 && map.withheld.is_none() && map.note.is_none(), "{}", parts.agreement);
+        assert_eq!(map.agreement, Some(parts.agreement));
+        assert_ne!(parts.consensus, parts.perturbation);
+        let (map, parts) = first(PgcaParams { rho_min: 1.0, ..PgcaParams::default() }, &net, &x);
+        assert!(!parts.gradient_trusted && map.note.is_some() && map.withheld.is_none());
+        assert_eq!(parts.consensus, parts.perturbation);
+        let (map, _) = first(PgcaParams { rho_show: 1.0, ..PgcaParams::default() }, &net, &x);
+        assert!(map.withheld.unwrap().contains("disagree"));
+    }
+
+    #[test]
+    fn noise_belongs_to_the_image_and_the_cost_is_as_documented() {
+        let net = toy::linear(&[vec![1.0; 64], vec![0.0; 64]], [1, 8, 8]);
+        let x = Tensor::concat(&[toy::images([1, 1, 8, 8], 6), toy::images([1, 1, 8, 8], 6)], 0);
+        let oracle = Oracle::new(&net);
+        let pgca = PgcaParams { grid: Some([2, 2]), zero: false, noise_draws: 3, ..PgcaParams::default() }.check().unwrap();
+        let run = |seed, first_index| pgca.with_parts(&oracle, &x, &[0, 0], &Context { seed, first_index, cap: 5 }).unwrap();
+        let a = run(1, 0);
+        assert_eq!((oracle.passes().forward, oracle.passes().backward), (2 + 2 * 4 * 3, 2));
+        assert_ne!(a[0].1.cells, a[1].1.cells);
+        assert_eq!(a[1].1.cells, run(1, 1)[0].1.cells);
+        assert_ne!(a[0].1.cells, run(2, 0)[0].1.cells);
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_refused() {
+        let d = PgcaParams::default;
+        let bad = [
+            PgcaParams { noise_sigma: -1.0, ..d() },
+            PgcaParams { noise_mean: f64::NAN, ..d() },
+            PgcaParams { percentiles: [99.0, 1.0], ..d() },
+            PgcaParams { kappa: f64::INFINITY, ..d() },
+            PgcaParams { rho_show: 1.5, ..d() },
+            PgcaParams { gamma: 0.0, ..d() },
+            PgcaParams { zero: false, noise_draws: 0, ..d() },
+            PgcaParams { grid: Some([0, 4]), ..d() },
+            PgcaParams { smoothing: f64::NAN, ..d() },
+        ];
+        for params in bad {
+            assert!(params.clone().check().is_err(), "{params:?}");
+        }
+        assert!(serde_json::from_str::<PgcaParams>(r#"{"kapa": 1}"#).is_err());
+        assert_eq!(serde_json::from_str::<PgcaParams>("{}").unwrap(), d());
+        let net = toy::linear(&[vec![1.0; 64], vec![0.0; 64]], [1, 8, 8]);
+        let large = PgcaParams { grid: Some([9, 9]), ..d() }.check().unwrap();
+        assert!(large.with_parts(&Oracle::new(&net), &toy::images([1, 1, 8, 8], 1), &[0], &Context::default()).is_err());
+    }
+}

@@ -1,0 +1,28 @@
+//! Frontier Gradient-Masking Framework: harden, attack, explain and audit image classifiers.
+//!
+//! The parts, in the order data flows through them:
+//!
+//! - [`data`] reads images; [`threat`] says what an attacker may do to them;
+//! - [`oracle`] is a network as an attack or explainer may see it, counted;
+//! - [`attack`] breaks what can be broken, [`explain`] shows why a model answers as it does, [`metric`] scores the maps;
+//! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
+//! - [`record`] is the plain data that comes out, [`report`] draws it.
+//!
+//! `docs/architecture.md` draws the modules and the edges that are allowed between them.
+
+pub mod attack;
+pub mod data;
+pub mod defend;
+mod error;
+pub mod explain;
+pub mod hash;
+pub mod metric;
+pub mod oracle;
+pub mod record;
+pub mod registry;
+pub mod report;
+pub mod rng;
+pub mod threat;
+pub mod train;
+
+pub use error::{Error, Result};

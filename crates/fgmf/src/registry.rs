@@ -1,0 +1,77 @@
+//! One list of all methods. The generated pages in `docs/methods/` and the checks that no method file is forgotten read it.
+
+/// Kind of a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// Breaks models.
+    Attack,
+    /// Rewrites models.
+    Defence,
+    /// Trains models.
+    Objective,
+    /// Explains models.
+    Explainer,
+}
+
+/// A method.
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// Id in kebab case, as on the command line and in records.
+    pub id: &'static str,
+    /// Kind.
+    pub family: Family,
+    /// Raised by one whenever the method's numbers may change.
+    pub revision: u32,
+    /// Key in `REFERENCES.bib`.
+    pub reference: &'static str,
+    /// Its file, below `src`.
+    pub file: &'static str,
+    /// Text of that file; the page is its leading comment.
+    pub source: &'static str,
+}
+
+impl Method {
+    /// The method's page: the leading comment of its file, as Markdown.
+    pub fn page(&self) -> String {
+        let lines = self.source.lines().take_while(|l| l.starts_with("//!"));
+        let text: Vec<&str> = lines.map(|l| l.trim_start_matches("//!").strip_prefix(' ').unwrap_or("")).collect();
+        format!(
+            "# `{}`\n\nFamily: {:?}. Revision: {}. Reference: `{}` in `REFERENCES.bib`. Code: `crates/fgmf/src/{}`, whose leading comment this page is.\n\n{}\n",
+            self.id,
+            self.family,
+            self.revision,
+            self.reference,
+            self.file,
+            text.join("\n")
+        )
+    }
+}
+
+macro_rules! method {
+    ($id:literal, $family:ident, $revision:literal, $reference:literal, $file:literal) => {
+        Method { id: $id, family: Family::$family, revision: $revision, reference: $reference, file: $file, source: include_str!($file) }
+    };
+}
+
+/// All methods, by family.
+pub const METHODS: [Method; 9] = [
+    method!("pgd", Attack, 1, "madry2018", "attack/pgd.rs"),
+    method!("random-search", Attack, 1, "athalye2018", "attack/random.rs"),
+    method!("sgam", Defence, 1, "islam2024", "defend/sgam.rs"),
+    method!("standard", Objective, 1, "goodfellow2015", "train/objective.rs"),
+    method!("pgd-at", Objective, 1, "madry2018", "train/objective.rs"),
+    method!("scor-pio", Objective, 1, "tsiligkaridis2020", "train/scorpio.rs"),
+    method!("integrated-gradients", Explainer, 1, "sundararajan2017", "explain/integrated_gradients.rs"),
+    method!("grad-cam-pp", Explainer, 1, "chattopadhay2018", "explain/grad_cam_pp.rs"),
+    method!("pgca", Explainer, 1, "islam2024", "explain/pgca.rs"),
+];
+
+/// `docs/methods/README.md`.
+pub fn index() -> String {
+    let row = |m: &Method| format!("| [`{0}`]({0}.md) | {1:?} | {2} | `{3}` |", m.id, m.family, m.revision, m.reference);
+    let rows: Vec<String> = METHODS.iter().map(row).collect();
+    format!(
+        "# Methods\n\nGenerated from `crates/fgmf/src/registry.rs`; `UPDATE_DOCS=1 cargo test --release -p fgmf --test it` writes it anew.\n\n| method | family | revision | reference |\n| --- | --- | --- | --- |\n{}\n",
+        rows.join("\n")
+    )
+}

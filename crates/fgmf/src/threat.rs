@@ -1,0 +1,281 @@
+//! What an attacker may do: a norm ball around each image, cut to the bounds of an image. Nothing else in the library
+//! clips, projects or measures distance.
+
+use crate::error::{Error, Result};
+use crate::record::ThreatRecord;
+use crate::rng::Stream;
+use serde::{Deserialize, Serialize};
+
+/// Norm of a perturbation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    /// Largest absolute change of a value.
+    Linf,
+    /// Euclidean length.
+    L2,
+    /// Sum of absolute changes.
+    L1,
+}
+
+impl Norm {
+    /// Name in records and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linf => "linf",
+            Self::L2 => "l2",
+            Self::L1 => "l1",
+        }
+    }
+
+    /// The norm of that name.
+    pub fn parse(name: &str) -> Result<Self> {
+        [Self::Linf, Self::L2, Self::L1]
+            .into_iter()
+            .find(|n| n.name() == name)
+            .ok_or_else(|| Error::parameter("norm", "linf, l2 or l1", name))
+    }
+
+    /// ‖v‖ in this norm, accumulated in `f64`.
+    pub fn of(self, v: impl Iterator<Item = f64>) -> f64 {
+        match self {
+            Self::Linf => v.fold(0.0, |m, x| if x.is_nan() { x } else { m.max(x.abs()) }),
+            Self::L2 => v.map(|x| x * x).sum::<f64>().sqrt(),
+            Self::L1 => v.map(f64::abs).sum(),
+        }
+    }
+}
+
+/// A checked threat: norm, radius, bounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ThreatModel {
+    norm: Norm,
+    eps: f64,
+    bounds: [f64; 2],
+}
+
+impl ThreatModel {
+    /// `eps ≥ 0` and finite, in the units of the input; `bounds` finite and increasing.
+    pub fn new(norm: Norm, eps: f64, bounds: [f64; 2]) -> Result<Self> {
+        if !(eps.is_finite() && eps >= 0.0) {
+            return Err(Error::parameter("eps", "a finite number, 0 or more", eps));
+        }
+        if !(bounds[0].is_finite() && bounds[1].is_finite() && bounds[0] < bounds[1]) {
+            return Err(Error::parameter("bounds", "two finite numbers, the smaller first", format!("{bounds:?}")));
+        }
+        Ok(Self { norm, eps, bounds })
+    }
+
+    /// The norm.
+    pub fn norm(&self) -> Norm {
+        self.norm
+    }
+
+    /// The radius, in input units.
+    pub fn eps(&self) -> f64 {
+        self.eps
+    }
+
+    /// Smallest and largest value of an image.
+    pub fn bounds(&self) -> [f64; 2] {
+        self.bounds
+    }
+
+    /// The same threat at another radius.
+    pub fn with_eps(&self, eps: f64) -> Result<Self> {
+        Self::new(self.norm, eps, self.bounds)
+    }
+
+    /// For a report.
+    pub fn record(&self) -> ThreatRecord {
+        ThreatRecord { norm: self.norm.name().into(), eps: self.eps, bounds: self.bounds }
+    }
+
+    /// ‖x − origin‖.
+    pub fn distance(&self, origin: &[f32], x: &[f32]) -> f64 {
+        self.norm.of(origin.iter().zip(x).map(|(&o, &v)| f64::from(v) - f64::from(o)))
+    }
+
+    /// Whether `x` is in the ball around `origin` and in the bounds, up to the rounding of `f32`: one part in 10⁶
+    /// of the value range for each coordinate that the norm adds up (1 for Linf, √d for L2, d for L1).
+    pub fn contains(&self, origin: &[f32], x: &[f32]) -> bool {
+        let [lo, hi] = self.bounds;
+        let n = origin.len() as f64;
+        let coordinates = match self.norm {
+            Norm::Linf => 1.0,
+            Norm::L2 => n.sqrt(),
+            Norm::L1 => n,
+        };
+        let slack = 1e-6 * (hi - lo) * coordinates;
+        let inside = |v: &f32| f64::from(*v) >= lo - 1e-6 && f64::from(*v) <= hi + 1e-6;
+        self.distance(origin, x) <= self.eps + slack && x.iter().all(inside)
+    }
+
+    /// Brings `x` into the ball around `origin`, then into the bounds. The second step never leaves the ball, because
+    /// `origin` is in the bounds: each coordinate moves towards it.
+    ///
+    /// Linf clips; L2 scales; L1 is the Euclidean projection onto the ball (Duchi et al. 2008), by sorting.
+    pub fn project(&self, origin: &[f32], x: &mut [f32]) {
+        let eps = self.eps as f32;
+        match self.norm {
+            Norm::Linf => x.iter_mut().zip(origin).for_each(|(v, &o)| *v = v.clamp(o - eps, o + eps)),
+            Norm::L2 => {
+                let length = self.distance(origin, x);
+                if length > self.eps {
+                    let scale = (self.eps / length) as f32;
+                    x.iter_mut().zip(origin).for_each(|(v, &o)| *v = o + (*v - o) * scale);
+                }
+            }
+            Norm::L1 => {
+                if self.distance(origin, x) > self.eps {
+                    let threshold =
+                        simplex_threshold(origin.iter().zip(x.iter()).map(|(&o, &v)| f64::from((v - o).abs())).collect(), self.eps) as f32;
+                    x.iter_mut().zip(origin).for_each(|(v, &o)| {
+                        let d = *v - o;
+                        *v = o + d.signum() * (d.abs() - threshold).max(0.0);
+                    });
+                }
+            }
+        }
+        let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
+        x.iter_mut().for_each(|v| *v = v.clamp(lo, hi));
+    }
+
+    /// A random point of the ball, in the bounds: uniform for Linf; a uniform direction with radius `eps u^(1/d)` for L2; for
+    /// L1 a random simplex point with random signs.
+    pub fn random_start(&self, origin: &[f32], rng: &mut Stream) -> Vec<f32> {
+        let eps = self.eps as f32;
+        let mut x: Vec<f32> = match self.norm {
+            Norm::Linf => origin.iter().map(|&o| o + eps * rng.symmetric()).collect(),
+            Norm::L2 => {
+                let direction: Vec<f32> = origin.iter().map(|_| rng.normal()).collect();
+                let length = Norm::L2.of(direction.iter().map(|&v| f64::from(v))).max(1e-12);
+                let radius = self.eps * f64::from(rng.unit()).powf(1.0 / origin.len().max(1) as f64);
+                origin.iter().zip(direction).map(|(&o, d)| o + d * (radius / length) as f32).collect()
+            }
+            Norm::L1 => {
+                let shares: Vec<f64> = origin.iter().map(|_| -(1.0 - f64::from(rng.unit())).ln()).collect();
+                let total: f64 = shares.iter().sum::<f64>().max(1e-12);
+                origin.iter().zip(shares).map(|(&o, s)| o + rng.symmetric().signum() * (self.eps * s / total) as f32).collect()
+            }
+        };
+        self.project(origin, &mut x);
+        x
+    }
+
+    /// Sets to 0 the gradient of coordinates that stand at a bound and would step over it: a step spent there is lost.
+    pub fn drop_blocked(&self, x: &[f32], g: &mut [f32]) {
+        let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
+        for (g, &v) in g.iter_mut().zip(x) {
+            if (v <= lo && *g < 0.0) || (v >= hi && *g > 0.0) {
+                *g = 0.0;
+            }
+        }
+    }
+
+    /// Direction of steepest ascent with unit norm: sign(g) for Linf, g/‖g‖₂ for L2; for L1 the largest coordinates, a
+    /// hundredth of them, with equal shares (the largest alone would move one value a step).
+    pub fn steepest(&self, g: &mut [f32]) {
+        match self.norm {
+            Norm::Linf => g.iter_mut().for_each(|v| *v = if *v == 0.0 { 0.0 } else { v.signum() }),
+            Norm::L2 => {
+                let length = Norm::L2.of(g.iter().map(|&v| f64::from(v))).max(1e-12) as f32;
+                g.iter_mut().for_each(|v| *v /= length);
+            }
+            Norm::L1 => {
+                let count = (g.len() / 100).max(1);
+                let mut order: Vec<usize> = (0..g.len()).collect();
+                order.sort_by(|&a, &b| g[b].abs().total_cmp(&g[a].abs()).then(a.cmp(&b)));
+                let mut step = vec![0.0; g.len()];
+                order[..count].iter().for_each(|&i| step[i] = if g[i] == 0.0 { 0.0 } else { g[i].signum() / count as f32 });
+                g.copy_from_slice(&step);
+            }
+        }
+    }
+}
+
+/// t with Σ max(0, aᵢ − t) = radius, for Σ aᵢ > radius and aᵢ ≥ 0.
+fn simplex_threshold(mut a: Vec<f64>, radius: f64) -> f64 {
+    a.sort_by(|x, y| y.total_cmp(x));
+    let (mut sum, mut t) = (0.0, 0.0);
+    for (i, v) in a.iter().enumerate() {
+        sum += v;
+        let candidate = (sum - radius) / (i + 1) as f64;
+        if *v <= candidate {
+            break;
+        }
+        t = candidate;
+    }
+    t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Purpose;
+    use proptest::prelude::*;
+
+    fn threat(norm: Norm, eps: f64) -> ThreatModel {
+        ThreatModel::new(norm, eps, [0.0, 1.0]).unwrap()
+    }
+
+    proptest! {
+        /// In the ball, in the bounds, idempotent, and no point of the ball is nearer than the projection (bounds apart).
+        #[test]
+        fn projection_and_random_start_stay_inside(values in prop::collection::vec((0.0f32..1.0, -3.0f32..3.0), 1..40), eps in 0.0f64..2.0, seed: u64) {
+            let (origin, far): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
+            for norm in [Norm::Linf, Norm::L2, Norm::L1] {
+                let t = threat(norm, eps);
+                let mut x = far.clone();
+                t.project(&origin, &mut x);
+                prop_assert!(t.contains(&origin, &x), "{norm:?}: {} > {eps}", t.distance(&origin, &x));
+                let mut again = x.clone();
+                t.project(&origin, &mut again);
+                prop_assert!(x.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-5));
+                let start = t.random_start(&origin, &mut Stream::new(seed, Purpose::AttackStart, 0, 0));
+                prop_assert!(t.contains(&origin, &start));
+            }
+        }
+
+        /// The L1 projection is the Euclidean one: moving mass between two coordinates, inside the ball, never comes closer.
+        #[test]
+        fn l1_projection_is_euclidean(far in prop::collection::vec(-1.0f32..1.0, 2..12), eps in 0.05f64..1.0) {
+            let origin = vec![0.0f32; far.len()];
+            let t = ThreatModel::new(Norm::L1, eps, [-10.0, 10.0]).unwrap();
+            let mut x = far.clone();
+            t.project(&origin, &mut x);
+            let square = |p: &[f32]| p.iter().zip(&far).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+            let best = square(&x);
+            for i in 0..x.len() {
+                for j in 0..x.len() {
+                    for step in [1e-3f32, -1e-3] {
+                        let mut y = x.clone();
+                        y[i] += step;
+                        y[j] -= step;
+                        if t.distance(&origin, &y) <= t.eps().min(t.distance(&origin, &x).max(eps)) {
+                            prop_assert!(square(&y) >= best - 1e-6);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bad_parameters_are_refused() {
+        for (eps, bounds) in
+            [(f64::NAN, [0.0, 1.0]), (-0.1, [0.0, 1.0]), (f64::INFINITY, [0.0, 1.0]), (0.1, [1.0, 0.0]), (0.1, [0.0, f64::NAN])]
+        {
+            assert!(ThreatModel::new(Norm::Linf, eps, bounds).is_err());
+        }
+    }
+
+    #[test]
+    fn steepest_directions_have_unit_norm() {
+        for norm in [Norm::Linf, Norm::L2, Norm::L1] {
+            let mut g: Vec<f32> = (0..784).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
+            threat(norm, 1.0).steepest(&mut g);
+            assert!((norm.of(g.iter().map(|&v| f64::from(v))) - 1.0).abs() < 1e-5);
+        }
+    }
+}

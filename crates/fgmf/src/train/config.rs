@@ -1,0 +1,149 @@
+//! What to train, on what, how: everything that decides the bytes of the result.
+
+use super::objective::{Objective, PgdAt, PgdAtParams, Standard};
+use super::optimise::{Optimiser, Schedule};
+use super::scorpio::{Scorpio, ScorpioParams};
+use crate::defend::SgamParams;
+use crate::error::{Error, Result};
+use crate::threat::{Norm, ThreatModel};
+use fgmf_net::zoo::{Activation, Architecture};
+use serde::{Deserialize, Serialize};
+
+/// Which objective, with its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum ObjectiveConfig {
+    /// Cross-entropy on clean images.
+    Standard,
+    /// Adversarial training on PGD examples.
+    PgdAt(PgdAtParams),
+    /// SCOR-PIO 2.0.
+    ScorPio(ScorpioParams),
+}
+
+impl ObjectiveConfig {
+    /// Names on the command line.
+    pub const NAMES: [&'static str; 3] = ["standard", "pgd-at", "scor-pio"];
+
+    /// The objective of that name with its default settings.
+    pub fn parse(name: &str) -> Result<Self> {
+        match name {
+            "standard" => Ok(Self::Standard),
+            "pgd-at" => Ok(Self::PgdAt(PgdAtParams::default())),
+            "scor-pio" => Ok(Self::ScorPio(ScorpioParams::default())),
+            other => Err(Error::parameter("objective", Self::NAMES.join(", "), other)),
+        }
+    }
+
+    /// Name on the command line.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::PgdAt(_) => "pgd-at",
+            Self::ScorPio(_) => "scor-pio",
+        }
+    }
+
+    /// The checked objective.
+    pub fn check(&self) -> Result<Box<dyn Objective>> {
+        Ok(match self {
+            Self::Standard => Box::new(Standard),
+            Self::PgdAt(p) => Box::new(PgdAt::new(p.clone())?),
+            Self::ScorPio(p) => Box::new(Scorpio::new(p.clone())?),
+        })
+    }
+}
+
+/// All settings of a training run. Stored in `run.json`; the same settings on the same data give the same bytes.
+///
+/// | field | default | range |
+/// | --- | --- | --- |
+/// | `epochs` | 30 | 1 to 100,000 |
+/// | `batch` | 128 | 2 to 65,536 |
+/// | `learning_rate` | 0.003 (AdamW) | above 0, at most 10 |
+/// | `ema` | 0.99 | none, or 0 to below 1 |
+/// | `gradient_clip` | 5 | none, or above 0 (Euclidean norm over all parameters) |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Data source, as the command line takes it.
+    pub data: String,
+    /// First examples used, all if none.
+    pub limit: Option<usize>,
+    /// Network.
+    pub architecture: Architecture,
+    /// Its nonlinearity.
+    pub activation: Activation,
+    /// SGAM in front, if wanted.
+    pub sgam: Option<SgamParams>,
+    /// Objective.
+    pub objective: ObjectiveConfig,
+    /// Norm of the attacks trained against.
+    pub norm: Norm,
+    /// Their radius, in input units.
+    pub eps: f64,
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Examples a step.
+    pub batch: usize,
+    /// Optimiser.
+    pub optimiser: Optimiser,
+    /// Largest learning rate.
+    pub learning_rate: f64,
+    /// Its course.
+    pub schedule: Schedule,
+    /// Decay of the running average of the weights that is saved, per step; none saves the last weights.
+    pub ema: Option<f64>,
+    /// Longest gradient.
+    pub gradient_clip: Option<f64>,
+    /// Seed of weights, order and attacks.
+    pub seed: u64,
+}
+
+impl TrainConfig {
+    /// Defaults for a data source, network and objective at radius `eps` in Linf.
+    pub fn new(data: &str, architecture: Architecture, objective: ObjectiveConfig, eps: f64) -> Self {
+        Self {
+            data: data.into(),
+            limit: None,
+            architecture,
+            activation: Activation::Relu,
+            sgam: None,
+            objective,
+            norm: Norm::Linf,
+            eps,
+            epochs: 30,
+            batch: 128,
+            optimiser: Optimiser::adamw(),
+            learning_rate: 3e-3,
+            schedule: Schedule::Cyclic,
+            ema: Some(0.99),
+            gradient_clip: Some(5.0),
+            seed: 0,
+        }
+    }
+
+    /// Checks every range; the threat is the one trained against.
+    pub fn check(&self) -> Result<(ThreatModel, Box<dyn Objective>)> {
+        if !(1..=100_000).contains(&self.epochs) {
+            return Err(Error::parameter("epochs", "1 to 100000", self.epochs));
+        }
+        if !(2..=65_536).contains(&self.batch) {
+            return Err(Error::parameter("batch", "2 to 65536", self.batch));
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
+            return Err(Error::parameter("learning_rate", "above 0, at most 10", self.learning_rate));
+        }
+        if let Some(e) = self.ema.filter(|e| !(0.0..1.0).contains(e)) {
+            return Err(Error::parameter("ema", "0 to below 1", e));
+        }
+        if let Some(c) = self.gradient_clip.filter(|c| !(c.is_finite() && *c > 0.0)) {
+            return Err(Error::parameter("gradient_clip", "a finite number above 0", c));
+        }
+        self.optimiser.check()?;
+        if let Some(sgam) = &self.sgam {
+            sgam.check()?;
+        }
+        Ok((ThreatModel::new(self.norm, self.eps, [0.0, 1.0])?, self.objective.check()?))
+    }
+}

@@ -1,0 +1,7 @@
+//! Integration tests of the library.
+#![allow(clippy::unwrap_used, reason = "a helper that fails should fail the test")]
+
+mod attacks;
+mod layering;
+mod registry;
+mod training;

@@ -58,7 +58,7 @@ impl Network {
 
     /// Logits `[n, k]` of images `[n, c, h, w]`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.check_images(x.shape())?;
+        self.check_images(x)?;
         let run = |r: Range<usize>| {
             let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
             Ok(tape.value(self.output()).value.clone())
@@ -68,7 +68,7 @@ impl Network {
 
     /// Values of the graph for images, `[n, …]` each.
     pub fn values_at(&self, x: &Tensor, ids: &[ValueId]) -> Result<Vec<Tensor>> {
-        self.check_images(x.shape())?;
+        self.check_images(x)?;
         let run = |r: Range<usize>| {
             let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
             Ok(ids.iter().map(|&id| tape.value(id).value.clone()).collect::<Vec<_>>())
@@ -78,7 +78,7 @@ impl Network {
 
     /// Loss and its gradient in the given values (the images, feature maps).
     pub fn loss_gradients(&self, x: &Tensor, head: &dyn Head, at: &[ValueId], rules: &Rules) -> Result<LossGradients> {
-        self.check_images(x.shape())?;
+        self.check_images(x)?;
         let run = |r: Range<usize>| {
             let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
             let logits = tape.value(self.output());
@@ -132,7 +132,7 @@ impl Network {
     }
 
     fn check_directions(&self, x: &Tensor, v: &Tensor) -> Result<()> {
-        self.check_images(x.shape())?;
+        self.check_images(x)?;
         if v.shape() != x.shape() || v.precision() != x.precision() {
             return Err(Error::call("directional derivative", format!("a direction of shape {:?}", x.shape()), format!("{:?}", v.shape())));
         }
@@ -142,7 +142,7 @@ impl Network {
     /// Mean loss over the batch and its gradient in every trainable parameter. Chunks of [`TRAINING_CHUNK`] run in parallel
     /// and are added in order.
     pub fn parameter_gradients(&self, x: &Tensor, head: &dyn Head, mode: Mode) -> Result<ParameterGradients> {
-        self.check_images(x.shape())?;
+        self.check_images(x)?;
         let n = x.shape()[0];
         let wanted = self.trainable();
         let run = |r: Range<usize>| {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::network::{Network, Source, ValueId};
 use crate::op::{Local, Mode, Saved};
 use crate::rule::Rules;
+use crate::tensor::Tensor;
 
 /// Everything one forward pass computed.
 #[derive(Debug)]
@@ -27,17 +28,21 @@ impl Tape {
 
 impl Network {
     /// An error unless `x` is a batch of this network's images.
-    pub fn check_images(&self, shape: &[usize]) -> Result<()> {
+    pub fn check_images(&self, x: &Tensor) -> Result<()> {
         let [c, h, w] = self.image_shape();
-        match shape {
-            [n, rest @ ..] if *n > 0 && rest == [c, h, w] => Ok(()),
-            _ => Err(Error::call("run network", format!("images of shape [n, {c}, {h}, {w}]"), format!("{shape:?}"))),
+        match x.shape() {
+            [n, rest @ ..] if *n > 0 && rest == [c, h, w] => {}
+            shape => return Err(Error::call("run network", format!("images of shape [n, {c}, {h}, {w}]"), format!("{shape:?}"))),
+        }
+        match self.precision() {
+            Some(p) if p != x.precision() => Err(Error::call("run network", format!("images in {p:?}"), format!("{:?}", x.precision()))),
+            _ => Ok(()),
         }
     }
 
     /// Forward pass over one chunk, `x [n, c, h, w]`. With a tangent on `x`, every value carries its Jacobian-vector product.
     pub fn forward(&self, x: &Dual, mode: Mode) -> Result<Tape> {
-        self.check_images(x.shape())?;
+        self.check_images(&x.value)?;
         let source = |s: &Source| match s {
             Source::Input => Some(x.clone()),
             Source::Parameter { tensor, .. } => Some(tensor.clone().into()),

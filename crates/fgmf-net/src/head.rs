@@ -9,7 +9,8 @@ use std::ops::Range;
 
 /// A loss on logits, one value an example. Attacks increase it, training decreases it.
 pub trait Head: Sync {
-    /// Values and the cotangent of their sum, for the rows `examples` of the whole batch; `logits` is `[len, k]`.
+    /// Values and the cotangent of their sum, for the rows `examples` of the whole batch; `logits` is `[len, k]`. Panics if the
+    /// head was made for fewer examples.
     fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual);
 
     /// Rows that belong together; chunks of a training step are cut between groups only.

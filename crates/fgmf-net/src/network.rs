@@ -3,7 +3,7 @@
 use crate::batch::TRAINING_CHUNK;
 use crate::error::{Error, Result};
 use crate::op::Op;
-use crate::tensor::Tensor;
+use crate::tensor::{Precision, Tensor};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Names a value of a [`Network`].
@@ -179,6 +179,11 @@ impl Network {
         }
     }
 
+    /// Precision of the stored arrays; `None` if there are none.
+    pub fn precision(&self) -> Option<Precision> {
+        (0..self.values.len()).find_map(|i| self.parameter(ValueId(i))).map(Tensor::precision)
+    }
+
     /// Number of trainable numbers.
     pub fn parameter_count(&self) -> usize {
         self.trainable().iter().filter_map(|&id| self.parameter(id)).map(Tensor::len).sum()
@@ -204,7 +209,7 @@ impl Network {
     }
 
     /// Every parameter at another precision.
-    pub fn cast(&self, precision: crate::tensor::Precision) -> Self {
+    pub fn cast(&self, precision: Precision) -> Self {
         let mut out = self.clone();
         for value in &mut out.values {
             if let Source::Parameter { tensor, .. } = &mut value.source {

@@ -126,7 +126,9 @@ pub struct ModelRecord {
     pub clean: Proportion,
     /// Accuracy against eps.
     pub curve: Vec<CurvePoint>,
-    /// Signs of gradient masking found, in plain words; empty when none was seen.
+    /// Ids of the signs of gradient masking that were looked for.
+    pub checks: Vec<String>,
+    /// Those found, in plain words; empty when none was seen.
     pub flags: Vec<String>,
     /// Every setting of training, as JSON.
     pub settings: serde_json::Value,

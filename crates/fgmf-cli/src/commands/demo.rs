@@ -109,6 +109,7 @@ fn model_record(global: &Arguments, a: &Demo, s: &Subject, data: &Dataset, threa
         training: s.run.log.clone(),
         clean: measured.clean,
         curve: measured.points,
+        checks: measured.checks,
         flags: measured.flags,
         settings: serde_json::to_value(&s.run.config)?,
     })

@@ -22,7 +22,7 @@ mod toy;
 use crate::error::{Error, Result};
 use crate::oracle::Gradients;
 use crate::record::MapRecord;
-use fgmf_net::{Network, Precision, Source, Tensor};
+use fgmf_net::Tensor;
 use serde::Serialize;
 use std::ops::Range;
 
@@ -144,19 +144,13 @@ fn check(model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context
     if let Some(y) = targets.iter().find(|&&y| y >= model.classes()) {
         return Err(Error::mismatch("explain", format!("targets below {}", model.classes()), y));
     }
-    if precision(model.network()).is_some_and(|p| p != x.precision()) {
+    if model.network().precision().is_some_and(|p| p != x.precision()) {
         return Err(Error::mismatch("explain", "images in the precision of the network", format!("{:?}", x.precision())));
     }
     if !x.is_finite() {
         return Err(Error::mismatch("explain", "finite pixels", "NaN or an infinite value"));
     }
     Ok(())
-}
-
-/// Precision of the first parameter.
-fn precision(net: &Network) -> Option<Precision> {
-    let of = |s: &Source| if let Source::Parameter { tensor, .. } = s { Some(tensor.precision()) } else { None };
-    net.values().iter().find_map(|v| of(&v.source))
 }
 
 /// `0..count` in pieces of at most `cap`.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::oracle::Oracle;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
+use fgmf_net::{Network, Precision};
 
 fn zoo(architecture: Architecture, image: [usize; 3]) -> Network {
     let (mean, deviation) = (vec![0.3; image[0]], vec![0.4; image[0]]);

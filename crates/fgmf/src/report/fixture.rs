@@ -53,6 +53,7 @@ fn model(id: &str, title: &str, right: [usize; 2]) -> ModelRecord {
         training: (1..=8).map(epoch).collect(),
         clean: Proportion::new(right[0], 1700),
         curve: [0.05, 0.1].map(|eps| CurvePoint { eps, robust: Proportion::new(right[1], 1700) }).to_vec(),
+        checks: vec!["zero-gradient".into()],
         flags: vec![],
         settings: serde_json::json!({"epochs": 8, "optimiser": {"name": "adam", "peak": 0.003}}),
     }

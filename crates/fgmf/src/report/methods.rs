@@ -6,8 +6,8 @@ use crate::record::ReportRecord;
 const NOTES: [(&str, &str); 7] = [
     (
         "SCOR-PIO 2.0 (training)",
-        "While training, each image is replaced by about the worst change within the allowed radius, found in a few steps on a \
-         quadratic picture of the loss (Frank-Wolfe). The loss there is made small, and the bend of the loss around the image is \
+        "While training, each image is replaced by about the worst change within the allowed radius, found in a few \
+         Frank-Wolfe steps. The loss there is made small, and the bend of the loss along the pixels that the explanation names is \
          held down, so that both the answer and its explanation change little when the image does. Negative curvature, which \
          would hide an attack instead of removing it, is never rewarded. Our reconstruction: the papers publish no complete \
          algorithm.",

@@ -23,7 +23,7 @@ pub(super) fn words(report: &ReportRecord) -> String {
         "<div class=\"summary\"><p class=\"lead\">{sentences}</p>\
          <p class=\"note\"><b>How to read the figures under attack.</b> They come from one gradient attack, so they are an upper \
          bound: a stronger attack can only lower them. The full suite of attacks, with attacks that know the defence and \
-         attacks that need no gradient, is a separate command, <code>fgmf attack --suite standard</code>. \
+         attacks that need no gradient, is a separate command, <code>fgmf attack --suite adaptive</code>. \
          Gradient masking is looked for, named and never counted as robustness.</p></div>"
     )
 }

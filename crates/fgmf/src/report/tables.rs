@@ -99,7 +99,8 @@ pub(super) fn masking(report: &ReportRecord) -> String {
             let items: String = model.flags.iter().map(|f| format!("<li>{}</li>", escape(f))).collect();
             format!("<p class=\"bad\">⚠ {} seen</p><ul>{items}</ul>", count(model.flags.len()))
         };
-        format!("<div class=\"panel\"><h3>{}</h3>{found}</div>", named(i, &model.title))
+        let checks = escape(&model.checks.join(", "));
+        format!("<div class=\"panel\"><h3>{}</h3>{found}<p class=\"detail\">Checked: {checks}.</p></div>", named(i, &model.title))
     });
     format!("<p>{intro}</p><div class=\"panels\">{}</div>", each.collect::<String>())
 }
@@ -145,7 +146,7 @@ pub(super) fn explanations(report: &ReportRecord) -> String {
 pub(super) fn training(report: &ReportRecord) -> String {
     let each = report.models.iter().enumerate().map(|(style, model)| {
         let log = &model.training;
-        let mut charts = epochs(style, "clean training accuracy", Ticks::Percent, log, |e| Some(e.train_accuracy));
+        let mut charts = epochs(style, "training accuracy", Ticks::Percent, log, |e| Some(e.train_accuracy));
         let mut names: Vec<&str> = Vec::new();
         for (name, _) in log.iter().flat_map(|e| &e.parts) {
             if !names.contains(&name.as_str()) {

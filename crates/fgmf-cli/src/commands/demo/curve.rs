@@ -20,6 +20,7 @@ pub(super) const ATTACK: &str = "PGD, 20 steps, random start; where the model ha
 pub(super) struct Measured {
     pub(super) clean: Proportion,
     pub(super) points: Vec<CurvePoint>,
+    pub(super) checks: Vec<String>,
     pub(super) flags: Vec<String>,
 }
 
@@ -45,7 +46,7 @@ pub(super) fn settings() -> Result<serde_json::Value> {
 pub(super) fn measure(global: &Arguments, s: &Subject, data: &Dataset, threat: &ThreatModel, seed: u64) -> Result<Measured> {
     let (entries, at) = (entries(has_mask(&s.net))?, threat.eps());
     let bar = console::bar(global.quiet, RADII.len() * data.len(), &format!("{} eps", s.id));
-    let mut out = Measured { clean: Proportion::new(0, 0), points: Vec::new(), flags: Vec::new() };
+    let mut out = Measured { clean: Proportion::new(0, 0), points: Vec::new(), checks: Vec::new(), flags: Vec::new() };
     for (i, eps) in RADII.into_iter().enumerate() {
         let mut watch = |done: usize, _: usize, _: usize| bar.set_position((i * data.len() + done) as u64);
         let threat = threat.with_eps(eps)?;
@@ -54,10 +55,12 @@ pub(super) fn measure(global: &Arguments, s: &Subject, data: &Dataset, threat: &
         out.clean = outcome.clean();
         out.points.push(CurvePoint { eps, robust: outcome.overall() });
         if (eps - at).abs() < 1e-12 {
+            out.checks.clone_from(&outcome.verdict.checks);
             out.flags.extend(outcome.verdict.flags.iter().map(|f| format!("{} at eps {eps}: {} ({})", f.id, f.advice, f.evidence)));
         }
     }
     bar.finish_and_clear();
+    out.checks.push("larger-eps-does-not-help".into());
     // A larger ball contains the smaller one: an attack that gets weaker with it is being misled.
     for pair in out.points.windows(2) {
         let lost = pair[1].robust.value - pair[0].robust.value;

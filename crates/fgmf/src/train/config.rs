@@ -61,6 +61,7 @@ impl ObjectiveConfig {
 /// | `epochs` | 30 | 1 to 100,000 |
 /// | `batch` | 128 | 2 to 65,536 |
 /// | `learning_rate` | 0.003 (AdamW) | above 0, at most 10 |
+/// | `eps_warmup` | 0.2 | share of the run, 0 to 1 |
 /// | `ema` | 0.99 | none, or 0 to below 1 |
 /// | `gradient_clip` | 5 | none, or above 0 (Euclidean norm over all parameters) |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +83,8 @@ pub struct TrainConfig {
     pub norm: Norm,
     /// Their radius, in input units.
     pub eps: f64,
+    /// The radius grows from 0 over this share of the run: at full radius from the start, training can stay at a constant answer.
+    pub eps_warmup: f64,
     /// Passes over the data.
     pub epochs: usize,
     /// Examples a step.
@@ -112,6 +115,7 @@ impl TrainConfig {
             objective,
             norm: Norm::Linf,
             eps,
+            eps_warmup: 0.2,
             epochs: 30,
             batch: 128,
             optimiser: Optimiser::adamw(),
@@ -133,6 +137,9 @@ impl TrainConfig {
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
             return Err(Error::parameter("learning_rate", "above 0, at most 10", self.learning_rate));
+        }
+        if !(0.0..=1.0).contains(&self.eps_warmup) {
+            return Err(Error::parameter("eps_warmup", "0 to 1", self.eps_warmup));
         }
         if let Some(e) = self.ema.filter(|e| !(0.0..1.0).contains(e)) {
             return Err(Error::parameter("ema", "0 to below 1", e));

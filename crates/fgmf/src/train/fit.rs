@@ -119,12 +119,13 @@ pub fn fit(config: &TrainConfig, data: &Dataset, folder: &Path, watch: &mut dyn 
         let (mut parts, mut correct, mut seen, mut rate): (Vec<(String, f64)>, usize, usize, f64) = (Vec::new(), 0, 0, 0.0);
         for (i, rows) in order.chunks(config.batch).enumerate() {
             let batch = batch_of(data, rows);
+            let done = (epoch * steps + i) as f64 / (config.epochs * steps) as f64;
+            let threat = threat.with_eps(config.eps * if done < config.eps_warmup { done / config.eps_warmup } else { 1.0 })?;
             let context = Context { threat: &threat, seed: config.seed, epoch: epoch as u64, salience: state.salience.as_ref() };
             let mut step = objective.step(&state.net, &batch, &context)?;
             if let Some(limit) = config.gradient_clip {
                 clip(&mut step.gradients, limit);
             }
-            let done = (epoch * steps + i) as f64 / (config.epochs * steps) as f64;
             rate = config.learning_rate * config.schedule.at(done);
             state.optimiser.apply(&mut state.net, &step.gradients, &config.optimiser, rate)?;
             update_statistics(&mut state.net, &step.statistics)?;

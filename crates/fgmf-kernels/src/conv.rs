@@ -2,6 +2,7 @@
 
 use crate::Real;
 use crate::axis::{AXES, Axis, ShapeError, product, saturating_product};
+use crate::blocked::rows;
 use crate::sliding::{Forward, GradInput, GradWeight};
 use pulp::Arch;
 
@@ -128,6 +129,11 @@ impl Conv2d {
 /// If the shape fails [`Conv2d::check`] or a slice length does not match it.
 pub fn conv2d<T: Real>(s: &Conv2d, x: &[T], w: &[T], y: &mut [T]) {
     s.assert_lengths(x.len(), w.len(), y.len());
+    if let (Some(x), Some(w), Some(y)) = (T::single(x), T::single(w), T::single_mut(y))
+        && rows::conv2d(s, x, w, y)
+    {
+        return;
+    }
     T::with_scratch(|scratch| {
         Arch::new().dispatch(Forward { s, x, w, y, scratch });
     });
@@ -141,6 +147,11 @@ pub fn conv2d<T: Real>(s: &Conv2d, x: &[T], w: &[T], y: &mut [T]) {
 /// If the shape fails [`Conv2d::check`] or a slice length does not match it.
 pub fn conv2d_grad_input<T: Real>(s: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) {
     s.assert_lengths(dx.len(), w.len(), dy.len());
+    if let (Some(dy), Some(w), Some(dx)) = (T::single(dy), T::single(w), T::single_mut(dx))
+        && rows::conv2d_grad_input(s, dy, w, dx)
+    {
+        return;
+    }
     T::with_scratch(|scratch| {
         Arch::new().dispatch(GradInput { s, dy, w, dx, scratch });
     });
@@ -158,6 +169,11 @@ pub fn conv2d_grad_input<T: Real>(s: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) {
 pub fn conv2d_grad_weight<T: Real>(s: &Conv2d, x: &[T], dy: &[T], dw: &mut [T]) {
     s.assert_lengths(x.len(), dw.len(), dy.len());
     dw.fill(T::zero());
+    if let (Some(x), Some(dy), Some(dw)) = (T::single(x), T::single(dy), T::single_mut(dw))
+        && rows::conv2d_grad_weight(s, x, dy, dw)
+    {
+        return;
+    }
     T::with_scratch(|scratch| {
         Arch::new().dispatch(GradWeight { s, x, dy, dw, scratch });
     });

@@ -49,25 +49,29 @@ impl Grid {
         ((phase[0] * self.cols.phases.len() + phase[1]) * self.rows.extent + row) * self.cols.extent + col
     }
 
+    /// Calls `f(cell, at, count)` for every run of stored real cells: `count` of them from `at` on in a channel of the grid, read from
+    /// cell `cell` of the image on, a column stride apart.
+    #[inline(always)]
+    pub(crate) fn runs(&self, mut f: impl FnMut(usize, usize, usize)) {
+        for i in 0..self.rows.phases.len() {
+            let (top, bottom, first_row) = self.rows.real(i);
+            for j in 0..self.cols.phases.len() {
+                let (left, right, first_col) = self.cols.real(j);
+                if left == right {
+                    continue;
+                }
+                for (r, row) in (top..bottom).enumerate() {
+                    f((first_row + r * self.rows.stride) * self.cols.len + first_col, self.at([i, j], row, left), right - left);
+                }
+            }
+        }
+    }
+
     /// Copies the planes of `x` in. The padding must be zero already and is left alone.
     pub(crate) fn fill<T: Real>(&self, x: &[T], grid: &mut [T]) {
         let planes = x.chunks_exact(self.rows.len * self.cols.len);
         for (x, grid) in planes.zip(grid.chunks_exact_mut(self.plane())) {
-            for i in 0..self.rows.phases.len() {
-                let (top, bottom, first_row) = self.rows.real(i);
-                for j in 0..self.cols.phases.len() {
-                    let (left, right, first_col) = self.cols.real(j);
-                    if left == right {
-                        continue;
-                    }
-                    for (r, row) in (top..bottom).enumerate() {
-                        let line = (first_row + r * self.rows.stride) * self.cols.len;
-                        let from = &x[line + first_col..line + self.cols.len];
-                        let at = self.at([i, j], row, left);
-                        copy_strided(from, self.cols.stride, &mut grid[at..at + right - left]);
-                    }
-                }
-            }
+            self.runs(|cell, at, count| copy_strided(&x[cell..], self.cols.stride, &mut grid[at..at + count]));
         }
     }
 }

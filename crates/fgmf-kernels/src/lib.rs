@@ -36,6 +36,7 @@
 //! ```
 
 mod axis;
+mod blocked;
 mod conv;
 mod dense;
 mod grid;
@@ -43,12 +44,16 @@ mod matmul;
 mod pool;
 mod real;
 mod resize;
+mod simd;
 mod sliding;
+mod tile;
 mod unrolled;
 
 pub use axis::ShapeError;
+pub use blocked::{BlockedConv, Epilogue, Pass, blocked_len, from_blocked, to_blocked};
 pub use conv::{Conv2d, conv2d, conv2d_grad_input, conv2d_grad_weight};
 pub use dense::matmul;
 pub use pool::{Pool2d, avg_pool2d, avg_pool2d_adjoint, gather_planes, max_pool2d, scatter_planes};
 pub use real::Real;
 pub use resize::{Coordinates, NearestRounding, Resize2d, ResizeMode, resize2d, resize2d_adjoint};
+pub use simd::instruction_set;

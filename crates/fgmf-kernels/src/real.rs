@@ -54,6 +54,10 @@ pub(crate) mod sealed {
         fn mul_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
         /// Sum of the lanes in a fixed order.
         fn reduce<S: Simd>(simd: S, v: Self::Vector<S>) -> Self;
+        /// The numbers themselves, if they are `f32`.
+        fn single(v: &[Self]) -> Option<&[f32]>;
+        /// [`Lanes::single`] to write to.
+        fn single_mut(v: &mut [Self]) -> Option<&mut [f32]>;
         /// Lends `f` this thread's reusable buffers; a nested call gets fresh ones.
         fn with_scratch<R>(f: impl FnOnce(&mut Scratch<Self>) -> R) -> R;
     }
@@ -80,8 +84,15 @@ pub(crate) fn reset<T: Real>(buffer: &mut Vec<T>, len: usize) {
     buffer.resize(len, T::zero());
 }
 
+/// Makes `buffer` at least `len` long; what it holds is left as it is.
+pub(crate) fn at_least(buffer: &mut Vec<f32>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+}
+
 macro_rules! real {
-    ($t:ty, $vector:ident, $lanes:ident, $view:ident, $splat:ident, $fma:ident, $sum:ident) => {
+    ($t:ty, $vector:ident, $lanes:ident, $view:ident, $splat:ident, $fma:ident, $sum:ident, $single:expr) => {
         impl Real for $t {
             #[inline]
             fn zero() -> Self {
@@ -132,6 +143,14 @@ macro_rules! real {
             fn reduce<S: Simd>(simd: S, v: S::$vector) -> Self {
                 simd.$sum(v)
             }
+            #[inline]
+            fn single(v: &[Self]) -> Option<&[f32]> {
+                $single.then(|| pulp::bytemuck::cast_slice(v))
+            }
+            #[inline]
+            fn single_mut(v: &mut [Self]) -> Option<&mut [f32]> {
+                $single.then(|| pulp::bytemuck::cast_slice_mut(v))
+            }
             fn with_scratch<R>(f: impl FnOnce(&mut Scratch<Self>) -> R) -> R {
                 thread_local! {
                     static SCRATCH: Cell<Scratch<$t>> = Cell::default();
@@ -145,8 +164,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, f32s, F32_LANES, as_simd_f32s, splat_f32s, mul_add_e_f32s, reduce_sum_f32s);
-real!(f64, f64s, F64_LANES, as_simd_f64s, splat_f64s, mul_add_e_f64s, reduce_sum_f64s);
+real!(f32, f32s, F32_LANES, as_simd_f32s, splat_f32s, mul_add_e_f32s, reduce_sum_f32s, true);
+real!(f64, f64s, F64_LANES, as_simd_f64s, splat_f64s, mul_add_e_f64s, reduce_sum_f64s, false);
 
 #[cfg(test)]
 mod tests {

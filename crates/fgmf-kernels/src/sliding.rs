@@ -9,16 +9,16 @@ use crate::unrolled;
 use pulp::{Simd, WithSimd};
 
 /// Grid of the input, and where each kernel tap starts in it.
-struct Input {
-    grid: Grid,
+pub(crate) struct Input {
+    pub(crate) grid: Grid,
     /// `[c_in / groups, kh, kw]`
-    offsets: Vec<usize>,
+    pub(crate) offsets: Vec<usize>,
     /// Columns of the product: output cells, counting the stored cells between the output's rows.
     columns: usize,
 }
 
 impl Input {
-    fn new(s: &Conv2d) -> Self {
+    pub(crate) fn new(s: &Conv2d) -> Self {
         let out = s.out_size();
         let [(rows, row_taps), (cols, col_taps)] = [0, 1].map(|i| {
             let (stride, dilation) = (s.stride[i], s.dilation[i]);
@@ -142,10 +142,45 @@ pub(crate) struct GradInput<'a, T> {
     pub(crate) scratch: &'a mut Scratch<T>,
 }
 
-/// One pair of phases: a stride-1 convolution of `dy` with the taps that reach its cells.
-struct Part<'a> {
-    row: &'a Phase,
-    col: &'a Phase,
+/// One pair of phases of the input: a stride-1 convolution of `dy` with the taps that reach its cells.
+pub(crate) struct Part {
+    /// Cells of the part.
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    /// Where in the input its first cell is.
+    pub(crate) cell: [usize; 2],
+    /// Taps, and where in a channel of the grid the first cell meets them.
+    pub(crate) taps: Vec<(usize, usize)>,
+}
+
+/// Grid of the output's gradient, and the parts of the input.
+pub(crate) fn parts(s: &Conv2d) -> (Grid, Vec<Part>) {
+    let out = s.out_size();
+    let per_axis = [phases(s, 0), phases(s, 1)];
+    let [rows, cols] = [0, 1].map(|i| {
+        let back = (s.kernel[i] - 1) * s.dilation[i] / s.stride[i];
+        let from = per_axis[i].iter().map(|p| p.from).min().unwrap_or(0);
+        let to = per_axis[i].iter().map(|p| p.to).max().unwrap_or(0);
+        GridAxis { len: out[i], before: back as isize - from as isize, stride: 1, extent: to - from + back, phases: vec![0] }
+    });
+    let grid = Grid { rows, cols };
+    // Never negative: `before` makes room for the farthest tap.
+    let at = |axis: &GridAxis, phase: &Phase, back: usize| (phase.from as isize + axis.before) as usize - back;
+    let mut parts = Vec::new();
+    for row in &per_axis[0] {
+        for col in &per_axis[1] {
+            let pairs = row.taps.iter().flat_map(|&i| col.taps.iter().map(move |&j| (i, j)));
+            let taps = pairs
+                .map(|((i, up), (j, left))| (i * s.kernel[1] + j, at(&grid.rows, row, up) * grid.cols.extent + at(&grid.cols, col, left)));
+            parts.push(Part { rows: row.to - row.from, cols: col.to - col.from, cell: [row.cell, col.cell], taps: taps.collect() });
+        }
+    }
+    (grid, parts)
+}
+
+/// A part and its packed product.
+struct Packed {
+    part: Part,
     offsets: Vec<usize>,
     columns: usize,
     /// Start of its packed weights, all groups.
@@ -164,43 +199,23 @@ impl<T: Real> WithSimd for GradInput<'_, T> {
         let lanes = T::lanes::<S>();
         let [ci, co] = s.per_group();
         let out = s.out_size();
-        let per_axis = [phases(s, 0), phases(s, 1)];
-        let [rows, cols] = [0, 1].map(|i| {
-            let back = (s.kernel[i] - 1) * s.dilation[i] / s.stride[i];
-            let from = per_axis[i].iter().map(|p| p.from).min().unwrap_or(0);
-            let to = per_axis[i].iter().map(|p| p.to).max().unwrap_or(0);
-            GridAxis { len: out[i], before: back as isize - from as isize, stride: 1, extent: to - from + back, phases: vec![0] }
-        });
-        let grid = Grid { rows, cols };
+        let (grid, parts) = parts(s);
         let (plane, wide) = (grid.plane(), grid.cols.extent);
         scratch.weight.clear();
-        let mut parts = Vec::new();
-        for row in &per_axis[0] {
-            for col in &per_axis[1] {
-                let taps: Vec<(usize, usize)> = row
-                    .taps
-                    .iter()
-                    .flat_map(|&(i, up)| {
-                        let (grid, kw) = (&grid, s.kernel[1]);
-                        col.taps.iter().map(move |&(j, left)| {
-                            // Never negative: `before` makes room for the farthest tap.
-                            let r = (row.from as isize + grid.rows.before) as usize - up;
-                            let c = (col.from as isize + grid.cols.before) as usize - left;
-                            (i * kw + j, r * grid.cols.extent + c)
-                        })
-                    })
-                    .collect();
-                let offsets: Vec<usize> = (0..co).flat_map(|o| taps.iter().map(move |&(_, at)| o * plane + at)).collect();
-                let weight = scratch.weight.len();
-                for w in w.chunks_exact(co * ci * s.taps()) {
-                    pack::<T, S>(&mut scratch.weight, ci, offsets.len(), |r, c| {
-                        let (o, tap) = (c / taps.len(), taps[c % taps.len()].0);
-                        w[(o * ci + r) * s.taps() + tap]
-                    });
-                }
-                parts.push(Part { row, col, offsets, columns: (row.to - row.from - 1) * wide + col.to - col.from, weight });
+        let pack_part = |part: Part, weights: &mut Vec<T>| {
+            let taps = &part.taps;
+            let offsets: Vec<usize> = (0..co).flat_map(|o| taps.iter().map(move |&(_, at)| o * plane + at)).collect();
+            let weight = weights.len();
+            for w in w.chunks_exact(co * ci * s.taps()) {
+                pack::<T, S>(weights, ci, offsets.len(), |r, c| {
+                    let (o, tap) = (c / taps.len(), taps[c % taps.len()].0);
+                    w[(o * ci + r) * s.taps() + tap]
+                });
             }
-        }
+            let columns = (part.rows - 1) * wide + part.cols;
+            Packed { part, offsets, columns, weight }
+        };
+        let parts: Vec<Packed> = parts.into_iter().map(|p| pack_part(p, &mut scratch.weight)).collect();
         let most = parts.iter().map(|p| p.columns).max().unwrap_or(0);
         reset(&mut scratch.input, s.c_out * plane + lanes);
         reset(&mut scratch.output, ci * round_up(most, lanes));
@@ -220,7 +235,7 @@ impl<T: Real> WithSimd for GradInput<'_, T> {
                     }
                     let out = &mut scratch.output;
                     product(simd, [ci, part.columns], a, b, &part.offsets, out, ldo);
-                    spread(s, part, wide, out, ldo, dx);
+                    spread(s, &part.part, wide, out, ldo, dx);
                 }
             }
         }
@@ -229,12 +244,12 @@ impl<T: Real> WithSimd for GradInput<'_, T> {
 
 /// Writes a part's numbers to the cells of `dx` they belong to.
 #[inline(always)]
-fn spread<T: Real>(s: &Conv2d, part: &Part<'_>, wide: usize, out: &[T], ldo: usize, dx: &mut [T]) {
-    let length = part.col.to - part.col.from;
+fn spread<T: Real>(s: &Conv2d, part: &Part, wide: usize, out: &[T], ldo: usize, dx: &mut [T]) {
+    let length = part.cols;
     for (dx, out) in dx.chunks_exact_mut(s.h * s.w).zip(out.chunks_exact(ldo)) {
-        let lines = dx[part.row.cell * s.w..].chunks_mut(s.w).step_by(s.stride[0]);
-        for (dx, out) in lines.zip(out.chunks(wide)).take(part.row.to - part.row.from) {
-            let (dx, out) = (&mut dx[part.col.cell..], &out[..length]);
+        let lines = dx[part.cell[0] * s.w..].chunks_mut(s.w).step_by(s.stride[0]);
+        for (dx, out) in lines.zip(out.chunks(wide)).take(part.rows) {
+            let (dx, out) = (&mut dx[part.cell[1]..], &out[..length]);
             match s.stride[1] {
                 1 => dx[..length].copy_from_slice(out),
                 2 => {

@@ -1,0 +1,116 @@
+//! The blocked layout `[n, ⌈c / 16⌉, h, w, 16]`: channels in sixteens, innermost. Channels past the last are padding; what is
+//! converted from rows has zeros there.
+#![allow(unsafe_code, reason = "see `simd`")]
+
+use crate::simd::{self, Kernel, LANES, Vector};
+
+/// Numbers that `[n, c, h, w]` takes in the blocked layout, with `plane = h w`.
+#[must_use]
+pub const fn blocked_len(n: usize, c: usize, plane: usize) -> usize {
+    n * c.div_ceil(LANES) * LANES * plane
+}
+
+/// Rearranges `x` `[n, c, plane]` into the blocked layout.
+///
+/// # Panics
+///
+/// If a slice length does not match.
+pub fn to_blocked(c: usize, plane: usize, x: &[f32], y: &mut [f32]) {
+    let n = images(c, plane, x.len(), y.len());
+    // Safety: lengths have been checked.
+    unsafe { simd::run(ToBlocked { n, c, plane, x: x.as_ptr(), y: y.as_mut_ptr() }) }
+}
+
+/// Rearranges blocked `x` into `y` `[n, c, plane]`.
+///
+/// # Panics
+///
+/// If a slice length does not match.
+pub fn from_blocked(c: usize, plane: usize, x: &[f32], y: &mut [f32]) {
+    let n = images(c, plane, y.len(), x.len());
+    // Safety: lengths have been checked.
+    unsafe { simd::run(FromBlocked { n, c, plane, x: x.as_ptr(), y: y.as_mut_ptr() }) }
+}
+
+fn images(c: usize, plane: usize, rows: usize, blocked: usize) -> usize {
+    let n = rows.checked_div(c * plane).unwrap_or(0);
+    assert_eq!(rows, n * c * plane, "rows of {c} channels by {plane}");
+    assert_eq!(blocked, blocked_len(n, c, plane), "blocked length of {n} images, {c} channels by {plane}");
+    n
+}
+
+struct ToBlocked {
+    n: usize,
+    c: usize,
+    plane: usize,
+    x: *const f32,
+    y: *mut f32,
+}
+
+impl Kernel for ToBlocked {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { n, c, plane, x, y } = self;
+        // Safety: the lengths are those of the layouts; a part of a plane is read and written as a part.
+        unsafe {
+            let blocks = c.div_ceil(LANES);
+            for b in 0..n * blocks {
+                let (image, first) = (b / blocks, b % blocks * LANES);
+                let real = LANES.min(c - first);
+                let (x, y) = (x.add((image * c + first) * plane), y.add(b * plane * LANES));
+                for at in (0..plane).step_by(LANES) {
+                    let count = LANES.min(plane - at);
+                    let mut square = [V::zero(); LANES];
+                    for (l, v) in square.iter_mut().enumerate().take(real) {
+                        let from = x.add(l * plane + at);
+                        *v = if count < LANES { V::load_part(from, count) } else { V::load(from) };
+                    }
+                    V::transpose(&mut square);
+                    for (i, v) in square.into_iter().enumerate().take(count) {
+                        v.store(y.add((at + i) * LANES));
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct FromBlocked {
+    n: usize,
+    c: usize,
+    plane: usize,
+    x: *const f32,
+    y: *mut f32,
+}
+
+impl Kernel for FromBlocked {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { n, c, plane, x, y } = self;
+        // Safety: as in `ToBlocked`.
+        unsafe {
+            let blocks = c.div_ceil(LANES);
+            for b in 0..n * blocks {
+                let (image, first) = (b / blocks, b % blocks * LANES);
+                let real = LANES.min(c - first);
+                let (x, y) = (x.add(b * plane * LANES), y.add((image * c + first) * plane));
+                for at in (0..plane).step_by(LANES) {
+                    let count = LANES.min(plane - at);
+                    let mut square = [V::zero(); LANES];
+                    for (i, v) in square.iter_mut().enumerate().take(count) {
+                        *v = V::load(x.add((at + i) * LANES));
+                    }
+                    V::transpose(&mut square);
+                    for (l, v) in square.into_iter().enumerate().take(real) {
+                        let to = y.add(l * plane + at);
+                        if count < LANES { v.store_part(to, count) } else { v.store(to) }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Convolution of `f32` images in the blocked layout: channels in sixteens, innermost.
+//!
+//! [`BlockedConv`] chooses how a convolution is computed from its shape alone (never from the batch or the processor), so that an image
+//! has the same result in any batch: Winograd for 3x3 windows of stride 1, sliding windows otherwise, a path of its own for images of few
+//! channels and for depthwise convolutions.
+#![allow(unsafe_code, reason = "see `simd`")]
+
+mod depthwise;
+mod direct;
+mod layout;
+pub(crate) mod rows;
+mod stem;
+mod winograd;
+
+use crate::conv::Conv2d;
+use crate::simd::{self, LANES, Vector};
+use crate::tile::Finish;
+use depthwise::Direction;
+use std::cell::Cell;
+
+pub use layout::{blocked_len, from_blocked, to_blocked};
+
+pub(crate) fn blocks(c: usize) -> usize {
+    c.div_ceil(LANES)
+}
+
+/// A blocked operand, read behind a gate: numbers count where the gate is greater than 0, or everywhere without one. The gate is
+/// the output of a rectifier whose gradient the operand is.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    values: &'a [f32],
+    gate: Option<&'a [f32]>,
+}
+
+impl<'a> Pass<'a> {
+    /// The values as they are.
+    #[must_use]
+    pub fn new(values: &'a [f32]) -> Self {
+        Self { values, gate: None }
+    }
+
+    /// The values where `gate` is positive.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    #[must_use]
+    pub fn gated(values: &'a [f32], gate: &'a [f32]) -> Self {
+        assert_eq!(values.len(), gate.len(), "a gate for each value");
+        Self { values, gate: Some(gate) }
+    }
+
+    /// Sixteen numbers from `at` on.
+    ///
+    /// # Safety
+    ///
+    /// They are inside the values.
+    #[inline(always)]
+    unsafe fn read<V: Vector>(&self, at: usize) -> V {
+        debug_assert!(at + LANES <= self.values.len());
+        // Safety: stated above; a gate is as long as the values.
+        unsafe {
+            let v = V::load(self.values.as_ptr().add(at));
+            match self.gate {
+                Some(gate) => v.where_positive(V::load(gate.as_ptr().add(at))),
+                None => v,
+            }
+        }
+    }
+
+    /// `len` numbers from `at` on behind the gate: where they are, or copied to `buffer`.
+    ///
+    /// # Safety
+    ///
+    /// They are inside the values, and `buffer` holds as many.
+    #[inline(always)]
+    unsafe fn plain<V: Vector>(&self, at: usize, len: usize, buffer: *mut f32) -> *const f32 {
+        debug_assert!(at + len <= self.values.len());
+        // Safety: stated above.
+        unsafe {
+            if self.gate.is_none() {
+                return self.values.as_ptr().add(at);
+            }
+            for i in (0..len).step_by(LANES) {
+                self.read::<V>(at + i).store(buffer.add(i));
+            }
+        }
+        buffer
+    }
+}
+
+/// What is done to a convolution's output as it is written: `act(y + bias + add)`.
+#[derive(Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// One number a channel, padded to whole blocks ([`BlockedConv::bias_len`]).
+    pub bias: Option<&'a [f32]>,
+    /// A blocked array of the shape of the output.
+    pub add: Option<&'a [f32]>,
+    /// Whether negative numbers become 0.
+    pub relu: bool,
+}
+
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one a layer, beside weights that dwarf it")]
+enum Algorithm {
+    Winograd { forward: winograd::Winograd, backward: winograd::Winograd },
+    Direct { forward: direct::Direct, backward: direct::Direct },
+    Stem(stem::Stem),
+    Depthwise(depthwise::Depthwise),
+}
+
+/// A convolution prepared for blocked images of one shape; `n` of the shape is ignored.
+#[derive(Clone, Debug)]
+pub struct BlockedConv {
+    shape: Conv2d,
+    algorithm: Algorithm,
+}
+
+/// Channels up to which an image is kept in rows.
+const STEM_CHANNELS: usize = 8;
+
+impl BlockedConv {
+    /// Prepares a convolution whose shape passed [`Conv2d::check`]; `None` for groups that are neither one nor one a channel, and for
+    /// outputs of one or two cells.
+    #[must_use]
+    pub fn new(shape: &Conv2d) -> Option<Self> {
+        let s = Conv2d { n: 1, ..*shape };
+        let [oh, ow] = s.out_size();
+        // Outputs of one or two cells leave a register tile nearly empty.
+        if s.check().is_err() || oh * ow < 3 {
+            return None;
+        }
+        let algorithm = if s.groups == 1 && s.c_in <= STEM_CHANNELS {
+            Algorithm::Stem(stem::Stem::new(&s))
+        } else if s.groups == 1 && winograd_pays(&s) {
+            let pad = [s.pad[0], s.pad[1]];
+            Algorithm::Winograd {
+                forward: winograd::Winograd::new(s.c_in, s.c_out, [s.h, s.w], [oh, ow], pad),
+                backward: winograd::Winograd::new(s.c_out, s.c_in, [oh, ow], [s.h, s.w], pad.map(|p| 2 - p)),
+            }
+        } else if s.groups == 1 {
+            Algorithm::Direct { forward: direct::Direct::forward(&s), backward: direct::Direct::backward(&s) }
+        } else if s.groups == s.c_in && s.c_out == s.c_in {
+            Algorithm::Depthwise(depthwise::Depthwise::new(&s))
+        } else {
+            return None;
+        };
+        Some(Self { shape: s, algorithm })
+    }
+
+    /// The shape, for one image.
+    #[must_use]
+    pub fn shape(&self) -> &Conv2d {
+        &self.shape
+    }
+
+    /// Whether the input is `[n, c, h, w]` in rows, not blocked: images of few channels.
+    #[must_use]
+    pub fn input_in_rows(&self) -> bool {
+        matches!(self.algorithm, Algorithm::Stem(_))
+    }
+
+    /// Numbers of `n` inputs in their layout.
+    #[must_use]
+    pub fn x_len(&self, n: usize) -> usize {
+        let s = &self.shape;
+        if self.input_in_rows() { n * s.x_len() } else { blocked_len(n, s.c_in, s.h * s.w) }
+    }
+
+    /// Numbers of `n` blocked outputs.
+    #[must_use]
+    pub fn y_len(&self, n: usize) -> usize {
+        let [oh, ow] = self.shape.out_size();
+        blocked_len(n, self.shape.c_out, oh * ow)
+    }
+
+    /// Numbers of a padded bias.
+    #[must_use]
+    pub fn bias_len(&self) -> usize {
+        blocks(self.shape.c_out) * LANES
+    }
+
+    /// Packs a weight `[c_out, c_in / groups, kh, kw]` for the forward pass.
+    ///
+    /// # Panics
+    ///
+    /// If the weight's length does not match.
+    #[must_use]
+    pub fn pack_forward(&self, w: &[f32]) -> Vec<f32> {
+        let s = &self.shape;
+        assert_eq!(w.len(), s.w_len(), "weight length of {s:?}");
+        let taps = s.taps();
+        let at = |o: usize, i: usize| (o * s.c_in + i) * taps;
+        match &self.algorithm {
+            Algorithm::Winograd { forward, .. } => pack_winograd(forward, w, at, false),
+            Algorithm::Direct { forward, .. } => filled(forward.weight_len(), |p| forward.pack(w, at, p)),
+            Algorithm::Stem(stem) => filled(stem.forward_len(), |p| stem.pack_forward(w, p)),
+            Algorithm::Depthwise(d) => filled(d.weight_len(), |p| d.pack(w, p)),
+        }
+    }
+
+    /// Packs a weight for the gradient to the input.
+    ///
+    /// # Panics
+    ///
+    /// If the weight's length does not match.
+    #[must_use]
+    pub fn pack_backward(&self, w: &[f32]) -> Vec<f32> {
+        let s = &self.shape;
+        assert_eq!(w.len(), s.w_len(), "weight length of {s:?}");
+        let taps = s.taps();
+        let at = |i: usize, o: usize| (o * s.c_in + i) * taps;
+        match &self.algorithm {
+            Algorithm::Winograd { backward, .. } => pack_winograd(backward, w, at, true),
+            Algorithm::Direct { backward, .. } => filled(backward.weight_len(), |p| backward.pack(w, at, p)),
+            Algorithm::Stem(stem) => filled(stem.backward_len(), |p| stem.pack_backward(w, p)),
+            Algorithm::Depthwise(d) => filled(d.weight_len(), |p| d.pack(w, p)),
+        }
+    }
+
+    /// Fills blocked `y` from `x`, with weights packed by [`Self::pack_forward`].
+    ///
+    /// # Panics
+    ///
+    /// If a length does not match.
+    pub fn forward(&self, x: &[f32], packed: &[f32], epilogue: Epilogue<'_>, y: &mut [f32]) {
+        let n = x.len() / self.x_len(1);
+        assert_eq!([x.len(), y.len()], [self.x_len(n), self.y_len(n)], "input and output of {:?}", self.shape);
+        assert!(epilogue.bias.is_none_or(|b| b.len() == self.bias_len()), "bias of {:?}", self.shape);
+        assert!(epilogue.add.is_none_or(|a| a.len() == y.len()), "addend of {:?}", self.shape);
+        let finish = Finish {
+            bias: epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            add: epilogue.add.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            relu: epilogue.relu,
+            ..Finish::plain(y.as_mut_ptr(), LANES, 0)
+        };
+        let pass = Pass::new(x);
+        with_scratch(|scratch| {
+            let packed_len = packed.len();
+            let packed = packed.as_ptr();
+            // Safety: lengths of inputs, outputs and weights have been checked against the shape that the plans were made for.
+            unsafe {
+                match &self.algorithm {
+                    Algorithm::Winograd { forward: plan, .. } => {
+                        assert_eq!(packed_len, plan.weight_len(), "packed weights");
+                        simd::run(winograd::Forward { plan, n, pass, packed, finish, scratch });
+                    }
+                    Algorithm::Direct { forward: plan, .. } => {
+                        assert_eq!(packed_len, plan.weight_len(), "packed weights");
+                        simd::run(direct::Apply { plan, n, pass, packed, finish, scratch });
+                    }
+                    Algorithm::Stem(plan) => {
+                        assert_eq!(packed_len, plan.forward_len(), "packed weights");
+                        simd::run(stem::Forward { plan, x, packed, finish, scratch });
+                    }
+                    Algorithm::Depthwise(plan) => {
+                        assert_eq!(packed_len, plan.weight_len(), "packed weights");
+                        simd::run(depthwise::Apply { plan, direction: Direction::Forward, n, pass, packed, finish, scratch });
+                    }
+                }
+            }
+        });
+    }
+
+    /// Fills `dx`, in the layout of the input, from the gradient of the blocked output, with weights packed by
+    /// [`Self::pack_backward`].
+    ///
+    /// # Panics
+    ///
+    /// If a length does not match.
+    pub fn grad_input(&self, dy: Pass<'_>, packed: &[f32], dx: &mut [f32]) {
+        let n = dx.len() / self.x_len(1);
+        assert_eq!([dx.len(), dy.values.len()], [self.x_len(n), self.y_len(n)], "input and output of {:?}", self.shape);
+        let finish = Finish::plain(dx.as_mut_ptr(), LANES, 0);
+        with_scratch(|scratch| {
+            let (packed_len, pass) = (packed.len(), dy);
+            let packed = packed.as_ptr();
+            // Safety: as in `forward`.
+            unsafe {
+                match &self.algorithm {
+                    Algorithm::Winograd { backward: plan, .. } => {
+                        assert_eq!(packed_len, plan.weight_len(), "packed weights");
+                        simd::run(winograd::Forward { plan, n, pass, packed, finish, scratch });
+                    }
+                    Algorithm::Direct { backward: plan, .. } => {
+                        assert_eq!(packed_len, plan.weight_len(), "packed weights");
+                        simd::run(direct::Apply { plan, n, pass, packed, finish, scratch });
+                    }
+                    Algorithm::Stem(plan) => {
+                        assert_eq!(packed_len, plan.backward_len(), "packed weights");
+                        simd::run(stem::GradInput { plan, dy, packed, dx, scratch });
+                    }
+                    Algorithm::Depthwise(plan) => {
+                        assert_eq!(packed_len, plan.weight_len(), "packed weights");
+                        simd::run(depthwise::Apply { plan, direction: Direction::Backward, n, pass, packed, finish, scratch });
+                    }
+                }
+            }
+        });
+    }
+
+    /// Adds the gradient to the weight, summed over the images in a fixed order, to `dw` `[c_out, c_in / groups, kh, kw]`.
+    ///
+    /// # Panics
+    ///
+    /// If a length does not match.
+    pub fn grad_weight(&self, x: &[f32], dy: Pass<'_>, dw: &mut [f32]) {
+        let n = x.len() / self.x_len(1);
+        assert_eq!([x.len(), dy.values.len()], [self.x_len(n), self.y_len(n)], "input and output of {:?}", self.shape);
+        assert_eq!(dw.len(), self.shape.w_len(), "weight length of {:?}", self.shape);
+        with_scratch(|scratch| {
+            let pass = Pass::new(x);
+            // Safety: as in `forward`.
+            unsafe {
+                match &self.algorithm {
+                    Algorithm::Winograd { forward: plan, .. } => simd::run(winograd::GradWeight { plan, n, x: pass, dy, dw, scratch }),
+                    Algorithm::Direct { forward: plan, .. } => simd::run(direct::GradWeight { plan, n, x: pass, dy, dw, scratch }),
+                    Algorithm::Stem(plan) => simd::run(stem::GradWeight { plan, x, dy, dw, scratch }),
+                    Algorithm::Depthwise(plan) => simd::run(depthwise::GradWeight { plan, n, x: pass, dy, dw, scratch }),
+                }
+            }
+        });
+    }
+}
+
+/// Lends `f` this thread's buffer, which keeps its memory between calls.
+fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
+    thread_local! {
+        static SCRATCH: Cell<Vec<f32>> = Cell::default();
+    }
+    let mut scratch = SCRATCH.take();
+    let result = f(&mut scratch);
+    SCRATCH.set(scratch);
+    result
+}
+
+/// Whether 36 products a tile, and the work around them, are fewer than 144.
+fn winograd_pays(s: &Conv2d) -> bool {
+    let fits = s.kernel == [3, 3] && s.stride == [1, 1] && s.dilation == [1, 1];
+    let symmetric = s.pad[0] <= 2 && s.pad[1] <= 2 && s.pad[2] <= 2 && s.pad[3] <= 2;
+    fits && symmetric && s.c_in >= LANES && s.c_out >= LANES
+}
+
+fn filled(len: usize, f: impl FnOnce(&mut [f32])) -> Vec<f32> {
+    let mut packed = vec![0.0; len];
+    f(&mut packed);
+    packed
+}
+
+fn pack_winograd(plan: &winograd::Winograd, w: &[f32], at: impl Fn(usize, usize) -> usize, turned: bool) -> Vec<f32> {
+    filled(plan.weight_len(), |packed| {
+        let job = winograd::PackWeight { plan, w: w.as_ptr(), at, turned, packed: packed.as_mut_ptr() };
+        // Safety: `w` holds nine numbers for each pair of channels, `packed` the plan's length.
+        unsafe { simd::run(job) };
+    })
+}

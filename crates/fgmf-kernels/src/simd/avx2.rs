@@ -1,0 +1,92 @@
+//! Two 256-bit registers.
+
+use super::{Kernel, Vector};
+use std::arch::x86_64::*;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2([__m256; 2]);
+
+#[target_feature(enable = "avx2,fma")]
+#[inline(never)]
+unsafe fn isolated<K: Kernel>(kernel: K) -> K::Output {
+    // Safety: the features of this function are those of `Avx2`; the rest is the caller's.
+    unsafe { kernel.run::<Avx2>() }
+}
+
+impl Avx2 {
+    #[inline(always)]
+    unsafe fn both(self, other: Self, f: impl Fn(__m256, __m256) -> __m256) -> Self {
+        Self([f(self.0[0], other.0[0]), f(self.0[1], other.0[1])])
+    }
+}
+
+// Safety of every block below: the trait lets the methods be called only where the processor has AVX2 and FMA, and
+// addresses are the caller's.
+impl Vector for Avx2 {
+    const TILE: [usize; 2] = [6, 1];
+
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> Self {
+        unsafe { Self([_mm256_set1_ps(v); 2]) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Self([_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe {
+            _mm256_storeu_ps(to, self.0[0]);
+            _mm256_storeu_ps(to.add(8), self.0[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        unsafe { self.both(other, |a, b| _mm256_add_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        unsafe { self.both(other, |a, b| _mm256_sub_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        unsafe { self.both(other, |a, b| _mm256_mul_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        unsafe { self.both(other, |a, b| _mm256_div_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        unsafe { self.both(other, |a, b| _mm256_max_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
+        unsafe { Self([_mm256_fmadd_ps(self.0[0], by.0[0], plus.0[0]), _mm256_fmadd_ps(self.0[1], by.0[1], plus.0[1])]) }
+    }
+    #[inline(always)]
+    unsafe fn where_positive(self, gate: Self) -> Self {
+        unsafe { self.both(gate, |a, g| _mm256_and_ps(a, _mm256_cmp_ps::<_CMP_GT_OQ>(g, _mm256_setzero_ps()))) }
+    }
+    #[inline(always)]
+    unsafe fn keep_at_least(self, limit: Self, other: Self) -> Self {
+        let half = |i: usize| unsafe { _mm256_blendv_ps(self.0[i], other.0[i], _mm256_cmp_ps::<_CMP_LT_OQ>(self.0[i], limit.0[i])) };
+        Self([half(0), half(1)])
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        unsafe { self.both(self, |a, _| _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)) }
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        unsafe {
+            self.both(self, |a, _| {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127))))
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn isolated<K: Kernel>(kernel: K) -> K::Output {
+        unsafe { isolated(kernel) }
+    }
+}

@@ -1,0 +1,95 @@
+//! An array; the compiler maps it to the vectors of the target.
+
+use super::{Kernel, LANES, Vector};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Portable([f32; LANES]);
+
+#[inline(never)]
+unsafe fn isolated<K: Kernel>(kernel: K) -> K::Output {
+    // Safety: no instruction beyond the target's own; the rest is the caller's.
+    unsafe { kernel.run::<Portable>() }
+}
+
+impl Portable {
+    #[inline(always)]
+    fn both(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        let mut out = self;
+        for (a, b) in out.0.iter_mut().zip(other.0) {
+            *a = f(*a, b);
+        }
+        out
+    }
+}
+
+// Safety of every block below: addresses are the caller's.
+impl Vector for Portable {
+    /// Four NEON registers a vector: 24 sums, 4 of weights, 1 of input.
+    const TILE: [usize; 2] = [6, 1];
+
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> Self {
+        Self([v; LANES])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Self(from.cast::<[f32; LANES]>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<[f32; LANES]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.both(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.both(other, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.both(other, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        self.both(other, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        self.both(other, |a, b| if a > b { a } else { b })
+    }
+    /// Fused where the target has the instruction; two roundings elsewhere, where a library call would cost a hundred times more.
+    #[inline(always)]
+    unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
+        let mut out = plus;
+        for (o, (a, b)) in out.0.iter_mut().zip(self.0.into_iter().zip(by.0)) {
+            *o = if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, *o) } else { a * b + *o };
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn where_positive(self, gate: Self) -> Self {
+        self.both(gate, |a, g| if g > 0.0 { a } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn keep_at_least(self, limit: Self, other: Self) -> Self {
+        let mut out = self;
+        for (o, (l, v)) in out.0.iter_mut().zip(limit.0.into_iter().zip(other.0)) {
+            *o = if *o < l { v } else { *o };
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        self.both(self, |a, _| a.round_ties_even())
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        self.both(self, |a, _| f32::from_bits(((a as i32 + 127) << 23) as u32))
+    }
+    #[inline(always)]
+    unsafe fn isolated<K: Kernel>(kernel: K) -> K::Output {
+        unsafe { isolated(kernel) }
+    }
+}

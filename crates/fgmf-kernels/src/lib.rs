@@ -7,7 +7,10 @@
 //!   convolution and its two adjoints;
 //! * [`max_pool2d`], [`avg_pool2d`], [`avg_pool2d_adjoint`], [`gather_planes`], [`scatter_planes`];
 //! * [`resize2d`], [`resize2d_adjoint`]: ONNX `Resize` on the two spatial axes;
-//! * [`matmul`]: the dense product.
+//! * [`matmul`]: the dense product;
+//! * [`activate`], [`softmax_rows`], [`layer_norm_rows`] and their gradients, in `f32`;
+//! * [`max_pool_blocked`], [`avg_pool_blocked`], [`global_average_blocked`], [`channel_affine`], [`channel_sums`],
+//!   [`batch_norm_grad`] and their like: `f32` images in the blocked layout.
 //!
 //! # Contract
 //!
@@ -44,6 +47,7 @@ mod matmul;
 mod pool;
 mod real;
 mod resize;
+mod rowwise;
 mod simd;
 mod sliding;
 mod tile;
@@ -51,9 +55,20 @@ mod unrolled;
 
 pub use axis::ShapeError;
 pub use blocked::{BlockedConv, Epilogue, Pass, blocked_len, from_blocked, to_blocked};
+pub use blocked::{
+    add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments, channel_products, channel_sums, gate,
+};
+pub use blocked::{
+    avg_pool_blocked, avg_pool_blocked_adjoint, global_average_blocked, global_average_blocked_grad, max_pool_blocked,
+    max_pool_blocked_fits, max_pool_blocked_grad,
+};
 pub use conv::{Conv2d, conv2d, conv2d_grad_input, conv2d_grad_weight};
 pub use dense::matmul;
 pub use pool::{Pool2d, avg_pool2d, avg_pool2d_adjoint, gather_planes, max_pool2d, scatter_planes};
 pub use real::Real;
 pub use resize::{Coordinates, NearestRounding, Resize2d, ResizeMode, resize2d, resize2d_adjoint};
+pub use rowwise::{
+    Activation, activate, activate_grad, activate_in_place, layer_norm_rows, layer_norm_rows_grad, layer_norm_rows_grad_parameters,
+    softmax_rows, softmax_rows_grad,
+};
 pub use simd::instruction_set;

@@ -5,9 +5,11 @@
 //! channels and for depthwise convolutions.
 #![allow(unsafe_code, reason = "see `simd`")]
 
+mod channel;
 mod depthwise;
 mod direct;
 mod layout;
+mod pool;
 pub(crate) mod rows;
 mod stem;
 mod winograd;
@@ -18,7 +20,14 @@ use crate::tile::Finish;
 use depthwise::Direction;
 use std::cell::Cell;
 
+pub use channel::{
+    add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments, channel_products, channel_sums, gate,
+};
 pub use layout::{blocked_len, from_blocked, to_blocked};
+pub use pool::{
+    avg_pool_blocked, avg_pool_blocked_adjoint, global_average_blocked, global_average_blocked_grad, max_pool_blocked,
+    max_pool_blocked_fits, max_pool_blocked_grad,
+};
 
 pub(crate) fn blocks(c: usize) -> usize {
     c.div_ceil(LANES)

@@ -74,6 +74,37 @@ impl Vector for Avx2 {
         Self([half(0), half(1)])
     }
     #[inline(always)]
+    unsafe fn first_max(self, held: Self, v: Self, mark: Self) -> (Self, Self) {
+        let mut both = (self, held);
+        unsafe {
+            for i in 0..2 {
+                let known = _mm256_cmp_ps::<_CMP_ORD_Q>(self.0[i], self.0[i]);
+                let taken = _mm256_and_ps(known, _mm256_cmp_ps::<_CMP_NGE_UQ>(self.0[i], v.0[i]));
+                both.0.0[i] = _mm256_blendv_ps(self.0[i], v.0[i], taken);
+                both.1.0[i] = _mm256_blendv_ps(held.0[i], mark.0[i], taken);
+            }
+        }
+        both
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        unsafe {
+            let all = _mm_loadu_si128(from.cast());
+            let half = |eight: __m128i| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight));
+            Self([half(all), half(_mm_srli_si128::<8>(all))])
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        unsafe {
+            let [low, high] = [_mm256_cvtps_epi32(self.0[0]), _mm256_cvtps_epi32(self.0[1])];
+            // Packing works within halves of a register; the permutation puts the words in order again.
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
+            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(to.cast(), bytes);
+        }
+    }
+    #[inline(always)]
     unsafe fn round(self) -> Self {
         unsafe { self.both(self, |a, _| _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)) }
     }

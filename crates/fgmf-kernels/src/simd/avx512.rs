@@ -63,6 +63,22 @@ impl Vector for Avx512 {
         unsafe { Self(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, limit.0), self.0, other.0)) }
     }
     #[inline(always)]
+    unsafe fn first_max(self, held: Self, v: Self, mark: Self) -> (Self, Self) {
+        unsafe {
+            let known = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(self.0, self.0);
+            let taken = _mm512_mask_cmp_ps_mask::<_CMP_NGE_UQ>(known, self.0, v.0);
+            (Self(_mm512_mask_blend_ps(taken, self.0, v.0)), Self(_mm512_mask_blend_ps(taken, held.0, mark.0)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        unsafe { Self(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) }
+    }
+    #[inline(always)]
     unsafe fn round(self) -> Self {
         unsafe { Self(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)) }
     }

@@ -35,8 +35,8 @@ pub(crate) trait Kernel {
 ///
 /// # Safety
 ///
-/// Every method may be called only where the processor has the instructions; `load` and `store` touch sixteen numbers from the
-/// address on, `load_part` and `store_part` the first `n`, which must be in one allocation.
+/// Every method may be called only where the processor has the instructions; `load`, `store` and their byte forms touch sixteen
+/// numbers from the address on, `load_part` and `store_part` the first `n`, which must be in one allocation.
 pub(crate) trait Vector: Copy {
     /// Rows and vectors of the largest register tile of a matrix product.
     const TILE: [usize; 2];
@@ -56,6 +56,12 @@ pub(crate) trait Vector: Copy {
     unsafe fn where_positive(self, gate: Self) -> Self;
     /// `self` where it is not less than `limit`, else `other`.
     unsafe fn keep_at_least(self, limit: Self, other: Self) -> Self;
+    /// The running maximum and its mark: `(v, mark)` where `v` is greater or the first NaN, else `(self, held)`.
+    unsafe fn first_max(self, held: Self, v: Self, mark: Self) -> (Self, Self);
+    /// Whole numbers from 0 to 255, from sixteen bytes.
+    unsafe fn load_bytes(from: *const u8) -> Self;
+    /// Whole numbers from 0 to 255, to sixteen bytes.
+    unsafe fn store_bytes(self, to: *mut u8);
     /// The nearest whole number, halves to even.
     unsafe fn round(self) -> Self;
     /// `2^self` for whole numbers from -126 to 127.
@@ -77,6 +83,17 @@ pub(crate) trait Vector: Copy {
     unsafe fn load_part(from: *const f32, n: usize) -> Self {
         let mut all = [0.0; LANES];
         // Safety: the caller vouches for the first `n` numbers; `all` holds sixteen.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n.min(LANES));
+            Self::load(all.as_ptr())
+        }
+    }
+
+    /// The first `n` numbers, `fill` behind them.
+    #[inline(always)]
+    unsafe fn load_filled(from: *const f32, n: usize, fill: f32) -> Self {
+        let mut all = [fill; LANES];
+        // Safety: as above.
         unsafe {
             std::ptr::copy_nonoverlapping(from, all.as_mut_ptr(), n.min(LANES));
             Self::load(all.as_ptr())
@@ -191,6 +208,10 @@ impl Isa {
 /// The instruction set in use: the best there is, or the one that the environment variable `FGMF_ISA` names (`avx512`, `avx2`,
 /// `portable`), if the processor has it.
 pub(crate) fn isa() -> Isa {
+    #[cfg(test)]
+    if let Some(isa) = FORCED.get() {
+        return isa;
+    }
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
         let available = Isa::available();
@@ -213,4 +234,19 @@ pub fn instruction_set() -> &'static str {
 pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     // Safety: `isa` returns available sets only.
     unsafe { isa().run(kernel) }
+}
+
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
+}
+
+/// Calls `f` once for each instruction set of this processor, with the kernels of this thread on it.
+#[cfg(test)]
+pub(crate) fn on_each(f: impl Fn(Isa)) {
+    for isa in Isa::available() {
+        FORCED.set(Some(isa));
+        f(isa);
+    }
+    FORCED.set(None);
 }

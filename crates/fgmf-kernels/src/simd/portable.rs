@@ -81,6 +81,24 @@ impl Vector for Portable {
         out
     }
     #[inline(always)]
+    unsafe fn first_max(self, held: Self, v: Self, mark: Self) -> (Self, Self) {
+        let mut both = (self, held);
+        for i in 0..LANES {
+            if v.0[i] > self.0[i] || (v.0[i].is_nan() && !self.0[i].is_nan()) {
+                (both.0.0[i], both.1.0[i]) = (v.0[i], mark.0[i]);
+            }
+        }
+        both
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        Self(unsafe { from.cast::<[u8; LANES]>().read() }.map(f32::from))
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        unsafe { to.cast::<[u8; LANES]>().write(self.0.map(|v| v as u8)) }
+    }
+    #[inline(always)]
     unsafe fn round(self) -> Self {
         self.both(self, |a, _| a.round_ties_even())
     }

@@ -7,7 +7,7 @@
 use crate::dual::Dual;
 use crate::error::{Error, Result};
 use crate::head::Head;
-use crate::network::{Network, ValueId, concrete};
+use crate::network::{Network, ValueId};
 use crate::op::{Mode, Saved};
 use crate::plan::Purpose;
 use crate::rule::Rules;
@@ -51,11 +51,10 @@ pub fn in_chunks<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> Re
 }
 
 impl Network {
-    /// Examples per chunk: activations of a chunk stay near the cache, between 1 and 32.
+    /// Examples per chunk, from the network alone. Convolutions block for the cache themselves, and deep ones want several images for
+    /// each pass over their weights; the rows of a transformer are best kept in the cache.
     pub fn chunk(&self) -> usize {
-        let sizes = self.values().iter().filter(|v| v.shape.iter().any(|d| matches!(d, crate::Dim::Batch(_))));
-        let per_example: usize = sizes.map(|v| concrete(&v.shape, 1).iter().product::<usize>()).sum();
-        ((1 << 18) / per_example.max(1)).clamp(1, TRAINING_CHUNK)
+        if 2 * self.convolution_flops() > self.flops() { 16 } else { 4 }
     }
 
     /// Logits `[n, k]` of images `[n, c, h, w]`.

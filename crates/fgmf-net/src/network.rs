@@ -193,21 +193,27 @@ impl Network {
 
     /// Multiplications of one forward pass for one image (convolutions and matrix products), as twice as many FLOPs.
     pub fn flops(&self) -> u64 {
-        let shapes = |id: &ValueId, n: usize| concrete(&self.values[id.0].shape, n);
-        let cost = |node: &Node| -> u64 {
-            let (Some(x), Some(w), Some(y)) = (node.inputs.first(), node.inputs.get(1), node.outputs.first()) else { return 0 };
-            let (x, w) = (shapes(x, 1), shapes(w, 1));
-            let y: usize = shapes(y, 1).iter().product();
-            let per_output = match &node.op {
-                Op::Conv(_) => w[1..].iter().product(),
-                Op::ConvTranspose(_) => return 2 * (x.iter().product::<usize>() * w[1..].iter().product::<usize>()) as u64,
-                Op::Gemm(g) => x[usize::from(!g.trans_a)],
-                Op::MatMul(_) => x[x.len() - 1],
-                _ => return 0,
-            };
-            2 * (y * per_output) as u64
+        self.nodes.iter().map(|n| self.node_flops(n)).sum()
+    }
+
+    /// The part of [`Self::flops`] that convolutions have.
+    pub(crate) fn convolution_flops(&self) -> u64 {
+        self.nodes.iter().filter(|n| matches!(n.op, Op::Conv(_) | Op::ConvTranspose(_))).map(|n| self.node_flops(n)).sum()
+    }
+
+    fn node_flops(&self, node: &Node) -> u64 {
+        let shapes = |id: &ValueId| concrete(&self.values[id.0].shape, 1);
+        let (Some(x), Some(w), Some(y)) = (node.inputs.first(), node.inputs.get(1), node.outputs.first()) else { return 0 };
+        let (x, w) = (shapes(x), shapes(w));
+        let y: usize = shapes(y).iter().product();
+        let per_output = match &node.op {
+            Op::Conv(_) => w[1..].iter().product(),
+            Op::ConvTranspose(_) => return 2 * (x.iter().product::<usize>() * w[1..].iter().product::<usize>()) as u64,
+            Op::Gemm(g) => x[usize::from(!g.trans_a)],
+            Op::MatMul(_) => x[x.len() - 1],
+            _ => return 0,
         };
-        self.nodes.iter().map(cost).sum()
+        2 * (y * per_output) as u64
     }
 
     /// Every parameter at another precision.

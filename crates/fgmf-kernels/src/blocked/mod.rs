@@ -206,15 +206,22 @@ impl BlockedConv {
     /// If the weight's length does not match.
     #[must_use]
     pub fn pack_forward(&self, w: &[f32]) -> Vec<f32> {
+        let mut packed = Vec::new();
+        self.pack_forward_into(w, &mut packed);
+        packed
+    }
+
+    /// [`Self::pack_forward`] into memory that is there already.
+    pub(crate) fn pack_forward_into(&self, w: &[f32], packed: &mut Vec<f32>) {
         let s = &self.shape;
         assert_eq!(w.len(), s.w_len(), "weight length of {s:?}");
         let taps = s.taps();
         let at = |o: usize, i: usize| (o * s.c_in + i) * taps;
         match &self.algorithm {
-            Algorithm::Winograd { forward, .. } => pack_winograd(forward, w, at, false),
-            Algorithm::Direct { forward, .. } => filled(forward.weight_len(), |p| forward.pack(w, at, p)),
-            Algorithm::Stem(stem) => filled(stem.forward_len(), |p| stem.pack_forward(w, p)),
-            Algorithm::Depthwise(d) => filled(d.weight_len(), |p| d.pack(w, p)),
+            Algorithm::Winograd { forward, .. } => pack_winograd(forward, w, at, false, packed),
+            Algorithm::Direct { forward, .. } => forward.pack(w, at, sized(packed, forward.weight_len())),
+            Algorithm::Stem(stem) => stem.pack_forward(w, sized(packed, stem.forward_len())),
+            Algorithm::Depthwise(d) => d.pack(w, sized(packed, d.weight_len())),
         }
     }
 
@@ -225,15 +232,22 @@ impl BlockedConv {
     /// If the weight's length does not match.
     #[must_use]
     pub fn pack_backward(&self, w: &[f32]) -> Vec<f32> {
+        let mut packed = Vec::new();
+        self.pack_backward_into(w, &mut packed);
+        packed
+    }
+
+    /// [`Self::pack_backward`] into memory that is there already.
+    pub(crate) fn pack_backward_into(&self, w: &[f32], packed: &mut Vec<f32>) {
         let s = &self.shape;
         assert_eq!(w.len(), s.w_len(), "weight length of {s:?}");
         let taps = s.taps();
         let at = |i: usize, o: usize| (o * s.c_in + i) * taps;
         match &self.algorithm {
-            Algorithm::Winograd { backward, .. } => pack_winograd(backward, w, at, true),
-            Algorithm::Direct { backward, .. } => filled(backward.weight_len(), |p| backward.pack(w, at, p)),
-            Algorithm::Stem(stem) => filled(stem.backward_len(), |p| stem.pack_backward(w, p)),
-            Algorithm::Depthwise(d) => filled(d.weight_len(), |p| d.pack(w, p)),
+            Algorithm::Winograd { backward, .. } => pack_winograd(backward, w, at, true, packed),
+            Algorithm::Direct { backward, .. } => backward.pack(w, at, sized(packed, backward.weight_len())),
+            Algorithm::Stem(stem) => stem.pack_backward(w, sized(packed, stem.backward_len())),
+            Algorithm::Depthwise(d) => d.pack(w, sized(packed, d.weight_len())),
         }
     }
 
@@ -360,16 +374,14 @@ fn winograd_pays(s: &Conv2d) -> bool {
     fits && symmetric && s.c_in >= LANES && s.c_out >= LANES
 }
 
-fn filled(len: usize, f: impl FnOnce(&mut [f32])) -> Vec<f32> {
-    let mut packed = vec![0.0; len];
-    f(&mut packed);
-    packed
+/// `buffer` at a length, in the memory it has if that is enough.
+fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    buffer.resize(len, 0.0);
+    buffer
 }
 
-fn pack_winograd(plan: &winograd::Winograd, w: &[f32], at: impl Fn(usize, usize) -> usize, turned: bool) -> Vec<f32> {
-    filled(plan.weight_len(), |packed| {
-        let job = winograd::PackWeight { plan, w: w.as_ptr(), at, turned, packed: packed.as_mut_ptr() };
-        // Safety: `w` holds nine numbers for each pair of channels, `packed` the plan's length.
-        unsafe { simd::run(job) };
-    })
+fn pack_winograd(plan: &winograd::Winograd, w: &[f32], at: impl Fn(usize, usize) -> usize, turned: bool, packed: &mut Vec<f32>) {
+    let packed = sized(packed, plan.weight_len());
+    // Safety: `w` holds nine numbers for each pair of channels, `packed` the plan's length.
+    unsafe { simd::run(winograd::Pack { plan, w, at, turned, packed }) };
 }

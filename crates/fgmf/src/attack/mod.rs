@@ -1,8 +1,18 @@
 //! Attacks: a small trait for each kind of access, and one entry that validates, runs, projects and re-checks.
 
+mod cw;
+mod ddn;
+mod deepfool;
+mod hop_skip_jump;
+mod mi_fgsm;
+mod nes;
 mod pgd;
+pub mod probes;
 mod random;
+mod spsa;
 pub mod suite;
+mod transfer;
+pub mod verdict;
 
 use crate::error::{Error, Result};
 use crate::oracle::{Gradients, Oracle, Passes, Scores};
@@ -10,8 +20,16 @@ use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub use cw::{CarliniWagner, CarliniWagnerParams};
+pub use ddn::{Ddn, DdnParams};
+pub use deepfool::{DeepFool, DeepFoolParams};
+pub use hop_skip_jump::{HopSkipJump, HopSkipJumpParams};
+pub use mi_fgsm::{MiFgsm, MiFgsmParams};
+pub use nes::{Nes, NesParams};
 pub use pgd::{Pgd, PgdParams, Start, StepLoss};
 pub use random::{RandomSearch, RandomSearchParams};
+pub use spsa::{Spsa, SpsaParams};
+pub use transfer::Transfer;
 
 /// Images with labels, and where they come from.
 #[derive(Clone, Debug)]

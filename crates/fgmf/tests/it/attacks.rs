@@ -2,6 +2,7 @@
 
 use fgmf::attack::suite::{Job, run_suite, suite};
 use fgmf::attack::{Attack, Batch, Ending, PgdParams, RandomSearchParams, Start, StepLoss, misclassified, run_attack};
+use fgmf::attack::{CarliniWagnerParams, DdnParams, DeepFoolParams, HopSkipJumpParams, MiFgsmParams, NesParams, SpsaParams, Transfer};
 use fgmf::data::{Dataset, Split};
 use fgmf::oracle::{Oracle, Scores};
 use fgmf::threat::{Norm, ThreatModel};
@@ -18,7 +19,30 @@ fn white(p: PgdParams) -> Attack {
 fn all() -> Vec<Attack> {
     let margin = PgdParams { steps: 5, restarts: 2, loss: StepLoss::Margin, ..PgdParams::default() };
     let random = RandomSearchParams { draws: 7 }.check().unwrap();
-    vec![white(PgdParams::fgsm()), white(PgdParams { steps: 6, ..PgdParams::default() }), white(margin), Attack::Black(Box::new(random))]
+    let mut out = vec![
+        white(PgdParams::fgsm()),
+        white(PgdParams { steps: 6, ..PgdParams::default() }),
+        white(margin),
+        Attack::Black(Box::new(random)),
+    ];
+    out.extend(further());
+    out
+}
+
+fn further() -> Vec<Attack> {
+    let surrogate = cnn();
+    vec![
+        Attack::White(Box::new(
+            CarliniWagnerParams { searches: 2, steps: 5, first: 1.0, ..CarliniWagnerParams::default() }.check().unwrap(),
+        )),
+        Attack::White(Box::new(DdnParams { steps: 6, first: 0.3, ..DdnParams::default() }.check().unwrap())),
+        Attack::White(Box::new(DeepFoolParams { steps: 3, ..DeepFoolParams::default() }.check().unwrap())),
+        Attack::White(Box::new(MiFgsmParams { steps: 4, ..MiFgsmParams::default() }.check().unwrap())),
+        Attack::Black(Box::new(NesParams { steps: 3, pairs: 2, ..NesParams::default() }.check().unwrap())),
+        Attack::Black(Box::new(SpsaParams { steps: 3, pairs: 2, ..SpsaParams::default() }.check().unwrap())),
+        Attack::Black(Box::new(HopSkipJumpParams { steps: 2, samples: 5, starts: 5 }.check().unwrap())),
+        Attack::Black(Box::new(Transfer::new(surrogate, Box::new(MiFgsmParams::default().check().unwrap())))),
+    ]
 }
 
 fn cnn() -> Network {

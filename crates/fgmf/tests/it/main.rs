@@ -3,5 +3,6 @@
 
 mod attacks;
 mod layering;
+mod minimum_norm;
 mod registry;
 mod training;

@@ -1,7 +1,15 @@
 //! Attacks: a small trait for each kind of access, and one entry that validates, runs, projects and re-checks.
 
+mod apgd;
+mod apgd_l1;
+mod apgd_walk;
+mod fab;
+mod fab_projection;
+pub mod loss;
 mod pgd;
 mod random;
+mod square;
+mod square_window;
 pub mod suite;
 
 use crate::error::{Error, Result};
@@ -10,8 +18,12 @@ use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub use apgd::{Apgd, ApgdParams};
+pub use fab::{Fab, FabParams};
+pub use loss::AttackLoss;
 pub use pgd::{Pgd, PgdParams, Start, StepLoss};
 pub use random::{RandomSearch, RandomSearchParams};
+pub use square::{Square, SquareParams};
 
 /// Images with labels, and where they come from.
 #[derive(Clone, Debug)]
@@ -136,6 +148,15 @@ pub struct AttackOutcome {
     pub endings: Vec<Ending>,
     /// Passes the search made (the re-evaluation is not counted).
     pub passes: Passes,
+}
+
+/// Rows of values as images of the batch's shape.
+fn images<'a>(batch: &Batch, rows: impl ExactSizeIterator<Item = &'a [f32]>) -> Tensor {
+    let mut shape = batch.x.shape().to_vec();
+    shape[0] = rows.len();
+    let mut values = Vec::with_capacity(shape.iter().product());
+    rows.for_each(|r| values.extend_from_slice(r));
+    Tensor::new(&shape, values)
 }
 
 /// Whether each row of logits puts some class other than the label at least as high as it. A row that is not finite

@@ -1,7 +1,10 @@
 //! Attacks against closed forms, and the contract every attack keeps.
 
 use fgmf::attack::suite::{Job, run_suite, suite};
-use fgmf::attack::{Attack, Batch, Ending, PgdParams, RandomSearchParams, Start, StepLoss, misclassified, run_attack};
+use fgmf::attack::{
+    ApgdParams, Attack, AttackLoss, Batch, Ending, FabParams, PgdParams, RandomSearchParams, SquareParams, Start, StepLoss, misclassified,
+    run_attack,
+};
 use fgmf::data::{Dataset, Split};
 use fgmf::oracle::{Oracle, Scores};
 use fgmf::threat::{Norm, ThreatModel};
@@ -15,10 +18,32 @@ fn white(p: PgdParams) -> Attack {
     Attack::White(Box::new(p.check().unwrap()))
 }
 
+fn apgd(p: ApgdParams) -> Attack {
+    Attack::White(Box::new(p.check().unwrap()))
+}
+
+fn fab(p: FabParams) -> Attack {
+    Attack::White(Box::new(p.check().unwrap()))
+}
+
+fn square(p: SquareParams) -> Attack {
+    Attack::Black(Box::new(p.check().unwrap()))
+}
+
+/// Every attack of the registry, short.
 fn all() -> Vec<Attack> {
     let margin = PgdParams { steps: 5, restarts: 2, loss: StepLoss::Margin, ..PgdParams::default() };
     let random = RandomSearchParams { draws: 7 }.check().unwrap();
-    vec![white(PgdParams::fgsm()), white(PgdParams { steps: 6, ..PgdParams::default() }), white(margin), Attack::Black(Box::new(random))]
+    let mut all = vec![white(PgdParams::fgsm()), white(PgdParams { steps: 6, ..PgdParams::default() }), white(margin)];
+    for loss in [AttackLoss::CrossEntropy, AttackLoss::Dlr, AttackLoss::TargetedDlr] {
+        all.push(apgd(ApgdParams { steps: 10, restarts: 2, targets: 2, loss, ..ApgdParams::default() }));
+    }
+    for targets in [Some(2), None] {
+        all.push(fab(FabParams { steps: 6, restarts: 2, targets, ..FabParams::default() }));
+    }
+    all.push(square(SquareParams { queries: 30, restarts: 2, ..SquareParams::default() }));
+    all.push(Attack::Black(Box::new(random)));
+    all
 }
 
 fn cnn() -> Network {

@@ -54,10 +54,11 @@ macro_rules! method {
 }
 
 /// All methods, by family.
-pub const METHODS: [Method; 24] = [
+pub const METHODS: [Method; 25] = [
     method!("pgd", Attack, 1, "madry2018", "attack/pgd.rs"),
     method!("random-search", Attack, 1, "athalye2018", "attack/random.rs"),
     method!("mi-fgsm", Attack, 1, "dong2018", "attack/mi_fgsm.rs"),
+    method!("eot-pgd", Attack, 1, "athalye2018", "attack/eot_pgd.rs"),
     method!("carlini-wagner", Attack, 1, "carlini2017", "attack/cw.rs"),
     method!("deepfool", Attack, 1, "moosavi2016", "attack/deepfool.rs"),
     method!("ddn", Attack, 1, "rony2019", "attack/ddn.rs"),

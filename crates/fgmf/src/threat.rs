@@ -111,10 +111,10 @@ impl ThreatModel {
         self.distance(origin, x) <= self.eps + slack && x.iter().all(inside)
     }
 
-    /// Brings `x` into the ball around `origin`, then into the bounds. The second step never leaves the ball, because
-    /// `origin` is in the bounds: each coordinate moves towards it.
+    /// Brings `x` into the ball around `origin` and into the bounds, which hold `origin`.
     ///
-    /// Linf clips; L2 scales; L1 is the Euclidean projection onto the ball (Duchi et al. 2008), by sorting.
+    /// Linf clips, and L1 is the Euclidean projection onto the intersection (Croce & Hein 2021): both are exact. L2 scales into
+    /// the ball, then clips, which moves each coordinate towards `origin` and so stays in the ball.
     pub fn project(&self, origin: &[f32], x: &mut [f32]) {
         let eps = self.eps as f32;
         match self.norm {
@@ -126,19 +126,27 @@ impl ThreatModel {
                     x.iter_mut().zip(origin).for_each(|(v, &o)| *v = o + (*v - o) * scale);
                 }
             }
-            Norm::L1 => {
-                if self.distance(origin, x) > self.eps {
-                    let threshold =
-                        simplex_threshold(origin.iter().zip(x.iter()).map(|(&o, &v)| f64::from((v - o).abs())).collect(), self.eps) as f32;
-                    x.iter_mut().zip(origin).for_each(|(v, &o)| {
-                        let d = *v - o;
-                        *v = o + d.signum() * (d.abs() - threshold).max(0.0);
-                    });
-                }
-            }
+            Norm::L1 => self.project_l1(origin, x),
         }
+        self.clip(x);
+    }
+
+    /// Brings `x` into the bounds, wherever the ball is.
+    pub fn clip(&self, x: &mut [f32]) {
         let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
         x.iter_mut().for_each(|v| *v = v.clamp(lo, hi));
+    }
+
+    /// With change d = x − o and room u towards the bound it heads for, the nearest point moves by min(max(|d| − t, 0), u), where t
+    /// is the least t ≥ 0 at which these moves add up to eps or less.
+    fn project_l1(&self, origin: &[f32], x: &mut [f32]) {
+        let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
+        let room = |o: f32, d: f32| if d > 0.0 { hi - o } else { o - lo };
+        let moves: Vec<(f32, f32)> = origin.iter().zip(x.iter()).map(|(&o, &v)| ((v - o).abs(), room(o, v - o))).collect();
+        let t = excess(&moves, self.eps) as f32;
+        for ((v, &o), (d, u)) in x.iter_mut().zip(origin).zip(moves) {
+            *v = if *v < o { o - (d - t).max(0.0).min(u) } else { o + (d - t).max(0.0).min(u) };
+        }
     }
 
     /// A random point of the ball, in the bounds: uniform for Linf; a uniform direction with radius `eps u^(1/d)` for L2; for
@@ -194,19 +202,37 @@ impl ThreatModel {
     }
 }
 
-/// t with Σ max(0, aᵢ − t) = radius, for Σ aᵢ > radius and aᵢ ≥ 0.
-fn simplex_threshold(mut a: Vec<f64>, radius: f64) -> f64 {
-    a.sort_by(|x, y| y.total_cmp(x));
-    let (mut sum, mut t) = (0.0, 0.0);
-    for (i, v) in a.iter().enumerate() {
-        sum += v;
-        let candidate = (sum - radius) / (i + 1) as f64;
-        if *v <= candidate {
+/// Least t ≥ 0 with f(t) = Σ min(max(aᵢ − t, 0), uᵢ) ≤ radius, for pairs (aᵢ, uᵢ) of numbers ≥ 0. f is piecewise linear and
+/// falling: Newton steps, bisection where one leaves the bracket; the step from within the last segment is exact.
+fn excess(pairs: &[(f32, f32)], radius: f64) -> f64 {
+    let at = |t: f64| {
+        let (mut sum, mut slope) = (0.0, 0u32);
+        for &(a, u) in pairs {
+            let rest = f64::from(a) - t;
+            sum += rest.clamp(0.0, f64::from(u));
+            slope += u32::from(rest > 0.0 && rest < f64::from(u));
+        }
+        (sum, f64::from(slope))
+    };
+    let (mut below, mut above) = (0.0, pairs.iter().fold(0.0f64, |m, p| m.max(f64::from(p.0))));
+    let mut t = 0.0;
+    for _ in 0..100 {
+        let (sum, slope) = at(t);
+        if sum > radius {
+            below = t;
+        } else if t <= 0.0 || sum >= radius * (1.0 - 1e-12) {
+            return t;
+        } else {
+            above = t;
+        }
+        let newton = t + (sum - radius) / slope;
+        let next = if newton > below && newton <= above { newton } else { 0.5 * (below + above) };
+        if next <= below || next >= above {
             break;
         }
-        t = candidate;
+        t = next;
     }
-    t
+    above
 }
 
 #[cfg(test)]

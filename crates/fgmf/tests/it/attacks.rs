@@ -1,8 +1,13 @@
 //! Attacks against closed forms, and the contract every attack keeps.
 
 use fgmf::attack::suite::{Job, run_suite, suite};
-use fgmf::attack::{Attack, Batch, Ending, PgdParams, RandomSearchParams, Start, StepLoss, misclassified, run_attack};
-use fgmf::attack::{CarliniWagnerParams, DdnParams, DeepFoolParams, HopSkipJumpParams, MiFgsmParams, NesParams, SpsaParams, Transfer};
+use fgmf::attack::{
+    ApgdParams, Attack, AttackLoss, Batch, Ending, FabParams, PgdParams, RandomSearchParams, SquareParams, Start, StepLoss, misclassified,
+    run_attack,
+};
+use fgmf::attack::{
+    CarliniWagnerParams, DdnParams, DeepFoolParams, EotPgdParams, HopSkipJumpParams, MiFgsmParams, NesParams, SpsaParams, Transfer,
+};
 use fgmf::data::{Dataset, Split};
 use fgmf::oracle::{Oracle, Scores};
 use fgmf::threat::{Norm, ThreatModel};
@@ -16,17 +21,33 @@ fn white(p: PgdParams) -> Attack {
     Attack::White(Box::new(p.check().unwrap()))
 }
 
+fn apgd(p: ApgdParams) -> Attack {
+    Attack::White(Box::new(p.check().unwrap()))
+}
+
+fn fab(p: FabParams) -> Attack {
+    Attack::White(Box::new(p.check().unwrap()))
+}
+
+fn square(p: SquareParams) -> Attack {
+    Attack::Black(Box::new(p.check().unwrap()))
+}
+
+/// Every attack of the registry, short.
 fn all() -> Vec<Attack> {
     let margin = PgdParams { steps: 5, restarts: 2, loss: StepLoss::Margin, ..PgdParams::default() };
     let random = RandomSearchParams { draws: 7 }.check().unwrap();
-    let mut out = vec![
-        white(PgdParams::fgsm()),
-        white(PgdParams { steps: 6, ..PgdParams::default() }),
-        white(margin),
-        Attack::Black(Box::new(random)),
-    ];
-    out.extend(further());
-    out
+    let mut all = vec![white(PgdParams::fgsm()), white(PgdParams { steps: 6, ..PgdParams::default() }), white(margin)];
+    for loss in [AttackLoss::CrossEntropy, AttackLoss::Dlr, AttackLoss::TargetedDlr] {
+        all.push(apgd(ApgdParams { steps: 10, restarts: 2, targets: 2, loss, ..ApgdParams::default() }));
+    }
+    for targets in [Some(2), None] {
+        all.push(fab(FabParams { steps: 6, restarts: 2, targets, ..FabParams::default() }));
+    }
+    all.push(square(SquareParams { queries: 30, restarts: 2, ..SquareParams::default() }));
+    all.push(Attack::Black(Box::new(random)));
+    all.extend(further());
+    all
 }
 
 fn further() -> Vec<Attack> {
@@ -37,6 +58,7 @@ fn further() -> Vec<Attack> {
         )),
         Attack::White(Box::new(DdnParams { steps: 6, first: 0.3, ..DdnParams::default() }.check().unwrap())),
         Attack::White(Box::new(DeepFoolParams { steps: 3, ..DeepFoolParams::default() }.check().unwrap())),
+        Attack::White(Box::new(EotPgdParams { steps: 3, samples: 2, step_size: None }.check().unwrap())),
         Attack::White(Box::new(MiFgsmParams { steps: 4, ..MiFgsmParams::default() }.check().unwrap())),
         Attack::Black(Box::new(NesParams { steps: 3, pairs: 2, ..NesParams::default() }.check().unwrap())),
         Attack::Black(Box::new(SpsaParams { steps: 3, pairs: 2, ..SpsaParams::default() }.check().unwrap())),

@@ -3,6 +3,8 @@
 mod apgd;
 mod apgd_l1;
 mod apgd_walk;
+mod catalogue;
+mod eot;
 mod fab;
 mod fab_projection;
 pub mod loss;
@@ -10,6 +12,7 @@ mod pgd;
 mod random;
 mod square;
 mod square_window;
+mod state;
 pub mod suite;
 
 use crate::error::{Error, Result};
@@ -19,6 +22,7 @@ use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use apgd::{Apgd, ApgdParams};
+pub use eot::{Eot, Noisy};
 pub use fab::{Fab, FabParams};
 pub use loss::AttackLoss;
 pub use pgd::{Pgd, PgdParams, Start, StepLoss};

@@ -11,7 +11,7 @@ use fgmf::attack::verdict::judge;
 use fgmf::attack::{Batch, EotPgdParams, PgdParams, SquareParams, StepLoss, WhiteBox, misclassified};
 use fgmf::data::{Split, load};
 use fgmf::defend::{
-    AdditiveNoiseParams, BitDepthParams, Eot, JpegParams, Lie, LogitScalingParams, LyingGateParams, ResizePadParams, Served,
+    AdditiveNoiseParams, Averaged, BitDepthParams, JpegParams, Lie, LogitScalingParams, LyingGateParams, ResizePadParams, Served,
     ThermometerParams, Transform, bypass_rules, served_rules, with_bit_depth, with_jpeg, with_logit_scaling, with_lying_gate,
     with_thermometer,
 };
@@ -90,8 +90,8 @@ impl Bench {
         let smoothed = Served::new(aware, &noise, 2);
         let mut adaptive: Vec<Adaptive<'_>> = vec![(strong()?, aware)];
         if around.is_some() {
-            // Steps through a rounding follow its jumps; small noise evens them out.
-            adaptive.push((mean(50, 10)?, &smoothed));
+            // Small steps are lost in a rounding, and its jumps mislead: longer ones, and small noise that evens them out.
+            adaptive.extend([(long(0.02)?, aware as &dyn Gradients), (long(0.05)?, aware), (mean(50, 10)?, &smoothed)]);
         }
         self.row(name, &target, &adaptive, twin, 1)
     }
@@ -99,7 +99,7 @@ impl Bench {
     fn random(&self, name: &str, net: &Network, transform: &dyn Transform, twin: &Oracle<'_>) -> Result<()> {
         let oracle = Oracle::new(net);
         let served = Served::new(&oracle, transform, 1);
-        let expected = Eot::new(&served, 20)?;
+        let expected = Averaged::new(&served, 20)?;
         self.row(name, &Target { bypass: Some(&expected), ..Target::new(&served) }, &[(mean(50, 20)?, &served)], twin, DRAWS)
     }
 }
@@ -107,6 +107,11 @@ impl Bench {
 /// PGD-100 on the margin, five restarts.
 fn strong() -> Result<Box<dyn WhiteBox>> {
     Ok(Box::new(PgdParams { steps: 100, restarts: 5, loss: StepLoss::Margin, ..PgdParams::default() }.check()?))
+}
+
+/// The same with steps of this length.
+fn long(step: f64) -> Result<Box<dyn WhiteBox>> {
+    Ok(Box::new(PgdParams { steps: 100, restarts: 5, step_size: Some(step), loss: StepLoss::Margin, ..PgdParams::default() }.check()?))
 }
 
 /// PGD on the expectation.

@@ -54,8 +54,12 @@ macro_rules! method {
 }
 
 /// All methods, by family.
-pub const METHODS: [Method; 25] = [
-    method!("pgd", Attack, 1, "madry2018", "attack/pgd.rs"),
+pub const METHODS: [Method; 29] = [
+    method!("pgd", Attack, 2, "madry2018", "attack/pgd.rs"),
+    method!("apgd", Attack, 1, "croce2020", "attack/apgd.rs"),
+    method!("fab", Attack, 1, "croce2020a", "attack/fab.rs"),
+    method!("square", Attack, 1, "andriushchenko2020", "attack/square.rs"),
+    method!("eot", Attack, 1, "athalye2018", "attack/eot.rs"),
     method!("random-search", Attack, 1, "athalye2018", "attack/random.rs"),
     method!("mi-fgsm", Attack, 1, "dong2018", "attack/mi_fgsm.rs"),
     method!("eot-pgd", Attack, 1, "athalye2018", "attack/eot_pgd.rs"),

@@ -15,7 +15,7 @@
 //! Differences from the paper: (1) the margin in place of cross-entropy. Reference: `athalye2018`.
 
 use super::{Batch, Candidate, Ending, WhiteBox};
-use crate::defend::Eot;
+use crate::defend::Averaged;
 use crate::error::{Error, Result};
 use crate::oracle::Gradients;
 use crate::rng::{Purpose, Stream};
@@ -72,7 +72,7 @@ struct Best {
 }
 
 impl EotPgd {
-    fn search(&self, model: &Eot<'_>, batch: &Batch, threat: &ThreatModel, seed: u64, best: &mut Best) -> Result<()> {
+    fn search(&self, model: &Averaged<'_>, batch: &Batch, threat: &ThreatModel, seed: u64, best: &mut Best) -> Result<()> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len();
         let alpha = self.params.step_size.unwrap_or(2.5 * threat.eps() / self.params.steps as f64) as f32;
@@ -118,7 +118,7 @@ impl WhiteBox for EotPgd {
     fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
         let mut best =
             Best { x: batch.x.to_f32(), margin: vec![f64::NEG_INFINITY; batch.len()], endings: vec![Ending::StepsExhausted; batch.len()] };
-        let spent = match self.search(&Eot::new(model, self.params.samples)?, batch, threat, seed, &mut best) {
+        let spent = match self.search(&Averaged::new(model, self.params.samples)?, batch, threat, seed, &mut best) {
             Err(Error::Budget { .. }) => true,
             other => other.map(|()| false)?,
         };

@@ -122,6 +122,26 @@ mod tests {
         }
     }
 
+    /// The reference's projections of random points, onto planes that the box reaches and some that it does not.
+    #[test]
+    fn matches_the_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/autoattack/exact.json");
+        let file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let f = &file["projections"];
+        let numbers = |v: &serde_json::Value| v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect::<Vec<f32>>();
+        let (x, w, b) = (numbers(&f["x"]), numbers(&f["normal"]), numbers(&f["level"]));
+        for norm in NORMS {
+            let expected = numbers(&f["to_plane"][norm.name()]);
+            for (i, expected) in expected.chunks_exact(30).enumerate() {
+                let (x, w) = (&x[i * 30..(i + 1) * 30], &w[i * 30..(i + 1) * 30]);
+                let d = to_plane(norm, x, w, dot(x, w) - f64::from(b[i]), [0.0, 1.0]);
+                for (ours, theirs) in d.iter().zip(expected) {
+                    assert!((ours - theirs).abs() < 2e-5, "{norm:?}, point {i}: {ours} for {theirs}");
+                }
+            }
+        }
+    }
+
     /// Without bounds in the way the length is |c| / ‖w‖ in the dual norm.
     #[test]
     fn free_distance_is_the_dual_norm() {

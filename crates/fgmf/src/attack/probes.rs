@@ -350,7 +350,7 @@ mod tests {
     use super::super::verdict::{Level, Sign, judge};
     use super::super::{RandomSearchParams, predictions};
     use super::*;
-    use crate::defend::{AdditiveNoiseParams, Eot, LogitScalingParams, LyingGateParams, Served};
+    use crate::defend::{AdditiveNoiseParams, Averaged, LogitScalingParams, LyingGateParams, Served};
     use crate::defend::{BitDepthParams, bypass_rules, served_rules, with_bit_depth, with_logit_scaling, with_lying_gate};
     use crate::oracle::Oracle;
     use fgmf_net::op::{Op, Softmax};
@@ -411,7 +411,7 @@ mod tests {
         let oracle = Oracle::new(&net);
         let noise = AdditiveNoiseParams::default().check().unwrap();
         let served = Served::new(&oracle, &noise, 5);
-        let mean = Eot::new(&served, 4).unwrap();
+        let mean = Averaged::new(&served, 4).unwrap();
         assert!(probe(&Target { bypass: Some(&mean), ..Target::new(&served) }, &batch).has(Sign::RandomisedOutput));
     }
 

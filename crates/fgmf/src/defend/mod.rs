@@ -1,7 +1,7 @@
 //! Defences: SGAM, the saliency-guided mask in front, and planted ones.
 //!
 //! A planted defence looks robust and is not. Each is known from the literature to fall to an attacker who knows it, and each
-//! comes with that attacker: backward rules that go around it ([`bypass_rules`]), samples that average it ([`Eot`]), or a loss
+//! comes with that attacker: backward rules that go around it ([`bypass_rules`]), samples that average it ([`Averaged`]), or a loss
 //! that does not see it. They exist so that the masking verdict and the adaptive suites can be tested on known answers.
 
 mod bit_depth;
@@ -27,7 +27,7 @@ pub use logit_scaling::{LogitScalingParams, with_logit_scaling};
 pub use lying_gate::{Lie, LyingGateParams, with_lying_gate};
 pub use noise::{AdditiveNoise, AdditiveNoiseParams};
 pub use resize_pad::{ResizePad, ResizePadParams};
-pub use served::{Eot, Served, Transform};
+pub use served::{Averaged, Served, Transform};
 pub use sgam::{MASK, MaskForm, SALIENCY, SgamParams, attacker_rules, has_mask, with_sgam};
 pub use thermometer::{ThermometerParams, with_thermometer};
 

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | `deviation` | 0.1 | σ in [0, 1], in pixel units |
 //!
-//! Goes around it: the mean gradient of many draws, [`super::Eot`].
+//! Goes around it: the mean gradient of many draws, [`super::Averaged`].
 //!
 //! Differences from the paper: (1) noise on the image only, not before each convolution, and on a network that was not
 //! trained with it. Reference: `liu2018`.

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | `least` | 0.8 | smallest s, in (0, 1] |
 //!
-//! Goes around it: the mean gradient of many draws, [`super::Eot`]; each draw is linear, so that its own gradient is exact.
+//! Goes around it: the mean gradient of many draws, [`super::Averaged`]; each draw is linear, so that its own gradient is exact.
 //!
 //! Differences from the paper: (1) the image shrinks within its size instead of growing from 299 to 331 pixels, so that any
 //! network can stand behind. Reference: `xie2018`.

@@ -2,10 +2,10 @@
 //!
 //! [`Served`] answers query t for the image x with the network at A_t(x). The draw is named by (seed, t, content of x), so that
 //! an example is answered alike alone and in a batch as long as queries come in the same order, and two examples of one
-//! query differ. [`Eot`] (expectation over transformation, Athalye et al. 2018) asks any model several times and averages
+//! query differ. [`Averaged`] (expectation over transformation, Athalye et al. 2018) asks any model several times and averages
 //! losses, logits and gradients: the attacker's way through a model that answers at random.
 //!
-//! Cost: one pass of the model behind for each query of `Served`, `samples` for each of `Eot`.
+//! Cost: one pass of the model behind for each query of `Served`, `samples` for each of `Averaged`.
 
 use crate::error::{Error, Result};
 use crate::oracle::{FeatureGradient, Gradients, LossGradient, Scores};
@@ -84,6 +84,10 @@ impl Scores for Served<'_> {
         let query = self.queries.fetch_add(1, Ordering::Relaxed);
         self.model.logits(&self.seen(x, query))
     }
+
+    fn draws(&self) -> bool {
+        true
+    }
 }
 
 impl Gradients for Served<'_> {
@@ -110,13 +114,13 @@ impl Gradients for Served<'_> {
     }
 }
 
-/// The mean of several answers of a model that answers at random.
-pub struct Eot<'a> {
+/// The mean of several answers of a model that answers at random, as a model of its own.
+pub struct Averaged<'a> {
     model: &'a dyn Gradients,
     samples: usize,
 }
 
-impl<'a> Eot<'a> {
+impl<'a> Averaged<'a> {
     /// The mean over `samples` answers, 1 or more.
     pub fn new(model: &'a dyn Gradients, samples: usize) -> Result<Self> {
         if samples == 0 {
@@ -131,7 +135,7 @@ impl<'a> Eot<'a> {
     }
 }
 
-impl Scores for Eot<'_> {
+impl Scores for Averaged<'_> {
     fn image_shape(&self) -> [usize; 3] {
         self.model.image_shape()
     }
@@ -146,7 +150,7 @@ impl Scores for Eot<'_> {
     }
 }
 
-impl Gradients for Eot<'_> {
+impl Gradients for Averaged<'_> {
     fn network(&self) -> &Network {
         self.model.network()
     }
@@ -228,13 +232,13 @@ mod tests {
         let noise = AdditiveNoiseParams { deviation: 0.2 }.check().unwrap();
         let served = Served::new(&oracle, &noise, 3);
         let x = Tensor::new(&[1, 1, 2, 2], vec![0.2f32, 0.4, 0.6, 0.8]);
-        let eot = Eot::new(&served, 400).unwrap();
+        let eot = Averaged::new(&served, 400).unwrap();
         let at = eot.loss_gradient(&x, &Logit::new(&[0])).unwrap();
         assert!(at.gradient.to_f64().iter().zip(&weights[0]).all(|(a, b)| (a - b).abs() < 1e-4));
         let (clean, mean) = (net.logits(&x).unwrap().to_f64(), at.logits.to_f64());
         // Five standard errors: σ ‖w‖ / √400.
         let error = |w: &[f64]| 5.0 * 0.2 * w.iter().map(|v| v * v).sum::<f64>().sqrt() / 20.0;
         assert!((0..2).all(|k| (clean[k] - mean[k]).abs() < error(&weights[k])));
-        assert!(Eot::new(&served, 0).is_err());
+        assert!(Averaged::new(&served, 0).is_err());
     }
 }

@@ -100,7 +100,7 @@ impl Bench {
         let oracle = Oracle::new(net);
         let served = Served::new(&oracle, transform, 1);
         let expected = Averaged::new(&served, 20)?;
-        self.row(name, &Target { bypass: Some(&expected), ..Target::new(&served) }, &[(mean(50, 20)?, &served)], twin, DRAWS)
+        self.row(name, &Target { bypass: Some(&expected), ..Target::new(&served) }, &[(mean(100, 40)?, &served)], twin, DRAWS)
     }
 }
 

@@ -5,5 +5,6 @@ mod attacks;
 mod autoattack;
 mod layering;
 mod minimum_norm;
+mod planted;
 mod registry;
 mod training;

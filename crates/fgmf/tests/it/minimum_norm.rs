@@ -4,6 +4,7 @@ use fgmf::attack::{
     Attack, Batch, BlackBox, CarliniWagnerParams, DdnParams, DeepFoolParams, Ending, HopSkipJumpParams, MiFgsmParams, NesParams, PgdParams,
     SpsaParams, Transfer, WhiteBox, run_attack,
 };
+use fgmf::data::{Dataset, Split, load};
 use fgmf::oracle::Oracle;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::{Network, Precision, Tensor};
@@ -122,4 +123,71 @@ fn settings_out_of_range_are_refused() {
     let transfer = black(Transfer::new(other, Box::new(PgdParams::default().check().unwrap())));
     let threat = ThreatModel::new(Norm::Linf, 0.1, [0.0, 1.0]).unwrap();
     assert!(run_attack(&transfer, &Oracle::new(&model(3)), &batch(), &threat, 0).is_err(), "a surrogate with other classes");
+}
+
+/// Results of Foolbox and torchattacks, made by `parity/minimum_norm_reference.py`.
+#[derive(serde::Deserialize)]
+struct Reference {
+    index: Vec<u64>,
+    l2_distance: std::collections::BTreeMap<String, Vec<f64>>,
+    mi_fgsm: Momentum,
+}
+
+#[derive(serde::Deserialize)]
+struct Momentum {
+    eps: f64,
+    steps: usize,
+    index: Vec<u64>,
+    points: Vec<f32>,
+}
+
+fn trained() -> (Reference, Network, Dataset) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let reference = serde_json::from_slice(&std::fs::read(folder.join("minimum_norm.json")).unwrap()).unwrap();
+    let net = fgmf_net::onnx::read(&folder.join("autoattack/adversarial.onnx")).unwrap();
+    (reference, net, load("fashion-mnist-mini", Split::Test).unwrap())
+}
+
+fn images(data: &Dataset, index: &[u64]) -> Batch {
+    let rows: Vec<usize> = index.iter().map(|&i| i as usize).collect();
+    let x = Tensor::new::<f32>(&[rows.len(), 1, 28, 28], data.images(&rows));
+    Batch { x, labels: rows.iter().map(|&i| data.label(i)).collect(), index: index.to_vec() }
+}
+
+/// Step by step the same points where no example ends early: all but a few pixels, whose gradient is at rounding from 0.
+#[test]
+fn mi_fgsm_follows_torchattacks() {
+    let (reference, net, data) = trained();
+    let m = reference.mi_fgsm;
+    let threat = ThreatModel::new(Norm::Linf, m.eps, [0.0, 1.0]).unwrap();
+    let attack = white(MiFgsmParams { steps: m.steps, decay: 1.0 }.check().unwrap());
+    let found = run_attack(&attack, &Oracle::new(&net), &images(&data, &m.index), &threat, 0).unwrap();
+    assert_eq!(found.success, vec![false; m.index.len()]);
+    let points = found.adversarial.to_f32();
+    let apart = points.iter().zip(&m.points).filter(|(a, b)| (*a - *b).abs() > 1e-6).count();
+    assert!(apart * 100 <= points.len(), "{apart} of {} values differ", points.len());
+}
+
+/// Distances against Foolbox's. The searches stop at different points of the same walk, so means over the images are compared,
+/// to 5%, and every image to a quarter; Carlini & Wagner may be nearer than Foolbox's, never 5% farther.
+#[test]
+fn distances_are_those_of_foolbox() {
+    let (reference, net, data) = trained();
+    let batch = images(&data, &reference.index);
+    let everything = ThreatModel::new(Norm::L2, 28.0, [0.0, 1.0]).unwrap();
+    let attacks = [
+        white(DdnParams::default().check().unwrap()),
+        white(DeepFoolParams::default().check().unwrap()),
+        white(CarliniWagnerParams::default().check().unwrap()),
+    ];
+    for attack in attacks {
+        let expected = &reference.l2_distance[attack.id()];
+        let found = run_attack(&attack, &Oracle::new(&net), &batch, &everything, 0).unwrap();
+        let mean = |d: &[f64]| d.iter().sum::<f64>() / d.len() as f64;
+        let ratio = mean(&found.distance) / mean(expected);
+        assert!(found.success.iter().all(|s| *s), "{}", attack.id());
+        assert!(ratio < 1.05 && (ratio > 0.95 || attack.id() == "carlini-wagner"), "{}: {ratio}", attack.id());
+        let worst = found.distance.iter().zip(expected).map(|(a, b)| a / b).fold(0.0, f64::max);
+        assert!(worst < 1.25, "{}: {worst}", attack.id());
+    }
 }

@@ -91,6 +91,12 @@ fn table(r: &AttackRecord) -> String {
         lines.push(format!("stopped after {} examples: the answer to --min-robust is known", r.clean.n));
     }
     lines.push(format!("masking verdict: {} (checks: {})", r.verdict.level, r.verdict.checks.join(", ")));
-    lines.extend(r.verdict.flags.iter().map(|f| format!("  {}: {} ({})", f.id, f.advice, f.evidence)));
+    lines.extend(r.verdict.flags.iter().map(|f| format!("  {}: {} ({})", f.id, f.advice, counts(&f.evidence))));
     lines.join("\n")
+}
+
+/// Evidence without the lists of examples, which attack.json holds.
+fn counts(evidence: &serde_json::Value) -> serde_json::Value {
+    let Some(fields) = evidence.as_object() else { return evidence.clone() };
+    fields.iter().filter(|(_, v)| !v.is_array()).map(|(k, v)| (k.clone(), v.clone())).collect::<serde_json::Map<_, _>>().into()
 }

@@ -7,6 +7,7 @@ mod catalogue;
 mod eot;
 mod fab;
 mod fab_projection;
+mod fab_walk;
 pub mod loss;
 mod pgd;
 mod random;

@@ -9,7 +9,7 @@
 //!
 //! A plane that the box does not reach gives the corner nearest to it. Cost: a few passes over the coordinates, no sorting.
 
-use crate::threat::Norm;
+use crate::threat::{Norm, in_lanes};
 use std::collections::BinaryHeap;
 
 /// The change d for point `x`, normal `w` and the plane at w · x − `c`; `bounds` hold `x`.
@@ -30,16 +30,15 @@ fn paced(w: &[f32], room: &[f32], c: f64, pace: impl Fn(f32) -> f32) -> Vec<f32>
     let mut lambda = 0.0f32;
     let mut capped = usize::MAX;
     loop {
-        let (mut gained, mut slope, mut count) = (0.0f64, 0.0f64, 0);
-        for (&w, &u) in w.iter().zip(room) {
-            let p = pace(w);
-            if lambda * p >= u {
-                gained += f64::from(w.abs()) * f64::from(u);
-                count += 1;
-            } else {
-                slope += f64::from(w.abs()) * f64::from(p);
-            }
-        }
+        let (mut gains, mut slopes, mut counts) = ([0.0f64; 8], [0.0f64; 8], [0usize; 8]);
+        in_lanes(w, room, |l, w, u| {
+            let (size, p) = (f64::from(w.abs()), pace(w));
+            let at_bound = lambda * p >= u;
+            gains[l] += if at_bound { size * f64::from(u) } else { 0.0 };
+            slopes[l] += if at_bound { 0.0 } else { size * f64::from(p) };
+            counts[l] += usize::from(at_bound);
+        });
+        let (gained, slope, count): (f64, f64, usize) = (gains.iter().sum(), slopes.iter().sum(), counts.iter().sum());
         if count == capped || slope <= 0.0 {
             break;
         }

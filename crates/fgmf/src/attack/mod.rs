@@ -11,6 +11,7 @@ mod eot;
 mod eot_pgd;
 mod fab;
 mod fab_projection;
+mod fab_walk;
 mod hop_skip_jump;
 pub mod loss;
 mod mi_fgsm;

@@ -67,9 +67,9 @@ pub(super) fn start(delta: &mut [f32], [_, h, w]: [usize; 3], threat: &ThreatMod
     }
 }
 
-/// The values of a channel inside a window.
-fn inside(width: usize, (top, left): (usize, usize), side: usize) -> impl Fn(usize) -> bool {
-    move |at| (top..top + side).contains(&(at / width)) && (left..left + side).contains(&(at % width))
+/// Positions in a channel that a window covers, row by row.
+fn cells(width: usize, (top, left): (usize, usize), side: usize) -> impl Iterator<Item = usize> {
+    (top..top + side).flat_map(move |row| row * width + left..row * width + left + side)
 }
 
 /// Moves the perturbation inside window `from` into window `to`, as a new bump on top of what `to` holds. With n the norm of the whole
@@ -87,10 +87,10 @@ pub(super) fn accumulate(
     let norm = threat.norm();
     let (eps, whole) = (threat.eps() as f32, size(norm, delta));
     let eta = bump(side, norm, rng);
-    let (in_to, in_from) = (inside(w, to, side), inside(w, from, side));
+    let apart = |at: &usize| !(to.0..to.0 + side).contains(&(at / w)) || !(to.1..to.1 + side).contains(&(at % w));
     for channel in delta.chunks_exact_mut(h * w) {
-        let both: Vec<f32> = (0..h * w).filter(|&at| in_to(at) || in_from(at)).map(|at| channel[at]).collect();
-        let held: Vec<f32> = (0..h * w).filter(|&at| in_to(at)).map(|at| channel[at]).collect();
+        let held: Vec<f32> = cells(w, to, side).map(|at| channel[at]).collect();
+        let both: Vec<f32> = held.iter().copied().chain(cells(w, from, side).filter(apart).map(|at| channel[at])).collect();
         let (held_size, both_size, sign) = (size(norm, &held) + 1e-12, size(norm, &both), rng.sign());
         let mut patch: Vec<f32> = eta.iter().zip(&held).map(|(e, old)| sign * e + old / held_size).collect();
         let target = match norm {
@@ -99,7 +99,7 @@ pub(super) fn accumulate(
         };
         let scale = target / (1e-12 + size(norm, &patch));
         patch.iter_mut().for_each(|v| *v *= scale);
-        (0..h * w).filter(|&at| in_to(at) || in_from(at)).for_each(|at| channel[at] = 0.0);
+        cells(w, to, side).chain(cells(w, from, side)).for_each(|at| channel[at] = 0.0);
         add(channel, w, to, &patch, side, 1.0);
     }
 }

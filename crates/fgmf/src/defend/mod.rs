@@ -127,7 +127,7 @@ mod tests {
             fgmf_net::onnx::write(&d, &path).unwrap();
             let read = fgmf_net::onnx::read(&path).unwrap();
             let (a, b) = (d.logits(&x).unwrap().to_f32(), read.logits(&x).unwrap().to_f32());
-            assert!(a.iter().zip(&b).all(|(a, b)| a == b), "{:?}", d.metadata);
+            assert_eq!(a, b, "{:?}", d.metadata);
             assert_eq!(bypass_rules(&d).is_some(), bypass_rules(&read).is_some());
             assert_eq!(d.metadata, read.metadata);
         }

@@ -16,7 +16,7 @@
 //! the loss counts as 0 when rises are counted, as in the code (the paper: the loss at the start); (3) starts are uniform in the
 //! ball (the code: Linf scaled so that one value is at eps, L2 on the sphere).
 
-use super::apgd_walk::Walk;
+use super::apgd_walk::{Walk, intervals, phases};
 use super::loss::{AttackLoss, ranked};
 use super::{Batch, Candidate, Ending, Start, WhiteBox, images, misclassified};
 use crate::error::{Error, Result};
@@ -119,24 +119,6 @@ struct Phase {
     steps: usize,
     /// Whether adversarial points found here are successes.
     counts: bool,
-}
-
-/// Intervals between checkpoints: 22% of the steps, then 3% less each time down to 6%; for L1 always 4%.
-fn intervals(norm: Norm, steps: usize) -> impl Iterator<Item = usize> {
-    let share = |percent: usize| (percent * steps / 100).max(1);
-    let (first, less, least) = if norm == Norm::L1 { (share(4), 0, 1) } else { (share(22), share(3), share(6)) };
-    std::iter::successors(Some(first), move |k| Some(k.saturating_sub(less).max(least)))
-}
-
-/// Radii, in eps, and steps of the phases of a search: for L1 three of shrinking radius, so that the search starts outside the
-/// ball (3, 2, 1 eps for 30, 30, 40% of the steps).
-fn phases(norm: Norm, steps: usize) -> Vec<(f64, usize)> {
-    if norm != Norm::L1 {
-        return vec![(1.0, steps)];
-    }
-    let outer = (3 * steps).div_ceil(10).min((steps - 1) / 2);
-    let all = [(3.0, outer), (2.0, outer), (1.0, steps - 2 * outer)];
-    all.into_iter().filter(|(_, steps)| *steps > 0).collect()
 }
 
 /// What all searches share.

@@ -113,3 +113,41 @@ impl<'a> Walk<'a> {
         self.previous = std::mem::replace(&mut self.x, next);
     }
 }
+
+/// Intervals between checkpoints: 22% of the steps, then 3% less each time down to 6%; for L1 always 4%.
+pub(super) fn intervals(norm: Norm, steps: usize) -> impl Iterator<Item = usize> {
+    let share = |percent: usize| (percent * steps / 100).max(1);
+    let (first, less, least) = if norm == Norm::L1 { (share(4), 0, 1) } else { (share(22), share(3), share(6)) };
+    std::iter::successors(Some(first), move |k| Some(k.saturating_sub(less).max(least)))
+}
+
+/// Radii, in eps, and steps of the phases of a search: for L1 three of shrinking radius, so that the search starts outside the
+/// ball (3, 2, 1 eps for 30, 30, 40% of the steps).
+pub(super) fn phases(norm: Norm, steps: usize) -> Vec<(f64, usize)> {
+    if norm != Norm::L1 {
+        return vec![(1.0, steps)];
+    }
+    let outer = (3 * steps).div_ceil(10).min((steps - 1) / 2);
+    let all = [(3.0, outer), (2.0, outer), (1.0, steps - 2 * outer)];
+    all.into_iter().filter(|(_, steps)| *steps > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The intervals of the paper for 100 steps: checkpoints after 22, 41, 57, 70, 80, 87, 93, 99.
+    #[test]
+    fn schedules() {
+        let first = |norm, steps| intervals(norm, steps).take(8).collect::<Vec<_>>();
+        assert_eq!(first(Norm::Linf, 100), [22, 19, 16, 13, 10, 7, 6, 6]);
+        assert_eq!(first(Norm::L2, 3), [1; 8]);
+        assert_eq!(first(Norm::L1, 40), [1; 8]);
+        assert_eq!(phases(Norm::L1, 100), [(3.0, 30), (2.0, 30), (1.0, 40)]);
+        assert_eq!(phases(Norm::L1, 2), [(1.0, 2)]);
+        assert_eq!(phases(Norm::Linf, 7), [(1.0, 7)]);
+        for steps in 1..200 {
+            assert_eq!(phases(Norm::L1, steps).iter().map(|p| p.1).sum::<usize>(), steps);
+        }
+    }
+}

@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Train a network; writes model.onnx, run.json and log.jsonl.
     Train(Train),
-    /// Attack a model; writes attack.json.
+    /// Attack a model; writes attack.json and adversarial.safetensors.
     Attack(Attack),
     /// Explain what a model sees in images; writes an overlay (PNG), the raw map and its figures (JSON).
     Explain(Explain),
@@ -121,7 +121,7 @@ pub(crate) struct Attack {
     /// Radius, in pixel units of 0 to 1.
     #[arg(long, default_value_t = 0.1)]
     pub(crate) eps: f64,
-    /// Attacks: quick, standard, adaptive.
+    /// Attacks: quick, standard (AutoAttack), adaptive (that, and attacks on the mask layer), plus, rand.
     #[arg(long, default_value = "adaptive")]
     pub(crate) suite: String,
     /// Seed.
@@ -130,10 +130,16 @@ pub(crate) struct Attack {
     /// Exit 1 if the robust accuracy is below this share.
     #[arg(long, value_name = "SHARE")]
     pub(crate) min_robust: Option<f64>,
+    /// Stop once it is known whether --min-robust holds; the figures then cover the images done.
+    #[arg(long, requires = "min_robust")]
+    pub(crate) stop_early: bool,
+    /// Also run the whole suite at these radii: a security curve.
+    #[arg(long, value_name = "EPS,…", value_delimiter = ',')]
+    pub(crate) curve: Option<Vec<f64>>,
     /// Exit 1 unless the masking verdict is `trustworthy`.
     #[arg(long)]
     pub(crate) fail_on_masking: bool,
-    /// Folder for attack.json; run again with the same settings to go on after a kill.
+    /// Folder for the results; run again with the same settings to go on after a kill.
     #[arg(long)]
     pub(crate) out: PathBuf,
 }

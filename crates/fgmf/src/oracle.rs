@@ -72,6 +72,11 @@ pub trait Scores: Sync {
 
     /// Logits `[n, k]` of images `[n, c, h, w]`.
     fn logits(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// Whether it draws random numbers, so that the same images can get other logits. No operator of a [`Network`] does.
+    fn draws(&self) -> bool {
+        false
+    }
 }
 
 /// Logits and gradients.

@@ -316,6 +316,12 @@ pub struct AttackRecord {
     pub verdict: VerdictRecord,
     /// One row an example.
     pub examples: Vec<ExampleRecord>,
+    /// Whether the run ended, as asked, once it was known whether `--min-robust` holds; the figures then cover the examples done.
+    #[serde(default)]
+    pub stopped_early: bool,
+    /// Accuracy against eps, where asked for.
+    #[serde(default)]
+    pub curve: Vec<CurvePoint>,
 }
 
 /// A model file.

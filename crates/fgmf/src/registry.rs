@@ -54,10 +54,30 @@ macro_rules! method {
 }
 
 /// All methods, by family.
-pub const METHODS: [Method; 9] = [
-    method!("pgd", Attack, 1, "madry2018", "attack/pgd.rs"),
+pub const METHODS: [Method; 29] = [
+    method!("pgd", Attack, 2, "madry2018", "attack/pgd.rs"),
+    method!("apgd", Attack, 1, "croce2020", "attack/apgd.rs"),
+    method!("fab", Attack, 1, "croce2020a", "attack/fab.rs"),
+    method!("square", Attack, 1, "andriushchenko2020", "attack/square.rs"),
+    method!("eot", Attack, 1, "athalye2018", "attack/eot.rs"),
     method!("random-search", Attack, 1, "athalye2018", "attack/random.rs"),
+    method!("mi-fgsm", Attack, 1, "dong2018", "attack/mi_fgsm.rs"),
+    method!("eot-pgd", Attack, 1, "athalye2018", "attack/eot_pgd.rs"),
+    method!("carlini-wagner", Attack, 1, "carlini2017", "attack/cw.rs"),
+    method!("deepfool", Attack, 1, "moosavi2016", "attack/deepfool.rs"),
+    method!("ddn", Attack, 1, "rony2019", "attack/ddn.rs"),
+    method!("nes", Attack, 1, "ilyas2018", "attack/nes.rs"),
+    method!("spsa", Attack, 1, "uesato2018", "attack/spsa.rs"),
+    method!("hop-skip-jump", Attack, 1, "chen2020", "attack/hop_skip_jump.rs"),
+    method!("transfer", Attack, 1, "papernot2017", "attack/transfer.rs"),
     method!("sgam", Defence, 1, "islam2024", "defend/sgam.rs"),
+    method!("bit-depth", Defence, 1, "xu2018", "defend/bit_depth.rs"),
+    method!("jpeg", Defence, 1, "guo2018", "defend/jpeg.rs"),
+    method!("thermometer", Defence, 1, "buckman2018", "defend/thermometer.rs"),
+    method!("logit-scaling", Defence, 1, "papernot2016", "defend/logit_scaling.rs"),
+    method!("lying-gate", Defence, 1, "athalye2018", "defend/lying_gate.rs"),
+    method!("additive-noise", Defence, 1, "liu2018", "defend/noise.rs"),
+    method!("resize-pad", Defence, 1, "xie2018", "defend/resize_pad.rs"),
     method!("standard", Objective, 1, "goodfellow2015", "train/objective.rs"),
     method!("pgd-at", Objective, 1, "madry2018", "train/objective.rs"),
     method!("scor-pio", Objective, 1, "tsiligkaridis2020", "train/scorpio.rs"),

@@ -45,6 +45,11 @@ impl Stream {
         2.0 * self.unit() - 1.0
     }
 
+    /// −1 or 1, equally likely.
+    pub fn sign(&mut self) -> f32 {
+        if self.0.next_u32() >> 31 == 0 { 1.0 } else { -1.0 }
+    }
+
     /// Standard normal (Box & Muller).
     pub fn normal(&mut self) -> f32 {
         let u = (f64::from(self.0.next_u32()) + 1.0) / 4_294_967_297.0;

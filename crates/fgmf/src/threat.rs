@@ -44,6 +44,35 @@ impl Norm {
             Self::L1 => v.map(f64::abs).sum(),
         }
     }
+
+    /// ‖b − a‖ in this norm, accumulated in `f64`; NaN if any difference is.
+    pub fn between(self, a: &[f32], b: &[f32]) -> f64 {
+        let mut lanes = [0.0f64; 8];
+        let change = |a: f32, b: f32| (f64::from(b) - f64::from(a)).abs();
+        match self {
+            Self::Linf => in_lanes(a, b, |l, a, b| {
+                let d = change(a, b);
+                lanes[l] = if d > lanes[l] || d.is_nan() { d } else { lanes[l] };
+            }),
+            Self::L2 => in_lanes(a, b, |l, a, b| lanes[l] += change(a, b) * change(a, b)),
+            Self::L1 => in_lanes(a, b, |l, a, b| lanes[l] += change(a, b)),
+        }
+        match self {
+            Self::Linf => self.of(lanes.into_iter()),
+            Self::L2 => lanes.iter().sum::<f64>().sqrt(),
+            Self::L1 => lanes.iter().sum(),
+        }
+    }
+}
+
+/// Calls `f` with a lane of 0 to 7 and each pair of values. Sums kept in one variable a lane run in vector registers, and always in the
+/// same order.
+pub(crate) fn in_lanes(a: &[f32], b: &[f32], mut f: impl FnMut(usize, f32, f32)) {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    for (a, b) in a.iter().zip(b) {
+        (0..8).for_each(|l| f(l, a[l], b[l]));
+    }
+    a_rest.iter().zip(b_rest).enumerate().for_each(|(l, (&a, &b))| f(l, a, b));
 }
 
 /// A checked threat: norm, radius, bounds.
@@ -93,7 +122,7 @@ impl ThreatModel {
 
     /// ‖x − origin‖.
     pub fn distance(&self, origin: &[f32], x: &[f32]) -> f64 {
-        self.norm.of(origin.iter().zip(x).map(|(&o, &v)| f64::from(v) - f64::from(o)))
+        self.norm.between(origin, x)
     }
 
     /// Whether `x` is in the ball around `origin` and in the bounds, up to the rounding of `f32`: one part in 10⁶
@@ -111,10 +140,10 @@ impl ThreatModel {
         self.distance(origin, x) <= self.eps + slack && x.iter().all(inside)
     }
 
-    /// Brings `x` into the ball around `origin`, then into the bounds. The second step never leaves the ball, because
-    /// `origin` is in the bounds: each coordinate moves towards it.
+    /// Brings `x` into the ball around `origin` and into the bounds, which hold `origin`.
     ///
-    /// Linf clips; L2 scales; L1 is the Euclidean projection onto the ball (Duchi et al. 2008), by sorting.
+    /// Linf clips, and L1 is the Euclidean projection onto the intersection (Croce & Hein 2021): both are exact. L2 scales into
+    /// the ball, then clips, which moves each coordinate towards `origin` and so stays in the ball.
     pub fn project(&self, origin: &[f32], x: &mut [f32]) {
         let eps = self.eps as f32;
         match self.norm {
@@ -126,19 +155,29 @@ impl ThreatModel {
                     x.iter_mut().zip(origin).for_each(|(v, &o)| *v = o + (*v - o) * scale);
                 }
             }
-            Norm::L1 => {
-                if self.distance(origin, x) > self.eps {
-                    let threshold =
-                        simplex_threshold(origin.iter().zip(x.iter()).map(|(&o, &v)| f64::from((v - o).abs())).collect(), self.eps) as f32;
-                    x.iter_mut().zip(origin).for_each(|(v, &o)| {
-                        let d = *v - o;
-                        *v = o + d.signum() * (d.abs() - threshold).max(0.0);
-                    });
-                }
-            }
+            Norm::L1 => self.project_l1(origin, x),
         }
+        self.clip(x);
+    }
+
+    /// Brings `x` into the bounds, wherever the ball is.
+    pub fn clip(&self, x: &mut [f32]) {
         let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
         x.iter_mut().for_each(|v| *v = v.clamp(lo, hi));
+    }
+
+    /// With change d = x − o and room u towards the bound it heads for, the nearest point moves by min(max(|d| − t, 0), u), where t
+    /// is the least t ≥ 0 at which these moves add up to eps or less.
+    fn project_l1(&self, origin: &[f32], x: &mut [f32]) {
+        let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
+        let room = |o: f32, d: f32| if d > 0.0 { hi - o } else { o - lo };
+        let changes: Vec<f32> = origin.iter().zip(x.iter()).map(|(&o, &v)| v - o).collect();
+        let rooms: Vec<f32> = origin.iter().zip(&changes).map(|(&o, &d)| room(o, d)).collect();
+        let sizes: Vec<f32> = changes.iter().map(|d| d.abs()).collect();
+        let t = excess(&sizes, &rooms, self.eps) as f32;
+        for (((v, &o), d), u) in x.iter_mut().zip(origin).zip(changes).zip(rooms) {
+            *v = o + (d.abs() - t).max(0.0).min(u).copysign(d);
+        }
     }
 
     /// A random point of the ball, in the bounds: uniform for Linf; a uniform direction with radius `eps u^(1/d)` for L2; for
@@ -194,19 +233,39 @@ impl ThreatModel {
     }
 }
 
-/// t with Σ max(0, aᵢ − t) = radius, for Σ aᵢ > radius and aᵢ ≥ 0.
-fn simplex_threshold(mut a: Vec<f64>, radius: f64) -> f64 {
-    a.sort_by(|x, y| y.total_cmp(x));
-    let (mut sum, mut t) = (0.0, 0.0);
-    for (i, v) in a.iter().enumerate() {
-        sum += v;
-        let candidate = (sum - radius) / (i + 1) as f64;
-        if *v <= candidate {
+/// Least t ≥ 0 with f(t) = Σ min(max(aᵢ − t, 0), uᵢ) ≤ radius, for numbers aᵢ, uᵢ ≥ 0. f is piecewise linear and falling: Newton steps,
+/// bisection where one leaves the bracket; the step from within the last segment is exact.
+fn excess(a: &[f32], u: &[f32], radius: f64) -> f64 {
+    let at = |t: f64| {
+        let (mut sums, mut slopes) = ([0.0f64; 8], [0u32; 8]);
+        in_lanes(a, u, |l, a, u| {
+            let (rest, u) = (f64::from(a) - t, f64::from(u));
+            sums[l] += rest.max(0.0).min(u);
+            slopes[l] += u32::from(rest > 0.0) & u32::from(rest < u);
+        });
+        (sums.iter().sum::<f64>(), f64::from(slopes.iter().sum::<u32>()))
+    };
+    let (mut below, mut above) = (0.0, a.iter().fold(0.0f64, |m, a| m.max(f64::from(*a))));
+    let mut t = 0.0;
+    for _ in 0..100 {
+        let (sum, slope) = at(t);
+        // The last Newton step may land a rounding above the radius.
+        if (sum - radius).abs() <= 1e-12 * radius || (t <= 0.0 && sum <= radius) {
+            return t;
+        }
+        if sum > radius {
+            below = t;
+        } else {
+            above = t;
+        }
+        let newton = t + (sum - radius) / slope;
+        let next = if newton > below && newton <= above { newton } else { 0.5 * (below + above) };
+        if next <= below || next >= above {
             break;
         }
-        t = candidate;
+        t = next;
     }
-    t
+    above
 }
 
 #[cfg(test)]
@@ -257,6 +316,43 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    proptest! {
+        /// Distances in lanes are those of the plain sums.
+        #[test]
+        fn distances_match_plain_sums(values in prop::collection::vec((-2.0f32..2.0, -2.0f32..2.0), 0..40)) {
+            let (a, b): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
+            for norm in [Norm::Linf, Norm::L2, Norm::L1] {
+                let plain = norm.of(a.iter().zip(&b).map(|(&a, &b)| f64::from(b) - f64::from(a)));
+                prop_assert!((norm.between(&a, &b) - plain).abs() < 1e-12);
+            }
+        }
+
+        /// Nearest point of ball and box: no better one by bisection on the multiplier, which is monotone.
+        #[test]
+        fn l1_projection_into_the_box_is_the_nearest_point(values in prop::collection::vec((0.0f32..=1.0, -3.0f32..3.0), 1..40), eps in 0.0f64..4.0) {
+            let (origin, far): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
+            let t = threat(Norm::L1, eps);
+            let mut x = far.clone();
+            t.project(&origin, &mut x);
+            let twin = |t: f64| -> Vec<f64> {
+                origin.iter().zip(&far).map(|(&o, &v)| {
+                    let (o, d) = (f64::from(o), f64::from(v) - f64::from(o));
+                    (o + d.signum() * (d.abs() - t).max(0.0)).clamp(0.0, 1.0)
+                }).collect()
+            };
+            let length = |p: &[f64]| p.iter().zip(&origin).map(|(p, &o)| (p - f64::from(o)).abs()).sum::<f64>();
+            let (mut low, mut high) = (0.0, 4.0);
+            if length(&twin(0.0)) <= eps { high = 0.0; }
+            for _ in 0..100 {
+                let middle = 0.5 * (low + high);
+                if length(&twin(middle)) > eps { low = middle } else { high = middle }
+            }
+            for (ours, twin) in x.iter().zip(twin(high)) {
+                prop_assert!((f64::from(*ours) - twin).abs() < 1e-5, "{ours} for {twin}");
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::arguments::{Arguments, Attack};
 use crate::console;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::suite::{Job, run_suite, suite};
+use fgmf::attack::suite::{Job, curve, remove_state, run_suite_until, suite};
 use fgmf::data::load;
 use fgmf::record::{Accuracy, AttackRecord, ModelFile, RobustAccuracy};
 use fgmf::threat::{Norm, ThreatModel};
@@ -17,13 +17,15 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     }
     let threat = ThreatModel::new(Norm::parse(&a.norm)?, a.eps, [0.0, 1.0])?;
     let (net, sha256) = read_model(&a.model)?;
-    let entries = suite(&a.suite, &net)?;
+    let entries = suite(&a.suite, &net, threat.norm())?;
     let mut data = load(&a.data, a.split.parse()?)?;
     if let Some(n) = a.limit {
         data.truncate(n)?;
     }
     check_fit(&net, &data)?;
     create(&a.out)?;
+    let radii = a.curve.as_deref().unwrap_or_default();
+    radii.iter().try_for_each(|&eps| threat.with_eps(eps).map(drop))?;
     let bar = console::bar(global.quiet, data.len(), "attacking");
     let mut watch = |done: usize, _: usize, standing: usize| {
         bar.set_position(done as u64);
@@ -31,8 +33,11 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     };
     let state = a.out.join("attack.state.jsonl");
     let job = Job { net: &net, model_sha256: &sha256, data: &data, threat: &threat, seed: a.seed };
-    let outcome = run_suite(&entries, &job, Some(&state), &mut watch)?;
+    let threshold = a.min_robust.filter(|_| a.stop_early);
+    let outcome = run_suite_until(&entries, &job, Some(&state), threshold, &mut watch)?;
+    let curve = curve(&entries, &job, radii, &mut watch)?;
     bar.finish_and_clear();
+    outcome.save_adversarial(&a.out.join("adversarial.safetensors"))?;
     let (clean, overall) = (outcome.clean(), outcome.overall());
     let record = AttackRecord {
         model: ModelFile { file: a.model.display().to_string(), sha256 },
@@ -46,10 +51,12 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         overall: RobustAccuracy { robust_accuracy: overall.value, interval: overall.interval, n: overall.n },
         verdict: outcome.verdict,
         examples: outcome.examples,
+        stopped_early: outcome.stopped,
+        curve,
     };
     let json = serde_json::to_string_pretty(&record)?;
     write(&a.out.join("attack.json"), json.as_bytes())?;
-    std::fs::remove_file(&state).map_err(Error::io(&state))?;
+    remove_state(&state)?;
     console::result(&if global.json { json } else { table(&record) });
     let masked = a.fail_on_masking && record.verdict.level != "trustworthy";
     let low = a.min_robust.is_some_and(|m| overall.value < m);
@@ -76,7 +83,20 @@ fn table(r: &AttackRecord) -> String {
         ));
     }
     lines.push(format!("{:<32}{:>8}  {:<18}", "worst case", percent(r.overall.robust_accuracy), interval(r.overall.interval)));
+    for p in &r.curve {
+        let label = format!("all attacks at eps {}", p.eps);
+        lines.push(format!("{label:<32}{:>8}  {:<18}", percent(p.robust.value), interval(p.robust.interval)));
+    }
+    if r.stopped_early {
+        lines.push(format!("stopped after {} examples: the answer to --min-robust is known", r.clean.n));
+    }
     lines.push(format!("masking verdict: {} (checks: {})", r.verdict.level, r.verdict.checks.join(", ")));
-    lines.extend(r.verdict.flags.iter().map(|f| format!("  {}: {} ({})", f.id, f.advice, f.evidence)));
+    lines.extend(r.verdict.flags.iter().map(|f| format!("  {}: {} ({})", f.id, f.advice, counts(&f.evidence))));
     lines.join("\n")
+}
+
+/// Evidence without the lists of examples, which attack.json holds.
+fn counts(evidence: &serde_json::Value) -> serde_json::Value {
+    let Some(fields) = evidence.as_object() else { return evidence.clone() };
+    fields.iter().filter(|(_, v)| !v.is_array()).map(|(k, v)| (k.clone(), v.clone())).collect::<serde_json::Map<_, _>>().into()
 }

@@ -97,6 +97,14 @@ fn info_explain_and_thresholds() {
     };
     assert_eq!(attack(&[]), Some(0));
     assert_eq!(attack(&["--min-robust", "1"]), Some(1));
+    assert_eq!(attack(&["--min-robust", "1", "--stop-early", "--curve", "0,0.2"]), Some(1));
+    let record = attack_record(&out);
+    let right = |v: &Value| v["count"].as_u64().unwrap();
+    assert_eq!(record["curve"].as_array().unwrap().len(), 2);
+    assert!(right(&record["curve"][0]["robust"]) >= right(&record["curve"][1]["robust"]));
+    assert!(std::fs::metadata(out.join("adversarial.safetensors")).unwrap().len() > 32 * 784 * 4);
+    assert_eq!(attack(&["--curve", "0,-1"]), Some(2));
+    assert_eq!(attack(&["--stop-early"]), Some(2));
 }
 
 #[test]
@@ -108,7 +116,7 @@ fn misuse_is_refused_with_a_reason() {
     assert!(attack(&["--eps=-1"]).contains("`eps`"));
     assert!(attack(&["--eps", "nan"]).contains("`eps`"));
     assert!(attack(&["--norm", "l7"]).contains("linf, l2 or l1"));
-    assert!(attack(&["--suite", "all"]).contains("quick, standard, adaptive"));
+    assert!(attack(&["--suite", "all"]).contains("quick, standard, adaptive, plus, rand"));
     assert!(attack(&["--limit", "0"]).contains("limit"));
     assert!(attack(&["--split", "both"]).contains("both"));
     let train = |extra: &[&str]| refused(&[&["train", "--data", "fashion-mnist-mini", "--out", text(&out)], extra].concat());

@@ -80,7 +80,7 @@ fn killed_training_and_attack_end_like_unbroken_ones() {
 
     let model = whole.join("model.onnx");
     fn attack<'a>(model: &'a str, out: &'a str) -> Vec<&'a str> {
-        vec!["attack", model, "--data", "fashion-mnist-mini", "--suite", "adaptive", "--limit", "256", "--quiet", "--out", out]
+        vec!["attack", model, "--data", "fashion-mnist-mini", "--suite", "quick", "--limit", "1000", "--quiet", "--out", out]
     }
     let whole = at("attack");
     ok(&attack(text(&model), text(&whole)));

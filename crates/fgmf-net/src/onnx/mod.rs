@@ -15,7 +15,7 @@
 //!
 //! | Operators | Restrictions |
 //! |---|---|
-//! | Relu, LeakyRelu, Elu, Gelu, Erf, Sigmoid, Tanh, Softplus, HardSwish, HardSigmoid, Exp, Log, Sqrt, Neg, Abs, Reciprocal, Identity, PRelu | |
+//! | Relu, LeakyRelu, Elu, Gelu, Erf, Sigmoid, Tanh, Softplus, HardSwish, HardSigmoid, Exp, Log, Sqrt, Neg, Abs, Reciprocal, Round, Identity, PRelu | |
 //! | Clip, Min, Max | constant bounds |
 //! | Add, Sub, Mul, Div, Pow | |
 //! | Dropout, Cast | identity; casts to float32 only |

@@ -91,6 +91,7 @@ fn activation(operator: &str, a: Attributes<'_>) -> Result<Option<Unary>, String
         "Neg" => Unary::Neg,
         "Abs" => Unary::Abs,
         "Reciprocal" => Unary::Reciprocal,
+        "Round" => Unary::Round,
         "Identity" => Unary::Identity,
         _ => return Ok(None),
     }))

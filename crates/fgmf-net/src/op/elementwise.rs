@@ -61,6 +61,8 @@ pub enum Unary {
     Abs,
     /// 1 / x.
     Reciprocal,
+    /// The nearest whole number, the even one of two. Its derivative is 0, also at the jumps.
+    Round,
     /// x.
     Identity,
 }
@@ -143,6 +145,7 @@ impl Unary {
             Self::Abs => tower!(x, order, {} |v: T| v.abs();
                 if v > T::zero() { T::one() } else if v < T::zero() { T::c(-1.0) } else { T::zero() }; T::zero()),
             Self::Reciprocal => tower!(x, order, {} |v: T| T::one() / v; T::c(-1.0) / (v * v); T::c(2.0) / (v * v * v)),
+            Self::Round => tower!(x, order, {} |v: T| v.round_ties_even(); T::zero(); T::zero()),
             Self::Identity => tower!(x, order, {} |v: T| v; T::one(); T::zero()),
         }
     }

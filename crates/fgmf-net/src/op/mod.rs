@@ -142,6 +142,7 @@ impl Op {
                 Unary::Neg => "Neg",
                 Unary::Abs => "Abs",
                 Unary::Reciprocal => "Reciprocal",
+                Unary::Round => "Round",
                 Unary::Identity => "Identity",
             },
             Self::Binary(b) => match b {

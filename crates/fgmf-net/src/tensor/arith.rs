@@ -31,6 +31,8 @@ pub mod num {
         fn erf(self) -> Self;
         /// |x|.
         fn abs(self) -> Self;
+        /// The nearest whole number, the even one of two.
+        fn round_ties_even(self) -> Self;
         /// x^p.
         fn powf(self, p: Self) -> Self;
     }
@@ -69,6 +71,10 @@ pub mod num {
                 #[inline]
                 fn abs(self) -> Self {
                     <$t>::abs(self)
+                }
+                #[inline]
+                fn round_ties_even(self) -> Self {
+                    <$t>::round_ties_even(self)
                 }
                 #[inline]
                 fn powf(self, p: Self) -> Self {

@@ -240,6 +240,16 @@ fn derivatives_at_kinks_are_the_documented_ones() {
 }
 
 #[test]
+fn halves_round_to_the_even_number_and_have_no_slope() {
+    let points = [-1.5, -0.5, 0.5, 1.5, 2.5, 2.4999];
+    for precision in [Precision::F32, Precision::F64] {
+        let [value, slope, curvature] = tower(&on_row(Op::Unary(Unary::Round), points.len()), &points, precision);
+        assert_eq!(value, [-2.0, 0.0, 0.0, 2.0, 2.0, 2.0]);
+        assert!(slope.iter().chain(&curvature).all(|v| *v == 0.0));
+    }
+}
+
+#[test]
 fn activations_of_extreme_arguments_are_finite() {
     let points = [-1e4, -1000.0, -88.0, 0.0, 88.0, 1000.0, 1e4];
     let smooth = [

@@ -1,8 +1,31 @@
 //! Attacks: a small trait for each kind of access, and one entry that validates, runs, projects and re-checks.
 
+mod apgd;
+mod apgd_l1;
+mod apgd_walk;
+mod catalogue;
+mod cw;
+mod ddn;
+mod deepfool;
+mod eot;
+mod eot_pgd;
+mod fab;
+mod fab_projection;
+mod fab_walk;
+mod hop_skip_jump;
+pub mod loss;
+mod mi_fgsm;
+mod nes;
 mod pgd;
+pub mod probes;
 mod random;
+mod spsa;
+mod square;
+mod square_window;
+mod state;
 pub mod suite;
+mod transfer;
+pub mod verdict;
 
 use crate::error::{Error, Result};
 use crate::oracle::{Gradients, Oracle, Passes, Scores};
@@ -10,8 +33,22 @@ use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub use apgd::{Apgd, ApgdParams};
+pub use cw::{CarliniWagner, CarliniWagnerParams};
+pub use ddn::{Ddn, DdnParams};
+pub use deepfool::{DeepFool, DeepFoolParams};
+pub use eot::{Eot, Noisy};
+pub use eot_pgd::{EotPgd, EotPgdParams};
+pub use fab::{Fab, FabParams};
+pub use hop_skip_jump::{HopSkipJump, HopSkipJumpParams};
+pub use loss::AttackLoss;
+pub use mi_fgsm::{MiFgsm, MiFgsmParams};
+pub use nes::{Nes, NesParams};
 pub use pgd::{Pgd, PgdParams, Start, StepLoss};
 pub use random::{RandomSearch, RandomSearchParams};
+pub use spsa::{Spsa, SpsaParams};
+pub use square::{Square, SquareParams};
+pub use transfer::Transfer;
 
 /// Images with labels, and where they come from.
 #[derive(Clone, Debug)]
@@ -136,6 +173,15 @@ pub struct AttackOutcome {
     pub endings: Vec<Ending>,
     /// Passes the search made (the re-evaluation is not counted).
     pub passes: Passes,
+}
+
+/// Rows of values as images of the batch's shape.
+fn images<'a>(batch: &Batch, rows: impl ExactSizeIterator<Item = &'a [f32]>) -> Tensor {
+    let mut shape = batch.x.shape().to_vec();
+    shape[0] = rows.len();
+    let mut values = Vec::with_capacity(shape.iter().product());
+    rows.for_each(|r| values.extend_from_slice(r));
+    Tensor::new(&shape, values)
 }
 
 /// Whether each row of logits puts some class other than the label at least as high as it. A row that is not finite

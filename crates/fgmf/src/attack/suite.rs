@@ -1,22 +1,28 @@
 //! Suites: attacks in a fixed order, each on the examples that still stand, worst case per example; with a state file, so
 //! that a run that was killed goes on where it was, to the same result.
 
-use super::{Attack, Batch, Ending, PgdParams, RandomSearchParams, Start, StepLoss, predictions, run_attack};
+use super::probes::{ProbeParams, Probes, Target, gather};
+use super::state::{Broken, Header, Part, StateFile};
+use super::verdict::{Found, Verdict, Versus, judge};
+use super::{Attack, Batch, Ending, predictions, run_attack};
 use crate::data::Dataset;
-use crate::defend::{MaskKnowledge, attacker_rules, has_mask};
+use crate::defend::{MaskKnowledge, attacker_rules, bypass_rules, has_mask, served_rules};
 use crate::error::{Error, Result};
-use crate::oracle::{Oracle, Passes};
-use crate::record::{AttackRow, ExampleRecord, FlagRecord, Proportion, VerdictRecord};
+use crate::oracle::{Gradients, Oracle, Passes};
+use crate::record::{AttackRow, CurvePoint, ExampleRecord, Proportion, VerdictRecord};
 use crate::threat::ThreatModel;
 use crate::train::batch_of;
-use fgmf_net::Network;
-use serde::{Deserialize, Serialize};
-use std::io::Write;
+use fgmf_net::{Network, Precision, Tensor};
+use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 use std::time::Instant;
 
-/// Examples that go through the whole suite together, and are saved together.
-const BLOCK: usize = 64;
+pub use super::catalogue::{SUITES, lone, suite};
+pub use super::state::remove as remove_state;
+
+/// Examples that each attack takes together; what it did to them is saved together. Larger blocks keep batches full when few
+/// examples stand, smaller ones lose less to a kill.
+const BLOCK: usize = 256;
 
 /// An attack with its name in the suite and what it assumes of the mask layer.
 pub struct Entry {
@@ -28,74 +34,6 @@ pub struct Entry {
     pub knowledge: MaskKnowledge,
 }
 
-/// Names of the suites.
-pub const SUITES: [&str; 3] = ["quick", "standard", "adaptive"];
-
-/// A suite by name, for this network.
-///
-/// - `quick`: FGSM, PGD-20.
-/// - `standard`: those, PGD-100 on the margin with 5 restarts, random search (100 draws).
-/// - `adaptive`: `standard`, and where the network has an SGAM mask both PGD attacks again with the mask frozen at each step
-///   and with the layer taken for the identity.
-pub fn suite(name: &str, net: &Network) -> Result<Vec<Entry>> {
-    if !SUITES.contains(&name) {
-        return Err(Error::parameter("suite", SUITES.join(", "), name));
-    }
-    let pgd = || PgdParams::default();
-    let margin = || PgdParams { steps: 100, restarts: 5, loss: StepLoss::Margin, ..PgdParams::default() };
-    let white = |name: &str, p: PgdParams, knowledge| -> Result<Entry> {
-        Ok(Entry { name: name.into(), attack: Attack::White(Box::new(p.check()?)), knowledge })
-    };
-    let exact = MaskKnowledge::EndToEnd;
-    let mut out = vec![white("fgsm", PgdParams::fgsm(), exact)?, white("pgd-20", pgd(), exact)?];
-    if name == "quick" {
-        return Ok(out);
-    }
-    out.push(white("pgd-100-margin", margin(), exact)?);
-    if name == "adaptive" && has_mask(net) {
-        for (tag, knowledge) in [("frozen-mask", MaskKnowledge::FrozenMask), ("straight-through", MaskKnowledge::StraightThrough)] {
-            out.push(white(&format!("pgd-20-{tag}"), PgdParams { start: Start::Random, ..pgd() }, knowledge)?);
-            out.push(white(&format!("pgd-100-margin-{tag}"), margin(), knowledge)?);
-        }
-    }
-    out.push(Entry {
-        name: "random-search".into(),
-        attack: Attack::Black(Box::new(RandomSearchParams::default().check()?)),
-        knowledge: exact,
-    });
-    Ok(out)
-}
-
-/// What one attack did to one block.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Part {
-    attempted: usize,
-    broken: usize,
-    zero_gradients: usize,
-    non_finite: usize,
-    passes: Passes,
-    seconds: f64,
-}
-
-/// A finished block: one line of the state file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Block {
-    start: usize,
-    parts: Vec<Part>,
-    examples: Vec<ExampleRecord>,
-}
-
-/// First line of the state file: what the blocks belong to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Header {
-    model_sha256: String,
-    data_sha256: String,
-    threat: crate::record::ThreatRecord,
-    seed: u64,
-    version: String,
-    suite: Vec<(String, serde_json::Value)>,
-}
-
 /// Outcome of a suite.
 #[derive(Clone, Debug)]
 pub struct SuiteOutcome {
@@ -105,6 +43,10 @@ pub struct SuiteOutcome {
     pub examples: Vec<ExampleRecord>,
     /// Verdict.
     pub verdict: VerdictRecord,
+    /// `[n, c, h, w]`: the adversarial image where an attack broke the example, the clean image elsewhere.
+    pub adversarial: Tensor,
+    /// Whether the run ended before all examples were attacked, because the question asked was answered.
+    pub stopped: bool,
 }
 
 impl SuiteOutcome {
@@ -116,6 +58,14 @@ impl SuiteOutcome {
     /// Examples that stand after every attack.
     pub fn overall(&self) -> Proportion {
         Proportion::new(self.examples.iter().filter(|e| e.robust).count(), self.examples.len())
+    }
+
+    /// Writes the adversarial images as a safetensors file with one array, `adversarial [n, c, h, w]`, in the order of the examples.
+    pub fn save_adversarial(&self, path: &Path) -> Result<()> {
+        let bytes: Vec<u8> = self.adversarial.to_f32().iter().flat_map(|v| v.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, self.adversarial.shape().to_vec(), &bytes).map_err(|e| Error::record(path, e))?;
+        let file = safetensors::serialize([("adversarial", view)], None).map_err(|e| Error::record(path, e))?;
+        crate::train::write_atomically(path, &file)
     }
 }
 
@@ -134,204 +84,202 @@ pub struct Job<'a> {
     pub seed: u64,
 }
 
-/// Runs a suite over a data set. `state` names the file that keeps finished blocks; `watch` hears (examples done, all,
-/// standing so far).
+/// Runs a suite over a data set. `state` names the file that keeps what was done; `watch` hears (examples done, all, standing so
+/// far), where an example that has gone through some of the attacks counts in part.
 pub fn run_suite(
     entries: &[Entry],
     job: &Job<'_>,
     state: Option<&Path>,
     watch: &mut dyn FnMut(usize, usize, usize),
 ) -> Result<SuiteOutcome> {
-    let Job { net, model_sha256, data, threat, seed } = *job;
-    let describe = |e: &Entry| (e.name.clone(), serde_json::json!({ "mask": e.knowledge, "settings": e.attack.parameters() }));
-    let header = Header {
-        model_sha256: model_sha256.into(),
-        data_sha256: data.sha256(),
-        threat: threat.record(),
-        seed,
-        version: env!("CARGO_PKG_VERSION").into(),
-        suite: entries.iter().map(describe).collect(),
-    };
-    let mut log = state.map(|path| StateFile::open(path, &header)).transpose()?;
-    let mut blocks: Vec<Block> = log.as_mut().map(|l| std::mem::take(&mut l.blocks)).unwrap_or_default();
-    let total = data.len();
-    let indices: Vec<usize> = (0..total).collect();
-    let standing = |blocks: &[Block]| blocks.iter().flat_map(|b| &b.examples).filter(|e| e.robust).count();
-    for rows in indices.chunks(BLOCK) {
-        if blocks.iter().any(|b| b.start == rows[0]) {
-            continue;
-        }
-        let block = run_block(entries, net, &batch_of(data, rows), threat, seed)?;
-        if let Some(log) = &mut log {
-            log.append(&block)?;
-        }
-        blocks.push(block);
-        watch(blocks.iter().map(|b| b.examples.len()).sum(), total, standing(&blocks));
-    }
-    blocks.sort_by_key(|b| b.start);
-    Ok(summarise(entries, &blocks, total))
+    run_suite_until(entries, job, state, None, watch)
 }
 
-fn run_block(entries: &[Entry], net: &Network, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Block> {
-    let clean = predictions(&net.logits(&batch.x)?);
-    let mut examples: Vec<ExampleRecord> = (0..batch.len())
-        .map(|i| ExampleRecord {
-            index: batch.index[i] as usize,
+/// [`run_suite`] that asks only whether robust accuracy is `threshold` or more, and stops after the block that answers it: when those
+/// that stand for good are enough, or those that may still stand are too few. The outcome then covers the examples done.
+pub fn run_suite_until(
+    entries: &[Entry],
+    job: &Job<'_>,
+    state: Option<&Path>,
+    threshold: Option<f64>,
+    watch: &mut dyn FnMut(usize, usize, usize),
+) -> Result<SuiteOutcome> {
+    let mut log = state.map(|path| StateFile::open(path, &header(entries, job), job.data.shape())).transpose()?;
+    let total = job.data.len();
+    let indices: Vec<usize> = (0..total).collect();
+    let (mut parts, mut examples, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    for rows in indices.chunks(BLOCK) {
+        let standing = examples.iter().filter(|e: &&ExampleRecord| e.robust).count();
+        let mut block = Block::new(job, rows)?;
+        for (number, entry) in entries.iter().enumerate() {
+            let (part, found) = match log.as_mut().and_then(|l| l.take(rows[0], number)) {
+                Some(known) => known,
+                None => {
+                    let (part, found) = block.attack(entry, number, job)?;
+                    if let Some(log) = &mut log {
+                        log.append(&part, &found)?;
+                    }
+                    (part, found)
+                }
+            };
+            block.take_in(&part, &found, &entry.name);
+            parts.push(part);
+            let share = |n: usize| n * (number + 1) / entries.len();
+            watch(examples.len() + share(rows.len()), total, standing + share(block.standing().len()));
+        }
+        examples.extend(block.examples);
+        images.extend(block.adversarial);
+        let safe = examples.iter().filter(|e| e.robust).count();
+        let open = total - examples.len();
+        let enough = |n: usize, threshold: f64| n as f64 >= threshold * total as f64;
+        if threshold.is_some_and(|t| enough(safe, t) || !enough(safe + open, t)) {
+            break;
+        }
+    }
+    let [c, h, w] = job.data.shape();
+    let stopped = examples.len() < total;
+    let rows = summarise(entries, &parts, &examples);
+    let verdict = verdict(entries, job, &examples)?.record();
+    Ok(SuiteOutcome { rows, verdict, adversarial: Tensor::new(&[examples.len(), c, h, w], images), examples, stopped })
+}
+
+/// Robust accuracy at several radii, each by a whole suite: `[0, …]` gives the clean accuracy first. A curve that does not reach the
+/// chance level at a large radius is a sign of masking.
+pub fn curve(entries: &[Entry], job: &Job<'_>, radii: &[f64], watch: &mut dyn FnMut(usize, usize, usize)) -> Result<Vec<CurvePoint>> {
+    let point = |&eps: &f64| {
+        let threat = job.threat.with_eps(eps)?;
+        let outcome = run_suite(entries, &Job { threat: &threat, ..*job }, None, watch)?;
+        Ok(CurvePoint { eps, robust: outcome.overall() })
+    };
+    radii.iter().map(point).collect()
+}
+
+fn describe(entry: &Entry) -> serde_json::Value {
+    serde_json::json!({ "mask": entry.knowledge, "settings": entry.attack.parameters() })
+}
+
+fn header(entries: &[Entry], job: &Job<'_>) -> Header {
+    Header {
+        model_sha256: job.model_sha256.into(),
+        data_sha256: job.data.sha256(),
+        threat: job.threat.record(),
+        seed: job.seed,
+        version: env!("CARGO_PKG_VERSION").into(),
+        block: BLOCK,
+        suite: entries.iter().map(|e| (e.name.clone(), describe(e))).collect(),
+    }
+}
+
+/// Examples that are attacked together.
+struct Block {
+    batch: Batch,
+    examples: Vec<ExampleRecord>,
+    adversarial: Vec<f32>,
+}
+
+impl Block {
+    fn new(job: &Job<'_>, rows: &[usize]) -> Result<Self> {
+        let batch = batch_of(job.data, rows);
+        let clean = predictions(&job.net.logits(&batch.x)?);
+        let example = |i: usize| ExampleRecord {
+            index: rows[i],
             label: batch.labels[i],
             clean_prediction: clean[i],
             robust: clean[i] == batch.labels[i],
             broken_by: None,
             distance: None,
-        })
-        .collect();
-    let mut parts = Vec::with_capacity(entries.len());
-    for entry in entries {
+        };
+        Ok(Self { examples: (0..rows.len()).map(example).collect(), adversarial: batch.x.to_f32(), batch })
+    }
+
+    /// Positions in the block of the examples that stand.
+    fn standing(&self) -> Vec<usize> {
+        (0..self.examples.len()).filter(|&i| self.examples[i].robust).collect()
+    }
+
+    /// Runs an attack on what stands: what it did, and the adversarial images it found.
+    fn attack(&self, entry: &Entry, number: usize, job: &Job<'_>) -> Result<(Part, Vec<f32>)> {
         let started = Instant::now();
-        let rows: Vec<usize> = (0..batch.len()).filter(|&i| examples[i].robust).collect();
-        let mut part = Part { attempted: rows.len(), broken: 0, zero_gradients: 0, non_finite: 0, passes: Passes::default(), seconds: 0.0 };
+        let rows = self.standing();
+        let mut part = Part { block: self.examples[0].index, entry: number, attempted: rows.len(), ..Part::default() };
+        let mut found = Vec::new();
         if !rows.is_empty() {
-            let oracle = Oracle::with_rules(net, attacker_rules(net, entry.knowledge));
-            let outcome = run_attack(&entry.attack, &oracle, &batch.select(&rows), threat, seed)?;
-            for (j, &i) in rows.iter().enumerate() {
+            let oracle = Oracle::with_rules(job.net, attacker_rules(job.net, entry.knowledge));
+            let outcome = run_attack(&entry.attack, &oracle, &self.batch.select(&rows), job.threat, job.seed)?;
+            let points = outcome.adversarial.values::<f32>();
+            for ((j, &i), point) in rows.iter().enumerate().zip(points.chunks_exact(points.len() / rows.len())) {
                 part.zero_gradients += usize::from(outcome.endings[j] == Ending::ZeroGradient);
                 part.non_finite += usize::from(outcome.endings[j] == Ending::NonFinite);
                 if outcome.success[j] {
-                    part.broken += 1;
-                    examples[i].robust = false;
-                    examples[i].broken_by = Some(entry.name.clone());
-                    examples[i].distance = Some(outcome.distance[j]);
+                    part.broken.push(Broken { row: i, distance: outcome.distance[j] });
+                    found.extend_from_slice(point);
                 }
             }
             part.passes = outcome.passes;
         }
         part.seconds = started.elapsed().as_secs_f64();
-        parts.push(part);
+        Ok((part, found))
     }
-    Ok(Block { start: batch.index[0] as usize, parts, examples })
+
+    fn take_in(&mut self, part: &Part, found: &[f32], name: &str) {
+        let size = self.adversarial.len() / self.examples.len();
+        for (broken, point) in part.broken.iter().zip(found.chunks_exact(size)) {
+            let example = &mut self.examples[broken.row];
+            (example.robust, example.broken_by, example.distance) = (false, Some(name.into()), Some(broken.distance));
+            self.adversarial[broken.row * size..(broken.row + 1) * size].copy_from_slice(point);
+        }
+    }
 }
 
-fn summarise(entries: &[Entry], blocks: &[Block], n: usize) -> SuiteOutcome {
-    let examples: Vec<ExampleRecord> = blocks.iter().flat_map(|b| b.examples.clone()).collect();
+fn summarise(entries: &[Entry], parts: &[Part], examples: &[ExampleRecord]) -> Vec<AttackRow> {
+    let n = examples.len();
     let mut left = examples.iter().filter(|e| e.clean_prediction == e.label).count();
     let mut rows = Vec::with_capacity(entries.len());
-    let mut signs = Signs::default();
-    for (i, entry) in entries.iter().enumerate() {
-        let sum = |f: &dyn Fn(&Part) -> usize| blocks.iter().map(|b| f(&b.parts[i])).sum::<usize>();
-        let broken = sum(&|p| p.broken);
+    for (number, entry) in entries.iter().enumerate() {
+        let of = || parts.iter().filter(|p| p.entry == number);
+        let broken = of().map(|p| p.broken.len()).sum();
         left -= broken;
         let standing = Proportion::new(left, n);
         let mut passes = Passes::default();
-        blocks.iter().for_each(|b| passes += b.parts[i].passes);
-        signs.zero_gradients += sum(&|p| p.zero_gradients);
-        signs.non_finite += sum(&|p| p.non_finite);
-        if matches!(entry.attack, Attack::Black(_)) {
-            signs.black_box_wins += broken;
-            signs.black_box = true;
-        }
+        of().for_each(|p| passes += p.passes);
         rows.push(AttackRow {
             name: entry.name.clone(),
             robust_accuracy: standing.value,
             interval: standing.interval,
-            attempted: sum(&|p| p.attempted),
+            attempted: of().map(|p| p.attempted).sum(),
             broken,
             passes,
-            seconds: blocks.iter().map(|b| b.parts[i].seconds).sum(),
-            params: serde_json::json!({ "mask": entry.knowledge, "settings": entry.attack.parameters() }),
+            seconds: of().map(|p| p.seconds).sum(),
+            params: describe(entry),
         });
     }
-    SuiteOutcome { rows, examples, verdict: signs.verdict(n) }
+    rows
 }
 
-/// Signs of masking that this version looks for.
-#[derive(Default)]
-struct Signs {
-    zero_gradients: usize,
-    non_finite: usize,
-    black_box_wins: usize,
-    black_box: bool,
-}
+/// Examples that the probes of the verdict look at.
+const PROBED: usize = 128;
 
-impl Signs {
-    fn verdict(&self, n: usize) -> VerdictRecord {
-        let mut flags = Vec::new();
-        let mut flag = |id: &str, examples: usize, advice: &str| {
-            flags.push(FlagRecord { id: id.into(), evidence: serde_json::json!({ "examples": examples, "n": n }), advice: advice.into() });
+/// The verdict: what the suite saw of its own attacks, and probes on the first [`PROBED`] examples.
+fn verdict(entries: &[Entry], job: &Job<'_>, examples: &[ExampleRecord]) -> Result<Verdict> {
+    let Job { net, data, threat, seed, .. } = *job;
+    let served = Oracle::with_rules(net, served_rules(net)?);
+    let cast = net.cast(Precision::F64);
+    let double = Oracle::with_rules(&cast, served_rules(&cast)?);
+    let masked = has_mask(net).then(|| attacker_rules(net, MaskKnowledge::FrozenMask));
+    let around = bypass_rules(net).or(masked).map(|rules| Oracle::with_rules(net, rules));
+    let bypass = around.as_ref().map(|o| o as &dyn Gradients);
+    let target = Target { bypass, double: Some(&double), ..Target::new(&served) };
+    let rows: Vec<usize> = (0..examples.len().min(PROBED)).collect();
+    let Probes { mut evidence, broken } = gather(&target, &batch_of(data, &rows), threat, &ProbeParams::default(), seed)?;
+    let missed = broken.into_iter().filter(|&i| examples[i as usize].robust).collect();
+    evidence.missed = Some(Found { examples: missed, of: rows.len() });
+    let black = |name: &str| entries.iter().any(|e| e.name == name && matches!(e.attack, Attack::Black(_)));
+    if entries.iter().any(|e| black(&e.name)) {
+        let broken = |by_scores: bool| {
+            let by = |e: &&ExampleRecord| e.broken_by.as_deref().is_some_and(|name| black(name) == by_scores);
+            examples.iter().filter(by).map(|e| e.index as u64).collect()
         };
-        if self.zero_gradients > 0 {
-            flag(
-                "zero-gradient",
-                self.zero_gradients,
-                "the loss is flat at these images: attack the margin, another precision or a smooth surrogate",
-            );
-        }
-        if self.non_finite > 0 {
-            flag("non-finite-gradient", self.non_finite, "gradients overflow: run in f64 or with a smooth surrogate");
-        }
-        // AutoAttack's rule: more than 0.2 points of accuracy found without gradients after those with.
-        if self.black_box_wins as f64 > 0.002 * n as f64 {
-            flag(
-                "black-box-beats-white-box",
-                self.black_box_wins,
-                "gradients mislead: treat the figure as an upper bound that is not tight",
-            );
-        }
-        let mut checks = vec!["zero-gradient".to_owned(), "non-finite-gradient".to_owned()];
-        if self.black_box {
-            checks.push("black-box-beats-white-box".into());
-        }
-        let masked = flags.iter().any(|f| f.id == "black-box-beats-white-box");
-        let level = if masked {
-            "masked"
-        } else if flags.is_empty() {
-            "trustworthy"
-        } else {
-            "suspicious"
-        };
-        VerdictRecord { level: level.into(), checks, flags }
+        evidence.black_box = Some(Versus { challenger: broken(true), reference: broken(false), of: examples.len() });
     }
-}
-
-/// Finished blocks on disk, one JSON line each behind a header line.
-struct StateFile {
-    file: std::fs::File,
-    path: std::path::PathBuf,
-    blocks: Vec<Block>,
-}
-
-impl StateFile {
-    fn open(path: &Path, header: &Header) -> Result<Self> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(Error::io(path)(e)),
-        };
-        // A kill can cut the last line short; what has no end of line was not finished.
-        let mut lines = text.split_inclusive('\n').filter(|l| l.ends_with('\n'));
-        let mut blocks = Vec::new();
-        let mut kept = serde_json::to_string(header).map_err(|e| Error::record(path, e))? + "\n";
-        if let Some(first) = lines.next() {
-            let found: Header = serde_json::from_str(first)
-                .map_err(|e| Error::record(path, format!("expected the state of an attack run, found {e}; delete it to start over")))?;
-            if found != *header {
-                return Err(Error::record(
-                    path,
-                    "expected the state of this run, found one with another model, data or settings; choose another folder or delete the file",
-                ));
-            }
-            for line in lines {
-                let block: Block = serde_json::from_str(line)
-                    .map_err(|e| Error::record(path, format!("expected a finished block, found {e}; delete the file to start over")))?;
-                kept.push_str(line);
-                blocks.push(block);
-            }
-        }
-        crate::train::write_atomically(path, kept.as_bytes())?;
-        let file = std::fs::OpenOptions::new().append(true).open(path).map_err(Error::io(path))?;
-        Ok(Self { file, path: path.into(), blocks })
-    }
-
-    fn append(&mut self, block: &Block) -> Result<()> {
-        let line = serde_json::to_string(block).map_err(|e| Error::record(&self.path, e))? + "\n";
-        self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data()).map_err(Error::io(&self.path))
-    }
+    Ok(judge(&evidence))
 }

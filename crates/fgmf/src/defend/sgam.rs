@@ -151,12 +151,15 @@ fn apply_node(net: &Network) -> Option<usize> {
     net.find(APPLY).and_then(|id| net.producer(id))
 }
 
-/// Rules of an attacker who knows the layer.
+/// Rules of an attacker who knows the defence.
 pub fn attacker_rules(net: &Network, knowledge: MaskKnowledge) -> Rules {
+    if knowledge == MaskKnowledge::Bypass {
+        return super::bypass_rules(net).unwrap_or_default();
+    }
     let mut rules = Rules::exact();
     if let Some(node) = apply_node(net) {
         match knowledge {
-            MaskKnowledge::EndToEnd => {}
+            MaskKnowledge::EndToEnd | MaskKnowledge::Bypass => {}
             MaskKnowledge::FrozenMask => rules.set(node, Arc::new(OnlyInput(0))),
             MaskKnowledge::StraightThrough => rules.set(node, Arc::new(StraightThrough(0))),
         }
@@ -165,7 +168,7 @@ pub fn attacker_rules(net: &Network, knowledge: MaskKnowledge) -> Rules {
 }
 
 /// Rules of a deployment that serves gradients: the gate, if the network was given one.
-pub fn served_rules(net: &Network) -> Result<Rules> {
+pub(super) fn served_rules(net: &Network) -> Result<Rules> {
     let mut rules = Rules::exact();
     let (Some(node), Some(text)) = (apply_node(net), net.metadata.get("fgmf.sgam")) else { return Ok(rules) };
     let params: SgamParams = serde_json::from_str(text).map_err(|e| Error::mismatch("read SGAM settings", "what this tool writes", e))?;

@@ -1,9 +1,16 @@
 //! Attacks against closed forms, and the contract every attack keeps.
 
-use fgmf::attack::suite::{Job, run_suite, suite};
-use fgmf::attack::{Attack, Batch, Ending, PgdParams, RandomSearchParams, Start, StepLoss, misclassified, run_attack};
+use fgmf::attack::suite::{Job, curve, run_suite, run_suite_until, suite};
+use fgmf::attack::{
+    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, PgdParams, RandomSearchParams, SquareParams, Start, StepLoss,
+    misclassified, run_attack,
+};
+use fgmf::attack::{
+    CarliniWagnerParams, DdnParams, DeepFoolParams, EotPgdParams, HopSkipJumpParams, MiFgsmParams, NesParams, SpsaParams, Transfer,
+};
 use fgmf::data::{Dataset, Split};
 use fgmf::oracle::{Oracle, Scores};
+use fgmf::registry::{Family, METHODS};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
 use fgmf_net::{Network, Precision, Tensor};
@@ -15,10 +22,65 @@ fn white(p: PgdParams) -> Attack {
     Attack::White(Box::new(p.check().unwrap()))
 }
 
-fn all() -> Vec<Attack> {
+fn apgd(p: ApgdParams) -> Attack {
+    Attack::White(Box::new(p.check().unwrap()))
+}
+
+fn fab(p: FabParams) -> Attack {
+    Attack::White(Box::new(p.check().unwrap()))
+}
+
+fn square(p: SquareParams) -> Attack {
+    Attack::Black(Box::new(p.check().unwrap()))
+}
+
+/// Every attack of the registry, short, with its id there.
+fn all() -> Vec<(&'static str, Attack)> {
     let margin = PgdParams { steps: 5, restarts: 2, loss: StepLoss::Margin, ..PgdParams::default() };
-    let random = RandomSearchParams { draws: 7 }.check().unwrap();
-    vec![white(PgdParams::fgsm()), white(PgdParams { steps: 6, ..PgdParams::default() }), white(margin), Attack::Black(Box::new(random))]
+    let short = |loss| ApgdParams { steps: 10, restarts: 2, targets: 2, loss, ..ApgdParams::default() };
+    let boundary = |targets| fab(FabParams { steps: 6, restarts: 2, targets, ..FabParams::default() });
+    let averaged = Eot::new(short(AttackLoss::Dlr).check().unwrap(), 3).unwrap();
+    let mut all = vec![
+        ("pgd", white(PgdParams::fgsm())),
+        ("pgd", white(PgdParams { steps: 6, ..PgdParams::default() })),
+        ("pgd", white(margin)),
+        ("apgd", apgd(short(AttackLoss::CrossEntropy))),
+        ("apgd", apgd(short(AttackLoss::Dlr))),
+        ("apgd", apgd(short(AttackLoss::TargetedDlr))),
+        ("fab", boundary(Some(2))),
+        ("fab", boundary(None)),
+        ("eot", Attack::White(Box::new(averaged))),
+        ("square", square(SquareParams { queries: 30, restarts: 2, ..SquareParams::default() })),
+        ("random-search", Attack::Black(Box::new(RandomSearchParams { draws: 7 }.check().unwrap()))),
+    ];
+    all.extend(further());
+    all
+}
+
+#[test]
+fn the_contract_covers_the_registry() {
+    let ids = |ids: Vec<&'static str>| ids.into_iter().collect::<std::collections::BTreeSet<_>>();
+    let registered = METHODS.iter().filter(|m| m.family == Family::Attack).map(|m| m.id).collect();
+    assert_eq!(ids(all().into_iter().map(|(id, _)| id).collect()), ids(registered));
+}
+
+/// Every further attack.
+fn further() -> Vec<(&'static str, Attack)> {
+    vec![
+        ("carlini-wagner", boxed(CarliniWagnerParams { searches: 2, steps: 5, first: 1.0, ..CarliniWagnerParams::default() }.check())),
+        ("ddn", boxed(DdnParams { steps: 6, first: 0.3, ..DdnParams::default() }.check())),
+        ("deepfool", boxed(DeepFoolParams { steps: 3, ..DeepFoolParams::default() }.check())),
+        ("eot-pgd", boxed(EotPgdParams { steps: 3, samples: 2, step_size: None }.check())),
+        ("mi-fgsm", boxed(MiFgsmParams { steps: 4, ..MiFgsmParams::default() }.check())),
+        ("nes", Attack::Black(Box::new(NesParams { steps: 3, pairs: 2, ..NesParams::default() }.check().unwrap()))),
+        ("spsa", Attack::Black(Box::new(SpsaParams { steps: 3, pairs: 2, ..SpsaParams::default() }.check().unwrap()))),
+        ("hop-skip-jump", Attack::Black(Box::new(HopSkipJumpParams { steps: 2, samples: 5, starts: 5 }.check().unwrap()))),
+        ("transfer", Attack::Black(Box::new(Transfer::new(cnn(), Box::new(MiFgsmParams::default().check().unwrap()))))),
+    ]
+}
+
+fn boxed(attack: fgmf::Result<impl fgmf::attack::WhiteBox + 'static>) -> Attack {
+    Attack::White(Box::new(attack.unwrap()))
 }
 
 fn cnn() -> Network {
@@ -59,7 +121,7 @@ fn contract() {
     let net = cnn();
     let batch = batch(&net, 9);
     let before = batch.x.to_f32();
-    for attack in all() {
+    for (_, attack) in all() {
         for norm in NORMS {
             let (threat, name) = (threat(norm), format!("{} {norm:?}", attack.id()));
             let run = |b: &Batch, t: &ThreatModel, seed| run_attack(&attack, &Oracle::new(&net), b, t, seed).unwrap();
@@ -175,8 +237,8 @@ fn dataset(n: usize) -> Dataset {
 /// A suite stopped after any block, with the last line of its state cut short, ends like one that was not stopped.
 #[test]
 fn suites_resume_to_the_same_result() {
-    let (net, data, threat) = (cnn(), dataset(150), threat(Norm::Linf));
-    let entries = suite("quick", &net).unwrap();
+    let (net, data, threat) = (cnn(), dataset(300), threat(Norm::Linf));
+    let entries = suite("quick", &net, Norm::Linf).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.jsonl");
     let job = |model_sha256| Job { net: &net, model_sha256, data: &data, threat: &threat, seed: 3 };
@@ -184,12 +246,79 @@ fn suites_resume_to_the_same_result() {
     let whole = run(None).unwrap();
     run(Some(&path)).unwrap();
     let lines: Vec<String> = std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
-    assert_eq!(lines.len(), 1 + 150usize.div_ceil(64));
+    let images = std::fs::read(path.with_extension("f32")).unwrap();
+    let broken = whole.examples.iter().filter(|e| e.broken_by.is_some()).count();
+    assert_eq!((lines.len(), images.len()), (1 + 2 * entries.len(), 4 * 144 * broken));
+    assert!(broken > 10, "too little to resume: {broken}");
     for kept in 0..lines.len() {
         let torn = &lines[kept][..lines[kept].len() / 2];
-        std::fs::write(&path, lines[..kept].iter().map(|l| format!("{l}\n")).collect::<String>() + torn).unwrap();
-        assert_eq!(run(Some(&path)).unwrap().examples, whole.examples, "{kept} lines kept");
+        // Images are written before their line: some may be there without it.
+        for extra in [0, images.len() / 3] {
+            let whole_lines: String = lines[..kept].iter().map(|l| format!("{l}\n")).collect();
+            let of = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["broken"].as_array().map_or(0, Vec::len);
+            let used = 4 * 144 * lines[..kept].iter().map(of).sum::<usize>();
+            std::fs::write(&path, whole_lines + torn).unwrap();
+            std::fs::write(path.with_extension("f32"), &images[..(used + extra).min(images.len())]).unwrap();
+            let again = run(Some(&path)).unwrap();
+            assert_eq!(again.examples, whole.examples, "{kept} lines kept");
+            assert_eq!(again.adversarial.to_f32(), whole.adversarial.to_f32(), "{kept} lines kept");
+        }
     }
+    // A line whose images are gone is made anew.
+    std::fs::write(path.with_extension("f32"), &images[..images.len() / 2]).unwrap();
+    assert_eq!(run(Some(&path)).unwrap().examples, whole.examples);
     let other = run_suite(&entries, &job("another model"), Some(&path), &mut |_, _, _| {});
     assert!(other.is_err(), "the state of another model was accepted");
+}
+
+/// The images of the outcome are what the record says of them.
+#[test]
+fn suites_hand_back_the_adversarial_images() {
+    let (net, data, threat) = (cnn(), dataset(40), threat(Norm::L2));
+    let entries = suite("quick", &net, Norm::L2).unwrap();
+    let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 3 };
+    let outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
+    let labels: Vec<usize> = outcome.examples.iter().map(|e| e.label).collect();
+    let wrong = misclassified(&net.logits(&outcome.adversarial).unwrap(), &labels);
+    let points = outcome.adversarial.to_f32();
+    for (i, e) in outcome.examples.iter().enumerate() {
+        let (clean, point) = (data.image(i), &points[i * 144..(i + 1) * 144]);
+        assert_eq!(wrong[i], !e.robust, "example {i}");
+        assert!(threat.contains(&clean, point), "example {i}");
+        match e.distance {
+            Some(d) => assert!((d - threat.distance(&clean, point)).abs() < 1e-12, "example {i}"),
+            None => assert_eq!(clean, point, "example {i}"),
+        }
+    }
+}
+
+/// A threshold that is known to hold or to fail after the first block ends the run there.
+#[test]
+fn suites_stop_when_the_answer_is_known() {
+    let (net, data) = (cnn(), dataset(600));
+    let entries = suite("quick", &net, Norm::Linf).unwrap();
+    let run = |eps, threshold| {
+        let threat = ThreatModel::new(Norm::Linf, eps, [0.0, 1.0]).unwrap();
+        let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 3 };
+        let outcome = run_suite_until(&entries, &job, None, threshold, &mut |_, _, _| {}).unwrap();
+        (outcome.stopped, outcome.overall())
+    };
+    let (stopped, all) = run(0.0, None);
+    assert!(!stopped && all.n == 600 && all.count > 100, "{all:?}");
+    let (stopped, few) = run(0.0, Some(0.05));
+    assert!(stopped && few.n == 256 && few.count >= 30, "{few:?}");
+    let (stopped, high) = run(0.3, Some(0.9));
+    assert!(stopped && high.n == 256, "{high:?}");
+    assert!(!run(0.0, Some(all.value)).0 || all.count <= few.count);
+}
+
+#[test]
+fn curves_fall() {
+    let (net, data, threat) = (cnn(), dataset(60), threat(Norm::Linf));
+    let entries = suite("quick", &net, Norm::Linf).unwrap();
+    let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 3 };
+    let points = curve(&entries, &job, &[0.0, 0.02, 0.5], &mut |_, _, _| {}).unwrap();
+    let clean = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap().clean();
+    assert_eq!((points[0].eps, points[0].robust), (0.0, clean));
+    assert!(points[0].robust.count > points[1].robust.count && points[2].robust.count == 0, "{points:?}");
 }

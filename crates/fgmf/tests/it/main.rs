@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails should fail the test")]
 
 mod attacks;
+mod autoattack;
 mod layering;
+mod minimum_norm;
+mod planted;
 mod registry;
 mod training;

@@ -45,6 +45,7 @@ labels! {
     Op::Unary(Unary::Neg) => "Neg",
     Op::Unary(Unary::Abs) => "Abs",
     Op::Unary(Unary::Reciprocal) => "Reciprocal",
+    Op::Unary(Unary::Round) => "Round",
     Op::Unary(Unary::Identity) => "Identity",
     Op::Binary(Binary::Add) => "Add",
     Op::Binary(Binary::Sub) => "Sub",
@@ -301,6 +302,8 @@ pub(crate) fn activations() -> Vec<Row> {
         row("Neg", signed, just(Unary::Neg)),
         row("Abs", signed, just(Unary::Abs)),
         row("Reciprocal", (-3.0, -0.3), just(Unary::Reciprocal)),
+        // Between two jumps: differences across one say nothing about the derivative.
+        row("Round", (1.6, 2.4), just(Unary::Round)),
         row("Identity", signed, just(Unary::Identity)),
     ]
 }

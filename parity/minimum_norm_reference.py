@@ -1,0 +1,83 @@
+"""Run reference attacks on the adversarially trained fixture and write what they find.
+
+MI-FGSM of torchattacks (final points; eps so small that no image breaks, so
+that no early end matters); L2 distances of DDN, DeepFool and Carlini & Wagner of
+Foolbox. The images are the first of the embedded Fashion-MNIST slice that the
+model classifies correctly.
+
+Usage: python parity/minimum_norm_reference.py [--limit 40]
+"""
+
+import argparse
+import gzip
+import json
+from pathlib import Path
+
+import foolbox
+import numpy as np
+import onnx2torch
+import torch
+import torchattacks
+
+HERE = Path(__file__).resolve().parent
+FIXTURES = HERE.parent / "crates" / "fgmf" / "tests" / "fixtures" / "autoattack"
+SLICE = HERE.parent / "assets" / "fashion-mnist-mini"
+
+
+def images(limit):
+    """The first test images, `[n, 1, 28, 28]` in [0, 1], and their labels."""
+    pixels = gzip.decompress((SLICE / "test-images.idx.gz").read_bytes())[16:]
+    labels = gzip.decompress((SLICE / "test-labels.idx.gz").read_bytes())[8:]
+    x = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)[:limit]
+    y = np.frombuffer(labels, np.uint8)[:limit]
+    return torch.from_numpy(x.astype(np.float32) / np.float32(255)), torch.from_numpy(y.astype(np.int64))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, default=40)
+    a = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    x, y = images(a.limit)
+    net = onnx2torch.convert(str(FIXTURES / "adversarial.onnx")).eval()
+    for p in net.parameters():
+        p.requires_grad_(False)
+    with torch.no_grad():
+        right = net(x).argmax(1) == y
+    index = torch.arange(len(y))[right].tolist()
+    x, y = x[right], y[right]
+    steps, eps = 10, 0.004
+    points = torchattacks.MIFGSM(net, eps=eps, alpha=eps / steps, steps=steps, decay=1.0)(x[:4], y[:4])
+    model = foolbox.PyTorchModel(net, bounds=(0, 1))
+    attacks = {
+        "ddn": foolbox.attacks.DDNAttack(init_epsilon=1.0, steps=100, gamma=0.05),
+        "deepfool": foolbox.attacks.L2DeepFoolAttack(steps=50, candidates=None, overshoot=0.02),
+        "carlini-wagner": foolbox.attacks.L2CarliniWagnerAttack(
+            binary_search_steps=9, steps=200, stepsize=0.01, confidence=0, initial_const=0.01
+        ),
+    }
+    distances = {}
+    for name, attack in attacks.items():
+        _, found, success = attack(model, x, y, epsilons=None)
+        assert bool(success.all()), name
+        distances[name] = [float(d) for d in (found - x).flatten(1).norm(dim=1)]
+        print(name, sum(distances[name]) / len(x))
+    record = {
+        "origin": {
+            "script": "parity/minimum_norm_reference.py",
+            "torch": torch.__version__,
+            "foolbox": foolbox.__version__,
+            "torchattacks": "3.5.1",
+            "onnx2torch": "1.5.15",
+        },
+        "model": "autoattack/adversarial.onnx",
+        "index": index,
+        "l2_distance": distances,
+        "mi_fgsm": {"eps": eps, "steps": steps, "index": index[:4], "points": [float(v) for v in points.flatten()]},
+    }
+    (FIXTURES.parent / "minimum_norm.json").write_text(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    main()

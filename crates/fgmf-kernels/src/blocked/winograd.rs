@@ -319,7 +319,10 @@ impl Kernel for GradWeight<'_> {
         let (ib, ob) = (blocks(plan.c_in), blocks(plan.c_out));
         let ([oh, ow], piece) = (plan.output, plan.piece);
         let total = n * plan.per_image();
-        let held = piece.min(total.max(1));
+        if total == 0 {
+            return;
+        }
+        let held = piece.min(total);
         // A point's products, `[c_in, c_out]` in whole blocks.
         let point = ib * ob * LANES * LANES;
         at_least(scratch, POINTS * ((ib + ob) * piece * LANES + point));

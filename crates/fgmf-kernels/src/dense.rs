@@ -1,6 +1,7 @@
 //! The dense matrix product.
 
 use crate::Real;
+use crate::gemm::{MatmulEpilogue, PackedMatrix, matmul_packed};
 use crate::matmul::{pack, product};
 use crate::real::{Scratch, round_up};
 use pulp::{Arch, Simd, WithSimd};
@@ -17,6 +18,20 @@ pub fn matmul<T: Real>(dims: [usize; 3], a: &[T], a_strides: [usize; 2], b: &[T]
     let [m, _, n] = dims;
     assert_eq!(c.len(), m * n, "matmul: C of {m} by {n}");
     if c.is_empty() {
+        return;
+    }
+    if a_strides.contains(&1)
+        && b_strides.contains(&1)
+        && let (Some(a), Some(b), Some(c)) = (T::single(a), T::single(b), T::single_mut(c))
+    {
+        thread_local! {
+            static PACKED: std::cell::Cell<Option<PackedMatrix>> = const { std::cell::Cell::new(None) };
+        }
+        let [_, k, _] = dims;
+        let mut packed = PACKED.take().unwrap_or_else(|| PackedMatrix::new(0, 0, &[], [0, 1]));
+        packed.fill(k, n, b, b_strides);
+        matmul_packed(m, a, a_strides, &packed, MatmulEpilogue::default(), c);
+        PACKED.set(Some(packed));
         return;
     }
     T::with_scratch(|scratch| Arch::new().dispatch(Dense { dims, a, a_strides, b, b_strides, c, scratch }));

@@ -42,6 +42,7 @@ mod axis;
 mod blocked;
 mod conv;
 mod dense;
+mod gemm;
 mod grid;
 mod matmul;
 mod pool;
@@ -64,6 +65,7 @@ pub use blocked::{
 };
 pub use conv::{Conv2d, conv2d, conv2d_grad_input, conv2d_grad_weight};
 pub use dense::matmul;
+pub use gemm::{MatmulEpilogue, PackedMatrix, matmul_packed};
 pub use pool::{Pool2d, avg_pool2d, avg_pool2d_adjoint, gather_planes, max_pool2d, scatter_planes};
 pub use real::Real;
 pub use resize::{Coordinates, NearestRounding, Resize2d, ResizeMode, resize2d, resize2d_adjoint};

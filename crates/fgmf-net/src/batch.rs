@@ -1,15 +1,17 @@
 //! Whole batches, run in chunks on all threads.
 //!
 //! A chunk's size depends on the network alone, and results are put together in order, so that one thread gives the same
-//! bytes as two.
+//! bytes as two. Single precision runs on compiled plans ([`crate::plan`]), double precision and derivatives along a
+//! direction on the graph walk ([`crate::exec`]).
 
 use crate::dual::Dual;
 use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::network::{Network, ValueId, concrete};
 use crate::op::{Mode, Saved};
+use crate::plan::Purpose;
 use crate::rule::Rules;
-use crate::tensor::Tensor;
+use crate::tensor::{Precision, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -58,28 +60,29 @@ impl Network {
 
     /// Logits `[n, k]` of images `[n, c, h, w]`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.check_images(x)?;
-        let run = |r: Range<usize>| {
-            let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
-            Ok(tape.value(self.output()).value.clone())
-        };
-        Ok(Tensor::concat(&in_chunks(x.shape()[0], self.chunk(), run)?, 0))
+        Ok(self.values_at(x, &[self.output()])?.swap_remove(0))
     }
 
     /// Values of the graph for images, `[n, …]` each.
     pub fn values_at(&self, x: &Tensor, ids: &[ValueId]) -> Result<Vec<Tensor>> {
         self.check_images(x)?;
-        let run = |r: Range<usize>| {
-            let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
-            Ok(ids.iter().map(|&id| tape.value(id).value.clone()).collect::<Vec<_>>())
-        };
-        Ok(joined(in_chunks(x.shape()[0], self.chunk(), run)?, ids.len()))
+        let n = x.shape()[0];
+        if x.precision() == Precision::F64 {
+            let run = |r: Range<usize>| {
+                let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
+                Ok(ids.iter().map(|&id| tape.value(id).value.clone()).collect::<Vec<_>>())
+            };
+            return Ok(joined(in_chunks(n, self.chunk(), run)?, ids.len()));
+        }
+        let plan = self.plan(&Purpose { mode: Mode::Evaluate, values: ids.to_vec(), gradients: Vec::new(), ruled: Vec::new() })?;
+        let run = |r: Range<usize>| Ok(plan.run(self, &x.rows(r.start, r.len()), &Rules::exact(), |_| Vec::new()).values);
+        Ok(joined(in_chunks(n, self.chunk(), run)?, ids.len()))
     }
 
     /// Loss and its gradient in the given values (the images, feature maps).
     pub fn loss_gradients(&self, x: &Tensor, head: &dyn Head, at: &[ValueId], rules: &Rules) -> Result<LossGradients> {
         self.check_images(x)?;
-        let run = |r: Range<usize>| {
+        let walk = |r: Range<usize>| {
             let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
             let logits = tape.value(self.output());
             let (losses, cotangent) = head.evaluate(logits, r);
@@ -88,7 +91,22 @@ impl Network {
             let gradients: Vec<Tensor> = gradients.into_iter().map(|g| g.value).collect();
             Ok((losses, logits.value.clone(), values, gradients))
         };
-        let chunks = in_chunks(x.shape()[0], self.chunk(), run)?;
+        let chunks = if x.precision() == Precision::F64 {
+            in_chunks(x.shape()[0], self.chunk(), walk)?
+        } else {
+            let values = std::iter::once(self.output()).chain(at.iter().copied()).collect();
+            let plan = self.plan(&Purpose { mode: Mode::Evaluate, values, gradients: at.to_vec(), ruled: rules.nodes() })?;
+            in_chunks(x.shape()[0], self.chunk(), |r: Range<usize>| {
+                let mut losses = Vec::new();
+                let outcome = plan.run(self, &x.rows(r.start, r.len()), rules, |values| {
+                    let (found, cotangent) = head.evaluate(&values[0].clone().into(), r);
+                    losses = found;
+                    vec![(self.output(), cotangent)]
+                });
+                let mut values = outcome.values;
+                Ok((losses, values.remove(0), values, outcome.gradients))
+            })?
+        };
         let mut losses = Vec::new();
         let (mut logits, mut values, mut gradients) = (Vec::new(), Vec::new(), Vec::new());
         for (l, z, v, g) in chunks {
@@ -145,21 +163,45 @@ impl Network {
         self.check_images(x)?;
         let n = x.shape()[0];
         let wanted = self.trainable();
-        let run = |r: Range<usize>| {
-            let share = 1.0 / n as f64;
-            let weight = r.len() as f64 / n as f64;
+        let extra = head.auxiliary_values();
+        let share = 1.0 / n as f64;
+        // Losses and cotangents of a chunk, given the logits and the values that carry further losses.
+        let start = |logits: &Dual, values: &[Tensor], r: Range<usize>| {
+            let (losses, cotangent) = head.evaluate(logits, r.clone());
+            let further = extra.iter().copied().zip(head.auxiliary(values, r).into_iter().map(Dual::from));
+            let all = std::iter::once((self.output(), cotangent)).chain(further);
+            (losses, all.map(|(id, g)| (id, g.affine(share, 0.0))).collect::<Vec<_>>())
+        };
+        let walk = |r: Range<usize>| {
+            let weight = r.len() as f64 * share;
             let tape = self.forward(&x.rows(r.start, r.len()).into(), mode)?;
             let logits = tape.value(self.output());
-            let (losses, cotangent) = head.evaluate(logits, r.clone());
-            let mut cotangents = vec![(self.output(), cotangent)];
-            cotangents.extend(head.auxiliary(&tape, r));
-            let cotangents = cotangents.into_iter().map(|(id, g)| (id, g.affine(share, 0.0))).collect();
+            let values: Vec<Tensor> = extra.iter().map(|&id| tape.value(id).value.clone()).collect();
+            let (losses, cotangents) = start(logits, &values, r);
             let g = self.backward(&tape, cotangents, &wanted, &Rules::exact())?;
             let statistics: Vec<_> = tape.saved().iter().enumerate().filter_map(|(i, s)| weighted_statistics(i, s, weight)).collect();
             Ok((losses, logits.value.clone(), g.into_iter().map(|g| g.value).collect::<Vec<_>>(), statistics))
         };
         let group = head.group().max(1);
-        let mut chunks = in_chunks(n, (TRAINING_CHUNK / group).max(1) * group, run)?.into_iter();
+        let size = (TRAINING_CHUNK / group).max(1) * group;
+        let chunks = if x.precision() == Precision::F64 {
+            in_chunks(n, size, walk)?
+        } else {
+            let values = std::iter::once(self.output()).chain(extra.iter().copied()).collect();
+            let plan = self.plan(&Purpose { mode, values, gradients: wanted.clone(), ruled: Vec::new() })?;
+            in_chunks(n, size, |r: Range<usize>| {
+                let weight = r.len() as f64 * share;
+                let mut losses = Vec::new();
+                let mut outcome = plan.run(self, &x.rows(r.start, r.len()), &Rules::exact(), |values| {
+                    let (found, cotangents) = start(&values[0].clone().into(), &values[1..], r);
+                    losses = found;
+                    cotangents
+                });
+                let statistics = outcome.statistics.iter().map(|s| s.weighted(weight)).collect();
+                Ok((losses, outcome.values.swap_remove(0), outcome.gradients, statistics))
+            })?
+        };
+        let mut chunks = chunks.into_iter();
         let Some((mut losses, first, mut gradients, mut statistics)) = chunks.next() else {
             return Err(Error::call("parameter gradients", "at least one example", 0));
         };
@@ -176,8 +218,12 @@ impl Network {
 
 fn weighted_statistics(node: usize, saved: &Saved, weight: f64) -> Option<(usize, Tensor, Tensor)> {
     let Saved::BatchStatistics { mean, variance, count } = saved else { return None };
-    let unbiased = *count as f64 / (*count as f64 - 1.0).max(1.0);
-    Some((node, mean.affine(weight, 0.0), variance.affine(weight * unbiased, 0.0)))
+    Some((node, mean.affine(weight, 0.0), variance.affine(weight * unbiased(*count), 0.0)))
+}
+
+/// What a biased variance of `count` values is multiplied with.
+pub(crate) fn unbiased(count: usize) -> f64 {
+    count as f64 / (count as f64 - 1.0).max(1.0)
 }
 
 fn joined(chunks: Vec<Vec<Tensor>>, n: usize) -> Vec<Tensor> {

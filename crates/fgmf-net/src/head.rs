@@ -1,7 +1,6 @@
 //! Loss heads: functions of the logits, with their own cotangent.
 
 use crate::dual::Dual;
-use crate::exec::Tape;
 use crate::network::ValueId;
 use crate::op::Unary;
 use crate::tensor::{Precision, Tensor};
@@ -18,8 +17,13 @@ pub trait Head: Sync {
         1
     }
 
-    /// Further losses on values inside the graph, as their cotangents; used by training only.
-    fn auxiliary(&self, _tape: &Tape, _examples: Range<usize>) -> Vec<(ValueId, Dual)> {
+    /// Values inside the graph that carry further losses; used by training only.
+    fn auxiliary_values(&self) -> Vec<ValueId> {
+        Vec::new()
+    }
+
+    /// Cotangents of [`Head::auxiliary_values`], given these values for the rows `examples`.
+    fn auxiliary(&self, _values: &[Tensor], _examples: Range<usize>) -> Vec<Tensor> {
         Vec::new()
     }
 }

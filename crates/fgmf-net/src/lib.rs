@@ -12,6 +12,7 @@ pub mod head;
 mod network;
 pub mod onnx;
 pub mod op;
+mod plan;
 pub mod rule;
 pub mod tensor;
 pub mod zoo;

@@ -83,6 +83,7 @@ pub struct Network {
     nodes: Vec<Node>,
     input: ValueId,
     output: ValueId,
+    pub(crate) cache: crate::plan::Cache,
 }
 
 /// Batch sizes that shapes are inferred at; two, so that what depends on the batch shows.
@@ -155,6 +156,7 @@ impl Network {
         match &mut self.values[id.0].source {
             Source::Parameter { tensor, .. } if tensor.shape() == new.shape() && tensor.precision() == new.precision() => {
                 *tensor = new;
+                self.cache.forget_weights();
                 Ok(())
             }
             Source::Parameter { tensor, .. } => {
@@ -210,6 +212,7 @@ impl Network {
 
     /// Every parameter at another precision.
     pub fn cast(&self, precision: Precision) -> Self {
+        // A clone starts without plans, which hold weights.
         let mut out = self.clone();
         for value in &mut out.values {
             if let Source::Parameter { tensor, .. } = &mut value.source {
@@ -290,6 +293,7 @@ impl Builder {
             nodes: Vec::new(),
             input: ValueId(0),
             output: ValueId(0),
+            cache: crate::plan::Cache::default(),
         };
         Ok(Self { net, names: HashSet::from([input.to_owned()]), counter: 0 })
     }

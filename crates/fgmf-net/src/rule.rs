@@ -30,6 +30,13 @@ impl Rules {
         self.0.insert(node, rule);
     }
 
+    /// The nodes that have a rule, in ascending order.
+    pub(crate) fn nodes(&self) -> Vec<usize> {
+        let mut nodes: Vec<usize> = self.0.keys().copied().collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
     pub(crate) fn get(&self, node: usize) -> Option<&dyn BackwardRule> {
         self.0.get(&node).map(AsRef::as_ref)
     }

@@ -33,8 +33,9 @@ pub fn from_blocked(c: usize, plane: usize, x: &[f32], y: &mut [f32]) {
 }
 
 fn images(c: usize, plane: usize, rows: usize, blocked: usize) -> usize {
-    let n = rows.checked_div(c * plane).unwrap_or(0);
-    assert_eq!(rows, n * c * plane, "rows of {c} channels by {plane}");
+    let image = c.saturating_mul(plane);
+    let n = rows.checked_div(image).unwrap_or(0);
+    assert_eq!(rows, n.saturating_mul(image), "rows of {c} channels by {plane}");
     assert_eq!(blocked, blocked_len(n, c, plane), "blocked length of {n} images, {c} channels by {plane}");
     n
 }

@@ -60,6 +60,16 @@ impl<'a> Pass<'a> {
         Self { values, gate: Some(gate) }
     }
 
+    /// `len` values from `from` on, behind their gates.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer.
+    #[must_use]
+    pub fn slice(&self, from: usize, len: usize) -> Self {
+        Self { values: &self.values[from..from + len], gate: self.gate.map(|g| &g[from..from + len]) }
+    }
+
     /// Sixteen numbers from `at` on.
     ///
     /// # Safety

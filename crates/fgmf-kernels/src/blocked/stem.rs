@@ -1,10 +1,10 @@
-//! Convolution of images with few channels, as the first layer of a network has them: the image stays in rows, every window becomes a
-//! row of a matrix, and the output is blocked. A block of sixteen channels would be mostly padding here.
+//! Convolution of images with few channels, as the first layer of a network has them: the image stays in rows, what each tap meets
+//! becomes a plane, and the output is blocked. A block of sixteen channels would be mostly padding here.
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use super::{Pass, blocks};
+use super::{Pass, blocks, from_blocked, to_blocked};
 use crate::conv::Conv2d;
-use crate::real::reset;
+use crate::real::{at_least, reset};
 use crate::simd::{Kernel, LANES, Vector};
 use crate::tile::{Finish, Product, Segment};
 
@@ -14,8 +14,8 @@ struct Run {
     /// First cell in the image's planes, and numbers from a cell to the next.
     x: usize,
     stride: usize,
-    /// First number in the matrix of windows.
-    window: usize,
+    /// First number in the planes of the taps.
+    cell: usize,
     count: usize,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Stem {
     image: usize,
     c_out: usize,
     output: usize,
-    /// Numbers of a window.
+    /// Taps of a window, all channels.
     depth: usize,
     runs: Vec<Run>,
     forward: Vec<Segment>,
@@ -46,18 +46,14 @@ impl Stem {
                 let row = p * s.stride[0] + up;
                 if from < to && row >= s.pad[0] && row - s.pad[0] < s.h {
                     let x = (c * s.h + row - s.pad[0]) * s.w + from * s.stride[1] + left - s.pad[1];
-                    let window = (k / LANES * output + p * ow + from) * LANES + k % LANES;
-                    runs.push(Run { x, stride: s.stride[1], window, count: to - from });
+                    runs.push(Run { x, stride: s.stride[1], cell: k * output + p * ow + from, count: to - from });
                 }
             }
         }
-        let stretch = |block: usize, total: usize| Segment {
-            a: block * output * LANES,
-            b: block * LANES * LANES,
-            len: LANES.min(total - block * LANES),
-        };
-        let forward = (0..blocks(depth)).map(|b| stretch(b, depth)).collect();
-        let backward = (0..blocks(s.c_out)).map(|b| stretch(b, s.c_out)).collect();
+        let forward = (0..depth).map(|k| Segment { a: k * output, b: k * LANES, len: 1 }).collect();
+        let backward = (0..blocks(s.c_out))
+            .map(|b| Segment { a: b * output * LANES, b: b * LANES * LANES, len: LANES.min(s.c_out - b * LANES) })
+            .collect();
         Self { image: s.c_in * s.h * s.w, c_out: s.c_out, output, depth, runs, forward, backward }
     }
 
@@ -88,16 +84,38 @@ impl Stem {
         }
     }
 
-    fn windows_len(&self) -> usize {
+    fn planes_len(&self) -> usize {
+        self.depth * self.output
+    }
+
+    fn blocked_len(&self) -> usize {
         blocks(self.depth) * self.output * LANES
     }
 
-    /// Windows of one image; numbers in the padding are zero already.
-    fn unroll(&self, x: &[f32], windows: &mut [f32]) {
+    /// What each tap meets in an image; cells in the padding are zero already.
+    fn unroll(&self, x: &[f32], planes: &mut [f32]) {
         for run in &self.runs {
-            let to = windows[run.window..].iter_mut().step_by(LANES);
-            for (to, &x) in to.zip(x[run.x..].iter().step_by(run.stride)).take(run.count) {
+            let to = &mut planes[run.cell..run.cell + run.count];
+            if run.stride == 1 {
+                to.copy_from_slice(&x[run.x..run.x + run.count]);
+                continue;
+            }
+            for (to, &x) in to.iter_mut().zip(x[run.x..].iter().step_by(run.stride)) {
                 *to = x;
+            }
+        }
+    }
+
+    /// Adjoint of [`Self::unroll`], added to `dx`.
+    fn roll(&self, planes: &[f32], dx: &mut [f32]) {
+        for run in &self.runs {
+            let from = &planes[run.cell..run.cell + run.count];
+            if run.stride == 1 {
+                dx[run.x..run.x + run.count].iter_mut().zip(from).for_each(|(dx, g)| *dx += g);
+                continue;
+            }
+            for (dx, g) in dx[run.x..].iter_mut().step_by(run.stride).zip(from) {
+                *dx += g;
             }
         }
     }
@@ -121,12 +139,12 @@ impl Kernel for Forward<'_> {
     unsafe fn run<V: Vector>(self) {
         let Self { plan, x, packed, finish, scratch } = self;
         let ob = blocks(plan.c_out);
-        reset(scratch, plan.windows_len());
+        reset(scratch, plan.planes_len());
         for (i, x) in x.chunks_exact(plan.image).enumerate() {
             plan.unroll(x, scratch);
-            // Safety: stated above; the windows hold a row for every output cell.
+            // Safety: stated above; a plane holds every output cell.
             unsafe {
-                let product = Product::<LANES, 1> {
+                let product = Product::<1, 1> {
                     a: scratch.as_ptr(),
                     rows: plan.output,
                     b: packed,
@@ -158,31 +176,28 @@ impl Kernel for GradInput<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self { plan, dy, packed, dx, scratch } = self;
-        let gradient = blocks(plan.c_out) * plan.output * LANES;
-        reset(scratch, plan.windows_len() + gradient);
+        let (gradient, windows) = (blocks(plan.c_out) * plan.output * LANES, plan.blocked_len());
+        at_least(scratch, windows + gradient + plan.planes_len());
+        let (blocked, rest) = scratch.split_at_mut(windows);
+        let (buffer, planes) = rest.split_at_mut(gradient);
+        let planes = &mut planes[..plan.planes_len()];
         dx.fill(0.0);
         for (i, dx) in dx.chunks_exact_mut(plan.image).enumerate() {
-            // Safety: stated above; the scratch holds windows and one gradient.
+            // Safety: stated above; a row of the product for every output cell, a column for every tap.
             unsafe {
-                let windows = scratch.as_mut_ptr();
-                let a = dy.plain::<V>(i * gradient, gradient, windows.add(plan.windows_len()));
                 let product = Product::<LANES, 1> {
-                    a,
+                    a: dy.plain::<V>(i * gradient, gradient, buffer.as_mut_ptr()),
                     rows: plan.output,
                     b: packed,
                     panel: plan.c_out * LANES,
                     panels: blocks(plan.depth),
                     segments: &plan.backward,
-                    finish: Finish::plain(windows, LANES, plan.output * LANES),
+                    finish: Finish::plain(blocked.as_mut_ptr(), LANES, plan.output * LANES),
                 };
                 product.run::<V>();
             }
-            for run in &plan.runs {
-                let from = scratch[run.window..].iter().step_by(LANES);
-                for (&from, dx) in from.zip(dx[run.x..].iter_mut().step_by(run.stride)).take(run.count) {
-                    *dx += from;
-                }
-            }
+            from_blocked(plan.depth, plan.output, blocked, planes);
+            plan.roll(planes, dx);
         }
     }
 }
@@ -204,32 +219,33 @@ impl Kernel for GradWeight<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self { plan, x, dy, dw, scratch } = self;
-        let (ob, windows) = (blocks(plan.c_out), plan.windows_len());
-        let gradient = ob * plan.output * LANES;
-        // Windows, a gradient, and the sums `[depth, c_out]` in whole blocks.
-        reset(scratch, windows + gradient + blocks(plan.depth) * LANES * ob * LANES);
+        let (ob, windows) = (blocks(plan.c_out), plan.blocked_len());
+        let (gradient, sums) = (ob * plan.output * LANES, blocks(plan.depth) * LANES * ob * LANES);
+        // Planes, the same blocked, a gradient, and the sums `[depth, c_out]` in whole blocks.
+        reset(scratch, plan.planes_len() + windows + gradient + sums);
+        let (planes, rest) = scratch.split_at_mut(plan.planes_len());
+        let (blocked, rest) = rest.split_at_mut(windows);
+        let (buffer, sums) = rest.split_at_mut(gradient);
         for (i, x) in x.chunks_exact(plan.image).enumerate() {
-            plan.unroll(x, scratch);
-            // Safety: three parts of the scratch; the rest is stated above.
+            plan.unroll(x, planes);
+            to_blocked(plan.depth, plan.output, planes, blocked);
+            // Safety: stated above; rows of the product are taps.
             unsafe {
-                let base = scratch.as_mut_ptr();
-                let b = dy.plain::<V>(i * gradient, gradient, base.add(windows));
-                let sums = base.add(windows + gradient);
+                let b = dy.plain::<V>(i * gradient, gradient, buffer.as_mut_ptr());
                 for block in 0..blocks(plan.depth) {
                     let product = Product::<1, LANES> {
-                        a: base.add(block * plan.output * LANES).cast_const(),
+                        a: blocked.as_ptr().add(block * plan.output * LANES),
                         rows: LANES.min(plan.depth - block * LANES),
                         b,
                         panel: plan.output * LANES,
                         panels: ob,
                         segments: &[Segment { a: 0, b: 0, len: plan.output }],
-                        finish: Finish::plain(sums.add(block * LANES * ob * LANES), ob * LANES, LANES).accumulate(i > 0),
+                        finish: Finish::plain(sums.as_mut_ptr().add(block * LANES * ob * LANES), ob * LANES, LANES).accumulate(i > 0),
                     };
                     product.run::<V>();
                 }
             }
         }
-        let sums = &scratch[windows + gradient..];
         for (o, dw) in dw.chunks_exact_mut(plan.depth).enumerate() {
             for (k, dw) in dw.iter_mut().enumerate() {
                 *dw += sums[k * ob * LANES + o];

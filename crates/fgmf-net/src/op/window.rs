@@ -25,7 +25,7 @@ impl Window {
         Self { kernel: [size; 2], stride: [size; 2], pads: [0; 4], dilation: [1, 1], ceil: false }
     }
 
-    fn geometry(&self, x: &[usize]) -> Pool2d {
+    pub(crate) fn geometry(&self, x: &[usize]) -> Pool2d {
         Pool2d {
             planes: x[0] * x[1],
             h: x[2],

@@ -5,4 +5,5 @@
 mod executor;
 mod onnx;
 mod operators;
+mod plan;
 mod zoo;

@@ -8,7 +8,7 @@ use crate::oracle::{Gradients as _, Oracle};
 use crate::threat::ThreatModel;
 use fgmf_net::batch::ParameterGradients;
 use fgmf_net::head::{CrossEntropy, Head};
-use fgmf_net::{Dual, Mode, Network, Tape, Tensor, ValueId};
+use fgmf_net::{Dual, Mode, Network, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -88,11 +88,14 @@ impl Head for Taught<'_> {
         self.inner.group()
     }
 
-    fn auxiliary(&self, tape: &Tape, examples: Range<usize>) -> Vec<(ValueId, Dual)> {
-        let s = tape.value(self.at);
-        let pixels = s.value.len() / examples.len().max(1);
+    fn auxiliary_values(&self) -> Vec<ValueId> {
+        vec![self.at]
+    }
+
+    fn auxiliary(&self, values: &[Tensor], examples: Range<usize>) -> Vec<Tensor> {
+        let pixels = values[0].len() / examples.len().max(1);
         let target = self.targets.rows(examples.start, examples.len());
-        vec![(self.at, s.sub(&target.into()).affine(self.weight / pixels as f64, 0.0))]
+        vec![values[0].sub(&target).affine(self.weight / pixels as f64, 0.0)]
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use fgmf_net::{Network, Tensor, ValueId};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// How weights follow gradients. Weight decay applies to arrays of rank 2 and more (not to biases and normalisations).
@@ -74,6 +75,40 @@ impl Schedule {
     }
 }
 
+/// What a step makes of one parameter.
+struct Update {
+    weight: Tensor,
+    first: Tensor,
+    second: Option<Tensor>,
+}
+
+impl Optimiser {
+    fn update(&self, weight: &Tensor, (first, second): (&Tensor, &Tensor), gradient: &Tensor, rate: f64, step: i32) -> Update {
+        let decays = weight.rank() >= 2;
+        let array = |v: Vec<f32>| Tensor::new(weight.shape(), v);
+        let (w, m, g) = (weight.values::<f32>(), first.values::<f32>(), gradient.values::<f32>());
+        match *self {
+            Self::Sgd { momentum, nesterov, weight_decay } => {
+                let (mu, eta, lambda) = (momentum as f32, rate as f32, if decays { weight_decay as f32 } else { 0.0 });
+                let m: Vec<f32> = w.iter().zip(m.iter()).zip(g.iter()).map(|((w, m), g)| mu * m + (g + lambda * w)).collect();
+                let ahead = |((w, m), g): ((&f32, &f32), &f32)| w - eta * if nesterov { g + lambda * w + mu * m } else { *m };
+                let w = w.iter().zip(&m).zip(g.iter()).map(ahead).collect();
+                Update { weight: array(w), first: array(m), second: None }
+            }
+            Self::Adamw { beta1, beta2, weight_decay } => {
+                let scale = (rate * (1.0 - beta2.powi(step)).sqrt() / (1.0 - beta1.powi(step))) as f32;
+                let epsilon = (1e-8 * (1.0 - beta2.powi(step)).sqrt()) as f32;
+                let keep = 1.0 - if decays { (rate * weight_decay) as f32 } else { 0.0 };
+                let (b1, b2) = (beta1 as f32, beta2 as f32);
+                let m: Vec<f32> = m.iter().zip(g.iter()).map(|(m, g)| b1 * m + (1.0 - b1) * g).collect();
+                let v: Vec<f32> = second.values::<f32>().iter().zip(g.iter()).map(|(v, g)| b2 * v + (1.0 - b2) * g * g).collect();
+                let w = w.iter().zip(&m).zip(&v).map(|((w, m), v)| keep * w - scale * m / (v.sqrt() + epsilon)).collect();
+                Update { weight: array(w), first: array(m), second: Some(array(v)) }
+            }
+        }
+    }
+}
+
 /// Moments and averages of a run: all that must be saved, besides the weights, to go on.
 #[derive(Clone, Debug)]
 pub struct OptimiserState {
@@ -97,36 +132,19 @@ impl OptimiserState {
     /// One step along gradients in the order of [`Network::trainable`].
     pub fn apply(&mut self, net: &mut Network, gradients: &[Tensor], optimiser: &Optimiser, rate: f64) -> Result<()> {
         self.step += 1;
-        for (i, id) in net.trainable().into_iter().enumerate() {
-            let Some(weight) = net.parameter(id) else { continue };
-            let decays = weight.rank() >= 2;
-            let (shape, mut w, g) = (weight.shape().to_vec(), weight.to_f32(), gradients[i].to_f32());
-            let (mut m, mut v) = (self.first[i].to_f32(), self.second[i].to_f32());
-            match *optimiser {
-                Optimiser::Sgd { momentum, nesterov, weight_decay } => {
-                    let (mu, eta, lambda) = (momentum as f32, rate as f32, if decays { weight_decay as f32 } else { 0.0 });
-                    for ((w, m), g) in w.iter_mut().zip(&mut m).zip(&g) {
-                        let g = g + lambda * *w;
-                        *m = mu * *m + g;
-                        *w -= eta * if nesterov { g + mu * *m } else { *m };
-                    }
-                }
-                Optimiser::Adamw { beta1, beta2, weight_decay } => {
-                    let t = self.step as i32;
-                    let scale = (rate * (1.0 - beta2.powi(t)).sqrt() / (1.0 - beta1.powi(t))) as f32;
-                    let epsilon = (1e-8 * (1.0 - beta2.powi(t)).sqrt()) as f32;
-                    let keep = 1.0 - if decays { (rate * weight_decay) as f32 } else { 0.0 };
-                    let (b1, b2) = (beta1 as f32, beta2 as f32);
-                    for (((w, m), v), g) in w.iter_mut().zip(&mut m).zip(&mut v).zip(&g) {
-                        *m = b1 * *m + (1.0 - b1) * g;
-                        *v = b2 * *v + (1.0 - b2) * g * g;
-                        *w = keep * *w - scale * *m / (v.sqrt() + epsilon);
-                    }
-                    self.second[i] = Tensor::new(&shape, v);
-                }
+        let trainable = net.trainable();
+        let step = |(i, &id): (usize, &ValueId)| {
+            let weight = net.parameter(id)?;
+            let moments = (&self.first[i], &self.second[i]);
+            Some((i, id, optimiser.update(weight, moments, &gradients[i], rate, self.step as i32)))
+        };
+        let updates: Vec<_> = trainable.par_iter().enumerate().filter_map(step).collect();
+        for (i, id, Update { weight, first, second }) in updates {
+            self.first[i] = first;
+            if let Some(second) = second {
+                self.second[i] = second;
             }
-            self.first[i] = Tensor::new(&shape, m);
-            net.set_parameter(id, Tensor::new(&shape, w))?;
+            net.set_parameter(id, weight)?;
         }
         Ok(())
     }

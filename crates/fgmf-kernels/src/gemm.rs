@@ -1,0 +1,235 @@
+//! The `f32` matrix product, with the right side packed once and used often.
+#![allow(unsafe_code, reason = "see `simd`")]
+
+use crate::blocked::{blocked_len, to_blocked};
+use crate::real::at_least;
+use crate::simd::{self, Kernel, LANES, Vector};
+use crate::tile::{Finish, Product, Segment};
+use std::cell::Cell;
+
+/// Numbers of a row of the left side that are copied together, and the distance between such rows: not a power of two, so that
+/// rows do not compete for the same lines of the cache.
+const STRETCH: usize = 256;
+const ROW: usize = STRETCH + LANES;
+/// Rows of the left side that meet a panel while it is in the cache.
+const ROWS: usize = 56;
+
+/// A matrix `[k, n]` in panels of sixteen columns, `[⌈n / 16⌉, k, 16]`.
+#[derive(Clone, Debug)]
+pub struct PackedMatrix {
+    k: usize,
+    n: usize,
+    panels: Vec<f32>,
+    stretches: Vec<Segment>,
+}
+
+/// What is done to a product as it is written: `act(a b + bias + add)`.
+#[derive(Clone, Copy, Default)]
+pub struct MatmulEpilogue<'a> {
+    /// One number a column, padded to whole sixteens.
+    pub bias: Option<&'a [f32]>,
+    /// An array of the shape of the product.
+    pub add: Option<&'a [f32]>,
+    /// Whether negative numbers become 0.
+    pub relu: bool,
+}
+
+impl PackedMatrix {
+    /// Packs `b` `[k, n]`, read with (row, column) strides of which one is 1.
+    ///
+    /// # Panics
+    ///
+    /// If neither stride is 1 or the slice is too short.
+    #[must_use]
+    pub fn new(k: usize, n: usize, b: &[f32], strides: [usize; 2]) -> Self {
+        let mut packed = Self { k, n, panels: Vec::new(), stretches: Vec::new() };
+        packed.fill(k, n, b, strides);
+        packed
+    }
+
+    /// Packs another matrix into the same memory.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::new`].
+    pub fn fill(&mut self, k: usize, n: usize, b: &[f32], strides: [usize; 2]) {
+        (self.k, self.n) = (k, n);
+        self.stretches.clear();
+        self.stretches.extend((0..k.div_ceil(STRETCH)).map(|s| Segment {
+            a: s * ROWS * ROW,
+            b: s * STRETCH * LANES,
+            len: STRETCH.min(k - s * STRETCH),
+        }));
+        self.panels.resize(blocked_len(1, n, k), 0.0);
+        match strides {
+            [row, 1] => {
+                for (p, panel) in self.panels.chunks_exact_mut((k * LANES).max(1)).enumerate() {
+                    let width = LANES.min(n - p * LANES);
+                    for (j, to) in panel.chunks_exact_mut(LANES).enumerate() {
+                        let at = j * row + p * LANES;
+                        to[..width].copy_from_slice(&b[at..at + width]);
+                        to[width..].fill(0.0);
+                    }
+                }
+            }
+            [1, column] if column == k => to_blocked(n, k, &b[..n * k], &mut self.panels),
+            [1, column] => {
+                for (p, panel) in self.panels.chunks_exact_mut((k * LANES).max(1)).enumerate() {
+                    for (j, to) in panel.chunks_exact_mut(LANES).enumerate() {
+                        for (l, to) in to.iter_mut().enumerate() {
+                            *to = if p * LANES + l < n { b[j + (p * LANES + l) * column] } else { 0.0 };
+                        }
+                    }
+                }
+            }
+            _ => panic!("a matrix with a stride of 1, not {strides:?}"),
+        }
+    }
+
+    /// Rows.
+    #[must_use]
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Numbers of a padded bias.
+    #[must_use]
+    pub fn bias_len(&self) -> usize {
+        self.n.next_multiple_of(LANES)
+    }
+}
+
+/// `c = act(a b + bias + add)` with `a` `[m, k]`, read with (row, column) strides of which one is 1, and `c` `[m, n]` in rows. Every
+/// number is summed over ascending k, so a row has the same bits whatever `m` is.
+///
+/// # Panics
+///
+/// If a slice is too short or neither stride of `a` is 1.
+pub fn matmul_packed(m: usize, a: &[f32], a_strides: [usize; 2], b: &PackedMatrix, epilogue: MatmulEpilogue<'_>, c: &mut [f32]) {
+    let (k, n) = (b.k, b.n);
+    assert_eq!(c.len(), m * n, "product of {m} by {n}");
+    assert!(epilogue.bias.is_none_or(|v| v.len() == b.bias_len()), "bias of {n} columns");
+    assert!(epilogue.add.is_none_or(|v| v.len() == c.len()), "addend of {m} by {n}");
+    if c.is_empty() {
+        return;
+    }
+    if k > 0 {
+        assert!(a.len() > (m - 1) * a_strides[0] + (k - 1) * a_strides[1], "left side of {m} by {k}");
+    }
+    assert!(a_strides.contains(&1), "a matrix with a stride of 1, not {a_strides:?}");
+    thread_local! {
+        static SCRATCH: Cell<Vec<f32>> = Cell::default();
+    }
+    let mut scratch = SCRATCH.take();
+    let finish = Finish {
+        width: n,
+        bias: epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+        add: epilogue.add.map_or(std::ptr::null(), <[f32]>::as_ptr),
+        relu: epilogue.relu,
+        ..Finish::plain(c.as_mut_ptr(), n, LANES)
+    };
+    // Safety: lengths have been checked.
+    unsafe {
+        if a_strides[1] == 1 {
+            simd::run(Rows { m, a, stride: a_strides[0], b, finish, scratch: &mut scratch });
+        } else {
+            simd::run(Columns { m, a, stride: a_strides[1], b, finish, scratch: &mut scratch });
+        }
+    }
+    SCRATCH.set(scratch);
+}
+
+/// Left side stored row by row.
+struct Rows<'a> {
+    m: usize,
+    a: &'a [f32],
+    stride: usize,
+    b: &'a PackedMatrix,
+    finish: Finish,
+    scratch: &'a mut Vec<f32>,
+}
+
+impl Kernel for Rows<'_> {
+    type Output = ();
+
+    /// # Safety
+    ///
+    /// `a` holds `m` rows, `finish` covers the product.
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { m, a, stride, b, finish, scratch } = self;
+        at_least(scratch, b.stretches.len() * ROWS * ROW);
+        for first in (0..m).step_by(ROWS) {
+            let rows = ROWS.min(m - first);
+            for (s, stretch) in b.stretches.iter().enumerate() {
+                for r in 0..rows {
+                    let from = (first + r) * stride + s * STRETCH;
+                    scratch[stretch.a + r * ROW..][..stretch.len].copy_from_slice(&a[from..from + stretch.len]);
+                }
+            }
+            // Safety: stated above; the scratch holds the rows.
+            unsafe {
+                let product = Product::<ROW, 1> {
+                    a: scratch.as_ptr(),
+                    rows,
+                    b: b.panels.as_ptr(),
+                    panel: b.k * LANES,
+                    panels: b.n.div_ceil(LANES),
+                    segments: &b.stretches,
+                    finish: finish.from(first * b.n, 0, b.n, LANES),
+                };
+                product.run::<V>();
+            }
+        }
+    }
+}
+
+/// Left side stored column by column.
+struct Columns<'a> {
+    m: usize,
+    a: &'a [f32],
+    stride: usize,
+    b: &'a PackedMatrix,
+    finish: Finish,
+    scratch: &'a mut Vec<f32>,
+}
+
+impl Kernel for Columns<'_> {
+    type Output = ();
+
+    /// # Safety
+    ///
+    /// As for [`Rows`].
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { m, a, stride, b, finish, scratch } = self;
+        at_least(scratch, b.k * LANES);
+        let all = [Segment { a: 0, b: 0, len: b.k }];
+        let height = V::TILE[0].min(LANES);
+        for first in (0..m).step_by(height) {
+            let rows = height.min(m - first);
+            for (j, to) in scratch.chunks_exact_mut(LANES).take(b.k).enumerate() {
+                to[..rows].copy_from_slice(&a[j * stride + first..][..rows]);
+            }
+            // Safety: stated above; the scratch holds the columns of these rows.
+            unsafe {
+                let product = Product::<1, LANES> {
+                    a: scratch.as_ptr(),
+                    rows,
+                    b: b.panels.as_ptr(),
+                    panel: b.k * LANES,
+                    panels: b.n.div_ceil(LANES),
+                    segments: &all,
+                    finish: finish.from(first * b.n, 0, b.n, LANES),
+                };
+                product.run::<V>();
+            }
+        }
+    }
+}

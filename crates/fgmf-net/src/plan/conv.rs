@@ -1,0 +1,167 @@
+//! Convolution with what follows it: batch normalisation folded in, an addition, a rectifier.
+
+use super::run::Run;
+use super::{Needs, Packed, Packing, Step};
+use crate::network::{Network, ValueId};
+use crate::tensor::Tensor;
+use fgmf_kernels::{BlockedConv, Epilogue, channel_sums, gate};
+use rayon::prelude::*;
+use std::sync::{Arc, OnceLock};
+
+/// `y = act(x ⋆ w + bias + add)`.
+#[derive(Debug)]
+pub(super) struct Conv {
+    pub(super) node: usize,
+    pub(super) conv: BlockedConv,
+    pub(super) x: ValueId,
+    pub(super) weight: ValueId,
+    pub(super) bias: Option<ValueId>,
+    /// Factor and offset of each channel from the batch normalisation behind.
+    pub(super) fold: Option<(Vec<f32>, Vec<f32>)>,
+    pub(super) add: Option<ValueId>,
+    pub(super) relu: bool,
+    pub(super) y: ValueId,
+    pub(super) packed: OnceLock<Weights>,
+}
+
+/// A layer's weights as the kernels read them.
+#[derive(Debug)]
+pub(super) struct Weights {
+    forward: Arc<Vec<f32>>,
+    backward: Option<Arc<Vec<f32>>>,
+    bias: Option<Vec<f32>>,
+}
+
+impl Conv {
+    /// The weight `[c_out, …]`, scaled by the batch normalisation if there is one.
+    fn scaled(&self, net: &Network) -> Vec<f32> {
+        let mut w = net.parameter(self.weight).map(Tensor::to_f32).unwrap_or_default();
+        if let Some((scale, _)) = &self.fold {
+            let per_channel = w.len() / scale.len();
+            for (w, s) in w.chunks_exact_mut(per_channel).zip(scale) {
+                w.iter_mut().for_each(|w| *w *= s);
+            }
+        }
+        w
+    }
+
+    fn offset(&self, net: &Network) -> Option<Vec<f32>> {
+        let stored = self.bias.and_then(|id| net.parameter(id)).map(Tensor::to_f32);
+        let mut all = match (stored, &self.fold) {
+            (Some(b), Some((scale, shift))) => b.iter().zip(scale).zip(shift).map(|((b, s), t)| b * s + t).collect(),
+            (Some(b), None) => b,
+            (None, Some((_, shift))) => shift.clone(),
+            (None, None) => return None,
+        };
+        all.resize(self.conv.bias_len(), 0.0);
+        Some(all)
+    }
+
+    fn weights(&self) -> &Weights {
+        self.packed.get().unwrap_or_else(|| unreachable!("a plan prepares its steps"))
+    }
+}
+
+impl Step for Conv {
+    fn inputs(&self) -> Vec<ValueId> {
+        [Some(self.x), Some(self.weight), self.bias, self.add].into_iter().flatten().collect()
+    }
+
+    fn outputs(&self) -> Vec<ValueId> {
+        vec![self.y]
+    }
+
+    fn keeps(&self, needs: &Needs) -> Vec<ValueId> {
+        [needs.of(self.weight).then_some(self.x), self.relu.then_some(self.y)].into_iter().flatten().collect()
+    }
+
+    fn prepare(&self, net: &Network, packed: &Packed, needs: &Needs) {
+        let folded = self.fold.is_some();
+        let forward = if folded { Packing::ForwardFolded } else { Packing::Forward };
+        let backward = if folded { Packing::BackwardFolded } else { Packing::Backward };
+        let weights = Weights {
+            forward: packed.get(self.node, forward, || self.conv.pack_forward(&self.scaled(net))),
+            backward: needs.of(self.x).then(|| packed.get(self.node, backward, || self.conv.pack_backward(&self.scaled(net)))),
+            bias: self.offset(net),
+        };
+        // A plan is prepared once.
+        let _ = self.packed.set(weights);
+    }
+
+    fn forward(&self, run: &mut Run<'_>) {
+        let weights = self.weights();
+        let mut y = run.arena.take(self.conv.y_len(run.n));
+        let rows = self.conv.input_in_rows().then(|| run.tensor(self.x));
+        if rows.is_none() {
+            run.make_blocked(self.x);
+        }
+        if let Some(add) = self.add {
+            run.make_blocked(add);
+        }
+        let rows = rows.as_ref().map(Tensor::values::<f32>);
+        let x = rows.as_deref().unwrap_or_else(|| run.blocked(self.x));
+        let (piece, one_y) = (run.piece(), self.conv.y_len(1));
+        let add = self.add.map(|id| run.blocked(id));
+        let pieces = x.par_chunks(piece * self.conv.x_len(1)).zip(y.par_chunks_mut(piece * one_y)).enumerate();
+        pieces.for_each(|(i, (x, y))| {
+            let add = add.map(|a| &a[i * piece * one_y..][..y.len()]);
+            self.conv.forward(x, &weights.forward, Epilogue { bias: weights.bias.as_deref(), add, relu: self.relu }, y);
+        });
+        run.put_blocked(self.y, y);
+    }
+
+    fn backward(&self, run: &mut Run<'_>) {
+        let g = run.take_cotangent(self.y);
+        let (piece, one_x, one_y) = (run.piece(), self.conv.x_len(1), self.conv.y_len(1));
+        let gated = self.relu.then_some(self.y);
+        if let (true, Some(packed)) = (run.needs(self.x), &self.weights().backward) {
+            let mut dx = if self.conv.input_in_rows() { vec![0.0; run.n * one_x] } else { run.arena.take(run.n * one_x) };
+            let dy = run.pass(&g, gated);
+            let pieces = dx.par_chunks_mut(piece * one_x).enumerate();
+            pieces.for_each(|(i, dx)| {
+                let images = dx.len() / one_x;
+                self.conv.grad_input(dy.slice(i * piece * one_y, images * one_y), packed, dx);
+            });
+            if self.conv.input_in_rows() {
+                run.add_cotangent(self.x, Tensor::new(&run.shape(self.x), dx));
+            } else {
+                run.add_blocked_cotangent(self.x, dx);
+            }
+        }
+        if run.needs(self.weight) {
+            let rows = self.conv.input_in_rows().then(|| run.tensor(self.x));
+            let rows = rows.as_ref().map(Tensor::values::<f32>);
+            let x = rows.as_deref().unwrap_or_else(|| run.blocked(self.x));
+            let dy = run.pass(&g, gated);
+            let parts: Vec<Vec<f32>> = x
+                .par_chunks(piece * one_x)
+                .enumerate()
+                .map(|(i, x)| {
+                    let mut dw = vec![0.0; self.conv.shape().w_len()];
+                    self.conv.grad_weight(x, dy.slice(i * piece * one_y, x.len() / one_x * one_y), &mut dw);
+                    dw
+                })
+                .collect();
+            parts.into_iter().for_each(|dw| run.add_parameter(self.weight, dw));
+        }
+        let (channels, plane) = run.planes(self.y);
+        if let Some(bias) = self.bias.filter(|&b| run.needs(b)) {
+            let mut sums = vec![0.0; self.conv.bias_len()];
+            let mut plain = run.arena.take(g.len());
+            gate(run.pass(&g, gated), &mut plain);
+            channel_sums(plane, &plain, &mut sums);
+            run.arena.give(plain);
+            run.add_parameter(bias, sums[..channels].iter().map(|&v| v as f32).collect());
+        }
+        match self.add.filter(|&a| run.needs(a)) {
+            Some(add) if gated.is_none() && !run.wanted(self.y) => run.add_blocked_cotangent(add, g),
+            Some(add) => {
+                let mut da = run.arena.take(g.len());
+                gate(run.pass(&g, gated), &mut da);
+                run.done_with(self.y, g);
+                run.add_blocked_cotangent(add, da);
+            }
+            None => run.done_with(self.y, g),
+        }
+    }
+}

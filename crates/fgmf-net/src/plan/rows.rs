@@ -1,0 +1,302 @@
+//! Steps on values in rows: dense layers, layer normalisation, softmax, activations, the scaling of the input.
+
+use super::run::Run;
+use super::{Needs, Packed, Step};
+use crate::network::{Network, ValueId};
+use crate::tensor::Tensor;
+use fgmf_kernels::{
+    Activation, MatmulEpilogue, PackedMatrix, activate, activate_grad, layer_norm_rows, layer_norm_rows_grad,
+    layer_norm_rows_grad_parameters, matmul, matmul_packed, softmax_rows, softmax_rows_grad,
+};
+use std::sync::OnceLock;
+
+/// `y = act(x W + bias + add)` over the last axis of `x`, with a stored `W`.
+#[derive(Debug)]
+pub(super) struct Dense {
+    pub(super) x: ValueId,
+    pub(super) weight: ValueId,
+    /// Whether `W` is stored as `[n, k]`.
+    pub(super) transposed: bool,
+    pub(super) bias: Option<ValueId>,
+    pub(super) add: Option<ValueId>,
+    pub(super) relu: bool,
+    pub(super) y: ValueId,
+    pub(super) packed: OnceLock<DenseWeights>,
+}
+
+/// A dense layer's weights as the kernels read them.
+#[derive(Debug)]
+pub(super) struct DenseWeights {
+    k: usize,
+    n: usize,
+    forward: PackedMatrix,
+    backward: Option<PackedMatrix>,
+    bias: Option<Vec<f32>>,
+}
+
+impl Dense {
+    fn weights(&self) -> &DenseWeights {
+        self.packed.get().unwrap_or_else(|| unreachable!("a plan prepares its steps"))
+    }
+}
+
+impl Step for Dense {
+    fn inputs(&self) -> Vec<ValueId> {
+        [Some(self.x), Some(self.weight), self.bias, self.add].into_iter().flatten().collect()
+    }
+
+    fn outputs(&self) -> Vec<ValueId> {
+        vec![self.y]
+    }
+
+    fn keeps(&self, needs: &Needs) -> Vec<ValueId> {
+        [needs.of(self.weight).then_some(self.x), self.relu.then_some(self.y)].into_iter().flatten().collect()
+    }
+
+    fn prepare(&self, net: &Network, _: &Packed, needs: &Needs) {
+        let Some(w) = net.parameter(self.weight) else { unreachable!("a dense step has a stored weight") };
+        let [rows, cols] = [w.shape()[0], w.shape()[1]];
+        let w = w.values::<f32>();
+        let (k, n) = if self.transposed { (cols, rows) } else { (rows, cols) };
+        let (straight, turned) = ([cols, 1], [1, cols]);
+        let (forward, backward) = if self.transposed { (turned, straight) } else { (straight, turned) };
+        let forward = PackedMatrix::new(k, n, &w, forward);
+        let backward = needs.of(self.x).then(|| PackedMatrix::new(n, k, &w, backward));
+        let bias = self.bias.and_then(|id| net.parameter(id)).map(|b| {
+            let mut b = b.to_f32();
+            b.resize(forward.bias_len(), 0.0);
+            b
+        });
+        // A plan is prepared once.
+        let _ = self.packed.set(DenseWeights { k, n, forward, backward, bias });
+    }
+
+    fn forward(&self, run: &mut Run<'_>) {
+        let DenseWeights { k, n, forward, bias, .. } = self.weights();
+        let x = run.tensor(self.x);
+        let add = self.add.map(|id| run.tensor(id));
+        let add = add.as_ref().map(Tensor::values::<f32>);
+        let mut y = vec![0.0; x.len() / k * n];
+        let epilogue = MatmulEpilogue { bias: bias.as_deref(), add: add.as_deref(), relu: self.relu };
+        matmul_packed(x.len() / k, &x.values::<f32>(), [*k, 1], forward, epilogue, &mut y);
+        run.put_rows(self.y, Tensor::new(&run.shape(self.y), y));
+    }
+
+    fn backward(&self, run: &mut Run<'_>) {
+        let DenseWeights { k, n, backward, .. } = self.weights();
+        let Some(mut g) = run.cotangent_rows(self.y) else { return };
+        if self.relu {
+            let y = run.tensor(self.y);
+            g = gated(&g, &y);
+        }
+        let m = g.len() / n;
+        if let (true, Some(w)) = (run.needs(self.x), backward) {
+            let mut dx = vec![0.0; m * k];
+            matmul_packed(m, &g.values::<f32>(), [*n, 1], w, MatmulEpilogue::default(), &mut dx);
+            run.add_cotangent(self.x, Tensor::new(&run.shape(self.x), dx));
+        }
+        if run.needs(self.weight) {
+            let x = run.tensor(self.x);
+            let mut dw = vec![0.0; k * n];
+            if self.transposed {
+                matmul([*n, m, *k], &g.values::<f32>(), [1, *n], &x.values::<f32>(), [*k, 1], &mut dw);
+            } else {
+                matmul([*k, m, *n], &x.values::<f32>(), [1, *k], &g.values::<f32>(), [*n, 1], &mut dw);
+            }
+            run.add_parameter(self.weight, dw);
+        }
+        if let Some(bias) = self.bias.filter(|&b| run.needs(b)) {
+            let shape = run.shape(bias);
+            let sums = g.reshape(&[m, *n]).sum_to(&[1, *n]).reshape(&shape);
+            run.add_parameter(bias, sums.to_f32());
+        }
+        if let Some(add) = self.add.filter(|&a| run.needs(a)) {
+            run.add_cotangent(add, g);
+        }
+    }
+}
+
+/// `g` where `y` is positive.
+fn gated(g: &Tensor, y: &Tensor) -> Tensor {
+    let (g_values, y) = (g.values::<f32>(), y.values::<f32>());
+    let pass = |(&g, &y): (&f32, &f32)| if y > 0.0 { g } else { 0.0 };
+    Tensor::new(g.shape(), g_values.iter().zip(y.iter()).map(pass).collect::<Vec<f32>>())
+}
+
+/// `y = scale (x − mean) / √(variance + ε) + bias` over the last axis.
+#[derive(Debug)]
+pub(super) struct LayerNorm {
+    pub(super) x: ValueId,
+    pub(super) scale: ValueId,
+    pub(super) bias: Option<ValueId>,
+    pub(super) epsilon: f64,
+    pub(super) y: ValueId,
+}
+
+impl Step for LayerNorm {
+    fn inputs(&self) -> Vec<ValueId> {
+        [Some(self.x), Some(self.scale), self.bias].into_iter().flatten().collect()
+    }
+
+    fn outputs(&self) -> Vec<ValueId> {
+        vec![self.y]
+    }
+
+    fn keeps(&self, _: &Needs) -> Vec<ValueId> {
+        vec![self.x]
+    }
+
+    fn forward(&self, run: &mut Run<'_>) {
+        let (x, scale, bias) = (run.tensor(self.x), run.tensor(self.scale), self.bias.map(|b| run.tensor(b)));
+        let bias = bias.as_ref().map(Tensor::values::<f32>);
+        let mut y = vec![0.0; x.len()];
+        layer_norm_rows(scale.len(), self.epsilon, &x.values::<f32>(), &scale.values::<f32>(), bias.as_deref(), &mut y);
+        run.put_rows(self.y, Tensor::new(x.shape(), y));
+    }
+
+    fn backward(&self, run: &mut Run<'_>) {
+        let (x, scale) = (run.tensor(self.x), run.tensor(self.scale));
+        let Some(g) = run.cotangent_rows(self.y) else { return };
+        let len = scale.len();
+        if run.needs(self.x) {
+            let mut dx = vec![0.0; x.len()];
+            layer_norm_rows_grad(len, self.epsilon, &x.values::<f32>(), &scale.values::<f32>(), &g.values::<f32>(), &mut dx);
+            run.add_cotangent(self.x, Tensor::new(x.shape(), dx));
+        }
+        let bias = self.bias.filter(|&b| run.needs(b));
+        if run.needs(self.scale) || bias.is_some() {
+            let (mut dscale, mut dbias) = (vec![0.0; len], vec![0.0; len]);
+            layer_norm_rows_grad_parameters(len, self.epsilon, &x.values::<f32>(), &g.values::<f32>(), &mut dscale, &mut dbias);
+            if run.needs(self.scale) {
+                run.add_parameter(self.scale, dscale);
+            }
+            if let Some(bias) = bias {
+                run.add_parameter(bias, dbias);
+            }
+        }
+    }
+}
+
+/// Softmax over the last axis.
+#[derive(Debug)]
+pub(super) struct Softmax {
+    pub(super) x: ValueId,
+    pub(super) y: ValueId,
+}
+
+impl Step for Softmax {
+    fn inputs(&self) -> Vec<ValueId> {
+        vec![self.x]
+    }
+
+    fn outputs(&self) -> Vec<ValueId> {
+        vec![self.y]
+    }
+
+    fn keeps(&self, _: &Needs) -> Vec<ValueId> {
+        vec![self.y]
+    }
+
+    fn forward(&self, run: &mut Run<'_>) {
+        let x = run.tensor(self.x);
+        let mut y = vec![0.0; x.len()];
+        softmax_rows(last(&x), &x.values::<f32>(), &mut y);
+        run.put_rows(self.y, Tensor::new(x.shape(), y));
+    }
+
+    fn backward(&self, run: &mut Run<'_>) {
+        let y = run.tensor(self.y);
+        let Some(g) = run.cotangent_rows(self.y) else { return };
+        let mut dx = vec![0.0; y.len()];
+        softmax_rows_grad(last(&y), &y.values::<f32>(), &g.values::<f32>(), &mut dx);
+        run.add_cotangent(self.x, Tensor::new(y.shape(), dx));
+    }
+}
+
+fn last(x: &Tensor) -> usize {
+    x.shape().last().copied().unwrap_or(1)
+}
+
+/// An activation of a value in rows.
+#[derive(Debug)]
+pub(super) struct Activate {
+    pub(super) kind: Activation,
+    pub(super) x: ValueId,
+    pub(super) y: ValueId,
+}
+
+impl Step for Activate {
+    fn inputs(&self) -> Vec<ValueId> {
+        vec![self.x]
+    }
+
+    fn outputs(&self) -> Vec<ValueId> {
+        vec![self.y]
+    }
+
+    fn keeps(&self, _: &Needs) -> Vec<ValueId> {
+        vec![self.x]
+    }
+
+    fn forward(&self, run: &mut Run<'_>) {
+        let x = run.tensor(self.x);
+        let mut y = vec![0.0; x.len()];
+        activate(self.kind, &x.values::<f32>(), &mut y);
+        run.put_rows(self.y, Tensor::new(x.shape(), y));
+    }
+
+    fn backward(&self, run: &mut Run<'_>) {
+        let x = run.tensor(self.x);
+        let Some(g) = run.cotangent_rows(self.y) else { return };
+        let mut dx = vec![0.0; x.len()];
+        activate_grad(self.kind, &x.values::<f32>(), &g.values::<f32>(), &mut dx);
+        run.add_cotangent(self.x, Tensor::new(x.shape(), dx));
+    }
+}
+
+/// `y = scale x + shift` with a stored number for each channel of `[n, c, …]`: the normalisation of the input, several nodes in one.
+#[derive(Debug)]
+pub(super) struct Scale {
+    pub(super) x: ValueId,
+    pub(super) scale: Vec<f32>,
+    pub(super) shift: Vec<f32>,
+    pub(super) y: ValueId,
+}
+
+impl Scale {
+    fn each(&self, run: &Run<'_>, x: &Tensor, f: impl Fn(f32, f32, f32) -> f32) -> Tensor {
+        let (channels, plane) = run.planes(self.x);
+        let mut y = x.to_f32();
+        for (i, line) in y.chunks_exact_mut(plane).enumerate() {
+            let c = i % channels;
+            line.iter_mut().for_each(|v| *v = f(*v, self.scale[c], self.shift[c]));
+        }
+        Tensor::new(x.shape(), y)
+    }
+}
+
+impl Step for Scale {
+    fn inputs(&self) -> Vec<ValueId> {
+        vec![self.x]
+    }
+
+    fn outputs(&self) -> Vec<ValueId> {
+        vec![self.y]
+    }
+
+    fn keeps(&self, _: &Needs) -> Vec<ValueId> {
+        Vec::new()
+    }
+
+    fn forward(&self, run: &mut Run<'_>) {
+        let x = run.tensor(self.x);
+        let y = self.each(run, &x, |v, scale, shift| v * scale + shift);
+        run.put_rows(self.y, y);
+    }
+
+    fn backward(&self, run: &mut Run<'_>) {
+        let Some(g) = run.cotangent_rows(self.y) else { return };
+        let dx = self.each(run, &g, |v, scale, _| v * scale);
+        run.add_cotangent(self.x, dx);
+    }
+}

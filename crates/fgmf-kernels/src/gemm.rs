@@ -113,7 +113,7 @@ impl PackedMatrix {
 /// If a slice is too short or neither stride of `a` is 1.
 pub fn matmul_packed(m: usize, a: &[f32], a_strides: [usize; 2], b: &PackedMatrix, epilogue: MatmulEpilogue<'_>, c: &mut [f32]) {
     let (k, n) = (b.k, b.n);
-    assert_eq!(c.len(), m * n, "product of {m} by {n}");
+    assert_eq!(Some(c.len()), m.checked_mul(n), "product of {m} by {n}");
     assert!(epilogue.bias.is_none_or(|v| v.len() == b.bias_len()), "bias of {n} columns");
     assert!(epilogue.add.is_none_or(|v| v.len() == c.len()), "addend of {m} by {n}");
     if c.is_empty() {
@@ -231,5 +231,17 @@ impl Kernel for Columns<'_> {
                 product.run::<V>();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "product of 2 by")]
+    fn a_length_that_wraps_around_panics() {
+        let b = PackedMatrix::new(0, usize::MAX / 2 + 2, &[], [0, 1]);
+        matmul_packed(2, &[], [0, 1], &b, MatmulEpilogue::default(), &mut [0.0; 2]);
     }
 }

@@ -4,7 +4,7 @@
 #
 #   AddressSanitizer (nightly toolchain)      every instruction set of this processor; steps outside an allocation
 #   valgrind memcheck                         up to AVX2 (its processor has no AVX-512), and portable; also reads of memory never written
-#   Miri (nightly toolchain, component miri)  portable only; the language's own rules. Tests of the blocked convolution, the slowest excepted
+#   Miri (nightly toolchain, component miri)  portable only; the language's own rules. Tests of the blocked convolution, minutes each
 #
 # Usage: crates/fgmf-kernels/sanitize.sh [test filter]. PROPTEST_CASES sets the number of random cases (8 unless told).
 set -eu

@@ -113,7 +113,7 @@ impl PackedMatrix {
 /// If a slice is too short or neither stride of `a` is 1.
 pub fn matmul_packed(m: usize, a: &[f32], a_strides: [usize; 2], b: &PackedMatrix, epilogue: MatmulEpilogue<'_>, c: &mut [f32]) {
     let (k, n) = (b.k, b.n);
-    assert_eq!(c.len(), m * n, "product of {m} by {n}");
+    assert_eq!(Some(c.len()), m.checked_mul(n), "product of {m} by {n}");
     assert!(epilogue.bias.is_none_or(|v| v.len() == b.bias_len()), "bias of {n} columns");
     assert!(epilogue.add.is_none_or(|v| v.len() == c.len()), "addend of {m} by {n}");
     if c.is_empty() {
@@ -231,5 +231,63 @@ impl Kernel for Columns<'_> {
                 product.run::<V>();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::on_each;
+
+    fn noise(len: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    /// With and without epilogue, both sides stored either way, against sums in `f64`; each row alone has the same bits.
+    #[test]
+    fn against_double_precision() {
+        for (m, k, n) in [(1, 1, 1), (3, 5, 17), (57, 20, 16), (15, 300, 33), (29, 256, 47), (2, 513, 10), (7, 0, 20)] {
+            let (a, b, bias, add) = (noise(m * k, 1), noise(k * n, 2), noise(n.next_multiple_of(LANES), 3), noise(m * n, 4));
+            let turned =
+                |v: &[f32], rows: usize, cols: usize| -> Vec<f32> { (0..v.len()).map(|i| v[i % rows * cols + i / rows]).collect() };
+            let (at, bt) = (turned(&a, m.max(1), k), turned(&b, k.max(1), n));
+            let terms = |r: usize, c: usize| (0..k).map(|i| f64::from(a[r * k + i]) * f64::from(b[i * n + c])).collect::<Vec<_>>();
+            on_each(|isa| {
+                for (a, a_strides) in [(&a, [k, 1]), (&at, [1, m])] {
+                    for (b, b_strides) in [(&b, [n, 1]), (&bt, [1, k])] {
+                        let b = PackedMatrix::new(k, n, b, b_strides);
+                        let epilogue = MatmulEpilogue { bias: Some(&bias), add: Some(&add), relu: true };
+                        let (mut plain, mut finished) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
+                        matmul_packed(m, a, a_strides, &b, MatmulEpilogue::default(), &mut plain);
+                        matmul_packed(m, a, a_strides, &b, epilogue, &mut finished);
+                        for i in 0..m * n {
+                            let (r, c) = (i / n, i % n);
+                            let terms = terms(r, c);
+                            let (want, size) = (terms.iter().sum::<f64>(), 2.0 + terms.iter().map(|v| v.abs()).sum::<f64>());
+                            let wanted = (want + f64::from(bias[c]) + f64::from(add[i])).max(0.0);
+                            for (got, want) in [(plain[i], want), (finished[i], wanted)] {
+                                assert!((f64::from(got) - want).abs() <= 1e-6 * size, "{m}x{k}x{n} at {i} on {isa:?}: {got}, not {want}");
+                            }
+                        }
+                        let mut row = vec![f32::NAN; n];
+                        matmul_packed(1, &a[a.len().min((m - 1) * a_strides[0])..], a_strides, &b, MatmulEpilogue::default(), &mut row);
+                        assert_eq!(row, plain[(m - 1) * n..], "{m}x{k}x{n} on {isa:?}");
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "product of 2 by")]
+    fn a_length_that_wraps_around_panics() {
+        let b = PackedMatrix::new(0, usize::MAX / 2 + 2, &[], [0, 1]);
+        matmul_packed(2, &[], [0, 1], &b, MatmulEpilogue::default(), &mut [0.0; 2]);
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::simd::{self, Kernel, LANES, Vector};
 
-/// Numbers that `[n, c, h, w]` takes in the blocked layout, with `plane = h w`.
+/// Numbers that `[n, c, h, w]` takes in the blocked layout, with `plane = h w`; `usize::MAX` if they are more.
 #[must_use]
 pub const fn blocked_len(n: usize, c: usize, plane: usize) -> usize {
     n.saturating_mul(c.div_ceil(LANES).saturating_mul(LANES)).saturating_mul(plane)

@@ -14,6 +14,7 @@ pub(crate) mod rows;
 mod stem;
 mod winograd;
 
+use crate::axis::saturating_product;
 use crate::conv::Conv2d;
 use crate::simd::{self, LANES, Vector};
 use crate::tile::Finish;
@@ -139,14 +140,14 @@ pub struct BlockedConv {
 const STEM_CHANNELS: usize = 8;
 
 impl BlockedConv {
-    /// Prepares a convolution whose shape passed [`Conv2d::check`]; `None` for groups that are neither one nor one a channel, and for
-    /// outputs of one or two cells.
+    /// Prepares a convolution whose shape passed [`Conv2d::check`]; `None` for groups that are neither one nor one a channel, for
+    /// outputs of one or two cells, and for shapes that no memory holds.
     #[must_use]
     pub fn new(shape: &Conv2d) -> Option<Self> {
         let s = Conv2d { n: 1, ..*shape };
         let [oh, ow] = s.out_size();
         // Outputs of one or two cells leave a register tile nearly empty.
-        if s.check().is_err() || oh * ow < 3 {
+        if s.check().is_err() || oh * ow < 3 || !addressable(&s) {
             return None;
         }
         let algorithm = if s.groups == 1 && s.c_in <= STEM_CHANNELS {
@@ -367,6 +368,16 @@ fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
     result
 }
 
+/// Whether lengths of inputs, outputs, padded copies (at most twice the padded image along each side) and unrolled windows do not wrap
+/// around: the kernels' addresses rely on it.
+fn addressable(s: &Conv2d) -> bool {
+    let [oh, ow] = s.out_size();
+    let side = |i: usize| [s.h, s.w][i].saturating_add(s.pad[i]).saturating_add(s.pad[i + 2]);
+    let padded = saturating_product(&[s.c_in.max(s.c_out).saturating_add(LANES), side(0), side(1)]);
+    let windows = saturating_product(&[s.c_in.saturating_mul(s.taps()).saturating_add(LANES), oh, ow]);
+    padded.max(windows) <= isize::MAX as usize / 64
+}
+
 /// Whether 36 products a tile, and the work around them, are fewer than 144.
 fn winograd_pays(s: &Conv2d) -> bool {
     let fits = s.kernel == [3, 3] && s.stride == [1, 1] && s.dilation == [1, 1];
@@ -385,3 +396,6 @@ fn pack_winograd(plan: &winograd::Winograd, w: &[f32], at: impl Fn(usize, usize)
     // Safety: `w` holds nine numbers for each pair of channels, `packed` the plan's length.
     unsafe { simd::run(winograd::Pack { plan, w, at, turned, packed }) };
 }
+
+#[cfg(test)]
+mod tests;

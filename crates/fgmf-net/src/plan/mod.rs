@@ -165,7 +165,9 @@ enum Packing {
 
 /// Packed weights by node, shared between plans.
 #[derive(Debug, Default)]
-struct Packed(Mutex<HashMap<(usize, Packing), Arc<Vec<f32>>>>);
+struct Packed(Mutex<PackedWeights>);
+
+type PackedWeights = HashMap<(usize, Packing), Arc<Vec<f32>>>;
 
 impl Packed {
     fn get(&self, node: usize, packing: Packing, pack: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {

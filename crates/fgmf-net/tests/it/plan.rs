@@ -163,7 +163,7 @@ impl Graph {
             8 if small >= 4 => self.node(Op::MaxPool(MaxPool(Window::square(2))), &[x]),
             9 if small >= 4 => {
                 let window = Window { pads: [1; 4], stride: [1, 2], ..Window::square(3) };
-                self.node(Op::AveragePool(AveragePool { window, count_include_pad: size % 2 == 0 }), &[x])
+                self.node(Op::AveragePool(AveragePool { window, count_include_pad: size.is_multiple_of(2) }), &[x])
             }
             10 => match earlier.iter().rev().skip(1).find(|&&e| self.shape(e) == shape) {
                 Some(&e) => self.node(Op::Binary(Binary::Add), &[x, e]),

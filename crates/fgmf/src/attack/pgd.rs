@@ -16,6 +16,7 @@ use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use fgmf_net::head::{CrossEntropy, Head, Margin};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Where the search starts.
@@ -154,8 +155,8 @@ impl Pgd {
                 (at.losses, at.logits, Some(at.gradient.to_f32()))
             };
             let broken = misclassified(&logits, &labels);
-            let (mut next_active, mut next_points) = (Vec::with_capacity(active.len()), Vec::with_capacity(active.len()));
-            for (j, (&i, mut point)) in active.iter().zip(points).enumerate() {
+            let mut standing: Vec<(usize, usize, Vec<f32>)> = Vec::with_capacity(active.len());
+            for (j, (&i, point)) in active.iter().zip(points).enumerate() {
                 let best = &mut best[i];
                 if losses[j] > best.loss || broken[j] {
                     best.loss = losses[j];
@@ -163,27 +164,31 @@ impl Pgd {
                 }
                 if broken[j] {
                     best.ending = Ending::Converged;
-                    continue;
+                } else {
+                    standing.push((j, i, point));
                 }
-                if let Some(gradient) = &gradient {
-                    let mut g = gradient[j * size..(j + 1) * size].to_vec();
+            }
+            if let Some(gradient) = &gradient {
+                let ascend = |(j, i, point): &mut (usize, usize, Vec<f32>)| {
+                    let mut g = gradient[*j * size..(*j + 1) * size].to_vec();
                     if g.iter().any(|v| !v.is_finite()) {
-                        best.ending = Ending::NonFinite;
-                        continue;
+                        return Some(Ending::NonFinite);
                     }
-                    if step == 0 && g.iter().all(|v| *v == 0.0) {
-                        best.ending = Ending::ZeroGradient;
-                    }
-                    threat.drop_blocked(&point, &mut g);
+                    let flat = step == 0 && g.iter().all(|v| *v == 0.0);
+                    threat.drop_blocked(point, &mut g);
                     threat.steepest(&mut g);
                     point.iter_mut().zip(&g).for_each(|(v, d)| *v += alpha * d);
-                    threat.project(origin(i), &mut point);
+                    threat.project(origin(*i), point);
+                    flat.then_some(Ending::ZeroGradient)
+                };
+                let endings: Vec<Option<Ending>> = standing.par_iter_mut().map(ascend).collect();
+                for ((_, i, _), ending) in standing.iter().zip(&endings) {
+                    best[*i].ending = ending.unwrap_or(best[*i].ending);
                 }
-                next_active.push(i);
-                next_points.push(point);
+                let mut endings = endings.into_iter();
+                standing.retain(|_| endings.next().flatten() != Some(Ending::NonFinite));
             }
-            active = next_active;
-            points = next_points;
+            (active, points) = standing.into_iter().map(|(_, i, point)| (i, point)).unzip();
         }
         Ok(())
     }

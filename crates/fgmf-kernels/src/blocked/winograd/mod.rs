@@ -3,8 +3,8 @@
 //! A tile of 4x4 outputs is `Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`, with `d` the 6x6 inputs it sees and `g` the 3x3 window; the sum over channels is
 //! taken between the brackets, as 36 matrix products over all tiles. The gradient to the input is the same convolution of the
 //! output's gradient with the window turned round; the gradient to the weight is the adjoint in `g`,
-//! `Gᵀ [(A dy Aᵀ) ⊙ (Bᵀ d B)] G` summed over tiles. Points 0, ±1, ±2, ∞. In `f32` the largest error against the exact sum is a few
-//! times that of the direct sum (a test holds it below 2e-5 of the largest output).
+//! `Gᵀ [(A dy Aᵀ) ⊙ (Bᵀ d B)] G` summed over tiles. Points 0, ±1, ±2, ∞. In `f32` the largest error against the exact sum is 4 to 12
+//! times that of the direct sum: 1.6e-5 of the largest output at 512 channels (a test holds it below 2e-5 up to there).
 #![allow(unsafe_code, reason = "see `simd`")]
 
 mod transform;

@@ -1,5 +1,6 @@
 //! The small linear maps of a tile, and whole planes of tiles through them.
 #![allow(unsafe_code, reason = "see `simd`")]
+#![allow(clippy::needless_range_loop, reason = "rows and columns of small squares, unrolled")]
 
 use super::{SIDE, Winograd, blocks};
 use crate::blocked::Pass;

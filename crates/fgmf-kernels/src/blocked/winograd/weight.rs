@@ -1,5 +1,6 @@
 //! Weights to and from the points of a tile.
 #![allow(unsafe_code, reason = "see `simd`")]
+#![allow(clippy::needless_range_loop, reason = "rows of a square of vectors")]
 
 use super::transform::{both_ways, weight_line, weight_line_adjoint};
 use super::{POINTS, Winograd, blocks};

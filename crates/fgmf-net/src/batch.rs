@@ -54,7 +54,7 @@ impl Network {
     /// Examples per chunk, from the network alone. Convolutions block for the cache themselves, and deep ones want several images for
     /// each pass over their weights; the rows of a transformer are best kept in the cache.
     pub fn chunk(&self) -> usize {
-        if 2 * self.convolution_flops() > self.flops() { 16 } else { 2 }
+        if 2 * self.convolution_flops() > self.flops() { 16 } else { 4 }
     }
 
     /// Logits `[n, k]` of images `[n, c, h, w]`.

@@ -189,8 +189,11 @@ impl Tensor {
         Self(Flex::float_cat(parts.iter().map(|t| t.0.clone()).collect(), axis))
     }
 
-    /// The given positions of one axis, in that order, repeats allowed.
+    /// The given positions of one axis, in that order, repeats allowed (a view if they follow each other).
     pub fn select(&self, axis: usize, index: &[usize]) -> Self {
+        if index.windows(2).all(|w| w[1] == w[0] + 1) && !index.is_empty() {
+            return self.narrow(axis, index[0], index.len());
+        }
         let (outer, n, inner) = split_axis(self.shape(), axis);
         let mut shape = self.shape().to_vec();
         shape[axis] = index.len();

@@ -1,8 +1,8 @@
 //! Whole batches, run in chunks on all threads.
 //!
 //! A chunk's size depends on the network alone, and results are put together in order, so that one thread gives the same
-//! bytes as two. Single precision runs on compiled plans ([`crate::plan`]), double precision and derivatives along a
-//! direction on the graph walk ([`crate::exec`]).
+//! bytes as two. Single precision runs on compiled plans (`plan`), double precision and derivatives along a
+//! direction on the graph walk (`exec`).
 
 use crate::dual::Dual;
 use crate::error::{Error, Result};

@@ -254,7 +254,7 @@ fn few_classes_get_another_loss_and_the_record_says_so() {
     }
 }
 
-/// Averaging makes a noisy gradient useful: the angle to the true one shrinks as one over the root of the number of passes, and a model
+/// Averaging makes a noisy gradient useful: the mean margin under attack is larger with ten passes a step than with one, and a model
 /// that draws nothing is asked once.
 #[test]
 fn averages_help_against_noise_and_cost_nothing_without() {

@@ -233,8 +233,9 @@ impl ThreatModel {
     }
 }
 
-/// Least t ≥ 0 with f(t) = Σ min(max(aᵢ − t, 0), uᵢ) ≤ radius, for numbers aᵢ, uᵢ ≥ 0. f is piecewise linear and falling: Newton steps,
-/// bisection where one leaves the bracket; the step from within the last segment is exact.
+/// Least t ≥ 0 with f(t) = Σ min(max(aᵢ − t, 0), uᵢ) ≤ radius, for numbers aᵢ, uᵢ ≥ 0. f is piecewise linear and falling, neither convex
+/// nor concave: Newton steps (from within the last segment the step is exact), bisection where one does not stay strictly inside the
+/// bracket or the last one did not halve it.
 fn excess(a: &[f32], u: &[f32], radius: f64) -> f64 {
     let at = |t: f64| {
         let (mut sums, mut slopes) = ([0.0f64; 8], [0u32; 8]);
@@ -246,8 +247,8 @@ fn excess(a: &[f32], u: &[f32], radius: f64) -> f64 {
         (sums.iter().sum::<f64>(), f64::from(slopes.iter().sum::<u32>()))
     };
     let (mut below, mut above) = (0.0, a.iter().fold(0.0f64, |m, a| m.max(f64::from(*a))));
-    let mut t = 0.0;
-    for _ in 0..100 {
+    let (mut t, mut width) = (0.0, f64::INFINITY);
+    for _ in 0..200 {
         let (sum, slope) = at(t);
         // The last Newton step may land a rounding above the radius.
         if (sum - radius).abs() <= 1e-12 * radius || (t <= 0.0 && sum <= radius) {
@@ -259,11 +260,13 @@ fn excess(a: &[f32], u: &[f32], radius: f64) -> f64 {
             above = t;
         }
         let newton = t + (sum - radius) / slope;
-        let next = if newton > below && newton <= above { newton } else { 0.5 * (below + above) };
-        if next <= below || next >= above {
+        let middle = 0.5 * (below + above);
+        if middle <= below || middle >= above {
             break;
         }
-        t = next;
+        let halved = above - below <= 0.5 * width;
+        width = above - below;
+        t = if halved && newton > below && newton < above { newton } else { middle };
     }
     above
 }
@@ -354,6 +357,19 @@ mod tests {
             for (ours, twin) in x.iter().zip(twin(high)) {
                 prop_assert!((f64::from(*ours) - twin).abs() < 1e-5, "{ours} for {twin}");
             }
+        }
+    }
+
+    /// Radius 3.75: Newton goes from 0 to 3, back to 0.25, and to 3 again. A bracket that already ends there must not close on it.
+    #[test]
+    fn l1_multiplier_survives_a_step_onto_the_bracket() {
+        let (mut a, mut u) = (vec![2.0; 8], vec![1.0; 8]);
+        a.extend([4.0, 1.25, 1.25, 1.25]);
+        u.extend([5.0, 3.0, 3.0, 3.0]);
+        let f = |t: f64| a.iter().zip(&u).map(|(&a, &u)| (f64::from(a) - t).max(0.0).min(f64::from(u))).sum::<f64>();
+        for radius in [0.0, 1e-9, 0.1, 1.0, 3.75, 7.5, 10.0, 15.0, 15.75, 16.0] {
+            let t = excess(&a, &u, radius);
+            assert!((f(t) - radius).abs() < 1e-9 || (t == 0.0 && f(t) <= radius), "{radius}: {t} gives {}", f(t));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The `f32` matrix product, with the right side packed once and used often.
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use crate::blocked::{blocked_len, to_blocked};
+use crate::blocked::{blocked_len, to_blocked_apart};
 use crate::real::at_least;
 use crate::simd::{self, Kernel, LANES, Vector};
 use crate::tile::{Finish, Product, Segment};
@@ -72,16 +72,7 @@ impl PackedMatrix {
                     }
                 }
             }
-            [1, column] if column == k => to_blocked(n, k, &b[..n * k], &mut self.panels),
-            [1, column] => {
-                for (p, panel) in self.panels.chunks_exact_mut((k * LANES).max(1)).enumerate() {
-                    for (j, to) in panel.chunks_exact_mut(LANES).enumerate() {
-                        for (l, to) in to.iter_mut().enumerate() {
-                            *to = if p * LANES + l < n { b[j + (p * LANES + l) * column] } else { 0.0 };
-                        }
-                    }
-                }
-            }
+            [1, column] => to_blocked_apart(n, k, column, b, &mut self.panels),
             _ => panic!("a matrix with a stride of 1, not {strides:?}"),
         }
     }

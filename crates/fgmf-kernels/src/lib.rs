@@ -8,7 +8,7 @@
 //! * [`max_pool2d`], [`avg_pool2d`], [`avg_pool2d_adjoint`], [`gather_planes`], [`scatter_planes`];
 //! * [`resize2d`], [`resize2d_adjoint`]: ONNX `Resize` on the two spatial axes;
 //! * [`matmul`]: the dense product;
-//! * [`activate`], [`softmax_rows`], [`layer_norm_rows`] and their gradients, in `f32`;
+//! * [`activate`], [`softmax_rows`], [`layer_norm_rows`], [`Attention`] and their gradients, in `f32`;
 //! * [`max_pool_blocked`], [`avg_pool_blocked`], [`global_average_blocked`], [`channel_affine`], [`channel_sums`],
 //!   [`batch_norm_grad`] and their like: `f32` images in the blocked layout.
 //!
@@ -38,6 +38,7 @@
 //! # Ok::<(), fgmf_kernels::ShapeError>(())
 //! ```
 
+mod attention;
 mod axis;
 mod blocked;
 mod conv;
@@ -54,6 +55,7 @@ mod sliding;
 mod tile;
 mod unrolled;
 
+pub use attention::{Attention, AttentionScratch, Strided};
 pub use axis::ShapeError;
 pub use blocked::{BlockedConv, Epilogue, Pass, blocked_len, from_blocked, to_blocked};
 pub use blocked::{

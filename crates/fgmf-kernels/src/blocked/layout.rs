@@ -18,7 +18,18 @@ pub const fn blocked_len(n: usize, c: usize, plane: usize) -> usize {
 pub fn to_blocked(c: usize, plane: usize, x: &[f32], y: &mut [f32]) {
     let n = images(c, plane, x.len(), y.len());
     // Safety: lengths have been checked.
-    unsafe { simd::run(ToBlocked { n, c, plane, x: x.as_ptr(), y: y.as_mut_ptr() }) }
+    unsafe { simd::run(ToBlocked { n, c, plane, stride: plane, x: x.as_ptr(), y: y.as_mut_ptr() }) }
+}
+
+/// [`to_blocked`] of one image whose channels lie `stride` apart.
+pub(crate) fn to_blocked_apart(c: usize, plane: usize, stride: usize, x: &[f32], y: &mut [f32]) {
+    assert!(
+        c == 0 || plane == 0 || (c - 1).checked_mul(stride).and_then(|v| v.checked_add(plane)).is_some_and(|end| end <= x.len()),
+        "rows of {c} channels by {plane}"
+    );
+    assert_eq!(y.len(), blocked_len(1, c, plane), "blocked length of {c} channels by {plane}");
+    // Safety: lengths have been checked.
+    unsafe { simd::run(ToBlocked { n: 1, c, plane, stride, x: x.as_ptr(), y: y.as_mut_ptr() }) }
 }
 
 /// Rearranges blocked `x` into `y` `[n, c, plane]`.
@@ -44,6 +55,8 @@ struct ToBlocked {
     n: usize,
     c: usize,
     plane: usize,
+    /// From a channel to the next.
+    stride: usize,
     x: *const f32,
     y: *mut f32,
 }
@@ -53,19 +66,19 @@ impl Kernel for ToBlocked {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { n, c, plane, x, y } = self;
+        let Self { n, c, plane, stride, x, y } = self;
         // Safety: the lengths are those of the layouts; a part of a plane is read and written as a part.
         unsafe {
             let blocks = c.div_ceil(LANES);
             for b in 0..n * blocks {
                 let (image, first) = (b / blocks, b % blocks * LANES);
                 let real = LANES.min(c - first);
-                let (x, y) = (x.add((image * c + first) * plane), y.add(b * plane * LANES));
+                let (x, y) = (x.add((image * c + first) * stride), y.add(b * plane * LANES));
                 for at in (0..plane).step_by(LANES) {
                     let count = LANES.min(plane - at);
                     let mut square = [V::zero(); LANES];
                     for (l, v) in square.iter_mut().enumerate().take(real) {
-                        let from = x.add(l * plane + at);
+                        let from = x.add(l * stride + at);
                         *v = if count < LANES { V::load_part(from, count) } else { V::load(from) };
                     }
                     V::transpose(&mut square);

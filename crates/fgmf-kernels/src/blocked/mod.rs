@@ -24,6 +24,7 @@ use std::cell::Cell;
 pub use channel::{
     add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments, channel_products, channel_sums, gate,
 };
+pub(crate) use layout::to_blocked_apart;
 pub use layout::{blocked_len, from_blocked, to_blocked};
 pub use pool::{
     avg_pool_blocked, avg_pool_blocked_adjoint, global_average_blocked, global_average_blocked_grad, max_pool_blocked,

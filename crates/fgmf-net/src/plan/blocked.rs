@@ -3,7 +3,6 @@
 use super::run::Run;
 use super::{Needs, Step};
 use crate::network::ValueId;
-use crate::tensor::Tensor;
 use fgmf_kernels::{
     Activation, Pool2d, activate, activate_grad, add_assign, avg_pool_blocked, avg_pool_blocked_adjoint, blocked_len, channel_affine,
     channel_affine_grad, gate, global_average_blocked, global_average_blocked_grad, max_pool_blocked, max_pool_blocked_grad,
@@ -233,9 +232,9 @@ impl Step for GlobalAverage {
     fn forward(&self, run: &mut Run<'_>) {
         run.make_blocked(self.x);
         let (channels, plane) = run.planes(self.x);
-        let mut y = vec![0.0; run.n * channels];
+        let mut y = run.arena.take(run.n * channels);
         global_average_blocked(channels, plane, run.blocked(self.x), &mut y);
-        run.put_rows(self.y, Tensor::new(&run.shape(self.y), y));
+        run.put_rows(self.y, y);
     }
 
     fn backward(&self, run: &mut Run<'_>) {

@@ -1,17 +1,20 @@
 //! From a graph to steps: each node in turn, with as many of the following ones as fit behind it.
 
+use super::attention::Attention;
 use super::blocked::{self, Pooling};
 use super::conv::Conv;
 use super::generic::Generic;
 use super::norm::BatchNorm;
 use super::rows::{self, Dense, LayerNorm, Scale, Softmax};
+use super::view::View;
 use super::{Home, Needs, Packed, Plan, Purpose, Step};
 use crate::error::{Error, Result};
-use crate::network::{Network, Source, ValueId, concrete};
+use crate::network::{Network, Node, Source, ValueId, concrete};
 use crate::op::{Binary, Gemm, Mode, Op, Unary};
 use crate::tensor::Precision;
 use fgmf_kernels::{Activation, BlockedConv, Pool2d, max_pool_blocked_fits};
 use rayon::prelude::*;
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 pub(super) fn compile(net: &Network, purpose: &Purpose, packed: &Packed) -> Result<Plan> {
@@ -20,7 +23,7 @@ pub(super) fn compile(net: &Network, purpose: &Purpose, packed: &Packed) -> Resu
     }
     let mut compiler = Compiler::new(net, purpose);
     for node in 0..net.nodes().len() {
-        if !compiler.fused[node] {
+        if !compiler.covered(node) {
             let step = compiler.step(node);
             for id in step.outputs() {
                 compiler.made[id.0] = true;
@@ -28,23 +31,25 @@ pub(super) fn compile(net: &Network, purpose: &Purpose, packed: &Packed) -> Resu
             compiler.steps.push(step);
         }
     }
-    let Compiler { needs, homes, steps, .. } = compiler;
+    let Compiler { needs, homes, views, steps, .. } = compiler;
     steps.par_iter().for_each(|s| s.prepare(net, packed, &needs));
-    let dead = dead_values(net, purpose, &needs, &steps);
-    Ok(Plan { purpose: purpose.clone(), steps, homes, needs, dead })
+    let dead = dead_values(purpose, &needs, &views, &steps);
+    Ok(Plan { purpose: purpose.clone(), steps, homes, views, needs, dead })
 }
 
 /// For each step, the values that nothing reads after it.
-fn dead_values(net: &Network, purpose: &Purpose, needs: &Needs, steps: &[Box<dyn Step>]) -> Vec<Vec<ValueId>> {
-    let mut last = vec![None; net.values().len()];
-    let mut kept = vec![false; net.values().len()];
+fn dead_values(purpose: &Purpose, needs: &Needs, views: &[Option<View>], steps: &[Box<dyn Step>]) -> Vec<Vec<ValueId>> {
+    let mut last = vec![None; views.len()];
+    let mut kept = vec![false; views.len()];
     for id in purpose.values.iter().chain(&purpose.gradients) {
         kept[id.0] = true;
     }
+    // Who reads a view reads what holds it.
+    let with_base = |id: ValueId| [Some(id), views[id.0].as_ref().map(|v| v.base)].into_iter().flatten();
     for (i, step) in steps.iter().enumerate() {
-        step.outputs().iter().chain(&step.inputs()).for_each(|id| last[id.0] = Some(i));
+        step.outputs().into_iter().chain(step.inputs()).flat_map(with_base).for_each(|id| last[id.0] = Some(i));
         if step.inputs().iter().any(|&id| needs.of(id)) {
-            step.keeps(needs).iter().for_each(|id| kept[id.0] = true);
+            step.keeps(needs).into_iter().flat_map(with_base).for_each(|id| kept[id.0] = true);
         }
     }
     let mut dead = vec![Vec::new(); steps.len()];
@@ -65,8 +70,11 @@ struct Compiler<'a> {
     /// Values that must exist by themselves.
     exposed: Vec<bool>,
     homes: Vec<Home>,
+    views: Vec<Option<View>>,
     fused: Vec<bool>,
     made: Vec<bool>,
+    /// Steps that wait for their last node.
+    waiting: HashMap<usize, Attention>,
     steps: Vec<Box<dyn Step>>,
 }
 
@@ -94,6 +102,8 @@ impl<'a> Compiler<'a> {
             readers,
             exposed,
             homes: vec![Home::Rows; count],
+            views: vec![None; count],
+            waiting: HashMap::new(),
             fused: vec![false; net.nodes().len()],
             made,
             steps: Vec::new(),
@@ -147,7 +157,116 @@ impl<'a> Compiler<'a> {
         self.fuse_relu(y).map_or((false, y), |y| (true, y))
     }
 
+    /// Whether the node needs no step of its own here.
+    fn covered(&mut self, node: usize) -> bool {
+        let product = matches!(self.net.nodes()[node].op, Op::MatMul(_)) && !self.purpose.ruled.contains(&node);
+        self.fused[node] || self.view(node) || (product && self.attention(node))
+    }
+
+    /// Whether the node's outputs can be read where its input lies; then it needs no step.
+    fn view(&mut self, node: usize) -> bool {
+        let net = self.net;
+        let n = &net.nodes()[node];
+        let x = n.inputs[0];
+        let hidden = n.outputs.iter().all(|y| !self.exposed[y.0]);
+        if !hidden || self.purpose.ruled.contains(&node) || self.is_blocked(x) || net.parameter(x).is_some() {
+            return false;
+        }
+        // At two batch sizes: strides that depend on it are no strides.
+        let found: Option<Vec<View>> = [3, 5]
+            .map(|images| {
+                let shape = |id: ValueId| concrete(&net.value(id).shape, images);
+                let from = self.views[x.0].clone().unwrap_or_else(|| View::whole(x, &shape(x)));
+                let factor = self.factor(n);
+                let through = |(i, &y): (usize, &ValueId)| match factor {
+                    Some(f) => Some(View { factor: from.factor * f, ..from.clone() }),
+                    None => from.through(&n.op, i, &shape(x), &shape(y)),
+                };
+                n.outputs.iter().enumerate().map(through).collect::<Option<Vec<View>>>()
+            })
+            .into_iter()
+            .reduce(|a, b| a.filter(|a| b.as_ref() == Some(a)))
+            .flatten();
+        let Some(found) = found else { return false };
+        for (&y, view) in n.outputs.iter().zip(found) {
+            self.views[y.0] = Some(view);
+            self.made[y.0] = true;
+        }
+        true
+    }
+
+    /// The stored number that a node multiplies its first input with, if a matrix product or a transposition reads the result.
+    fn factor(&self, n: &Node) -> Option<f32> {
+        let reader = self.follower(n.outputs[0])?;
+        matches!(self.net.nodes()[reader].op, Op::MatMul(_) | Op::Transpose(_)).then(|| self.scalar(n))?
+    }
+
+    /// The stored number that a node multiplies its first input with.
+    fn scalar(&self, n: &Node) -> Option<f32> {
+        let &[x, by] = &n.inputs[..] else { return None };
+        let by = self.net.parameter(by).filter(|b| b.len() == 1 && !self.needs.of(n.inputs[1]))?.item();
+        let same = self.net.value(n.outputs[0]).shape == self.net.value(x).shape;
+        match n.op {
+            Op::Binary(Binary::Mul) if same => Some(by as f32),
+            Op::Binary(Binary::Div) if same => Some((1.0 / by) as f32),
+            _ => None,
+        }
+    }
+
+    /// Makes the nodes from the product of queries and keys to that with the values one step, which runs at the last of them.
+    fn attention(&mut self, node: usize) -> bool {
+        let net = self.net;
+        let nodes = net.nodes();
+        let &[q, k] = &nodes[node].inputs[..] else { return false };
+        let stored = |id: ValueId| net.parameter(id).is_some();
+        let (mut scores, mut scale, mut taken) = (nodes[node].outputs[0], 1.0, vec![node]);
+        if stored(q) || stored(k) || self.is_blocked(q) || self.is_blocked(k) || self.shape(scores).len() != 4 {
+            return false;
+        }
+        let Some(mut next) = self.follower(scores) else { return false };
+        if let Some(by) = self.scalar(&nodes[next]).filter(|_| nodes[next].inputs[0] == scores) {
+            (scale, scores) = (by, nodes[next].outputs[0]);
+            taken.push(next);
+            let Some(after) = self.follower(scores) else { return false };
+            next = after;
+        }
+        let Op::Softmax(op) = &nodes[next].op else { return false };
+        let weights = nodes[next].outputs[0];
+        taken.push(next);
+        let Some(last) = self.follower(weights) else { return false };
+        let (Op::MatMul(_), &[left, v]) = (&nodes[last].op, &nodes[last].inputs[..]) else { return false };
+        let heads = |id: ValueId| self.shape(id).get(1).copied();
+        let alike =
+            [k, v].iter().all(|&id| self.shape(id).len() == 4 && heads(id) == heads(q) && net.value(id).shape[0] == net.value(q).shape[0]);
+        if op.log || !matches!(op.axis, -1 | 3) || left != weights || stored(v) || self.is_blocked(v) || !alike {
+            return false;
+        }
+        let mut y = nodes[last].outputs[0];
+        let joined = self.joined(y);
+        if let Some((all, nodes)) = joined {
+            y = all;
+            taken.extend(nodes);
+        }
+        taken.into_iter().for_each(|i| self.fused[i] = true);
+        self.waiting.insert(last, Attention { q, k, v, scale, weights, y, joined: joined.is_some() });
+        true
+    }
+
+    /// The value that puts heads side by side behind `y` `[n, h, t, d]`, and its nodes: a transposition and a change of shape.
+    fn joined(&self, y: ValueId) -> Option<(ValueId, [usize; 2])> {
+        let nodes = self.net.nodes();
+        let turn = self.follower(y)?;
+        let Op::Transpose(t) = &nodes[turn].op else { return None };
+        let merge = self.follower(nodes[turn].outputs[0]).filter(|_| t.perm == [0, 2, 1, 3])?;
+        let all = nodes[merge].outputs[0];
+        let [h, rows, d] = self.shape(y)[1..] else { return None };
+        (matches!(nodes[merge].op, Op::Reshape(_)) && self.shape(all) == [1, rows, h * d]).then_some((all, [turn, merge]))
+    }
+
     fn step(&mut self, node: usize) -> Box<dyn Step> {
+        if let Some(step) = self.waiting.remove(&node) {
+            return Box::new(step);
+        }
         let special = if self.purpose.ruled.contains(&node) { None } else { self.special(node) };
         special.unwrap_or_else(|| Box::new(Generic::new(self.net, node)))
     }

@@ -115,7 +115,7 @@ impl Step for Conv {
         let (piece, one_x, one_y) = (run.piece(), self.conv.x_len(1), self.conv.y_len(1));
         let gated = self.relu.then_some(self.y);
         if let (true, Some(packed)) = (run.needs(self.x), &self.weights().backward) {
-            let mut dx = if self.conv.input_in_rows() { vec![0.0; run.n * one_x] } else { run.arena.take(run.n * one_x) };
+            let mut dx = run.arena.take(run.n * one_x);
             let dy = run.pass(&g, gated);
             let pieces = dx.par_chunks_mut(piece * one_x).enumerate();
             pieces.for_each(|(i, dx)| {
@@ -123,7 +123,7 @@ impl Step for Conv {
                 self.conv.grad_input(dy.slice(i * piece * one_y, images * one_y), packed, dx);
             });
             if self.conv.input_in_rows() {
-                run.add_cotangent(self.x, Tensor::new(&run.shape(self.x), dx));
+                run.add_rows_cotangent(self.x, dx);
             } else {
                 run.add_blocked_cotangent(self.x, dx);
             }

@@ -38,7 +38,7 @@ impl Step for Generic {
         let node = &run.net.nodes()[self.index];
         let (outputs, saved) = node.op.operator().forward(&inputs.iter().collect::<Vec<_>>(), run.plan.purpose.mode);
         for (&id, y) in self.outputs.iter().zip(outputs) {
-            run.put_rows(id, y.value);
+            run.put_tensor(id, y.value);
         }
         run.keep_saved(self.index, saved);
     }

@@ -1,19 +1,22 @@
 //! Buffers that are used again, and values in the layouts they are asked for.
 
 use crate::tensor::Tensor;
-use fgmf_kernels::{blocked_len, from_blocked, to_blocked};
+use fgmf_kernels::{AttentionScratch, blocked_len, from_blocked, to_blocked};
 
 /// Buffers that nothing uses at the moment.
 #[derive(Debug, Default)]
-pub(super) struct Arena(Vec<Vec<f32>>);
+pub(super) struct Arena {
+    free: Vec<Vec<f32>>,
+    pub(super) attention: AttentionScratch,
+}
 
 impl Arena {
     /// A buffer of `len` numbers, whatever they are: the smallest that is large enough, if one is free.
     pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
         let fits = |(i, b): (usize, &Vec<f32>)| (b.capacity() >= len).then_some((b.capacity(), i));
-        match self.0.iter().enumerate().filter_map(fits).min() {
+        match self.free.iter().enumerate().filter_map(fits).min() {
             Some((_, i)) => {
-                let mut buffer = self.0.swap_remove(i);
+                let mut buffer = self.free.swap_remove(i);
                 buffer.resize(len, 0.0);
                 buffer
             }
@@ -22,7 +25,7 @@ impl Arena {
     }
 
     pub(super) fn give(&mut self, buffer: Vec<f32>) {
-        self.0.push(buffer);
+        self.free.push(buffer);
     }
 }
 
@@ -30,6 +33,8 @@ impl Arena {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) rows: Option<Tensor>,
+    /// Whether the rows' memory comes from an arena and goes back there.
+    pub(super) ours: bool,
     pub(super) blocked: Option<Vec<f32>>,
 }
 
@@ -38,14 +43,18 @@ impl Slot {
         self.rows.is_none() && self.blocked.is_none()
     }
 
+    pub(super) fn set_rows(&mut self, rows: Tensor, ours: bool) {
+        (self.rows, self.ours) = (Some(rows), ours);
+    }
+
     /// Sees to it that the rows are there; `shape` is the value's.
-    pub(super) fn make_rows(&mut self, shape: &[usize]) {
+    pub(super) fn make_rows(&mut self, shape: &[usize], arena: &mut Arena) {
         if self.rows.is_none()
             && let Some(b) = &self.blocked
         {
-            let mut rows = vec![0.0; shape.iter().product()];
+            let mut rows = arena.take(shape.iter().product());
             from_blocked(shape[1], shape[2..].iter().product(), b, &mut rows);
-            self.rows = Some(Tensor::new(shape, rows));
+            self.set_rows(Tensor::new(shape, rows), true);
         }
     }
 
@@ -58,6 +67,17 @@ impl Slot {
             let mut blocked = arena.take(blocked_len(shape[0], shape[1], plane));
             to_blocked(shape[1], plane, &rows.values::<f32>(), &mut blocked);
             self.blocked = Some(blocked);
+        }
+    }
+
+    /// Empties the slot.
+    pub(super) fn free(&mut self, arena: &mut Arena) {
+        let Self { rows, ours, blocked } = std::mem::take(self);
+        if let Some(b) = blocked {
+            arena.give(b);
+        }
+        if let Some(b) = rows.filter(|_| ours).and_then(|t| t.reclaim().ok()) {
+            arena.give(b);
         }
     }
 }

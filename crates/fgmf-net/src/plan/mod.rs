@@ -6,6 +6,7 @@
 //! no step covers runs as the node itself. Same results as the walk within 1e-4, and the same bytes for any number of threads: a batch is cut
 //! into chunks by a rule that looks at the network alone.
 
+mod attention;
 mod blocked;
 mod compile;
 mod conv;
@@ -14,6 +15,7 @@ mod memory;
 mod norm;
 mod rows;
 mod run;
+mod view;
 
 use crate::batch::unbiased;
 use crate::dual::Dual;
@@ -26,6 +28,7 @@ use memory::Arena;
 use run::Run;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use view::View;
 
 /// What a plan is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub(crate) struct Plan {
     purpose: Purpose,
     steps: Vec<Box<dyn Step>>,
     homes: Vec<Home>,
+    /// Values that no step makes, by value.
+    views: Vec<Option<View>>,
     needs: Needs,
     /// For each step, values that nothing reads after it (in a forward pass that is followed by a backward pass, or not).
     dead: Vec<Vec<ValueId>>,

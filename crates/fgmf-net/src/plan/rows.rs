@@ -76,10 +76,10 @@ impl Step for Dense {
         let x = run.tensor(self.x);
         let add = self.add.map(|id| run.tensor(id));
         let add = add.as_ref().map(Tensor::values::<f32>);
-        let mut y = vec![0.0; x.len() / k * n];
+        let mut y = run.arena.take(x.len() / k * n);
         let epilogue = MatmulEpilogue { bias: bias.as_deref(), add: add.as_deref(), relu: self.relu };
         matmul_packed(x.len() / k, &x.values::<f32>(), [*k, 1], forward, epilogue, &mut y);
-        run.put_rows(self.y, Tensor::new(&run.shape(self.y), y));
+        run.put_rows(self.y, y);
     }
 
     fn backward(&self, run: &mut Run<'_>) {
@@ -91,9 +91,9 @@ impl Step for Dense {
         }
         let m = g.len() / n;
         if let (true, Some(w)) = (run.needs(self.x), backward) {
-            let mut dx = vec![0.0; m * k];
+            let mut dx = run.arena.take(m * k);
             matmul_packed(m, &g.values::<f32>(), [*n, 1], w, MatmulEpilogue::default(), &mut dx);
-            run.add_cotangent(self.x, Tensor::new(&run.shape(self.x), dx));
+            run.add_rows_cotangent(self.x, dx);
         }
         if run.needs(self.weight) {
             let x = run.tensor(self.x);
@@ -111,7 +111,7 @@ impl Step for Dense {
             run.add_parameter(bias, sums.to_f32());
         }
         if let Some(add) = self.add.filter(|&a| run.needs(a)) {
-            run.add_cotangent(add, g);
+            run.hand_on(self.y, g, add);
         }
     }
 }
@@ -149,9 +149,9 @@ impl Step for LayerNorm {
     fn forward(&self, run: &mut Run<'_>) {
         let (x, scale, bias) = (run.tensor(self.x), run.tensor(self.scale), self.bias.map(|b| run.tensor(b)));
         let bias = bias.as_ref().map(Tensor::values::<f32>);
-        let mut y = vec![0.0; x.len()];
+        let mut y = run.arena.take(x.len());
         layer_norm_rows(scale.len(), self.epsilon, &x.values::<f32>(), &scale.values::<f32>(), bias.as_deref(), &mut y);
-        run.put_rows(self.y, Tensor::new(x.shape(), y));
+        run.put_rows(self.y, y);
     }
 
     fn backward(&self, run: &mut Run<'_>) {
@@ -159,9 +159,9 @@ impl Step for LayerNorm {
         let Some(g) = run.cotangent_rows(self.y) else { return };
         let len = scale.len();
         if run.needs(self.x) {
-            let mut dx = vec![0.0; x.len()];
+            let mut dx = run.arena.take(x.len());
             layer_norm_rows_grad(len, self.epsilon, &x.values::<f32>(), &scale.values::<f32>(), &g.values::<f32>(), &mut dx);
-            run.add_cotangent(self.x, Tensor::new(x.shape(), dx));
+            run.add_rows_cotangent(self.x, dx);
         }
         let bias = self.bias.filter(|&b| run.needs(b));
         if run.needs(self.scale) || bias.is_some() {
@@ -199,17 +199,17 @@ impl Step for Softmax {
 
     fn forward(&self, run: &mut Run<'_>) {
         let x = run.tensor(self.x);
-        let mut y = vec![0.0; x.len()];
+        let mut y = run.arena.take(x.len());
         softmax_rows(last(&x), &x.values::<f32>(), &mut y);
-        run.put_rows(self.y, Tensor::new(x.shape(), y));
+        run.put_rows(self.y, y);
     }
 
     fn backward(&self, run: &mut Run<'_>) {
         let y = run.tensor(self.y);
         let Some(g) = run.cotangent_rows(self.y) else { return };
-        let mut dx = vec![0.0; y.len()];
+        let mut dx = run.arena.take(y.len());
         softmax_rows_grad(last(&y), &y.values::<f32>(), &g.values::<f32>(), &mut dx);
-        run.add_cotangent(self.x, Tensor::new(y.shape(), dx));
+        run.add_rows_cotangent(self.x, dx);
     }
 }
 
@@ -240,17 +240,17 @@ impl Step for Activate {
 
     fn forward(&self, run: &mut Run<'_>) {
         let x = run.tensor(self.x);
-        let mut y = vec![0.0; x.len()];
+        let mut y = run.arena.take(x.len());
         activate(self.kind, &x.values::<f32>(), &mut y);
-        run.put_rows(self.y, Tensor::new(x.shape(), y));
+        run.put_rows(self.y, y);
     }
 
     fn backward(&self, run: &mut Run<'_>) {
         let x = run.tensor(self.x);
         let Some(g) = run.cotangent_rows(self.y) else { return };
-        let mut dx = vec![0.0; x.len()];
+        let mut dx = run.arena.take(x.len());
         activate_grad(self.kind, &x.values::<f32>(), &g.values::<f32>(), &mut dx);
-        run.add_cotangent(self.x, Tensor::new(x.shape(), dx));
+        run.add_rows_cotangent(self.x, dx);
     }
 }
 
@@ -264,14 +264,14 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    fn each(&self, run: &Run<'_>, x: &Tensor, f: impl Fn(f32, f32, f32) -> f32) -> Tensor {
+    fn each(&self, run: &mut Run<'_>, x: &Tensor, f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
         let (channels, plane) = run.planes(self.x);
-        let mut y = x.to_f32();
-        for (i, line) in y.chunks_exact_mut(plane).enumerate() {
-            let c = i % channels;
-            line.iter_mut().for_each(|v| *v = f(*v, self.scale[c], self.shift[c]));
+        let mut y = run.arena.take(x.len());
+        for (i, (x, y)) in x.values::<f32>().chunks_exact(plane).zip(y.chunks_exact_mut(plane)).enumerate() {
+            let (scale, shift) = (self.scale[i % channels], self.shift[i % channels]);
+            x.iter().zip(y).for_each(|(&x, y)| *y = f(x, scale, shift));
         }
-        Tensor::new(x.shape(), y)
+        y
     }
 }
 
@@ -297,6 +297,6 @@ impl Step for Scale {
     fn backward(&self, run: &mut Run<'_>) {
         let Some(g) = run.cotangent_rows(self.y) else { return };
         let dx = self.each(run, &g, |v, scale, _| v * scale);
-        run.add_cotangent(self.x, dx);
+        run.add_rows_cotangent(self.x, dx);
     }
 }

@@ -1,6 +1,7 @@
 //! One chunk on its way through a plan.
 
 use super::memory::{Arena, Slot};
+use super::view::View;
 use super::{Home, Plan, Statistics};
 use crate::network::{Network, Source, ValueId, concrete};
 use crate::op::Saved;
@@ -35,7 +36,7 @@ impl<'a> Run<'a> {
         let count = net.values().len();
         let empty = || (0..count).map(|_| Slot::default()).collect::<Vec<_>>();
         let mut values = empty();
-        values[net.input().0].rows = Some(x.clone());
+        values[net.input().0].set_rows(x.clone(), false);
         Self {
             plan,
             net,
@@ -53,9 +54,7 @@ impl<'a> Run<'a> {
 
     pub(super) fn finish(mut self) -> (Arena, Vec<Statistics>) {
         for slot in self.values.iter_mut().chain(&mut self.cotangents) {
-            if let Some(b) = slot.blocked.take() {
-                self.arena.give(b);
-            }
+            slot.free(&mut self.arena);
         }
         (self.arena, self.statistics)
     }
@@ -86,9 +85,27 @@ impl<'a> Run<'a> {
             return tensor.clone();
         }
         let shape = self.shape(id);
+        if let (Some(view), true) = (&self.plan.views[id.0], self.values[id.0].rows.is_none()) {
+            let base = self.tensor(view.base);
+            if view.is_all_of(base.shape(), &shape) {
+                self.values[id.0].set_rows(base.reshape(&shape), false);
+            } else {
+                let mut rows = self.arena.take(shape.iter().product());
+                view.gather(&shape, &base.values::<f32>(), &mut rows);
+                self.values[id.0].set_rows(Tensor::new(&shape, rows), true);
+            }
+        }
         let slot = &mut self.values[id.0];
-        slot.make_rows(&shape);
+        slot.make_rows(&shape, &mut self.arena);
         slot.rows.clone().unwrap_or_else(|| unreachable!("a plan keeps the values that its steps read"))
+    }
+
+    /// A value as part of the array that holds it.
+    pub(super) fn part(&mut self, id: ValueId) -> (Tensor, View) {
+        match &self.plan.views[id.0] {
+            Some(view) => (self.tensor(view.base), view.clone()),
+            None => (self.tensor(id), View::whole(id, &self.shape(id))),
+        }
     }
 
     /// A blocked value, after [`Self::make_blocked`].
@@ -97,6 +114,11 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn make_blocked(&mut self, id: ValueId) {
+        if self.values[id.0].is_empty() {
+            // A view, or a parameter.
+            let rows = self.tensor(id);
+            self.values[id.0].rows.get_or_insert(rows);
+        }
         let shape = self.shape(id);
         self.values[id.0].make_blocked(&shape, &mut self.arena);
     }
@@ -105,25 +127,25 @@ impl<'a> Run<'a> {
         self.values[id.0].blocked = Some(value);
     }
 
-    pub(super) fn put_rows(&mut self, id: ValueId, value: Tensor) {
-        self.values[id.0].rows = Some(value);
+    /// Rows in a buffer of the arena.
+    pub(super) fn put_rows(&mut self, id: ValueId, value: Vec<f32>) {
+        let value = Tensor::new(&self.shape(id), value);
+        self.values[id.0].set_rows(value, true);
+    }
+
+    pub(super) fn put_tensor(&mut self, id: ValueId, value: Tensor) {
+        self.values[id.0].set_rows(value, false);
     }
 
     /// Frees a value.
     pub(super) fn release(&mut self, id: ValueId) {
-        let slot = std::mem::take(&mut self.values[id.0]);
-        if let Some(b) = slot.blocked {
-            self.arena.give(b);
-        }
+        self.values[id.0].free(&mut self.arena);
     }
 
     /// Frees a value and its cotangent.
     pub(super) fn forget(&mut self, id: ValueId) {
         self.release(id);
-        let slot = std::mem::take(&mut self.cotangents[id.0]);
-        if let Some(b) = slot.blocked {
-            self.arena.give(b);
-        }
+        self.cotangents[id.0].free(&mut self.arena);
     }
 
     pub(super) fn needs(&self, id: ValueId) -> bool {
@@ -138,7 +160,7 @@ impl<'a> Run<'a> {
     pub(super) fn cotangent_rows(&mut self, id: ValueId) -> Option<Tensor> {
         let shape = self.shape(id);
         let slot = &mut self.cotangents[id.0];
-        slot.make_rows(&shape);
+        slot.make_rows(&shape, &mut self.arena);
         slot.rows.clone()
     }
 
@@ -178,32 +200,88 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Adds rows in a buffer of the arena to a cotangent, or starts it.
+    pub(super) fn add_rows_cotangent(&mut self, id: ValueId, g: Vec<f32>) {
+        let g = Tensor::new(&self.shape(id), g);
+        self.accumulate(id, g, true);
+    }
+
     /// Adds to a cotangent, or starts it.
     pub(super) fn add_cotangent(&mut self, id: ValueId, g: Tensor) {
+        self.accumulate(id, g, false);
+    }
+
+    /// Adds the cotangent `g` of `from` to that of `to`.
+    pub(super) fn hand_on(&mut self, from: ValueId, g: Tensor, to: ValueId) {
+        let ours = self.cotangents[from.0].ours;
+        self.accumulate(to, g, ours);
+    }
+
+    /// Adds a cotangent of part of a value, in a buffer of the arena.
+    pub(super) fn add_part_cotangent(&mut self, part: &View, shape: &[usize], g: Vec<f32>) {
+        self.accumulate_part(part, shape, Tensor::new(shape, g), true);
+    }
+
+    /// Adds rows to a cotangent, or starts it; `ours` says whether their memory is the arena's.
+    fn accumulate(&mut self, id: ValueId, g: Tensor, ours: bool) {
+        let shape = self.shape(id);
+        if let Some(view) = &self.plan.views[id.0] {
+            return self.accumulate_part(view, &shape, g, ours);
+        }
+        let mut new = Slot { rows: Some(g), ours, blocked: None };
         if self.plan.homes[id.0] == Home::Blocked {
-            let mut slot = Slot { rows: Some(g), blocked: None };
-            let shape = self.shape(id);
-            slot.make_blocked(&shape, &mut self.arena);
-            if let Some(b) = slot.blocked {
+            new.make_blocked(&shape, &mut self.arena);
+            if let Some(b) = new.blocked.take() {
                 self.add_blocked_cotangent(id, b);
             }
+        } else if self.cotangents[id.0].rows.is_none() {
+            self.cotangents[id.0] = new;
             return;
+        } else if let Some(g) = &new.rows {
+            self.change_cotangent(id, |sum| add_assign(&g.values::<f32>(), sum));
         }
-        let slot = &mut self.cotangents[id.0];
-        slot.rows = Some(match slot.rows.take() {
-            Some(old) => old.add(&g),
-            None => g,
-        });
+        new.free(&mut self.arena);
+    }
+
+    fn accumulate_part(&mut self, part: &View, shape: &[usize], g: Tensor, ours: bool) {
+        let whole = self.shape(part.base);
+        if part.is_all_of(&whole, shape) {
+            return self.accumulate(part.base, g.reshape(&whole), ours);
+        }
+        self.change_cotangent(part.base, |sum| part.scatter_add(shape, &g.values::<f32>(), sum));
+        Slot { rows: Some(g), ours, blocked: None }.free(&mut self.arena);
+    }
+
+    /// Changes the cotangent of a value in rows where it lies; zeros if there is none.
+    fn change_cotangent(&mut self, id: ValueId, change: impl FnOnce(&mut [f32])) {
+        let shape = self.shape(id);
+        let Slot { rows, ours, .. } = std::mem::take(&mut self.cotangents[id.0]);
+        let (mut sum, ours) = match rows.map(Tensor::reclaim) {
+            Some(Ok(sum)) => (sum, ours),
+            Some(Err(shared)) => {
+                let mut sum = self.arena.take(shared.len());
+                sum.copy_from_slice(&shared.values::<f32>());
+                (sum, true)
+            }
+            None => {
+                let mut sum = self.arena.take(shape.iter().product());
+                sum.fill(0.0);
+                (sum, true)
+            }
+        };
+        change(&mut sum);
+        self.cotangents[id.0].set_rows(Tensor::new(&shape, sum), ours);
     }
 
     /// [`Self::add_cotangent`] from a blocked array.
     pub(super) fn add_blocked_cotangent(&mut self, id: ValueId, g: Vec<f32>) {
         if self.plan.homes[id.0] == Home::Rows {
-            let mut slot = Slot { rows: None, blocked: Some(g) };
-            slot.make_rows(&self.shape(id));
-            if let Some(t) = slot.rows {
-                self.add_cotangent(id, t);
+            let mut slot = Slot { blocked: Some(g), ..Slot::default() };
+            slot.make_rows(&self.shape(id), &mut self.arena);
+            if let Some(t) = slot.rows.take() {
+                self.accumulate(id, t, true);
             }
+            slot.free(&mut self.arena);
             return;
         }
         match &mut self.cotangents[id.0].blocked {

@@ -137,6 +137,16 @@ impl Tensor {
         }
     }
 
+    /// The memory behind the values, if nothing else holds it and it holds nothing else; otherwise the tensor again.
+    pub(crate) fn reclaim(self) -> Result<Vec<f32>, Self> {
+        let whole = self.precision() == Precision::F32 && self.0.is_contiguous() && self.0.bytes().len() == size_of::<f32>() * self.len();
+        if !(whole && self.0.is_unique()) {
+            return Err(self);
+        }
+        // Of a whole unique array this is no copy.
+        Ok(self.0.into_data().try_into_vec::<f32>().unwrap_or_default())
+    }
+
     /// The same values at another precision.
     pub fn cast(&self, precision: Precision) -> Self {
         if self.precision() == precision {

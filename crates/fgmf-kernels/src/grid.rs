@@ -49,35 +49,45 @@ impl Grid {
         ((phase[0] * self.cols.phases.len() + phase[1]) * self.rows.extent + row) * self.cols.extent + col
     }
 
-    /// Calls `f(cell, at, count)` for every run of stored real cells: `count` of them from `at` on in a channel of the grid, read from
-    /// cell `cell` of the image on, a column stride apart.
-    #[inline(always)]
-    pub(crate) fn runs(&self, mut f: impl FnMut(usize, usize, usize)) {
+    /// Runs of stored real cells of a channel.
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        let mut runs = Vec::new();
         for i in 0..self.rows.phases.len() {
             let (top, bottom, first_row) = self.rows.real(i);
             for j in 0..self.cols.phases.len() {
                 let (left, right, first_col) = self.cols.real(j);
-                if left == right {
-                    continue;
-                }
-                for (r, row) in (top..bottom).enumerate() {
-                    f((first_row + r * self.rows.stride) * self.cols.len + first_col, self.at([i, j], row, left), right - left);
+                for (r, row) in (top..bottom).enumerate().filter(|_| left < right) {
+                    let cell = (first_row + r * self.rows.stride) * self.cols.len + first_col;
+                    runs.push(Run { cell, at: self.at([i, j], row, left), count: right - left });
                 }
             }
         }
+        runs
     }
 
     /// Copies the planes of `x` in. The padding must be zero already and is left alone.
     pub(crate) fn fill<T: Real>(&self, x: &[T], grid: &mut [T]) {
-        let planes = x.chunks_exact(self.rows.len * self.cols.len);
+        let (planes, runs) = (x.chunks_exact(self.rows.len * self.cols.len), self.runs());
         for (x, grid) in planes.zip(grid.chunks_exact_mut(self.plane())) {
-            self.runs(|cell, at, count| copy_strided(&x[cell..], self.cols.stride, &mut grid[at..at + count]));
+            for run in &runs {
+                copy_strided(&x[run.cell..], self.cols.stride, &mut grid[run.at..run.at + run.count]);
+            }
         }
     }
 }
 
-#[inline]
-fn copy_strided<T: Copy>(from: &[T], stride: usize, to: &mut [T]) {
+/// Cells of an image that lie side by side in a [`Grid`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    /// First cell of the image; the next is a column stride away.
+    pub(crate) cell: usize,
+    /// First number in a channel of the grid.
+    pub(crate) at: usize,
+    pub(crate) count: usize,
+}
+
+#[inline(always)]
+pub(crate) fn copy_strided<T: Copy>(from: &[T], stride: usize, to: &mut [T]) {
     match stride {
         1 => to.copy_from_slice(&from[..to.len()]),
         2 => {

@@ -18,6 +18,9 @@ use std::ops::Range;
 /// Examples in a training chunk; batch normalisation sees this many at once. No chunk is larger.
 pub const TRAINING_CHUNK: usize = 32;
 
+/// Numbers of all values of an image below which a network counts as small: 64 of its images fit into a core's second cache.
+const SMALL: usize = 1 << 14;
+
 /// A loss, the logits behind it, and gradients.
 #[derive(Clone, Debug)]
 pub struct LossGradients {
@@ -52,9 +55,13 @@ pub fn in_chunks<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> Re
 
 impl Network {
     /// Examples per chunk, from the network alone. Convolutions block for the cache themselves, and deep ones want several images for
-    /// each pass over their weights; the rows of a transformer are best kept in the cache.
+    /// each pass over their weights, the more so if an image's values are few; the rows of a transformer are best kept in the cache.
     pub fn chunk(&self) -> usize {
-        if 2 * self.convolution_flops() > self.flops() { 16 } else { 4 }
+        match 2 * self.convolution_flops() > self.flops() {
+            true if self.numbers_per_image() <= SMALL => 32,
+            true => 16,
+            false => 4,
+        }
     }
 
     /// Logits `[n, k]` of images `[n, c, h, w]`.
@@ -81,19 +88,21 @@ impl Network {
     /// Loss and its gradient in the given values (the images, feature maps).
     pub fn loss_gradients(&self, x: &Tensor, head: &dyn Head, at: &[ValueId], rules: &Rules) -> Result<LossGradients> {
         self.check_images(x)?;
+        // The images are there already.
+        let made: Vec<ValueId> = at.iter().copied().filter(|&id| id != self.input()).collect();
         let walk = |r: Range<usize>| {
             let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
             let logits = tape.value(self.output());
             let (losses, cotangent) = head.evaluate(logits, r);
             let gradients = self.backward(&tape, vec![(self.output(), cotangent)], at, rules)?;
-            let values: Vec<Tensor> = at.iter().map(|&id| tape.value(id).value.clone()).collect();
+            let values: Vec<Tensor> = made.iter().map(|&id| tape.value(id).value.clone()).collect();
             let gradients: Vec<Tensor> = gradients.into_iter().map(|g| g.value).collect();
             Ok((losses, logits.value.clone(), values, gradients))
         };
         let chunks = if x.precision() == Precision::F64 {
             in_chunks(x.shape()[0], self.chunk(), walk)?
         } else {
-            let values = std::iter::once(self.output()).chain(at.iter().copied()).collect();
+            let values = std::iter::once(self.output()).chain(made.iter().copied()).collect();
             let plan = self.plan(&Purpose { mode: Mode::Evaluate, values, gradients: at.to_vec(), ruled: rules.nodes() })?;
             in_chunks(x.shape()[0], self.chunk(), |r: Range<usize>| {
                 let mut losses = Vec::new();
@@ -114,10 +123,12 @@ impl Network {
             values.push(v);
             gradients.push(g);
         }
+        let mut made = joined(values, made.len()).into_iter();
+        let mut value = |&id: &ValueId| if id == self.input() { Some(x.clone()) } else { made.next() };
         Ok(LossGradients {
             losses,
             logits: Tensor::concat(&logits, 0),
-            values: joined(values, at.len()),
+            values: at.iter().filter_map(&mut value).collect(),
             gradients: joined(gradients, at.len()),
         })
     }

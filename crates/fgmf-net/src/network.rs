@@ -201,6 +201,12 @@ impl Network {
         self.nodes.iter().filter(|n| matches!(n.op, Op::Conv(_) | Op::ConvTranspose(_))).map(|n| self.node_flops(n)).sum()
     }
 
+    /// Numbers of all values that nodes make for one image.
+    pub(crate) fn numbers_per_image(&self) -> usize {
+        let outputs = self.nodes.iter().flat_map(|n| &n.outputs);
+        outputs.map(|id| concrete(&self.values[id.0].shape, 1).iter().product::<usize>()).sum()
+    }
+
     fn node_flops(&self, node: &Node) -> u64 {
         let shapes = |id: &ValueId| concrete(&self.values[id.0].shape, 1);
         let (Some(x), Some(w), Some(y)) = (node.inputs.first(), node.inputs.get(1), node.outputs.first()) else { return 0 };

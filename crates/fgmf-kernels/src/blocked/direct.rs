@@ -7,8 +7,8 @@
 
 use super::{Pass, blocks};
 use crate::conv::Conv2d;
-use crate::grid::Grid;
-use crate::real::reset;
+use crate::grid::{Grid, Run};
+use crate::real::{at_least, reset};
 use crate::simd::{Kernel, LANES, Vector};
 use crate::sliding::{self, Input};
 use crate::tile::{Finish, Product, Segment};
@@ -37,6 +37,9 @@ struct Job {
 #[derive(Clone, Debug)]
 pub(super) struct Direct {
     grid: Grid,
+    /// Of a channel of the grid: the real cells, and the rest.
+    runs: Vec<Run>,
+    padding: Vec<(usize, usize)>,
     c_in: usize,
     c_out: usize,
     input: usize,
@@ -64,7 +67,21 @@ impl Direct {
         let taps = vec![(0..blocks(s.c_in)).flat_map(|_| 0..taps).collect()];
         let lines = (0..lines).map(|l| Segment { a: l * job.line, b: l * cells * LANES, len: cells }).collect();
         let weight_len = panel * blocks(s.c_out);
-        Self { grid, c_in: s.c_in, c_out: s.c_out, input: s.h * s.w, output: oh * ow, jobs: vec![job], weight_len, taps, lines }
+        let runs = grid.runs();
+        let padding = gaps(&runs, plane);
+        Self {
+            grid,
+            runs,
+            padding,
+            c_in: s.c_in,
+            c_out: s.c_out,
+            input: s.h * s.w,
+            output: oh * ow,
+            jobs: vec![job],
+            weight_len,
+            taps,
+            lines,
+        }
     }
 
     /// The gradient to the input of one image's shape.
@@ -89,7 +106,21 @@ impl Direct {
             weight += panel * blocks(s.c_in);
             taps.push((0..blocks(s.c_out)).flat_map(|_| part.taps.iter().map(|&(tap, _)| tap)).collect());
         }
-        Self { grid, c_in: s.c_out, c_out: s.c_in, input: oh * ow, output: s.h * s.w, jobs, weight_len: weight, taps, lines: Vec::new() }
+        let runs = grid.runs();
+        let padding = gaps(&runs, grid.plane());
+        Self {
+            grid,
+            runs,
+            padding,
+            c_in: s.c_out,
+            c_out: s.c_in,
+            input: oh * ow,
+            output: s.h * s.w,
+            jobs,
+            weight_len: weight,
+            taps,
+            lines: Vec::new(),
+        }
     }
 
     pub(super) fn weight_len(&self) -> usize {
@@ -137,21 +168,49 @@ fn stretches(channels: usize, plane: usize, offsets: &[usize]) -> Vec<Segment> {
     out
 }
 
-/// Copies an image's cells into a grid whose padding is zero already.
-#[inline(always)]
-unsafe fn fill<V: Vector>(grid: &Grid, blocks: usize, pass: &Pass<'_>, from: usize, to: *mut f32) {
-    // Safety: `runs` names cells of the plane and of the grid only.
-    unsafe {
-        for b in 0..blocks {
-            let source = from + b * grid.rows.len * grid.cols.len * LANES;
-            let target = to.add(b * grid.plane() * LANES);
-            grid.runs(|cell, at, count| {
-                for i in 0..count {
-                    pass.read::<V>(source + (cell + i * grid.cols.stride) * LANES).store(target.add((at + i) * LANES));
+impl Direct {
+    /// Copies the cells of an image of `pass`, from its number `from` on, into a padded copy.
+    ///
+    /// # Safety
+    ///
+    /// `to` holds a copy, `pass` an image there.
+    #[inline(always)]
+    unsafe fn fill<V: Vector>(&self, pass: &Pass<'_>, from: usize, to: *mut f32) {
+        let (plane, stride) = (self.grid.plane(), self.grid.cols.stride);
+        // Safety: `runs` and `padding` name cells of the plane and of the grid only.
+        unsafe {
+            for b in 0..blocks(self.c_in) {
+                let source = from + b * self.input * LANES;
+                let target = to.add(b * plane * LANES);
+                for run in &self.runs {
+                    for i in 0..run.count {
+                        pass.read::<V>(source + (run.cell + i * stride) * LANES).store(target.add((run.at + i) * LANES));
+                    }
                 }
-            });
+                for &(at, count) in &self.padding {
+                    for i in 0..count {
+                        V::zero().store(target.add((at + i) * LANES));
+                    }
+                }
+            }
         }
     }
+}
+
+/// Stretches of a channel of the grid that no run covers: first cell and count.
+fn gaps(runs: &[Run], plane: usize) -> Vec<(usize, usize)> {
+    let mut covered: Vec<(usize, usize)> = runs.iter().map(|r| (r.at, r.at + r.count)).collect();
+    covered.sort_unstable();
+    covered.push((plane, plane));
+    let mut end = 0;
+    let mut out = Vec::new();
+    for (from, to) in covered {
+        if from > end {
+            out.push((end, from - end));
+        }
+        end = to;
+    }
+    out
 }
 
 /// Either direction, over blocked images.
@@ -175,14 +234,14 @@ impl Kernel for Apply<'_> {
         let Self { plan, n, pass, packed, finish, scratch } = self;
         let (copy, together) = (plan.copy_len(), plan.together(n));
         let (ib, ob) = (blocks(plan.c_in), blocks(plan.c_out));
-        reset(scratch, together * copy);
+        at_least(scratch, together * copy);
         let base = scratch.as_mut_ptr();
         // Safety: stated above.
         unsafe {
             for first in (0..n).step_by(together) {
                 let images = together.min(n - first);
                 for i in 0..images {
-                    fill::<V>(&plan.grid, ib, &pass, (first + i) * ib * plan.input * LANES, base.add(i * copy));
+                    plan.fill::<V>(&pass, (first + i) * ib * plan.input * LANES, base.add(i * copy));
                 }
                 for job in &plan.jobs {
                     for panel in (0..ob).step_by(V::TILE[1]) {
@@ -237,7 +296,7 @@ impl Kernel for GradWeight<'_> {
         unsafe {
             let (g, sums) = (base.add(copy), base.add(copy + gradient));
             for i in 0..n {
-                fill::<V>(&plan.grid, ib, &x, i * ib * plan.input * LANES, base);
+                plan.fill::<V>(&x, i * ib * plan.input * LANES, base);
                 for cell in 0..ob * plan.output {
                     dy.read::<V>(i * gradient + cell * LANES).store(g.add(cell * LANES));
                 }

@@ -214,7 +214,11 @@ impl BlockedConv {
     }
 
     /// [`Self::pack_forward`] into memory that is there already.
-    pub(crate) fn pack_forward_into(&self, w: &[f32], packed: &mut Vec<f32>) {
+    ///
+    /// # Panics
+    ///
+    /// If the weight's length does not match.
+    pub fn pack_forward_into(&self, w: &[f32], packed: &mut Vec<f32>) {
         let s = &self.shape;
         assert_eq!(w.len(), s.w_len(), "weight length of {s:?}");
         let taps = s.taps();
@@ -240,7 +244,11 @@ impl BlockedConv {
     }
 
     /// [`Self::pack_backward`] into memory that is there already.
-    pub(crate) fn pack_backward_into(&self, w: &[f32], packed: &mut Vec<f32>) {
+    ///
+    /// # Panics
+    ///
+    /// If the weight's length does not match.
+    pub fn pack_backward_into(&self, w: &[f32], packed: &mut Vec<f32>) {
         let s = &self.shape;
         assert_eq!(w.len(), s.w_len(), "weight length of {s:?}");
         let taps = s.taps();

@@ -1,60 +1,60 @@
-//! Convolution of images with few channels, as the first layer of a network has them: the image stays in rows, what each tap meets
-//! becomes a plane, and the output is blocked. A block of sixteen channels would be mostly padding here.
+//! Convolution of images with few channels, as the first layer of a network has them: the image stays in rows, its padded copy in phases
+//! of the stride, and the output is blocked. A block of sixteen channels would be mostly padding here.
 #![allow(unsafe_code, reason = "see `simd`")]
 
 use super::{Pass, blocks, from_blocked, to_blocked};
 use crate::conv::Conv2d;
+use crate::grid::{Grid, Run, copy_strided};
 use crate::real::{at_least, reset};
 use crate::simd::{Kernel, LANES, Vector};
+use crate::sliding::Input;
 use crate::tile::{Finish, Product, Segment};
-
-/// Cells of one output row that meet real cells of one input row through one tap.
-#[derive(Clone, Debug)]
-struct Run {
-    /// First cell in the image's planes, and numbers from a cell to the next.
-    x: usize,
-    stride: usize,
-    /// First number in the planes of the taps.
-    cell: usize,
-    count: usize,
-}
 
 #[derive(Clone, Debug)]
 pub(super) struct Stem {
+    grid: Grid,
+    /// Of a channel of the grid.
+    runs: Vec<Run>,
+    /// Where each tap's first cell is in the grids of all channels.
+    taps: Vec<usize>,
     image: usize,
+    plane: usize,
     c_out: usize,
     output: usize,
     /// Taps of a window, all channels.
     depth: usize,
-    runs: Vec<Run>,
+    /// Output rows, cells of each, and the distance of rows in the grid: one long row if no cells lie between them.
+    lines: usize,
+    cells: usize,
+    line: usize,
     forward: Vec<Segment>,
     backward: Vec<Segment>,
 }
 
 impl Stem {
     pub(super) fn new(s: &Conv2d) -> Self {
-        let [oh, ow] = s.out_size();
-        let ([kh, kw], output) = (s.kernel, oh * ow);
-        let depth = s.c_in * kh * kw;
-        let mut runs = Vec::new();
-        for k in 0..depth {
-            let (c, i, j) = (k / (kh * kw), k / kw % kh, k % kw);
-            let (up, left) = (i * s.dilation[0], j * s.dilation[1]);
-            let from = s.pad[1].saturating_sub(left).div_ceil(s.stride[1]);
-            let to = (s.w + s.pad[1]).saturating_sub(left).div_ceil(s.stride[1]).min(ow);
-            for p in 0..oh {
-                let row = p * s.stride[0] + up;
-                if from < to && row >= s.pad[0] && row - s.pad[0] < s.h {
-                    let x = (c * s.h + row - s.pad[0]) * s.w + from * s.stride[1] + left - s.pad[1];
-                    runs.push(Run { x, stride: s.stride[1], cell: k * output + p * ow + from, count: to - from });
-                }
-            }
-        }
-        let forward = (0..depth).map(|k| Segment { a: k * output, b: k * LANES, len: 1 }).collect();
+        let Input { grid, offsets: taps, .. } = Input::new(&Conv2d { groups: 1, ..*s });
+        let ([oh, ow], line) = (s.out_size(), grid.cols.extent);
+        let (lines, cells) = if line == ow { (1, oh * ow) } else { (oh, ow) };
+        let forward = taps.iter().enumerate().map(|(k, &a)| Segment { a, b: k * LANES, len: 1 }).collect();
         let backward = (0..blocks(s.c_out))
-            .map(|b| Segment { a: b * output * LANES, b: b * LANES * LANES, len: LANES.min(s.c_out - b * LANES) })
+            .map(|b| Segment { a: b * oh * ow * LANES, b: b * LANES * LANES, len: LANES.min(s.c_out - b * LANES) })
             .collect();
-        Self { image: s.c_in * s.h * s.w, c_out: s.c_out, output, depth, runs, forward, backward }
+        Self {
+            runs: grid.runs(),
+            image: s.c_in * s.h * s.w,
+            plane: s.h * s.w,
+            c_out: s.c_out,
+            output: oh * ow,
+            depth: taps.len(),
+            lines,
+            cells,
+            line,
+            forward,
+            backward,
+            taps,
+            grid,
+        }
     }
 
     pub(super) fn forward_len(&self) -> usize {
@@ -92,30 +92,50 @@ impl Stem {
         blocks(self.depth) * self.output * LANES
     }
 
-    /// What each tap meets in an image; cells in the padding are zero already.
-    fn unroll(&self, x: &[f32], planes: &mut [f32]) {
-        for run in &self.runs {
-            let to = &mut planes[run.cell..run.cell + run.count];
-            if run.stride == 1 {
-                to.copy_from_slice(&x[run.x..run.x + run.count]);
-                continue;
-            }
-            for (to, &x) in to.iter_mut().zip(x[run.x..].iter().step_by(run.stride)) {
-                *to = x;
+    fn copy_len(&self) -> usize {
+        self.image / self.plane * self.grid.plane()
+    }
+
+    /// Copies an image into the grids of its channels; their padding is zero already.
+    #[inline(always)]
+    fn fill(&self, x: &[f32], copy: &mut [f32]) {
+        for (x, copy) in x.chunks_exact(self.plane).zip(copy.chunks_exact_mut(self.grid.plane())) {
+            for run in &self.runs {
+                copy_strided(&x[run.cell..], self.grid.cols.stride, &mut copy[run.at..run.at + run.count]);
             }
         }
     }
 
-    /// Adjoint of [`Self::unroll`], added to `dx`.
-    fn roll(&self, planes: &[f32], dx: &mut [f32]) {
-        for run in &self.runs {
-            let from = &planes[run.cell..run.cell + run.count];
-            if run.stride == 1 {
-                dx[run.x..run.x + run.count].iter_mut().zip(from).for_each(|(dx, g)| *dx += g);
-                continue;
+    /// Reads an image's gradient out of the grids of its channels; cells that no window meets are zero already.
+    #[inline(always)]
+    fn read(&self, copy: &[f32], dx: &mut [f32]) {
+        for (dx, copy) in dx.chunks_exact_mut(self.plane).zip(copy.chunks_exact(self.grid.plane())) {
+            for run in &self.runs {
+                let from = &copy[run.at..run.at + run.count];
+                dx[run.cell..].iter_mut().step_by(self.grid.cols.stride).zip(from).for_each(|(dx, &g)| *dx = g);
             }
-            for (dx, g) in dx[run.x..].iter_mut().step_by(run.stride).zip(from) {
-                *dx += g;
+        }
+    }
+
+    /// What each tap meets, a plane a tap.
+    #[inline(always)]
+    fn unroll(&self, copy: &[f32], planes: &mut [f32]) {
+        for (plane, &tap) in planes.chunks_exact_mut(self.output).zip(&self.taps) {
+            for (l, to) in plane.chunks_exact_mut(self.cells).enumerate() {
+                to.copy_from_slice(&copy[tap + l * self.line..][..self.cells]);
+            }
+        }
+    }
+
+    /// Adjoint of [`Self::unroll`], added to `copy`.
+    #[inline(always)]
+    fn roll(&self, planes: &[f32], copy: &mut [f32]) {
+        for (plane, &tap) in planes.chunks_exact(self.output).zip(&self.taps) {
+            for (l, from) in plane.chunks_exact(self.cells).enumerate() {
+                let to = &mut copy[tap + l * self.line..][..self.cells];
+                for (to, g) in to.iter_mut().zip(from) {
+                    *to += g;
+                }
             }
         }
     }
@@ -139,21 +159,23 @@ impl Kernel for Forward<'_> {
     unsafe fn run<V: Vector>(self) {
         let Self { plan, x, packed, finish, scratch } = self;
         let ob = blocks(plan.c_out);
-        reset(scratch, plan.planes_len());
+        reset(scratch, plan.copy_len());
         for (i, x) in x.chunks_exact(plan.image).enumerate() {
-            plan.unroll(x, scratch);
-            // Safety: stated above; a plane holds every output cell.
-            unsafe {
-                let product = Product::<1, 1> {
-                    a: scratch.as_ptr(),
-                    rows: plan.output,
-                    b: packed,
-                    panel: plan.depth * LANES,
-                    panels: ob,
-                    segments: &plan.forward,
-                    finish: finish.from(i * ob * plan.output * LANES, 0, LANES, plan.output * LANES),
-                };
-                product.run::<V>();
+            plan.fill(x, scratch);
+            for line in 0..plan.lines {
+                // Safety: stated above; every tap has the cells of a line side by side in the grid.
+                unsafe {
+                    let product = Product::<1, 1> {
+                        a: scratch.as_ptr().add(line * plan.line),
+                        rows: plan.cells,
+                        b: packed,
+                        panel: plan.depth * LANES,
+                        panels: ob,
+                        segments: &plan.forward,
+                        finish: finish.from((i * ob * plan.output + line * plan.cells) * LANES, 0, LANES, plan.output * LANES),
+                    };
+                    product.run::<V>();
+                }
             }
         }
     }
@@ -177,10 +199,11 @@ impl Kernel for GradInput<'_> {
     unsafe fn run<V: Vector>(self) {
         let Self { plan, dy, packed, dx, scratch } = self;
         let (gradient, windows) = (blocks(plan.c_out) * plan.output * LANES, plan.blocked_len());
-        at_least(scratch, windows + gradient + plan.planes_len());
+        at_least(scratch, windows + gradient + plan.planes_len() + plan.copy_len());
         let (blocked, rest) = scratch.split_at_mut(windows);
-        let (buffer, planes) = rest.split_at_mut(gradient);
-        let planes = &mut planes[..plan.planes_len()];
+        let (buffer, rest) = rest.split_at_mut(gradient);
+        let (planes, rest) = rest.split_at_mut(plan.planes_len());
+        let copy = &mut rest[..plan.copy_len()];
         dx.fill(0.0);
         for (i, dx) in dx.chunks_exact_mut(plan.image).enumerate() {
             // Safety: stated above; a row of the product for every output cell, a column for every tap.
@@ -197,7 +220,9 @@ impl Kernel for GradInput<'_> {
                 product.run::<V>();
             }
             from_blocked(plan.depth, plan.output, blocked, planes);
-            plan.roll(planes, dx);
+            copy.fill(0.0);
+            plan.roll(planes, copy);
+            plan.read(copy, dx);
         }
     }
 }
@@ -221,13 +246,15 @@ impl Kernel for GradWeight<'_> {
         let Self { plan, x, dy, dw, scratch } = self;
         let (ob, windows) = (blocks(plan.c_out), plan.blocked_len());
         let (gradient, sums) = (ob * plan.output * LANES, blocks(plan.depth) * LANES * ob * LANES);
-        // Planes, the same blocked, a gradient, and the sums `[depth, c_out]` in whole blocks.
-        reset(scratch, plan.planes_len() + windows + gradient + sums);
-        let (planes, rest) = scratch.split_at_mut(plan.planes_len());
+        // The padded copy, planes, the same blocked, a gradient, and the sums `[depth, c_out]` in whole blocks.
+        reset(scratch, plan.copy_len() + plan.planes_len() + windows + gradient + sums);
+        let (copy, rest) = scratch.split_at_mut(plan.copy_len());
+        let (planes, rest) = rest.split_at_mut(plan.planes_len());
         let (blocked, rest) = rest.split_at_mut(windows);
         let (buffer, sums) = rest.split_at_mut(gradient);
         for (i, x) in x.chunks_exact(plan.image).enumerate() {
-            plan.unroll(x, planes);
+            plan.fill(x, copy);
+            plan.unroll(copy, planes);
             to_blocked(plan.depth, plan.output, planes, blocked);
             // Safety: stated above; rows of the product are taps.
             unsafe {

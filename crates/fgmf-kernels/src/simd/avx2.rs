@@ -13,11 +13,21 @@ unsafe fn isolated<K: Kernel>(kernel: K) -> K::Output {
     unsafe { kernel.run::<Avx2>() }
 }
 
-impl Avx2 {
-    #[inline(always)]
-    unsafe fn both(self, other: Self, f: impl Fn(__m256, __m256) -> __m256) -> Self {
-        Self([f(self.0[0], other.0[0]), f(self.0[1], other.0[1])])
-    }
+/// The same of both halves. A macro: a closure would be compiled without the features.
+macro_rules! both {
+    ($self:ident, $other:ident, |$a:ident, $b:ident| $f:expr) => {{
+        let half = [($self.0[0], $other.0[0]), ($self.0[1], $other.0[1])];
+        Self([
+            {
+                let ($a, $b) = half[0];
+                $f
+            },
+            {
+                let ($a, $b) = half[1];
+                $f
+            },
+        ])
+    }};
 }
 
 // Safety of every block below: the trait lets the methods be called only where the processor has AVX2 and FMA, and
@@ -42,23 +52,23 @@ impl Vector for Avx2 {
     }
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
-        unsafe { self.both(other, |a, b| _mm256_add_ps(a, b)) }
+        unsafe { both!(self, other, |a, b| _mm256_add_ps(a, b)) }
     }
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
-        unsafe { self.both(other, |a, b| _mm256_sub_ps(a, b)) }
+        unsafe { both!(self, other, |a, b| _mm256_sub_ps(a, b)) }
     }
     #[inline(always)]
     unsafe fn mul(self, other: Self) -> Self {
-        unsafe { self.both(other, |a, b| _mm256_mul_ps(a, b)) }
+        unsafe { both!(self, other, |a, b| _mm256_mul_ps(a, b)) }
     }
     #[inline(always)]
     unsafe fn div(self, other: Self) -> Self {
-        unsafe { self.both(other, |a, b| _mm256_div_ps(a, b)) }
+        unsafe { both!(self, other, |a, b| _mm256_div_ps(a, b)) }
     }
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
-        unsafe { self.both(other, |a, b| _mm256_max_ps(a, b)) }
+        unsafe { both!(self, other, |a, b| _mm256_max_ps(a, b)) }
     }
     #[inline(always)]
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
@@ -66,12 +76,14 @@ impl Vector for Avx2 {
     }
     #[inline(always)]
     unsafe fn where_positive(self, gate: Self) -> Self {
-        unsafe { self.both(gate, |a, g| _mm256_and_ps(a, _mm256_cmp_ps::<_CMP_GT_OQ>(g, _mm256_setzero_ps()))) }
+        unsafe { both!(self, gate, |a, g| _mm256_and_ps(a, _mm256_cmp_ps::<_CMP_GT_OQ>(g, _mm256_setzero_ps()))) }
     }
     #[inline(always)]
     unsafe fn keep_at_least(self, limit: Self, other: Self) -> Self {
-        let half = |i: usize| unsafe { _mm256_blendv_ps(self.0[i], other.0[i], _mm256_cmp_ps::<_CMP_LT_OQ>(self.0[i], limit.0[i])) };
-        Self([half(0), half(1)])
+        unsafe {
+            let below = both!(self, limit, |a, limit| _mm256_cmp_ps::<_CMP_LT_OQ>(a, limit));
+            Self([_mm256_blendv_ps(self.0[0], other.0[0], below.0[0]), _mm256_blendv_ps(self.0[1], other.0[1], below.0[1])])
+        }
     }
     #[inline(always)]
     unsafe fn first_max(self, held: Self, v: Self, mark: Self) -> (Self, Self) {
@@ -90,8 +102,8 @@ impl Vector for Avx2 {
     unsafe fn load_bytes(from: *const u8) -> Self {
         unsafe {
             let all = _mm_loadu_si128(from.cast());
-            let half = |eight: __m128i| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight));
-            Self([half(all), half(_mm_srli_si128::<8>(all))])
+            let halves = [all, _mm_srli_si128::<8>(all)];
+            Self([_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(halves[0])), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(halves[1]))])
         }
     }
     #[inline(always)]
@@ -106,12 +118,12 @@ impl Vector for Avx2 {
     }
     #[inline(always)]
     unsafe fn round(self) -> Self {
-        unsafe { self.both(self, |a, _| _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)) }
+        unsafe { both!(self, self, |a, _same| _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)) }
     }
     #[inline(always)]
     unsafe fn power_of_two(self) -> Self {
         unsafe {
-            self.both(self, |a, _| {
+            both!(self, self, |a, _same| {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127))))
             })
         }

@@ -4,7 +4,7 @@ use super::run::Run;
 use super::{Needs, Packed, Packing, Step};
 use crate::network::{Network, ValueId};
 use crate::tensor::Tensor;
-use fgmf_kernels::{BlockedConv, Epilogue, channel_sums, gate};
+use fgmf_kernels::{BlockedConv, Epilogue, add_assign, channel_sums, gate};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
@@ -80,8 +80,10 @@ impl Step for Conv {
         let forward = if folded { Packing::ForwardFolded } else { Packing::Forward };
         let backward = if folded { Packing::BackwardFolded } else { Packing::Backward };
         let weights = Weights {
-            forward: packed.get(self.node, forward, || self.conv.pack_forward(&self.scaled(net))),
-            backward: needs.of(self.x).then(|| packed.get(self.node, backward, || self.conv.pack_backward(&self.scaled(net)))),
+            forward: packed.get(self.node, forward, |memory| self.conv.pack_forward_into(&self.scaled(net), memory)),
+            backward: needs
+                .of(self.x)
+                .then(|| packed.get(self.node, backward, |memory| self.conv.pack_backward_into(&self.scaled(net), memory))),
             bias: self.offset(net),
         };
         // A plan is prepared once.
@@ -129,20 +131,23 @@ impl Step for Conv {
             }
         }
         if run.needs(self.weight) {
+            let mut parts: Vec<Vec<f32>> = (0..run.n.div_ceil(piece)).map(|_| run.arena.take(self.conv.shape().w_len())).collect();
             let rows = self.conv.input_in_rows().then(|| run.tensor(self.x));
             let rows = rows.as_ref().map(Tensor::values::<f32>);
             let x = rows.as_deref().unwrap_or_else(|| run.blocked(self.x));
             let dy = run.pass(&g, gated);
-            let parts: Vec<Vec<f32>> = x
-                .par_chunks(piece * one_x)
-                .enumerate()
-                .map(|(i, x)| {
-                    let mut dw = vec![0.0; self.conv.shape().w_len()];
-                    self.conv.grad_weight(x, dy.slice(i * piece * one_y, x.len() / one_x * one_y), &mut dw);
-                    dw
-                })
-                .collect();
-            parts.into_iter().for_each(|dw| run.add_parameter(self.weight, dw));
+            x.par_chunks(piece * one_x).zip(&mut parts).enumerate().for_each(|(i, (x, dw))| {
+                dw.fill(0.0);
+                self.conv.grad_weight(x, dy.slice(i * piece * one_y, x.len() / one_x * one_y), dw);
+            });
+            let mut parts = parts.into_iter();
+            if let Some(mut dw) = parts.next() {
+                for part in parts {
+                    add_assign(&part, &mut dw);
+                    run.arena.give(part);
+                }
+                run.add_parameter(self.weight, dw);
+            }
         }
         let (channels, plane) = run.planes(self.y);
         if let Some(bias) = self.bias.filter(|&b| run.needs(b)) {

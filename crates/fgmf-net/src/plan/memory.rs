@@ -11,11 +11,12 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// A buffer of `len` numbers, whatever they are: the smallest that is large enough, if one is free.
+    /// A buffer of `len` numbers, whatever they are: one of that length if it is free, or the smallest that is large enough.
     pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
-        let fits = |(i, b): (usize, &Vec<f32>)| (b.capacity() >= len).then_some((b.capacity(), i));
+        // Of one length nothing need be cleared.
+        let fits = |(i, b): (usize, &Vec<f32>)| (b.capacity() >= len).then_some((b.len() != len, b.capacity(), i));
         match self.free.iter().enumerate().filter_map(fits).min() {
-            Some((_, i)) => {
+            Some((_, _, i)) => {
                 let mut buffer = self.free.swap_remove(i);
                 buffer.resize(len, 0.0);
                 buffer

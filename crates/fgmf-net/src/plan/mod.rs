@@ -168,20 +168,30 @@ enum Packing {
     BackwardFolded,
 }
 
-/// Packed weights by node, shared between plans.
+/// Packed weights by node, shared between plans, and the memory of those that are out of date.
 #[derive(Debug, Default)]
-struct Packed(Mutex<PackedWeights>);
-
-type PackedWeights = HashMap<(usize, Packing), Arc<Vec<f32>>>;
+struct Packed {
+    weights: Mutex<HashMap<(usize, Packing), Arc<Vec<f32>>>>,
+    memory: Mutex<HashMap<(usize, Packing), Vec<f32>>>,
+}
 
 impl Packed {
-    fn get(&self, node: usize, packing: Packing, pack: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
-        if let Some(found) = lock(&self.0).get(&(node, packing)) {
+    fn get(&self, node: usize, packing: Packing, pack: impl FnOnce(&mut Vec<f32>)) -> Arc<Vec<f32>> {
+        let key = (node, packing);
+        if let Some(found) = lock(&self.weights).get(&key) {
             return found.clone();
         }
         // Packed outside the lock, so that several nodes are packed at once.
-        let made = Arc::new(pack());
-        lock(&self.0).entry((node, packing)).or_insert(made).clone()
+        let mut made = lock(&self.memory).remove(&key).unwrap_or_default();
+        pack(&mut made);
+        lock(&self.weights).entry(key).or_insert(Arc::new(made)).clone()
+    }
+
+    /// Drops the weights and keeps their memory, if no plan holds them.
+    fn forget(&mut self) {
+        let weights = std::mem::take(self.weights.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let free = weights.into_iter().filter_map(|(key, w)| Some((key, Arc::into_inner(w)?)));
+        lock(&self.memory).extend(free);
     }
 }
 
@@ -197,7 +207,7 @@ impl Cache {
     /// Drops what holds weights.
     pub(crate) fn forget_weights(&mut self) {
         self.plans = Mutex::default();
-        self.packed = Packed::default();
+        self.packed.forget();
     }
 }
 

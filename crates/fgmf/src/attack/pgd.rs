@@ -152,7 +152,7 @@ impl Pgd {
                 (losses, logits, None)
             } else {
                 let at = model.loss_gradient(&x, self.head(&labels).as_ref())?;
-                (at.losses, at.logits, Some(at.gradient.to_f32()))
+                (at.losses, at.logits, Some(at.gradient))
             };
             let broken = misclassified(&logits, &labels);
             let mut standing: Vec<(usize, usize, Vec<f32>)> = Vec::with_capacity(active.len());
@@ -169,6 +169,7 @@ impl Pgd {
                 }
             }
             if let Some(gradient) = &gradient {
+                let gradient = gradient.values::<f32>();
                 let ascend = |(j, i, point): &mut (usize, usize, Vec<f32>)| {
                     let mut g = gradient[*j * size..(*j + 1) * size].to_vec();
                     if g.iter().any(|v| !v.is_finite()) {

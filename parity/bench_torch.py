@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 EPS, STEPS = 0.1, 20
+BATCHES = (64, 256)  # images in one call of an explainer
 
 
 def read(folder, shapes, results=True):
@@ -34,6 +35,9 @@ def candidates(row):
     if row.startswith("conv-"):
         make = partial(convolution, row.split("-")[1])
     else:
+        kind, network = row.split("-", 1)
+        if kind in EXPLAINERS:
+            return {f"batches of {n}, {layout}": partial(EXPLAINERS[kind], NETWORKS[network], layout, n) for n in BATCHES for layout in LAYOUTS}
         network, kind = row.rsplit("-", 1)
         make = partial({"dx": input_gradient, "train": training}[kind], NETWORKS[network])
     return {layout: partial(make, layout) for layout in LAYOUTS}
@@ -146,6 +150,103 @@ def pgd_on_survivors(task):
     return broken
 
 
+class Module(torch.nn.Module):
+    """A task's network as the explanation libraries want it, with the last feature map as a module of its own."""
+
+    def __init__(self, task):
+        super().__init__()
+        self.task, self.features = task, torch.nn.Identity()
+        self.device = torch.nn.Parameter(torch.zeros(1))  # the libraries look for one
+
+    def forward(self, x):
+        p = self.task.p
+        z = (x - p["normalise.mean"]) / p["normalise.deviation"]
+        return cnn_small(p, z, False, self.features)
+
+
+def integrated_gradients(network, layout, batch, arrays):
+    """Captum's, its default quadrature (Gauss-Legendre), 50 steps, black reference image."""
+    from captum.attr import IntegratedGradients
+
+    task = Task(network, layout, arrays)
+    method = IntegratedGradients(Module(task))
+    maps = partial(method.attribute, task.x, target=task.y, n_steps=50, internal_batch_size=batch)
+    return lambda: {"result": maps().sum(1)}
+
+
+def pgca(network, layout, batch, arrays):
+    """The steps of our PGCA at 28 x 28: 7 x 7 cells, black and two noise fills, Grad-CAM++ of `pytorch-grad-cam`, consensus."""
+    from pytorch_grad_cam import GradCAMPlusPlus
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    task, cells = Task(network, layout, arrays), 7
+    model = Module(task)
+    x, y, noise = task.x, task.y, arrays["noise"]
+    n, side = len(x), x.shape[-1]
+    fills = torch.cat([torch.zeros_like(noise[:, :1]), noise], 1)
+    masks = torch.eye(cells * cells).view(-1, 1, cells, cells).repeat_interleave(side // cells, 2).repeat_interleave(side // cells, 3)
+    work = [(i, f) for i in range(n) for f in range(fills.shape[1])]
+
+    @torch.inference_mode()
+    def falls():
+        clean = model(x).gather(1, y[:, None])
+        out = torch.zeros(n, cells * cells)
+        together = max(1, batch // len(masks))
+        for at in range(0, len(work), together):
+            some = work[at : at + together]
+            rows = torch.tensor([i for i, _ in some])
+            fill = torch.stack([fills[i, f] for i, f in some])[:, None]
+            images = torch.where(masks[None] > 0, fill, x[rows][:, None]).flatten(0, 1).contiguous(memory_format=LAYOUTS[layout])
+            score = model(images).view(len(some), len(masks), -1).gather(2, y[rows][:, None, None].expand(-1, len(masks), 1))[..., 0]
+            out.index_add_(0, rows, (clean[rows] - score).clamp_min(0) / fills.shape[1])
+        return out
+
+    def stretched(v):
+        low, high = torch.quantile(v, torch.tensor([0.01, 0.99], dtype=v.dtype), 1, keepdim=True)
+        return ((v - low) / (high - low)).clamp(0, 1)
+
+    def explain():
+        p = F.interpolate(falls().view(n, 1, cells, cells), (side, side), mode="bilinear", align_corners=False)
+        cams = []
+        with GradCAMPlusPlus(model=model, target_layers=[model.features]) as cam:
+            for at in range(0, n, batch):
+                some = slice(at, at + batch)
+                cams.append(torch.from_numpy(cam(input_tensor=x[some].clone().requires_grad_(), targets=[ClassifierOutputTarget(int(c)) for c in y[some]])))
+        p, g = stretched(p.flatten(1).double()), stretched(torch.cat(cams).flatten(1).double())
+        agreement = spearman(p, g)
+        fused = (p * g).sqrt() * (1 + torch.minimum(p, g) / (torch.maximum(p, g) + 1e-6))
+        fused = torch.where((agreement >= 0.2)[:, None], fused, p)
+        q, first, third = (torch.quantile(fused, v, 1, keepdim=True) for v in (0.8, 0.25, 0.75))
+        raised = torch.sigmoid((fused - q) / (0.25 * (third - first) + 1e-6)).view(n, 1, side, side)
+        smooth = smoothed(raised, 0.5 * side / cells).flatten(1)
+        low, high = smooth.amin(1, keepdim=True), smooth.amax(1, keepdim=True)
+        return {"result": ((smooth - low) / (high - low)).view(n, side, side).float()}
+
+    return explain
+
+
+def spearman(a, b):
+    """Rank correlation of rows, ties by their mean rank."""
+
+    def ranks(v):
+        order = v.argsort(1)
+        sorted_v = v.gather(1, order)
+        low, high = torch.searchsorted(sorted_v, v), torch.searchsorted(sorted_v, v, right=True)
+        return (low + high + 1).double() / 2
+
+    a, b = (r - r.mean(1, keepdim=True) for r in (ranks(a), ranks(b)))
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+
+
+def smoothed(x, sigma):
+    """Gaussian weights cut at three deviations and shared among the pixels that exist."""
+    reach = int(np.ceil(3 * sigma))
+    w = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=x.dtype) / sigma) ** 2)
+    for shape, pad in ((w.view(1, 1, -1, 1), (reach, 0)), (w.view(1, 1, 1, -1), (0, reach))):
+        x = F.conv2d(x, shape, padding=pad) / F.conv2d(torch.ones_like(x[:1]), shape, padding=pad)
+    return x
+
+
 def relu(x):
     return F.relu(x, inplace=True)
 
@@ -173,10 +274,11 @@ def cnn_tiny(p, x, train):
     return dense(p, "logits", relu(dense(p, "dense1", x.flatten(1))))
 
 
-def cnn_small(p, x, train):
+def cnn_small(p, x, train, features=lambda x: x):
     for first in (1, 3):
         x = relu(conv(p, f"conv{first}", x))
-        x = F.max_pool2d(relu(conv(p, f"conv{first + 1}", x)), 2)
+        x = relu(conv(p, f"conv{first + 1}", x))
+        x = F.max_pool2d(features(x) if first == 3 else x, 2)
     return dense(p, "logits", relu(dense(p, "dense1", x.flatten(1))))
 
 
@@ -210,3 +312,4 @@ def vit_tiny(p, x, train, heads=3):
 
 
 NETWORKS = {"cnn-small": cnn_small, "resnet18": preact_resnet18, "vit-tiny": vit_tiny}
+EXPLAINERS = {"pgca": pgca, "ig50": integrated_gradients}

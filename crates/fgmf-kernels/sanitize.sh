@@ -26,7 +26,7 @@ if command -v valgrind >/dev/null; then
     for isa in avx2 portable; do
         echo "valgrind, $isa"
         # Tests that multiply a hundred million numbers are left out.
-        env FGMF_ISA=$isa "$runner=valgrind -q --error-exitcode=1" \
+        env FGMF_ISA=$isa "$runner=valgrind -q --error-exitcode=1" CARGO_TARGET_DIR=target/valgrind \
             cargo test --release --locked -p fgmf-kernels --lib -- --test-threads=1 --skip winograd_error --skip large_images "$filter"
     done
 else

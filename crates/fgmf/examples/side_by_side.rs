@@ -15,6 +15,7 @@
 
 use fgmf::attack::{Attack, Batch, PgdParams, run_attack};
 use fgmf::data::{Split, load};
+use fgmf::explain::{Context, Explainer, IntegratedGradientsParams, PgcaParams, explain};
 use fgmf::oracle::Oracle;
 use fgmf::rng::{Purpose, Stream};
 use fgmf::threat::{Norm, ThreatModel};
@@ -72,6 +73,8 @@ fn row(id: &str, model: Option<&Path>) -> Fallible<Box<dyn Row>> {
         ("vit-tiny-dx", None) => Box::new(InputGradient(Task::new(Architecture::VitTiny, pictures, 64)?)),
         ("cnn-small-train", None) => Box::new(Training::new(Task::new(Architecture::CnnSmall, digits, 128)?)),
         ("resnet18-train", None) => Box::new(Training::new(Task::new(Architecture::PreactResnet18, pictures, 32)?)),
+        ("pgca-cnn-small", None) => Box::new(Explanation::pgca(Task::new(Architecture::CnnSmall, digits, 256)?)?),
+        ("ig50-cnn-small", None) => Box::new(Explanation::integrated_gradients(Task::new(Architecture::CnnSmall, digits, 64)?)?),
         ("pgd20-cnn-tiny", Some(model)) => Box::new(Pgd::new(onnx::read(model)?, 500)?),
         ("pgd20-cnn-tiny", None) => Err("expected a model, found none")?,
         (id, _) => Box::new(Convolution::parse(id)?),
@@ -299,6 +302,53 @@ impl Row for Pgd {
         let mut arrays = self.task.arrays();
         arrays.push(Array::new("result", &[broken.len()], broken));
         Ok(arrays)
+    }
+}
+
+/// Maps through the sealed entry, for the labels.
+struct Explanation {
+    task: Task,
+    explainer: Box<dyn Explainer>,
+    /// What PyTorch's side needs to do the same, besides the task.
+    given: Vec<Array>,
+}
+
+impl Explanation {
+    /// PGCA as it is by default, with the noise that its streams draw for the cells, `[n, draws, c, h, w]`.
+    fn pgca(task: Task) -> Fallible<Self> {
+        let params = PgcaParams::default();
+        let (n, draws, [c, h, w]) = (task.batch.len(), params.noise_draws, task.net.image_shape());
+        let noise = |i: usize| {
+            let mut stream = Stream::new(SEED, Purpose::Explanation, (i % draws) as u64, (i / draws) as u64);
+            (0..c * h * w).map(|_| (params.noise_mean + params.noise_sigma * f64::from(stream.normal())) as f32).collect::<Vec<f32>>()
+        };
+        let given = vec![Array::new("noise", &[n, draws, c, h, w], (0..n * draws).flat_map(noise).collect())];
+        Ok(Self { task, explainer: Box::new(params.check()?), given })
+    }
+
+    fn integrated_gradients(task: Task) -> Fallible<Self> {
+        let params = IntegratedGradientsParams { steps: 50, ..IntegratedGradientsParams::default() };
+        Ok(Self { task, explainer: Box::new(params.check()?), given: Vec::new() })
+    }
+
+    fn maps(&self) -> Fallible<Vec<f32>> {
+        let Task { net, batch } = &self.task;
+        let context = Context { seed: SEED, ..Context::default() };
+        let maps = explain(self.explainer.as_ref(), &Oracle::new(net), &batch.x, &batch.labels, &context)?;
+        Ok(maps.into_iter().flat_map(|m| m.values.values).collect())
+    }
+}
+
+impl Row for Explanation {
+    fn run(&mut self) -> Fallible<()> {
+        self.maps().map(|_| ())
+    }
+
+    fn arrays(&mut self) -> Fallible<Vec<Array>> {
+        let [_, h, w] = self.task.net.image_shape();
+        let result = Array::new("result", &[self.task.batch.len(), h, w], self.maps()?);
+        let given = self.given.iter().map(|a| Array::new(a.name.clone(), &a.shape, a.values.clone()));
+        Ok(self.task.arrays().into_iter().chain(given).chain([result]).collect())
     }
 }
 

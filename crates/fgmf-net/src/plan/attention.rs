@@ -95,9 +95,9 @@ impl Step for Attention {
         let (s, heads) = (self.sizes(&operands), operands[0].shape[1]);
         let [q, k, v] = &operands;
         let [qs, ks, vs] = [q, k, v].map(|o| o.array.values::<f32>());
-        let mut weights = run.arena.take(run.n * heads * s.queries * s.keys);
-        let mut y = run.arena.take(run.n * heads * s.queries * s.value_width);
-        let mut one = run.arena.take(s.queries * s.value_width);
+        let mut weights = run.arena.take_rows(run.n * heads * s.queries * s.keys);
+        let mut y = run.arena.take_rows(run.n * heads * s.queries * s.value_width);
+        let mut one = run.arena.take_rows(s.queries * s.value_width);
         let layout = self.layout(heads, &s);
         for (i, weights) in weights.chunks_exact_mut(s.queries * s.keys).enumerate() {
             let (image, head) = (i / heads, i % heads);
@@ -109,7 +109,7 @@ impl Step for Attention {
                 to.iter_mut().zip(row).for_each(|(to, &o)| *to = v.view.factor * o);
             }
         }
-        run.arena.give(one);
+        run.arena.give_rows(one);
         run.put_rows(self.weights, weights);
         run.put_rows(self.y, y);
     }
@@ -122,8 +122,8 @@ impl Step for Attention {
         let [q, k, v] = &operands;
         let [qs, ks, vs] = [q, k, v].map(|o| o.array.values::<f32>());
         let sizes = [s.queries * s.width, s.keys * s.width, s.keys * s.value_width];
-        let [mut dq, mut dk, mut dv] = sizes.map(|len| run.arena.take(run.n * heads * len));
-        let mut one = run.arena.take(s.queries * s.value_width);
+        let [mut dq, mut dk, mut dv] = sizes.map(|len| run.arena.take_rows(run.n * heads * len));
+        let mut one = run.arena.take_rows(s.queries * s.value_width);
         let layout = self.layout(heads, &s);
         let each = dq.chunks_exact_mut(sizes[0]).zip(dk.chunks_exact_mut(sizes[1])).zip(dv.chunks_exact_mut(sizes[2]));
         for ((i, weights), ((dq, dk), dv)) in weights.values::<f32>().chunks_exact(s.queries * s.keys).enumerate().zip(each) {
@@ -135,7 +135,7 @@ impl Step for Attention {
             let parts = [q.at(&qs, image, head), turned(k.at(&ks, image, head)), v.at(&vs, image, head)];
             s.backward(parts, weights, &one, &mut run.arena.attention, [dq, dk, dv]);
         }
-        run.arena.give(one);
+        run.arena.give_rows(one);
         let [n, h] = [run.n, heads];
         for (id, view, d, size) in [
             (self.q, &q.view, dq, [s.queries, s.width]),
@@ -146,7 +146,7 @@ impl Step for Attention {
             if run.needs(id) {
                 run.add_part_cotangent(&View { factor: 1.0, ..view.clone() }, &[n, h, size[0], size[1]], d);
             } else {
-                run.arena.give(d);
+                run.arena.give_rows(d);
             }
         }
     }

@@ -232,7 +232,7 @@ impl Step for GlobalAverage {
     fn forward(&self, run: &mut Run<'_>) {
         run.make_blocked(self.x);
         let (channels, plane) = run.planes(self.x);
-        let mut y = run.arena.take(run.n * channels);
+        let mut y = run.arena.take_rows(run.n * channels);
         global_average_blocked(channels, plane, run.blocked(self.x), &mut y);
         run.put_rows(self.y, y);
     }

@@ -4,7 +4,7 @@ use super::run::Run;
 use super::{Needs, Packed, Packing, Step};
 use crate::network::{Network, ValueId};
 use crate::tensor::Tensor;
-use fgmf_kernels::{BlockedConv, Epilogue, add_assign, channel_sums, gate};
+use fgmf_kernels::{BlockedConv, Epilogue, Pass, add_assign, channel_sums, gate};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
 
@@ -55,6 +55,14 @@ impl Conv {
         };
         all.resize(self.conv.bias_len(), 0.0);
         Some(all)
+    }
+
+    /// The gradient to the input, a piece of `piece` images on each thread.
+    fn pull(&self, dy: Pass<'_>, packed: &[f32], piece: usize, dx: &mut [f32]) {
+        let (one_x, one_y) = (self.conv.x_len(1), self.conv.y_len(1));
+        dx.par_chunks_mut(piece * one_x).enumerate().for_each(|(i, dx)| {
+            self.conv.grad_input(dy.slice(i * piece * one_y, dx.len() / one_x * one_y), packed, dx);
+        });
     }
 
     fn weights(&self) -> &Weights {
@@ -117,21 +125,19 @@ impl Step for Conv {
         let (piece, one_x, one_y) = (run.piece(), self.conv.x_len(1), self.conv.y_len(1));
         let gated = self.relu.then_some(self.y);
         if let (true, Some(packed)) = (run.needs(self.x), &self.weights().backward) {
-            let mut dx = run.arena.take(run.n * one_x);
-            let dy = run.pass(&g, gated);
-            let pieces = dx.par_chunks_mut(piece * one_x).enumerate();
-            pieces.for_each(|(i, dx)| {
-                let images = dx.len() / one_x;
-                self.conv.grad_input(dy.slice(i * piece * one_y, images * one_y), packed, dx);
-            });
+            let len = run.n * one_x;
             if self.conv.input_in_rows() {
+                let mut dx = run.arena.take_rows(len);
+                self.pull(run.pass(&g, gated), packed, piece, &mut dx);
                 run.add_rows_cotangent(self.x, dx);
             } else {
+                let mut dx = run.arena.take(len);
+                self.pull(run.pass(&g, gated), packed, piece, &mut dx);
                 run.add_blocked_cotangent(self.x, dx);
             }
         }
         if run.needs(self.weight) {
-            let mut parts: Vec<Vec<f32>> = (0..run.n.div_ceil(piece)).map(|_| run.arena.take(self.conv.shape().w_len())).collect();
+            let mut parts: Vec<Vec<f32>> = (0..run.n.div_ceil(piece)).map(|_| run.arena.take_rows(self.conv.shape().w_len())).collect();
             let rows = self.conv.input_in_rows().then(|| run.tensor(self.x));
             let rows = rows.as_ref().map(Tensor::values::<f32>);
             let x = rows.as_deref().unwrap_or_else(|| run.blocked(self.x));
@@ -144,7 +150,7 @@ impl Step for Conv {
             if let Some(mut dw) = parts.next() {
                 for part in parts {
                     add_assign(&part, &mut dw);
-                    run.arena.give(part);
+                    run.arena.give_rows(part);
                 }
                 run.add_parameter(self.weight, dw);
             }

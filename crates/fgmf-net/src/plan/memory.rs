@@ -2,8 +2,30 @@
 
 use crate::tensor::Tensor;
 use fgmf_kernels::{AttentionScratch, blocked_len, from_blocked, to_blocked};
+use std::ops::{Deref, DerefMut};
 
-/// Buffers that nothing uses at the moment.
+/// The first numbers of a piece of memory that keeps its size, so that it never has to be cleared again.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    memory: Vec<f32>,
+    len: usize,
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.memory[..self.len]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.memory[..self.len]
+    }
+}
+
+/// Memory that nothing uses at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     free: Vec<Vec<f32>>,
@@ -11,22 +33,30 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// A buffer of `len` numbers, whatever they are: one of that length if it is free, or the smallest that is large enough.
-    pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
-        // Of one length nothing need be cleared.
-        let fits = |(i, b): (usize, &Vec<f32>)| (b.capacity() >= len).then_some((b.len() != len, b.capacity(), i));
-        match self.free.iter().enumerate().filter_map(fits).min() {
-            Some((_, _, i)) => {
-                let mut buffer = self.free.swap_remove(i);
-                buffer.resize(len, 0.0);
-                buffer
-            }
-            None => vec![0.0; len],
-        }
+    /// A buffer of `len` numbers, whatever they are: the smallest memory that is large enough, if any is free.
+    pub(super) fn take(&mut self, len: usize) -> Buffer {
+        Buffer { memory: self.smallest(len).unwrap_or_else(|| vec![0.0; len]), len }
     }
 
-    pub(super) fn give(&mut self, buffer: Vec<f32>) {
-        self.free.push(buffer);
+    pub(super) fn give(&mut self, buffer: Buffer) {
+        self.free.push(buffer.memory);
+    }
+
+    /// [`Self::take`] for a value in rows, whose tensor holds exactly its numbers: memory of that size, or cut to it.
+    pub(super) fn take_rows(&mut self, len: usize) -> Vec<f32> {
+        let mut memory = self.smallest(len).unwrap_or_else(|| vec![0.0; len]);
+        memory.truncate(len);
+        memory
+    }
+
+    pub(super) fn give_rows(&mut self, memory: Vec<f32>) {
+        self.free.push(memory);
+    }
+
+    fn smallest(&mut self, len: usize) -> Option<Vec<f32>> {
+        let fits = |(i, m): (usize, &Vec<f32>)| (m.len() >= len).then_some((m.len(), i));
+        let (_, i) = self.free.iter().enumerate().filter_map(fits).min()?;
+        Some(self.free.swap_remove(i))
     }
 }
 
@@ -36,7 +66,7 @@ pub(super) struct Slot {
     pub(super) rows: Option<Tensor>,
     /// Whether the rows' memory comes from an arena and goes back there.
     pub(super) ours: bool,
-    pub(super) blocked: Option<Vec<f32>>,
+    pub(super) blocked: Option<Buffer>,
 }
 
 impl Slot {
@@ -53,7 +83,7 @@ impl Slot {
         if self.rows.is_none()
             && let Some(b) = &self.blocked
         {
-            let mut rows = arena.take(shape.iter().product());
+            let mut rows = arena.take_rows(shape.iter().product());
             from_blocked(shape[1], shape[2..].iter().product(), b, &mut rows);
             self.set_rows(Tensor::new(shape, rows), true);
         }
@@ -78,7 +108,7 @@ impl Slot {
             arena.give(b);
         }
         if let Some(b) = rows.filter(|_| ours).and_then(|t| t.reclaim().ok()) {
-            arena.give(b);
+            arena.give_rows(b);
         }
     }
 }

@@ -76,7 +76,7 @@ impl Step for Dense {
         let x = run.tensor(self.x);
         let add = self.add.map(|id| run.tensor(id));
         let add = add.as_ref().map(Tensor::values::<f32>);
-        let mut y = run.arena.take(x.len() / k * n);
+        let mut y = run.arena.take_rows(x.len() / k * n);
         let epilogue = MatmulEpilogue { bias: bias.as_deref(), add: add.as_deref(), relu: self.relu };
         matmul_packed(x.len() / k, &x.values::<f32>(), [*k, 1], forward, epilogue, &mut y);
         run.put_rows(self.y, y);
@@ -91,7 +91,7 @@ impl Step for Dense {
         }
         let m = g.len() / n;
         if let (true, Some(w)) = (run.needs(self.x), backward) {
-            let mut dx = run.arena.take(m * k);
+            let mut dx = run.arena.take_rows(m * k);
             matmul_packed(m, &g.values::<f32>(), [*n, 1], w, MatmulEpilogue::default(), &mut dx);
             run.add_rows_cotangent(self.x, dx);
         }
@@ -149,7 +149,7 @@ impl Step for LayerNorm {
     fn forward(&self, run: &mut Run<'_>) {
         let (x, scale, bias) = (run.tensor(self.x), run.tensor(self.scale), self.bias.map(|b| run.tensor(b)));
         let bias = bias.as_ref().map(Tensor::values::<f32>);
-        let mut y = run.arena.take(x.len());
+        let mut y = run.arena.take_rows(x.len());
         layer_norm_rows(scale.len(), self.epsilon, &x.values::<f32>(), &scale.values::<f32>(), bias.as_deref(), &mut y);
         run.put_rows(self.y, y);
     }
@@ -159,7 +159,7 @@ impl Step for LayerNorm {
         let Some(g) = run.cotangent_rows(self.y) else { return };
         let len = scale.len();
         if run.needs(self.x) {
-            let mut dx = run.arena.take(x.len());
+            let mut dx = run.arena.take_rows(x.len());
             layer_norm_rows_grad(len, self.epsilon, &x.values::<f32>(), &scale.values::<f32>(), &g.values::<f32>(), &mut dx);
             run.add_rows_cotangent(self.x, dx);
         }
@@ -199,7 +199,7 @@ impl Step for Softmax {
 
     fn forward(&self, run: &mut Run<'_>) {
         let x = run.tensor(self.x);
-        let mut y = run.arena.take(x.len());
+        let mut y = run.arena.take_rows(x.len());
         softmax_rows(last(&x), &x.values::<f32>(), &mut y);
         run.put_rows(self.y, y);
     }
@@ -207,7 +207,7 @@ impl Step for Softmax {
     fn backward(&self, run: &mut Run<'_>) {
         let y = run.tensor(self.y);
         let Some(g) = run.cotangent_rows(self.y) else { return };
-        let mut dx = run.arena.take(y.len());
+        let mut dx = run.arena.take_rows(y.len());
         softmax_rows_grad(last(&y), &y.values::<f32>(), &g.values::<f32>(), &mut dx);
         run.add_rows_cotangent(self.x, dx);
     }
@@ -240,7 +240,7 @@ impl Step for Activate {
 
     fn forward(&self, run: &mut Run<'_>) {
         let x = run.tensor(self.x);
-        let mut y = run.arena.take(x.len());
+        let mut y = run.arena.take_rows(x.len());
         activate(self.kind, &x.values::<f32>(), &mut y);
         run.put_rows(self.y, y);
     }
@@ -248,7 +248,7 @@ impl Step for Activate {
     fn backward(&self, run: &mut Run<'_>) {
         let x = run.tensor(self.x);
         let Some(g) = run.cotangent_rows(self.y) else { return };
-        let mut dx = run.arena.take(x.len());
+        let mut dx = run.arena.take_rows(x.len());
         activate_grad(self.kind, &x.values::<f32>(), &g.values::<f32>(), &mut dx);
         run.add_rows_cotangent(self.x, dx);
     }
@@ -266,7 +266,7 @@ pub(super) struct Scale {
 impl Scale {
     fn each(&self, run: &mut Run<'_>, x: &Tensor, f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
         let (channels, plane) = run.planes(self.x);
-        let mut y = run.arena.take(x.len());
+        let mut y = run.arena.take_rows(x.len());
         for (i, (x, y)) in x.values::<f32>().chunks_exact(plane).zip(y.chunks_exact_mut(plane)).enumerate() {
             let (scale, shift) = (self.scale[i % channels], self.shift[i % channels]);
             x.iter().zip(y).for_each(|(&x, y)| *y = f(x, scale, shift));

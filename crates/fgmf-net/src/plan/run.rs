@@ -1,6 +1,6 @@
 //! One chunk on its way through a plan.
 
-use super::memory::{Arena, Slot};
+use super::memory::{Arena, Buffer, Slot};
 use super::view::View;
 use super::{Home, Plan, Statistics};
 use crate::network::{Network, Source, ValueId, concrete};
@@ -90,7 +90,7 @@ impl<'a> Run<'a> {
             if view.is_all_of(base.shape(), &shape) {
                 self.values[id.0].set_rows(base.reshape(&shape), false);
             } else {
-                let mut rows = self.arena.take(shape.iter().product());
+                let mut rows = self.arena.take_rows(shape.iter().product());
                 view.gather(&shape, &base.values::<f32>(), &mut rows);
                 self.values[id.0].set_rows(Tensor::new(&shape, rows), true);
             }
@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
         self.values[id.0].make_blocked(&shape, &mut self.arena);
     }
 
-    pub(super) fn put_blocked(&mut self, id: ValueId, value: Vec<f32>) {
+    pub(super) fn put_blocked(&mut self, id: ValueId, value: Buffer) {
         self.values[id.0].blocked = Some(value);
     }
 
@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes the cotangent of a value out, blocked; [`Self::done_with`] takes it back.
-    pub(super) fn take_cotangent(&mut self, id: ValueId) -> Vec<f32> {
+    pub(super) fn take_cotangent(&mut self, id: ValueId) -> Buffer {
         let shape = self.shape(id);
         self.cotangents[id.0].make_blocked(&shape, &mut self.arena);
         self.cotangents[id.0].blocked.take().unwrap_or_else(|| unreachable!("a backward step has a cotangent"))
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
     }
 
     /// Hands back a cotangent that [`Self::take_cotangent`] took: kept if it was asked for.
-    pub(super) fn done_with(&mut self, id: ValueId, g: Vec<f32>) {
+    pub(super) fn done_with(&mut self, id: ValueId, g: Buffer) {
         if self.wanted(id) {
             self.cotangents[id.0].blocked = Some(g);
         } else {
@@ -259,12 +259,12 @@ impl<'a> Run<'a> {
         let (mut sum, ours) = match rows.map(Tensor::reclaim) {
             Some(Ok(sum)) => (sum, ours),
             Some(Err(shared)) => {
-                let mut sum = self.arena.take(shared.len());
+                let mut sum = self.arena.take_rows(shared.len());
                 sum.copy_from_slice(&shared.values::<f32>());
                 (sum, true)
             }
             None => {
-                let mut sum = self.arena.take(shape.iter().product());
+                let mut sum = self.arena.take_rows(shape.iter().product());
                 sum.fill(0.0);
                 (sum, true)
             }
@@ -274,7 +274,7 @@ impl<'a> Run<'a> {
     }
 
     /// [`Self::add_cotangent`] from a blocked array.
-    pub(super) fn add_blocked_cotangent(&mut self, id: ValueId, g: Vec<f32>) {
+    pub(super) fn add_blocked_cotangent(&mut self, id: ValueId, g: Buffer) {
         if self.plan.homes[id.0] == Home::Rows {
             let mut slot = Slot { blocked: Some(g), ..Slot::default() };
             slot.make_rows(&self.shape(id), &mut self.arena);

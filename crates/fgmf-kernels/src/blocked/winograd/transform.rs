@@ -79,26 +79,34 @@ pub(super) unsafe fn weight_line_adjoint<V: Vector>(u: [V; 6]) -> [V; 3] {
     }
 }
 
-/// `f` along the columns and then the rows of a square of `N x N` vectors, which becomes `M x M`.
+/// `f` along the columns and then the rows of a square of `N x N` vectors, which becomes `M x M`: `$cell` reads the vector in row `$i` and
+/// column `$j`, `$store` takes `$v` of row `$r` and column `$c`. A macro, because closures would be compiled without vector instructions; the
+/// half-way square is not cleared first, which would take as long as the arithmetic.
 macro_rules! both_ways {
-    ($f:ident, $n:literal => $m:literal, $x:expr) => {{
-        let x: &[[V; $n]; $n] = $x;
-        let mut half = [[V::zero(); $n]; $m];
-        for j in 0..$n {
+    ($f:ident, $n:literal => $m:literal, |$i:ident, $j:ident| $cell:expr, |$r:ident, $c:ident, $v:ident| $store:expr) => {{
+        let mut half = std::mem::MaybeUninit::<[[V; $n]; $m]>::uninit();
+        let half = half.as_mut_ptr().cast::<V>();
+        for $j in 0..$n {
             let mut line = [V::zero(); $n];
-            for i in 0..$n {
-                line[i] = x[i][j];
+            for $i in 0..$n {
+                line[$i] = $cell;
             }
             let line = $f(line);
             for i in 0..$m {
-                half[i][j] = line[i];
+                half.add(i * $n + $j).write(line[i]);
             }
         }
-        let mut out = [[V::zero(); $m]; $m];
-        for i in 0..$m {
-            out[i] = $f(half[i]);
+        for $r in 0..$m {
+            let mut line = [V::zero(); $n];
+            for j in 0..$n {
+                line[j] = half.add($r * $n + j).read();
+            }
+            let line = $f(line);
+            for $c in 0..$m {
+                let $v = line[$c];
+                $store;
+            }
         }
-        out
     }};
 }
 pub(super) use both_ways;
@@ -112,39 +120,40 @@ struct Window {
 }
 
 impl Window {
-    /// Reads `N x N` cells behind the gate of `pass`, from the plane that begins at number `plane`.
+    /// Where its first cell lies in a plane that begins at number `plane`, if `n x n` cells are inside.
     #[inline(always)]
-    unsafe fn read<V: Vector, const N: usize>(self, pass: &Pass<'_>, plane: usize) -> [[V; N]; N] {
-        let [h, w] = self.size;
-        let mut cells = [[unsafe { V::zero() }; N]; N];
-        let n = N as isize;
+    fn corner(self, n: usize, plane: usize) -> Option<usize> {
+        let ([h, w], n) = (self.size, n as isize);
         let inside = self.row >= 0 && self.col >= 0 && self.row + n <= h as isize && self.col + n <= w as isize;
+        inside.then(|| plane + (self.row as usize * w + self.col as usize) * LANES)
+    }
+
+    /// The cell in row `i` and column `j` behind the gate of `pass`, in the plane that begins at number `plane`.
+    #[inline(always)]
+    unsafe fn cell<V: Vector>(self, pass: &Pass<'_>, plane: usize, i: usize, j: usize) -> V {
+        let ([h, w], row, col) = (self.size, self.row + i as isize, self.col + j as isize);
         // Safety: only cells inside the plane are read.
         unsafe {
-            if inside && pass.gate.is_none() {
-                let corner = pass.values.as_ptr().add(plane + (self.row as usize * w + self.col as usize) * LANES);
-                for i in 0..N {
-                    for j in 0..N {
-                        cells[i][j] = V::load(corner.add((i * w + j) * LANES));
-                    }
-                }
-                return cells;
+            if row < 0 || col < 0 || row >= h as isize || col >= w as isize {
+                return V::zero();
             }
-            for i in 0..N {
-                let r = self.row + i as isize;
-                if r < 0 || r >= h as isize {
-                    continue;
-                }
-                for j in 0..N {
-                    let c = self.col + j as isize;
-                    if c >= 0 && c < w as isize {
-                        cells[i][j] = pass.read(plane + (r as usize * w + c as usize) * LANES);
-                    }
-                }
-            }
+            pass.read(plane + (row as usize * w + col as usize) * LANES)
         }
-        cells
     }
+}
+
+/// `f` both ways over a window of `N x N` cells, into points `$step` numbers apart from `$to` on.
+macro_rules! points {
+    ($f:ident, $n:literal, $window:ident, $pass:ident, $plane:expr, $to:ident, $step:expr) => {{
+        let (plane, step) = ($plane, $step);
+        match $window.corner($n, plane).filter(|_| $pass.gate.is_none()) {
+            Some(corner) => {
+                let (corner, width) = ($pass.values.as_ptr().add(corner), $window.size[1]);
+                both_ways!($f, $n => 6, |i, j| V::load(corner.add((i * width + j) * LANES)), |r, c, v| v.store($to.add((r * REACH + c) * step)))
+            }
+            None => both_ways!($f, $n => 6, |i, j| $window.cell::<V>(&$pass, plane, i, j), |r, c, v| v.store($to.add((r * REACH + c) * step))),
+        }
+    }};
 }
 
 /// `Bᵀ d B` of `count` tiles from `first` on, into `to` `[36, blocks, piece, 16]`.
@@ -173,14 +182,8 @@ impl Kernel for Input<'_> {
             for b in 0..n_blocks {
                 // Safety: stated above.
                 unsafe {
-                    let d = window.read::<V, REACH>(&pass, (tile.image * n_blocks + b) * h * w * LANES);
-                    let d = both_ways!(input_line, 6 => 6, &d);
                     let to = to.add((b * plan.piece + t) * LANES);
-                    for i in 0..REACH {
-                        for j in 0..REACH {
-                            d[i][j].store(to.add((i * REACH + j) * plan.point(n_blocks)));
-                        }
-                    }
+                    points!(input_line, 6, window, pass, (tile.image * n_blocks + b) * h * w * LANES, to, plan.point(n_blocks));
                 }
             }
         }
@@ -213,21 +216,13 @@ impl Kernel for Output<'_> {
                 // Safety: stated above; only cells inside the plane are written.
                 unsafe {
                     let from = from.add((b * plan.piece + t) * LANES);
-                    let mut m = [[V::zero(); REACH]; REACH];
-                    for i in 0..REACH {
-                        for j in 0..REACH {
-                            m[i][j] = V::load(from.add((i * REACH + j) * plan.point(n_blocks)));
-                        }
-                    }
-                    let y = both_ways!(output_line, 6 => 4, &m);
+                    let step = plan.point(n_blocks);
                     let corner = ((tile.image * n_blocks + b) * oh * ow + tile.row * ow + tile.col) * LANES;
-                    for i in 0..SIDE {
-                        for j in 0..SIDE {
-                            if i < rows && j < cols {
-                                finish.store(y[i][j], corner + (i * ow + j) * LANES, b);
-                            }
+                    both_ways!(output_line, 6 => 4, |i, j| V::load(from.add((i * REACH + j) * step)), |r, c, v| {
+                        if r < rows && c < cols {
+                            finish.store(v, corner + (r * ow + c) * LANES, b);
                         }
-                    }
+                    });
                 }
             }
         }
@@ -259,14 +254,9 @@ impl Kernel for OutputAdjoint<'_> {
             for b in 0..n_blocks {
                 // Safety: stated above.
                 unsafe {
-                    let y = window.read::<V, SIDE>(&pass, (tile.image * n_blocks + b) * size[0] * size[1] * LANES);
-                    let m = both_ways!(output_line_adjoint, 4 => 6, &y);
                     let to = to.add((b * plan.piece + t) * LANES);
-                    for i in 0..REACH {
-                        for j in 0..REACH {
-                            m[i][j].store(to.add((i * REACH + j) * plan.point(n_blocks)));
-                        }
-                    }
+                    let plane = (tile.image * n_blocks + b) * size[0] * size[1] * LANES;
+                    points!(output_line_adjoint, 4, window, pass, plane, to, plan.point(n_blocks));
                 }
             }
         }

@@ -45,14 +45,12 @@ impl<F: Fn(usize, usize) -> usize> Kernel for Pack<'_, F> {
                             square[l] = if left < LANES { V::load_part(address, left) } else { V::load(address) };
                         }
                         V::transpose(&mut square);
-                        let mut taps = [[V::zero(); 3]; 3];
-                        for t in 0..9 {
-                            taps[t / 3][t % 3] = square[if turned { 8 - t } else { t }];
-                        }
-                        let u = both_ways!(weight_line, 3 => 6, &taps);
-                        for p in 0..POINTS {
-                            u[p / 6][p % 6].store(run[p].as_mut_ptr().add(i * LANES));
-                        }
+                        both_ways!(
+                            weight_line,
+                            3 => 6,
+                            |i, j| square[if turned { 8 - 3 * i - j } else { 3 * i + j }],
+                            |r, c, v| v.store(run[6 * r + c].as_mut_ptr().add(i * LANES))
+                        );
                     }
                 }
                 for (p, run) in run.iter().enumerate() {
@@ -86,15 +84,8 @@ impl Kernel for Unpack<'_> {
                 // Safety: stated above.
                 unsafe {
                     let from = u.as_ptr().add((i * ob + b) * LANES);
-                    let mut all = [[V::zero(); 6]; 6];
-                    for p in 0..POINTS {
-                        all[p / 6][p % 6] = V::load(from.add(p * point));
-                    }
-                    let g = both_ways!(weight_line_adjoint, 6 => 3, &all);
                     let mut square = [V::zero(); LANES];
-                    for t in 0..9 {
-                        square[t] = g[t / 3][t % 3];
-                    }
+                    both_ways!(weight_line_adjoint, 6 => 3, |i, j| V::load(from.add((6 * i + j) * point)), |r, c, v| square[3 * r + c] = v);
                     V::transpose(&mut square);
                     for (l, taps) in square.into_iter().enumerate().take(plan.c_out - b * LANES) {
                         let taps = taps.lanes();

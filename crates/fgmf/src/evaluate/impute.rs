@@ -2,8 +2,8 @@
 //!
 //! A missing pixel is the weighted mean of its neighbours, known or missing: xᵢ Σⱼ wᵢⱼ = Σⱼ wᵢⱼ xⱼ over the neighbours that the
 //! picture has, w = 1/6 for the four beside, 1/12 for the four across corners. The equations of the missing pixels are symmetric and
-//! positive definite as soon as one pixel is known; conjugate gradients with the diagonal as preconditioner solve them to 10⁻¹⁰ of the
-//! right-hand side. A picture of which nothing is known becomes its own mean.
+//! positive definite as soon as one pixel is known; conjugate gradients with the diagonal as preconditioner solve them to a mean
+//! residual of 10⁻¹¹ of the largest value. A picture of which nothing is known becomes its own mean.
 
 const NEIGHBOURS: [(isize, isize, f64); 8] = [
     (0, 1, 1.0 / 6.0),
@@ -54,11 +54,12 @@ impl System {
         (0..v.len()).map(row).collect()
     }
 
-    /// Conjugate gradients from `v`.
-    fn solve(&self, right: &[f64], mut v: Vec<f64>) -> Vec<f64> {
+    /// Conjugate gradients from `v`; `scale` is the size of the values.
+    fn solve(&self, right: &[f64], scale: f64, mut v: Vec<f64>) -> Vec<f64> {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let mut r: Vec<f64> = right.iter().zip(self.product(&v)).map(|(b, a)| b - a).collect();
-        let limit = 1e-20 * dot(right, right);
+        // Not relative to the right-hand side, which is 0 beside a black ground.
+        let limit = (1e-11 * scale).powi(2) * v.len() as f64;
         let scaled = |r: &[f64]| r.iter().zip(&self.diagonal).map(|(r, d)| r / d).collect::<Vec<f64>>();
         let mut z = scaled(&r);
         let mut p = z.clone();
@@ -68,7 +69,11 @@ impl System {
                 break;
             }
             let ap = self.product(&p);
-            let alpha = rz / dot(&p, &ap);
+            let bend = dot(&p, &ap);
+            if bend <= 0.0 {
+                break;
+            }
+            let alpha = rz / bend;
             v.iter_mut().zip(&p).for_each(|(v, p)| *v += alpha * p);
             r.iter_mut().zip(&ap).for_each(|(r, a)| *r -= alpha * a);
             z = scaled(&r);
@@ -94,7 +99,8 @@ pub(super) fn impute(image: &mut [f64], [_, h, w]: [usize; 3], removed: &[bool])
         let found = match &system {
             Some(system) => {
                 let right: Vec<f64> = system.known.iter().map(|known| known.iter().map(|(at, w)| w * plane[*at]).sum()).collect();
-                system.solve(&right, start)
+                let scale = plane.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+                system.solve(&right, scale, start)
             }
             None => start,
         };
@@ -153,6 +159,16 @@ mod tests {
             }
             assert!(fast.iter().zip(&slow).all(|(a, b)| (a - b).abs() < 1e-7), "share {share}");
         }
+    }
+
+    /// A hole in a black ground, white elsewhere: the right-hand side is 0.
+    #[test]
+    fn a_hole_in_a_black_ground_stays_black() {
+        let mut image = vec![0.0; 144];
+        image[11] = 1.0;
+        let removed: Vec<bool> = (0..144).map(|i| (5..10).contains(&(i / 12)) && (1..8).contains(&(i % 12))).collect();
+        impute(&mut image, [1, 12, 12], &removed);
+        assert!(image.iter().enumerate().all(|(i, v)| (v - f64::from(u8::from(i == 11))).abs() < 1e-9), "{image:?}");
     }
 
     #[test]

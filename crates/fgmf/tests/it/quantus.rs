@@ -218,7 +218,7 @@ fn stability_under_noise() {
         let (radius, draws) = (all["radius"].as_f64().unwrap(), all["draws"].as_u64().unwrap() as usize);
         let noisy = |round: usize| {
             let moved =
-                case.x.to_f32().iter().enumerate().map(|(i, v)| (f64::from(*v) + radius * (2.0 * wave(i, 1000 * round) - 1.0)) as f32);
+                case.x.to_f32().into_iter().enumerate().map(|(i, v)| (f64::from(v) + radius * (2.0 * wave(i, 1000 * round) - 1.0)) as f32);
             Tensor::new::<f32>(case.x.shape(), moved.collect())
         };
         let expected = |key: &str| numbers(&case.expected[key]);

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Attack(Attack),
     /// Explain what a model sees in images; writes an overlay (PNG), the raw map and its figures (JSON).
     Explain(Explain),
+    /// Score explainers on clean and attacked images, side by side; writes evaluation.json.
+    Evaluate(Evaluate),
     /// Show a model's graph, parameters, inputs and cost.
     Info(Info),
 }
@@ -164,6 +166,51 @@ pub(crate) struct Explain {
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Folder for the results.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Evaluate {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+    /// Data, as for `train`.
+    #[arg(long)]
+    pub(crate) data: String,
+    /// Part of the data: test, train.
+    #[arg(long, default_value = "test")]
+    pub(crate) split: String,
+    /// First images used.
+    #[arg(long, short = 'n', default_value_t = 100)]
+    pub(crate) limit: usize,
+    /// Explainers, or `all`.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', default_value = "all")]
+    pub(crate) explainers: Vec<String>,
+    /// Metrics, or `all`, which leaves out certified-top-k.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', default_value = "all")]
+    pub(crate) metrics: Vec<String>,
+    /// Attack on the prediction that makes the second input: pgd, apgd, none.
+    #[arg(long, default_value = "pgd")]
+    pub(crate) attack: String,
+    /// Take the attacked images from an adversarial.safetensors of `fgmf attack` on the same data instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "attack")]
+    pub(crate) adversarial: Option<PathBuf>,
+    /// Class explained on attacked images: the one predicted on the clean image (clean), or on the attacked one (own).
+    #[arg(long, default_value = "clean")]
+    pub(crate) explain: String,
+    /// Norm of the threat: linf, l2, l1.
+    #[arg(long, default_value = "linf")]
+    pub(crate) norm: String,
+    /// Its radius, in pixel units of 0 to 1: of attacked images and of what may be done to maps.
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) eps: f64,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Most images in a model call.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) cap: usize,
+    /// Folder for the results; run again with the same settings to go on after a kill.
     #[arg(long)]
     pub(crate) out: PathBuf,
 }

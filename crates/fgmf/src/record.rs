@@ -1,6 +1,10 @@
 //! Plain data of runs: what was done, on what, and what came out. No tensors, no behaviour beyond arithmetic on counts;
 //! `report` and the command line read nothing else.
 
+mod evaluation;
+
+pub use evaluation::{CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord, PairedDifference};
+
 use serde::{Deserialize, Serialize};
 
 /// A proportion with its Wilson 95% score interval.

@@ -11,6 +11,8 @@ pub enum Family {
     Objective,
     /// Explains models.
     Explainer,
+    /// Scores explanations.
+    Metric,
 }
 
 /// A method.
@@ -54,7 +56,7 @@ macro_rules! method {
 }
 
 /// All methods, by family.
-pub const METHODS: [Method; 29] = [
+pub const METHODS: [Method; 49] = [
     method!("pgd", Attack, 2, "madry2018", "attack/pgd.rs"),
     method!("apgd", Attack, 1, "croce2020", "attack/apgd.rs"),
     method!("fab", Attack, 1, "croce2020a", "attack/fab.rs"),
@@ -84,6 +86,26 @@ pub const METHODS: [Method; 29] = [
     method!("integrated-gradients", Explainer, 1, "sundararajan2017", "explain/integrated_gradients.rs"),
     method!("grad-cam-pp", Explainer, 1, "chattopadhay2018", "explain/grad_cam_pp.rs"),
     method!("pgca", Explainer, 1, "islam2024", "explain/pgca.rs"),
+    method!("deletion", Metric, 1, "petsiuk2018", "evaluate/deletion.rs"),
+    method!("insertion", Metric, 1, "petsiuk2018", "evaluate/insertion.rs"),
+    method!("lerf-minus-morf", Metric, 1, "bluecher2024", "evaluate/lerf_morf.rs"),
+    method!("road", Metric, 1, "rong2022", "evaluate/road.rs"),
+    method!("infidelity", Metric, 1, "yeh2019", "evaluate/infidelity.rs"),
+    method!("faithfulness-correlation", Metric, 1, "bhatt2020", "evaluate/faithfulness_correlation.rs"),
+    method!("sensitivity-n", Metric, 1, "ancona2018", "evaluate/sensitivity_n.rs"),
+    method!("sufficiency", Metric, 1, "deyoung2020", "evaluate/sufficiency.rs"),
+    method!("attacked-stability", Metric, 1, "ghorbani2019", "evaluate/attacked_stability.rs"),
+    method!("map-shift", Metric, 1, "ghorbani2019", "evaluate/map_shift.rs"),
+    method!("max-sensitivity", Metric, 1, "yeh2019", "evaluate/max_sensitivity.rs"),
+    method!("relative-stability", Metric, 1, "agarwal2022", "evaluate/relative_stability.rs"),
+    method!("sparseness", Metric, 1, "chalasani2020", "evaluate/sparseness.rs"),
+    method!("entropy", Metric, 1, "bhatt2020", "evaluate/entropy.rs"),
+    method!("mosaic", Metric, 1, "boehle2021", "evaluate/mosaic.rs"),
+    method!("mprt", Metric, 1, "adebayo2018", "evaluate/mprt.rs"),
+    method!("smooth-mprt", Metric, 1, "hedstroem2023", "evaluate/smooth_mprt.rs"),
+    method!("efficient-mprt", Metric, 1, "hedstroem2023", "evaluate/efficient_mprt.rs"),
+    method!("criteria", Metric, 1, "islam2024", "evaluate/criteria.rs"),
+    method!("certified-top-k", Metric, 1, "levine2019", "evaluate/certified_top_k.rs"),
 ];
 
 /// `docs/methods/README.md`.

@@ -2,6 +2,7 @@
 
 mod attack;
 mod demo;
+mod evaluate;
 mod explain;
 mod info;
 mod train;
@@ -20,6 +21,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         Command::Train(a) => train::run(arguments, a),
         Command::Attack(a) => attack::run(arguments, a),
         Command::Explain(a) => explain::run(arguments, a),
+        Command::Evaluate(a) => evaluate::run(arguments, a),
         Command::Info(a) => info::run(arguments, a),
     }
 }

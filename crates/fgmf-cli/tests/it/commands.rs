@@ -107,6 +107,49 @@ fn info_explain_and_thresholds() {
     assert_eq!(attack(&["--stop-early"]), Some(2));
 }
 
+/// An evaluation on clean, attacked and stored adversarial images; the same bytes on one thread and on two, and after going on from a
+/// state that was cut off.
+#[test]
+fn evaluate_scores_explainers_on_clean_and_attacked_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let out = folder.path().join("evaluation");
+    let evaluate = |out: &std::path::Path, extra: &[&str]| {
+        let base = ["evaluate", text(&model), "--data", "fashion-mnist-mini", "-n", "6", "--seed", "3", "--quiet", "--out", text(out)];
+        let few = ["--explainers", "grad-cam-pp,integrated-gradients", "--metrics", "sparseness,lerf-minus-morf,criteria"];
+        ok(&[&base[..], &few, extra].concat())
+    };
+    let shown = evaluate(&out, &["--threads", "1"]);
+    assert!(shown.contains("lerf-minus-morf") && shown.contains("n = 6"), "{shown}");
+    let bytes = std::fs::read(out.join("evaluation.json")).unwrap();
+    let record: fgmf::record::EvaluationRecord = serde_json::from_slice(&bytes).unwrap();
+    // 7 figures on two inputs and 4 of the shift, for each of two explainers.
+    assert_eq!((record.rows.len(), record.inputs.len(), record.data.n), (2 * (7 * 2 + 4), 2, 6));
+    assert!(record.rows.iter().all(|r| r.values.len() == 6) && record.input_tests.len() == 14 && record.explainer_tests.len() == 18);
+    assert!(!out.join("evaluation.state.jsonl").exists());
+    let again = folder.path().join("again");
+    evaluate(&again, &["--threads", "2"]);
+    assert!(std::fs::read(again.join("evaluation.json")).unwrap() == bytes, "two threads differ from one");
+
+    let attack = folder.path().join("attack");
+    let base = ["attack", text(&model), "--data", "fashion-mnist-mini", "--suite", "quick", "--limit", "8", "--quiet", "--out"];
+    ok(&[&base[..], &[text(&attack)]].concat());
+    let kept = attack.join("adversarial.safetensors");
+    let stored = folder.path().join("stored");
+    evaluate(&stored, &["--adversarial", text(&kept), "--explain", "own", "--json"]);
+    let record: fgmf::record::EvaluationRecord = serde_json::from_slice(&std::fs::read(stored.join("evaluation.json")).unwrap()).unwrap();
+    assert_eq!(record.inputs[1].explained, record.inputs[1].predicted);
+
+    let wrong = |extra: &[&str]| {
+        refused(&[&["evaluate", text(&model), "--data", "fashion-mnist-mini", "-n", "2", "--out", text(&out)], extra].concat())
+    };
+    assert!(wrong(&["--metrics", "magic"]).contains("lerf-minus-morf"));
+    assert!(wrong(&["--explainers", "magic"]).contains("pgca"));
+    assert!(wrong(&["--attack", "magic"]).contains("pgd, apgd or none"));
+    assert!(wrong(&["--adversarial", text(&model)]).contains("model.onnx"));
+    assert!(wrong(&["--eps", "nan"]).contains("`eps`") && wrong(&["-n", "0"]).contains("limit") && wrong(&["--cap", "0"]).contains("cap"));
+}
+
 #[test]
 fn misuse_is_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,11 +2,23 @@
 //!
 //! A pair of maps must have the same number of values, at least one, all finite; anything else is an error.
 
+mod complexity;
+mod localisation;
+mod paired;
+mod probability;
 mod similarity;
+mod structure;
 mod summary;
+mod weighting;
 
-pub use similarity::{cosine, spearman, top_k_overlap};
+pub use complexity::{entropy, histogram_entropy, moran};
+pub use localisation::{hit, mass, rank};
+pub use paired::{PairedTest, holm, paired_t, wilcoxon};
+pub use probability::{binomial_bounds, normal_cdf, normal_quantile};
+pub use similarity::{cosine, pearson, spearman, top_k_overlap};
+pub use structure::{ssim, tolerant_top_k_overlap};
 pub use summary::{gini, mean_interval};
+pub use weighting::entropy_weights;
 
 use crate::error::{Error, Result};
 

@@ -11,7 +11,17 @@ use crate::error::{Error, Result};
 /// Range `[-1, 1]`, higher is more alike. Cost n log n. Source: Spearman 1904.
 pub fn spearman<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> Result<f64> {
     let (a, b) = checked_pair("spearman", a, b)?;
-    Ok(pearson(&ranks(&a), &ranks(&b)))
+    Ok(correlation(&ranks(&a), &ranks(&b)))
+}
+
+/// Pearson's correlation of two maps, or of two samples.
+///
+/// Cosine of the two after each lost its mean; 0 by definition here if either is constant.
+///
+/// Range `[-1, 1]`, higher is more alike.
+pub fn pearson<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> Result<f64> {
+    let (a, b) = checked_pair("pearson", a, b)?;
+    Ok(correlation(&a, &b))
 }
 
 /// Overlap of the largest values of two maps.
@@ -58,7 +68,7 @@ fn angle(a: &[f64], b: &[f64]) -> f64 {
     (dot / (aa.sqrt() * bb.sqrt())).clamp(-1.0, 1.0)
 }
 
-fn pearson(a: &[f64], b: &[f64]) -> f64 {
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let centred = |v: &[f64]| {
         let mean = v.iter().sum::<f64>() / v.len() as f64;
         v.iter().map(|x| x - mean).collect::<Vec<_>>()
@@ -74,7 +84,7 @@ fn descending(v: &[f64]) -> Vec<usize> {
     order
 }
 
-fn top(v: &[f64], k: usize) -> Vec<bool> {
+pub(super) fn top(v: &[f64], k: usize) -> Vec<bool> {
     let mut chosen = vec![false; v.len()];
     descending(v).into_iter().take(k).for_each(|i| chosen[i] = true);
     chosen

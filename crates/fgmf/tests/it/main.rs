@@ -6,5 +6,6 @@ mod autoattack;
 mod layering;
 mod minimum_norm;
 mod planted;
+mod quantus;
 mod registry;
 mod training;

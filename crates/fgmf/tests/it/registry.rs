@@ -39,4 +39,21 @@ fn command_line_names_are_registered() {
     let of = |family| METHODS.iter().filter(|m| m.family == family).map(|m| m.id).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(of(Family::Explainer), fgmf::explain::IDS.into());
     assert_eq!(of(Family::Objective), fgmf::train::ObjectiveConfig::NAMES.into());
+    assert_eq!(of(Family::Metric), fgmf::evaluate::INFOS.iter().map(|i| i.id).collect());
+}
+
+/// Metrics as data agree with the registry, no figure has two metrics, and `docs/metrics.md` is the table made of them.
+#[test]
+fn metrics_are_current() {
+    let mut seen = std::collections::BTreeSet::new();
+    for info in fgmf::evaluate::INFOS {
+        let method = METHODS.iter().find(|m| m.id == info.id).unwrap();
+        assert_eq!(method.reference, info.reference, "{}", info.id);
+        assert!(!info.figures.is_empty() && info.figures.iter().all(|f| seen.insert(f.id) && f.range[0] < f.range[1]), "{}", info.id);
+    }
+    let path = root().join("docs/metrics.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, fgmf::evaluate::table()).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).unwrap_or_default() == fgmf::evaluate::table(), "docs/metrics.md: run with UPDATE_DOCS=1");
 }

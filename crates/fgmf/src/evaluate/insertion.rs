@@ -1,0 +1,78 @@
+//! Insertion: how fast the score rises when the pixels that matter most come first (Petsiuk et al. 2018).
+//!
+//! Area under f(blurred x with its k most relevant pixels sharp) over the share k / n from 0 to 1, trapezoid rule; f is the probability
+//! of the class explained.
+//!
+//! | field | default | range |
+//! | --- | --- | --- |
+//! | `steps` | 28 | 1 to 10,000 |
+//! | `fill` | blur 5 | a value, blur or linear imputation |
+//! | `output` | probability | logit, probability |
+//!
+//! Values in `[0, 1]` (with `probability`); higher is better. Cost: steps + 1 forward passes an image.
+//!
+//! Differences from the paper: (1) a number of steps instead of a number of pixels a step; (2) equal values of a map come in random order;
+//! (3) at the border the blur's weights are shared among the pixels that exist, the paper's code pads with black. Reference:
+//! `petsiuk2018`.
+
+use super::curve::{Gone, area_under, curve, even_counts, scores};
+use super::deletion::check_steps;
+use super::fill::Fill;
+use super::info::{Family, Info, SHARE, higher};
+use super::subject::{Output, Subject};
+use super::{Metric, Scores};
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+
+/// The metric as data.
+pub(super) const INFO: Info =
+    Info { id: "insertion", family: Family::Faithfulness, figures: &[higher("insertion", SHARE)], needs: &[], reference: "petsiuk2018" };
+
+/// Settings of [`Insertion`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InsertionParams {
+    /// Insertions.
+    pub steps: usize,
+    /// What stands where nothing has been inserted yet.
+    pub fill: Fill,
+    /// What is measured.
+    pub output: Output,
+}
+
+impl Default for InsertionParams {
+    fn default() -> Self {
+        Self { steps: 28, fill: Fill::Blur(5.0), output: Output::default() }
+    }
+}
+
+impl InsertionParams {
+    /// The checked metric.
+    pub fn check(self) -> Result<Insertion> {
+        check_steps(self.steps)?;
+        self.fill.check()?;
+        Ok(Insertion { params: self })
+    }
+}
+
+/// Checked insertion.
+#[derive(Clone, Debug)]
+pub struct Insertion {
+    params: InsertionParams,
+}
+
+impl Metric for Insertion {
+    fn info(&self) -> &'static Info {
+        &INFO
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!(self.params)
+    }
+
+    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+        let counts = even_counts(subject.area(), self.params.steps);
+        let curves = curve(subject, Gone::AllButMost, &counts, self.params.fill, self.params.output)?;
+        Ok(vec![curves.iter().map(|c| Some(area_under(&scores(c)))).collect()])
+    }
+}

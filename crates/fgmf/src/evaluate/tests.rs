@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::explain::IDS;
-use crate::oracle::{Gradients, Scores as _};
+use crate::oracle::Gradients;
 use crate::record::MapRecord;
 use crate::rng::{Purpose, Stream};
 use crate::threat::Norm;

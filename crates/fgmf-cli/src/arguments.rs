@@ -153,9 +153,12 @@ pub(crate) struct Explain {
     /// Images (PNG, JPEG) of the model's size.
     #[arg(required = true)]
     pub(crate) images: Vec<PathBuf>,
-    /// Method: pgca, grad-cam-pp, integrated-gradients.
+    /// Method: pgca, grad-cam, integrated-gradients, … (an unknown one lists all).
     #[arg(long, default_value = "pgca")]
     pub(crate) method: String,
+    /// Settings of the method as JSON, such as '{"steps": 64}'; what is left out has its default.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) params: Option<String>,
     /// Class explained; the predicted one if not given.
     #[arg(long)]
     pub(crate) class: Option<usize>,

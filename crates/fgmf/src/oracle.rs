@@ -3,6 +3,7 @@
 //! `Scores ⊂ Gradients ⊂ Curvature`: a black-box attack is handed `&dyn Scores` and cannot reach a gradient.
 
 use crate::error::{Error, Result};
+use fgmf_net::batch::LossGradients;
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Rules, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,13 @@ pub trait Gradients: Scores {
 
     /// A value of the graph and the loss's gradient in it.
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient>;
+
+    /// Several values of the graph and the loss's gradients in them, with backward rules in place of the derivatives of single
+    /// nodes. Explainers that look into a network need it. Models that are more than one network (an average, a random
+    /// transform in front) have no such view and refuse.
+    fn features(&self, _x: &Tensor, _head: &dyn Head, _at: &[ValueId], _rules: &Rules) -> Result<LossGradients> {
+        Err(Error::mismatch("look into a network", "a model that is one network", "a model that wraps or averages others"))
+    }
 }
 
 /// Logits, gradients and curvature.
@@ -179,6 +187,11 @@ impl Gradients for Oracle<'_> {
             value: run.values.swap_remove(0),
             gradient: run.gradients.swap_remove(0),
         })
+    }
+
+    fn features(&self, x: &Tensor, head: &dyn Head, at: &[ValueId], rules: &Rules) -> Result<LossGradients> {
+        self.count(x, &[&self.forward, &self.backward])?;
+        Ok(self.network.loss_gradients(x, head, at, &self.rules.overlaid(rules))?)
     }
 }
 

@@ -56,7 +56,7 @@ macro_rules! method {
 }
 
 /// All methods, by family.
-pub const METHODS: [Method; 49] = [
+pub const METHODS: [Method; 69] = [
     method!("pgd", Attack, 2, "madry2018", "attack/pgd.rs"),
     method!("apgd", Attack, 1, "croce2020", "attack/apgd.rs"),
     method!("fab", Attack, 1, "croce2020a", "attack/fab.rs"),
@@ -83,9 +83,29 @@ pub const METHODS: [Method; 49] = [
     method!("standard", Objective, 1, "goodfellow2015", "train/objective.rs"),
     method!("pgd-at", Objective, 1, "madry2018", "train/objective.rs"),
     method!("scor-pio", Objective, 1, "tsiligkaridis2020", "train/scorpio.rs"),
+    method!("saliency", Explainer, 1, "simonyan2014", "explain/saliency.rs"),
+    method!("gradient-x-input", Explainer, 1, "shrikumar2016", "explain/gradient_x_input.rs"),
+    method!("guided-backprop", Explainer, 1, "springenberg2015", "explain/guided_backprop.rs"),
     method!("integrated-gradients", Explainer, 1, "sundararajan2017", "explain/integrated_gradients.rs"),
+    method!("gradient-shap", Explainer, 1, "erion2021", "explain/gradient_shap.rs"),
+    method!("deep-lift", Explainer, 1, "shrikumar2017", "explain/deep_lift.rs"),
+    method!("deep-shap", Explainer, 1, "lundberg2017", "explain/deep_shap.rs"),
+    method!("lrp-epsilon", Explainer, 1, "bach2015", "explain/lrp.rs"),
+    method!("lrp-alpha-beta", Explainer, 1, "bach2015", "explain/lrp.rs"),
+    method!("grad-cam", Explainer, 1, "selvaraju2017", "explain/grad_cam.rs"),
     method!("grad-cam-pp", Explainer, 1, "chattopadhay2018", "explain/grad_cam_pp.rs"),
+    method!("layer-cam", Explainer, 1, "jiang2021", "explain/layer_cam.rs"),
+    method!("score-cam", Explainer, 1, "wang2020", "explain/score_cam.rs"),
+    method!("occlusion", Explainer, 1, "zeiler2014", "explain/occlusion.rs"),
+    method!("rise", Explainer, 1, "petsiuk2018", "explain/rise.rs"),
+    method!("kernel-shap", Explainer, 1, "lundberg2017", "explain/kernel_shap.rs"),
+    method!("attention-rollout", Explainer, 1, "abnar2020", "explain/attention_rollout.rs"),
+    method!("transformer-attribution", Explainer, 1, "chefer2021", "explain/transformer_attribution.rs"),
     method!("pgca", Explainer, 1, "islam2024", "explain/pgca.rs"),
+    method!("smooth-grad", Explainer, 1, "smilkov2017", "explain/noise_tunnel.rs"),
+    method!("square-grad", Explainer, 1, "hooker2019", "explain/noise_tunnel.rs"),
+    method!("var-grad", Explainer, 1, "adebayo2018", "explain/noise_tunnel.rs"),
+    method!("contrast", Explainer, 1, "prabhushankar2020", "explain/contrast.rs"),
     method!("deletion", Metric, 1, "petsiuk2018", "evaluate/deletion.rs"),
     method!("insertion", Metric, 1, "petsiuk2018", "evaluate/insertion.rs"),
     method!("lerf-minus-morf", Metric, 1, "bluecher2024", "evaluate/lerf_morf.rs"),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use fgmf::Error;
 use fgmf::attack::predictions;
 use fgmf::data::read_image;
-use fgmf::explain::{Context, Explainer, GradCamPpParams, IDS, PgcaParams, by_id, explain};
+use fgmf::explain::{Context, Explainer, explain, with_parameters};
 use fgmf::oracle::Oracle;
 use fgmf::record::MapRecord;
 use fgmf::report::overlay_png;
@@ -59,13 +59,18 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
 }
 
 fn method(a: &Explain) -> Result<Box<dyn Explainer>> {
-    let cam = || GradCamPpParams { layer: a.layer.clone() };
-    Ok(match (a.method.as_str(), &a.layer) {
-        ("grad-cam-pp", Some(_)) => Box::new(cam().check()?),
-        ("pgca", Some(_)) => Box::new(PgcaParams { layer: a.layer.clone(), ..PgcaParams::default() }.check()?),
-        (_, Some(layer)) => return Err(Error::parameter("layer", "a method that looks at a layer: pgca or grad-cam-pp", layer).into()),
-        (id, None) => by_id(id).ok_or_else(|| Error::parameter("method", IDS.join(", "), id))?,
-    })
+    let refused = |found: &dyn std::fmt::Display| Error::parameter("params", "a JSON object of settings by name", found);
+    let given = a.params.as_deref().unwrap_or("{}");
+    let mut parameters: serde_json::Value = serde_json::from_str(given).map_err(|e| refused(&e))?;
+    let fields = parameters.as_object_mut().ok_or_else(|| refused(&given))?;
+    if let Some(layer) = &a.layer {
+        if !with_parameters(&a.method, json!({}))?.parameters().as_object().is_some_and(|p| p.contains_key("layer")) {
+            let looks = "a method that looks at a layer: pgca, grad-cam, grad-cam-pp, layer-cam, score-cam";
+            return Err(Error::parameter("layer", looks, layer).into());
+        }
+        fields.insert("layer".into(), layer.as_str().into());
+    }
+    Ok(with_parameters(&a.method, parameters)?)
 }
 
 /// An image file as a map for drawing and as a batch of one.

@@ -71,8 +71,13 @@ fn info_explain_and_thresholds() {
     let data = fgmf::data::load("fashion-mnist-mini", fgmf::data::Split::Test).unwrap();
     let bytes: Vec<u8> = data.image(0).iter().map(|v| (v * 255.0).round() as u8).collect();
     fgmf_testkit::images::write_grey_png(&image, 28, 28, &bytes);
-    for method in ["pgca", "grad-cam-pp", "integrated-gradients"] {
+    for method in fgmf::explain::IDS {
         let out = folder.path().join(method);
+        if ["attention-rollout", "transformer-attribution"].contains(&method) {
+            let told = refused(&["explain", text(&model), text(&image), "--method", method, "--out", text(&out)]);
+            assert!(told.contains("a network with attention"), "{told}");
+            continue;
+        }
         let results: Value = serde_json::from_str(&ok(&[
             "explain",
             text(&model),
@@ -169,7 +174,12 @@ fn misuse_is_refused_with_a_reason() {
     assert!(train(&["--lr", "nan"]).contains("`learning_rate`"));
     assert!(refused(&["train", "--data", text(&folder.path().join("nothing")), "--out", text(&out)]).contains("nothing"));
     assert!(refused(&["explain", model, text(&folder.path().join("none.png")), "--out", text(&out)]).contains("none.png"));
-    assert!(refused(&["explain", model, model, "--method", "tea-leaves", "--out", text(&out)]).contains("pgca"));
+    let explain = |extra: &[&str]| refused(&[&["explain", model, model, "--out", text(&out)], extra].concat());
+    assert!(explain(&["--method", "tea-leaves"]).contains("pgca"));
+    assert!(explain(&["--method", "rise", "--layer", "act1"]).contains("score-cam"));
+    assert!(explain(&["--method", "rise", "--params", "{\"maskz\": 3}"]).contains("maskz"));
+    assert!(explain(&["--method", "rise", "--params", "{\"masks\": 0}"]).contains("`masks`"));
+    assert!(explain(&["--params", "[1]"]).contains("JSON object") && explain(&["--params", "{"]).contains("JSON object"));
     assert!(refused(&["info", text(folder.path())]).contains("error"));
 }
 

@@ -65,13 +65,13 @@ pub struct Local<'a> {
 }
 
 impl Local<'_> {
-    /// Cotangent of the only output. Backward steps are only made where it is there.
-    pub(crate) fn g(&self) -> &Dual {
+    /// Cotangent of the first output that has one. Backward steps are only made where one is there.
+    pub fn g(&self) -> &Dual {
         self.cotangents.iter().flatten().next().unwrap_or_else(|| unreachable!("a backward step has a cotangent"))
     }
 
     /// `f()` if input `i` wants a cotangent.
-    pub(crate) fn when(&self, i: usize, f: impl FnOnce() -> Dual) -> Option<Dual> {
+    pub fn when(&self, i: usize, f: impl FnOnce() -> Dual) -> Option<Dual> {
         self.wanted.get(i).copied().unwrap_or(false).then(f)
     }
 }

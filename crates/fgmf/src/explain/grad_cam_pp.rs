@@ -10,12 +10,10 @@
 //! chosen by rule ([`super::choose_layer`]). From the library: (3) stretched once, after resampling, without 10⁻⁷ in the
 //! divisor; (4) α is 0 where its divisor is 0.
 
-use super::layer::{LayerKind, TargetLayer, choose_layer, named_layer};
-use super::{Attribution, Context, Explainer, calls, four, map, map_record};
-use crate::error::{Error, Result};
+use super::{Attribution, Context, Explainer, cam};
+use crate::error::Result;
 use crate::oracle::Gradients;
-use fgmf_net::head::Logit;
-use fgmf_net::{Network, Tensor};
+use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`GradCamPp`].
@@ -33,9 +31,7 @@ pub struct GradCamPpParams {
 impl GradCamPpParams {
     /// The checked method. Whether the layer exists shows when it meets a network.
     pub fn check(self) -> Result<GradCamPp> {
-        if self.layer.as_deref() == Some("") {
-            return Err(Error::parameter("layer", "a name", "nothing"));
-        }
+        cam::check_layer(self.layer.as_ref())?;
         Ok(GradCamPp { params: self })
     }
 }
@@ -46,60 +42,19 @@ pub struct GradCamPp {
     params: GradCamPpParams,
 }
 
-/// The layer of that name, or the one the rule chooses.
-pub(super) fn resolve(net: &Network, name: Option<&str>) -> Result<TargetLayer> {
-    name.map_or_else(|| choose_layer(net), |name| named_layer(net, name))
-}
-
-/// Map of one image, and what the same passes told.
-pub(super) struct Cam {
-    /// At the size of the image, 0 or more, not stretched.
-    pub(super) map: Vec<f64>,
-    /// All classes.
-    pub(super) logits: Vec<f64>,
-}
-
-/// Grad-CAM++ of each image at a layer.
-pub(super) fn cams(model: &dyn Gradients, x: &Tensor, targets: &[usize], layer: &TargetLayer, cap: usize) -> Result<Vec<Cam>> {
-    let [_, _, h, w] = four(x);
-    let mut out = Vec::with_capacity(targets.len());
-    for call in calls(targets.len(), cap) {
-        let run = model.feature_gradient(&x.rows(call.start, call.len()), &Logit::new(&targets[call.clone()]), layer.id)?;
-        let (logits, values, gradients) =
-            (run.logits.to_f64(), channels_first(&run.value, layer.kind), channels_first(&run.gradient, layer.kind));
-        let (LayerKind::Map { h: rows, w: columns } | LayerKind::Tokens { h: rows, w: columns, .. }) = layer.kind;
-        let (size, k) = (values.len() / call.len(), logits.len() / call.len());
-        for i in 0..call.len() {
-            let raw = cam(&values[i * size..][..size], &gradients[i * size..][..size], rows * columns);
-            out.push(Cam { map: map::upsample(&raw, [rows, columns], [h, w]), logits: logits[i * k..][..k].to_vec() });
-        }
-    }
-    Ok(out)
-}
-
-/// `[n, d, h · w]`, whatever the layer's layout.
-fn channels_first(value: &Tensor, kind: LayerKind) -> Vec<f64> {
-    match kind {
-        LayerKind::Map { .. } => value.to_f64(),
-        LayerKind::Tokens { h, w, prefix } => value.narrow(1, prefix, h * w).permute(&[0, 2, 1]).to_f64(),
-    }
-}
-
 /// The formula at the top of this file, before resampling; `positions` = h · w.
-fn cam(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
-    let mut map = vec![0.0; positions];
-    for (a, g) in values.chunks_exact(positions).zip(gradients.chunks_exact(positions)) {
+pub(super) fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
+    let weight = |(a, g): (&[f64], &[f64])| {
         let total: f64 = a.iter().sum();
         // α max(g, 0); a slope that is not a number stays one.
         let pull = |&g: &f64| {
             let divisor = 2.0 * g * g + total * g * g * g + 1e-6;
             if g <= 0.0 || divisor.abs() <= 0.0 { 0.0 } else { g * g * g / divisor }
         };
-        let weight: f64 = g.iter().map(pull).sum();
-        map.iter_mut().zip(a).for_each(|(m, a)| *m += weight * a);
-    }
-    // Not `max`, which would turn NaN into 0 unseen.
-    map.iter().map(|&m| if m < 0.0 { 0.0 } else { m }).collect()
+        g.iter().map(pull).sum()
+    };
+    let weights = values.chunks_exact(positions).zip(gradients.chunks_exact(positions)).map(weight);
+    cam::weighted(values, weights, positions)
 }
 
 impl Explainer for GradCamPp {
@@ -112,20 +67,7 @@ impl Explainer for GradCamPp {
     }
 
     fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
-        let layer = resolve(model.network(), self.params.layer.as_deref())?;
-        let [_, _, h, w] = four(x);
-        let one = |(cam, &target): (Cam, &usize)| Attribution {
-            values: map_record([h, w], &map::min_max(&cam.map)),
-            target,
-            method: self.id(),
-            signed: false,
-            completeness_gap: None,
-            layer: Some(layer.name.clone()),
-            agreement: None,
-            note: None,
-            withheld: None,
-        };
-        Ok(cams(model, x, targets, &layer, context.cap)?.into_iter().zip(targets).map(one).collect())
+        cam::attribute(self, self.params.layer.as_deref(), model, (x, targets), context, formula)
     }
 }
 
@@ -179,17 +121,10 @@ mod tests {
     #[test]
     fn matches_a_hand_value() {
         let weight = 0.25 / (0.5 + 4.0 * 0.125 + 1e-6) * 0.5;
-        let map = cam(&[1.0, 3.0], &[0.5, -1.0], 2);
+        let map = formula(&[1.0, 3.0], &[0.5, -1.0], 2);
         assert!((map[0] - weight).abs() < 1e-15 && (map[1] - 3.0 * weight).abs() < 1e-15);
-        assert!(cam(&[1.0, 3.0], &[f64::NAN, 1.0], 2)[0].is_nan());
-        assert_eq!(cam(&[1.0, 3.0], &[0.0, -1.0], 2), [0.0, 0.0]);
-    }
-
-    #[test]
-    fn tokens_lose_the_class_token_and_become_a_grid() {
-        let tokens = Tensor::new(&[1, 5, 2], (0..10).map(f64::from).collect::<Vec<_>>());
-        let kind = LayerKind::Tokens { h: 2, w: 2, prefix: 1 };
-        assert_eq!(channels_first(&tokens, kind), [2.0, 4.0, 6.0, 8.0, 3.0, 5.0, 7.0, 9.0]);
+        assert!(formula(&[1.0, 3.0], &[f64::NAN, 1.0], 2)[0].is_nan());
+        assert_eq!(formula(&[1.0, 3.0], &[0.0, -1.0], 2), [0.0, 0.0]);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! that equal the baseline get nothing, whatever the model makes of them: choose another baseline for dark objects on light ground.
 
 use super::quadrature::gauss_legendre;
-use super::{Attribution, Context, Explainer, calls, four, images, map_record};
+use super::{Attribution, Context, Explainer, calls, four, images, map, plain, target_logits};
 use crate::error::{Error, Result};
 use crate::oracle::Gradients;
 use fgmf_net::Tensor;
@@ -84,14 +84,9 @@ impl IntegratedGradients {
 
     /// f(x) − f(x₀), one an image.
     fn differences(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], cap: usize) -> Result<Vec<f64>> {
-        let n = targets.len();
-        let mut logits = Vec::new();
-        for call in calls(n, cap) {
-            logits.extend(model.logits(&x.rows(call.start, call.len()))?.to_f64());
-        }
         let baseline = model.logits(&Tensor::full(x.rows(0, 1).shape(), self.params.baseline, x.precision()))?.to_f64();
-        let k = logits.len() / n;
-        Ok(targets.iter().enumerate().map(|(i, &y)| logits[i * k + y] - baseline[y]).collect())
+        let logits = target_logits(model, x, targets, cap)?;
+        Ok(targets.iter().zip(logits).map(|(&y, z)| z - baseline[y]).collect())
     }
 }
 
@@ -111,23 +106,11 @@ impl Explainer for IntegratedGradients {
         let values = x.to_f64();
         let size = values.len() / targets.len();
         let one = |i: usize| {
-            let mut map = vec![0.0; h * w];
-            for (at, (v, g)) in values[i * size..][..size].iter().zip(&slopes[i * size..]).enumerate() {
-                map[at % (h * w)] += (v - self.params.baseline) * g;
-            }
+            let terms = values[i * size..][..size].iter().zip(&slopes[i * size..]).map(|(v, g)| (v - self.params.baseline) * g);
+            let map = map::channel_sum(&terms.collect::<Vec<f64>>(), h * w);
             // A logit that does not change leaves nothing to be relative to.
             let gap = (map.iter().sum::<f64>() - differences[i]).abs() / differences[i].abs().max(1e-6);
-            Attribution {
-                values: map_record([h, w], &map),
-                target: targets[i],
-                method: self.id(),
-                signed: true,
-                completeness_gap: Some(gap),
-                layer: None,
-                agreement: None,
-                note: None,
-                withheld: None,
-            }
+            Attribution { completeness_gap: Some(gap), ..plain(self.id(), targets[i], [h, w], &map, true) }
         };
         Ok((0..targets.len()).map(one).collect())
     }

@@ -65,6 +65,15 @@ pub fn named_layer(net: &Network, name: &str) -> Result<TargetLayer> {
     })
 }
 
+/// Outputs of all attention softmaxes (over products of two values that both depend on the image) on the way to the logits, in the
+/// order of the nodes.
+pub(super) fn attention_weights(net: &Network) -> Vec<ValueId> {
+    let graph = Graph::new(net);
+    let mut found: Vec<ValueId> = graph.backwards().filter(|(node, _)| graph.scores(node).is_some()).map(|(_, id)| id).collect();
+    found.reverse();
+    found
+}
+
 /// What the rule needs to know about a network.
 struct Graph<'a> {
     net: &'a Network,

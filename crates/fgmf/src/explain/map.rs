@@ -35,6 +35,18 @@ pub(super) fn percentile_normalised(values: &[f64], [low, high]: [f64; 2]) -> Ve
     if hi > lo { stretch(values, lo, hi) } else { min_max(values) }
 }
 
+/// v / max, for maps that are 0 or more; a map of zeros stays one.
+pub(super) fn by_largest(values: &[f64]) -> Vec<f64> {
+    stretch(values, 0.0, bounds(values).1)
+}
+
+/// Sum over channels of `[c, pixels]`.
+pub(super) fn channel_sum(values: &[f64], pixels: usize) -> Vec<f64> {
+    let mut out = vec![0.0; pixels];
+    values.iter().enumerate().for_each(|(i, v)| out[i % pixels] += v);
+    out
+}
+
 fn stretch(values: &[f64], lo: f64, hi: f64) -> Vec<f64> {
     // A value that is not finite stays so: the entry refuses it.
     let to = |v: &f64| if hi > lo { ((v - lo) / (hi - lo)).clamp(0.0, 1.0) } else { v * 0.0 + 0.0 };
@@ -119,6 +131,13 @@ mod tests {
         let mut lone = vec![0.0; 200];
         lone[7] = 5.0;
         assert!((percentile_normalised(&lone, [1.0, 99.0])[7] - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn channels_are_summed_and_maps_divided_by_their_largest() {
+        close(&channel_sum(&[1.0, 2.0, 3.0, -5.0], 2), &[4.0, -3.0]);
+        close(&by_largest(&[0.0, 2.0, 4.0]), &[0.0, 0.5, 1.0]);
+        close(&by_largest(&[0.0, 0.0]), &[0.0, 0.0]);
     }
 
     #[test]

@@ -1,37 +1,90 @@
 //! Explanations: which pixels speak for a class. A small trait for each method, and one entry that checks what goes in and
 //! what comes out.
 //!
-//! | id | method | sign | cost of one image |
+//! | id | method | values | cost of one image, f forward and b backward passes |
 //! | --- | --- | --- | --- |
-//! | `integrated-gradients` | [`IntegratedGradients`] | signed | `steps` forward and backward, 1 forward |
-//! | `grad-cam-pp` | [`GradCamPp`] | `[0, 1]` | 1 forward and backward |
-//! | `pgca` | [`Pgca`] | `[0, 1]` | 1 forward and backward, cells · fills forward |
+//! | `saliency` | [`Saliency`] | `[0, 1]` | 1 f, 1 b |
+//! | `gradient-x-input` | [`GradientXInput`] | signed | 1 f, 1 b |
+//! | `guided-backprop` | [`GuidedBackprop`] | signed | 1 f, 1 b |
+//! | `integrated-gradients` | [`IntegratedGradients`] | signed | `steps` (f + b), 1 f |
+//! | `gradient-shap` | [`GradientShap`] | signed | `samples` (f + b), 1 f |
+//! | `deep-lift` | [`DeepLift`] | signed | 1 f, 1 b |
+//! | `deep-shap` | [`DeepShap`] | signed | references (f + b) |
+//! | `lrp-epsilon`, `lrp-alpha-beta` | [`Lrp`] | signed | 1 f, 1 b |
+//! | `grad-cam`, `grad-cam-pp`, `layer-cam` | [`GradCam`], [`GradCamPp`], [`LayerCam`] | `[0, 1]` | 1 f, 1 b |
+//! | `score-cam` | [`ScoreCam`] | `[0, 1]` | 1 f, 1 b, channels f |
+//! | `occlusion` | [`Occlusion`] | signed | 1 f, windows f |
+//! | `rise` | [`Rise`] | `[0, 1]` | `masks` f |
+//! | `kernel-shap` | [`KernelShap`] | signed | `samples` f |
+//! | `attention-rollout`, `transformer-attribution` | [`AttentionRollout`], [`TransformerAttribution`] | `[0, 1]` | 1 f, 1 b |
+//! | `pgca` | [`Pgca`] | `[0, 1]` | 1 f, 1 b, cells · fills f |
+//! | `smooth-grad`, `square-grad`, `var-grad` | [`NoiseTunnel`] around any of them | as inside; `[0, 1]` | `samples` times the inner method |
+//! | `contrast` | [`Contrast`] around any of them | as inside | as inside |
 
+mod attention;
+mod attention_rollout;
+mod background;
+mod cam;
 mod consensus;
+mod contrast;
+mod deep_lift;
+mod deep_shap;
+mod grad_cam;
 mod grad_cam_pp;
+mod gradient_shap;
+mod gradient_x_input;
+mod guided_backprop;
 mod integrated_gradients;
+mod kernel_shap;
 mod layer;
+mod layer_cam;
+mod lrp;
 mod map;
+mod noise_tunnel;
+mod occlusion;
 mod perturbation;
 mod pgca;
 mod pgca_params;
 mod quadrature;
+mod rise;
+mod saliency;
+mod score_cam;
 #[cfg(test)]
 mod toy;
+mod transformer_attribution;
 
 use crate::error::{Error, Result};
 use crate::oracle::Gradients;
 use crate::record::MapRecord;
-use fgmf_net::Tensor;
-use serde::Serialize;
+use fgmf_net::head::Logit;
+use fgmf_net::{Rules, Tensor};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
+pub use attention_rollout::{AttentionRollout, AttentionRolloutParams};
+pub use contrast::{Contrast, ContrastParams};
+pub use deep_lift::{DeepLift, DeepLiftParams};
+pub use deep_shap::{DeepShap, DeepShapParams};
+pub use grad_cam::{GradCam, GradCamParams};
 pub use grad_cam_pp::{GradCamPp, GradCamPpParams};
+pub use gradient_shap::{GradientShap, GradientShapParams};
+pub use gradient_x_input::{GradientXInput, GradientXInputParams};
+pub use guided_backprop::{GuidedBackprop, GuidedBackpropParams};
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsParams};
+pub use kernel_shap::{KernelShap, KernelShapParams};
 pub use layer::{LayerKind, TargetLayer, choose_layer, named_layer};
+pub use layer_cam::{LayerCam, LayerCamParams};
+pub use lrp::{Lrp, LrpAlphaBetaParams, LrpEpsilonParams};
+pub use noise_tunnel::{Moment, NoiseTunnel, NoiseTunnelParams};
+pub use occlusion::{Occlusion, OcclusionParams};
 pub use perturbation::Score;
 pub use pgca::{Pgca, PgcaParts};
 pub use pgca_params::PgcaParams;
+pub use rise::{Rise, RiseParams};
+pub use saliency::{Saliency, SaliencyParams};
+pub use score_cam::{ScoreCam, ScoreCamParams};
+pub use transformer_attribution::{TransformerAttribution, TransformerAttributionParams};
 
 /// Explanation of one image for one class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -86,15 +139,112 @@ pub trait Explainer: Sync {
 }
 
 /// Ids of all methods, for [`by_id`].
-pub const IDS: [&str; 3] = ["integrated-gradients", "grad-cam-pp", "pgca"];
+pub const IDS: [&str; 23] = [
+    "saliency",
+    "gradient-x-input",
+    "guided-backprop",
+    "integrated-gradients",
+    "gradient-shap",
+    "deep-lift",
+    "deep-shap",
+    "lrp-epsilon",
+    "lrp-alpha-beta",
+    "grad-cam",
+    "grad-cam-pp",
+    "layer-cam",
+    "score-cam",
+    "occlusion",
+    "rise",
+    "kernel-shap",
+    "attention-rollout",
+    "transformer-attribution",
+    "pgca",
+    "smooth-grad",
+    "square-grad",
+    "var-grad",
+    "contrast",
+];
 
 /// The method of that id, with default parameters.
 pub fn by_id(id: &str) -> Option<Box<dyn Explainer>> {
-    match id {
-        "integrated-gradients" => Some(Box::new(IntegratedGradientsParams::default().check().ok()?)),
-        "grad-cam-pp" => Some(Box::new(GradCamPpParams::default().check().ok()?)),
-        "pgca" => Some(Box::new(PgcaParams::default().check().ok()?)),
-        _ => None,
+    with_parameters(id, serde_json::json!({})).ok()
+}
+
+/// The method of that id with these parameters, by name as in [`Explainer::parameters`]; what is left out has its default.
+///
+/// An error names an unknown method, an unknown parameter, or one out of range.
+pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dyn Explainer>> {
+    let tunnel = |moment| {
+        let default = NoiseTunnelParams { moment, ..NoiseTunnelParams::default() };
+        let given = over(serde_json::json!(default), parameters.clone())?;
+        read::<NoiseTunnelParams>(given)?.check()
+    };
+    Ok(match id {
+        "saliency" => Box::new(read::<SaliencyParams>(parameters)?.check()?),
+        "gradient-x-input" => Box::new(read::<GradientXInputParams>(parameters)?.check()?),
+        "guided-backprop" => Box::new(read::<GuidedBackpropParams>(parameters)?.check()?),
+        "integrated-gradients" => Box::new(read::<IntegratedGradientsParams>(parameters)?.check()?),
+        "gradient-shap" => Box::new(read::<GradientShapParams>(parameters)?.check()?),
+        "deep-lift" => Box::new(read::<DeepLiftParams>(parameters)?.check()?),
+        "deep-shap" => Box::new(read::<DeepShapParams>(parameters)?.check()?),
+        "lrp-epsilon" => Box::new(read::<LrpEpsilonParams>(parameters)?.check()?),
+        "lrp-alpha-beta" => Box::new(read::<LrpAlphaBetaParams>(parameters)?.check()?),
+        "grad-cam" => Box::new(read::<GradCamParams>(parameters)?.check()?),
+        "grad-cam-pp" => Box::new(read::<GradCamPpParams>(parameters)?.check()?),
+        "layer-cam" => Box::new(read::<LayerCamParams>(parameters)?.check()?),
+        "score-cam" => Box::new(read::<ScoreCamParams>(parameters)?.check()?),
+        "occlusion" => Box::new(read::<OcclusionParams>(parameters)?.check()?),
+        "rise" => Box::new(read::<RiseParams>(parameters)?.check()?),
+        "kernel-shap" => Box::new(read::<KernelShapParams>(parameters)?.check()?),
+        "attention-rollout" => Box::new(read::<AttentionRolloutParams>(parameters)?.check()?),
+        "transformer-attribution" => Box::new(read::<TransformerAttributionParams>(parameters)?.check()?),
+        "pgca" => Box::new(read::<PgcaParams>(parameters)?.check()?),
+        "smooth-grad" => Box::new(tunnel(Moment::Mean)?),
+        "square-grad" => Box::new(tunnel(Moment::Square)?),
+        "var-grad" => Box::new(tunnel(Moment::Variance)?),
+        "contrast" => Box::new(read::<ContrastParams>(parameters)?.check()?),
+        _ => return Err(Error::parameter("method", IDS.join(", "), id)),
+    })
+}
+
+fn read<P: DeserializeOwned>(parameters: serde_json::Value) -> Result<P> {
+    let shown = parameters.to_string();
+    if !parameters.is_object() {
+        return Err(Error::parameter("parameters", "an object of settings by name", shown));
+    }
+    serde_json::from_value(parameters)
+        .map_err(|e| Error::parameter("parameters", format!("the settings of the method by name ({e})"), shown))
+}
+
+/// Settings laid over others.
+fn over(mut base: serde_json::Value, given: serde_json::Value) -> Result<serde_json::Value> {
+    match (base.as_object_mut(), given) {
+        (Some(base_map), serde_json::Value::Object(given)) => {
+            base_map.extend(given);
+            Ok(base)
+        }
+        (_, given) => Err(Error::parameter("parameters", "an object of settings by name", given)),
+    }
+}
+
+/// The method inside a wrapper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inner {
+    /// Its id.
+    pub id: String,
+    /// Its parameters; those left out have their default.
+    #[serde(default = "no_parameters")]
+    pub parameters: serde_json::Value,
+}
+
+fn no_parameters() -> serde_json::Value {
+    serde_json::json!({})
+}
+
+impl Inner {
+    fn explainer(&self) -> Result<Box<dyn Explainer>> {
+        with_parameters(&self.id, self.parameters.clone())
     }
 }
 
@@ -173,6 +323,43 @@ fn four(x: &Tensor) -> [usize; 4] {
 
 fn map_record([height, width]: [usize; 2], values: &[f64]) -> MapRecord {
     MapRecord { channels: 1, height, width, values: values.iter().map(|&v| v as f32).collect() }
+}
+
+/// An attribution without layer, agreement, gap or remark.
+fn plain(method: &'static str, target: usize, size: [usize; 2], values: &[f64], signed: bool) -> Attribution {
+    Attribution {
+        values: map_record(size, values),
+        target,
+        method,
+        signed,
+        completeness_gap: None,
+        layer: None,
+        agreement: None,
+        note: None,
+        withheld: None,
+    }
+}
+
+/// Gradient of the target logit in each image, or what backward rules make of it.
+fn input_gradients(model: &dyn Gradients, x: &Tensor, targets: &[usize], rules: &Rules) -> Result<Vec<Vec<f64>>> {
+    let head = Logit::new(targets);
+    let g = if rules.is_exact() {
+        model.loss_gradient(x, &head)?.gradient
+    } else {
+        model.features(x, &head, &[model.network().input()], rules)?.gradients.swap_remove(0)
+    };
+    Ok(g.to_f64().chunks_exact((g.len() / targets.len()).max(1)).map(<[f64]>::to_vec).collect())
+}
+
+/// Target logit of each image.
+fn target_logits(model: &dyn Gradients, x: &Tensor, targets: &[usize], cap: usize) -> Result<Vec<f64>> {
+    let k = model.classes();
+    let mut out = Vec::with_capacity(targets.len());
+    for call in calls(targets.len(), cap) {
+        let logits = model.logits(&x.rows(call.start, call.len()))?.to_f64();
+        out.extend(targets[call].iter().enumerate().map(|(i, &y)| logits[i * k + y]));
+    }
+    Ok(out)
 }
 
 #[cfg(test)]

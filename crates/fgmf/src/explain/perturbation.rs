@@ -19,17 +19,50 @@ pub enum Score {
     Logit,
     /// Logarithm of its softmax probability: counts what speaks for other classes, too.
     LogProbability,
+    /// Its softmax probability.
+    Probability,
 }
 
 impl Score {
-    fn of(self, logits: &[f64], target: usize) -> f64 {
+    /// The score of a target, from all logits of an image.
+    pub(super) fn of(self, logits: &[f64], target: usize) -> f64 {
         match self {
             Self::Logit => logits[target],
             Self::LogProbability => {
                 let largest = logits.iter().fold(f64::NEG_INFINITY, |m, &z| m.max(z));
                 logits[target] - largest - logits.iter().map(|z| (z - largest).exp()).sum::<f64>().ln()
             }
+            Self::Probability => Self::LogProbability.of(logits, target).exp(),
         }
+    }
+
+    /// Scores of variants of images, `each` an image, one row an image: `alter(image, variant, pixels)` turns a copy of the image
+    /// `[c, h, w]` into the variant. At most `cap` variants are held at a time. Cost: `each` forward passes an image.
+    pub(super) fn of_variants(
+        self,
+        model: &dyn Scores,
+        x: &Tensor,
+        targets: &[usize],
+        each: usize,
+        cap: usize,
+        mut alter: impl FnMut(usize, usize, &mut [f64]),
+    ) -> Result<Vec<Vec<f64>>> {
+        let values = x.to_f64();
+        let size = values.len() / targets.len();
+        let mut rows = vec![Vec::with_capacity(each); targets.len()];
+        for call in calls(targets.len() * each, cap) {
+            let mut batch = Vec::with_capacity(call.len() * size);
+            for item in call.clone() {
+                let start = batch.len();
+                batch.extend_from_slice(&values[item / each * size..][..size]);
+                alter(item / each, item % each, &mut batch[start..]);
+            }
+            let logits = model.logits(&images(x, batch))?.to_f64();
+            for (item, z) in call.clone().zip(logits.chunks_exact(logits.len() / call.len())) {
+                rows[item / each].push(self.of(z, targets[item / each]));
+            }
+        }
+        Ok(rows)
     }
 }
 
@@ -79,9 +112,17 @@ impl Grid {
     }
 
     /// Rows and columns of pixels of a cell; cells count row by row.
-    fn pixels(&self, cell: usize) -> [Range<usize>; 2] {
+    pub(super) fn pixels(&self, cell: usize) -> [Range<usize>; 2] {
         let at = [cell / self.cells[1], cell % self.cells[1]];
         [0, 1].map(|a| at[a] * self.image[a] / self.cells[a]..(at[a] + 1) * self.image[a] / self.cells[a])
+    }
+
+    /// Sets the pixels of a cell in every channel of an image.
+    pub(super) fn fill_cell(&self, cell: usize, value: f64, image: &mut [f64]) {
+        let ([h, w], [rows, columns]) = (self.image, self.pixels(cell));
+        for plane in image.chunks_exact_mut(h * w) {
+            rows.clone().for_each(|row| plane[row * w + columns.start..row * w + columns.end].fill(value));
+        }
     }
 
     /// Copies the pixels of a cell from one image to another of the same size, in every channel.
@@ -147,30 +188,25 @@ impl Perturbation {
         context: &Context,
     ) -> Result<Vec<Vec<f64>>> {
         let (cells, fills) = (self.grid.len(), self.fills.len());
-        let (values, each) = (x.to_f64(), cells * fills);
-        let size = values.len() / targets.len();
-        let mut maps = vec![vec![0.0; cells]; targets.len()];
         let mut pictures: (usize, Vec<Vec<f64>>) = (usize::MAX, Vec::new());
-        for call in calls(targets.len() * each, context.cap) {
-            let mut batch = Vec::with_capacity(call.len() * size);
-            for item in call.clone() {
-                let (image, fill, cell) = (item / each, item % each / cells, item % cells);
-                if pictures.0 != image {
-                    pictures = (image, self.fills.pictures(size, context.seed, context.first_index.wrapping_add(image as u64)));
-                }
-                let start = batch.len();
-                batch.extend_from_slice(&values[image * size..][..size]);
-                self.grid.copy_cell(cell, &pictures.1[fill], &mut batch[start..]);
+        let fill = |image: usize, variant: usize, pixels: &mut [f64]| {
+            if pictures.0 != image {
+                pictures = (image, self.fills.pictures(pixels.len(), context.seed, context.first_index.wrapping_add(image as u64)));
             }
-            let logits = model.logits(&images(x, batch))?.to_f64();
-            for (item, z) in call.clone().zip(logits.chunks_exact(logits.len() / call.len())) {
-                let (image, cell) = (item / each, item % cells);
-                let fall = self.score.of(&clean[image], targets[image]) - self.score.of(z, targets[image]);
+            self.grid.copy_cell(variant % cells, &pictures.1[variant / cells], pixels);
+        };
+        let scores = self.score.of_variants(model, x, targets, cells * fills, context.cap, fill)?;
+        let one = |(i, scores): (usize, Vec<f64>)| {
+            let before = self.score.of(&clean[i], targets[i]);
+            let mut map = vec![0.0; cells];
+            for (variant, after) in scores.into_iter().enumerate() {
+                let fall = before - after;
                 // Not `max`, which would turn NaN into 0 unseen.
-                maps[image][cell] += if fall < 0.0 { 0.0 } else { fall } / fills as f64;
+                map[variant % cells] += if fall < 0.0 { 0.0 } else { fall } / fills as f64;
             }
-        }
-        Ok(maps)
+            map
+        };
+        Ok(scores.into_iter().enumerate().map(one).collect())
     }
 }
 

@@ -18,12 +18,12 @@
 //! ground, which P counts and G cannot see; (5) the fall is measured on the logit unless asked otherwise, G always on the logit; (6) the
 //! trust and withholding rules. With (4), both fills are dark: ρ is partly the brightness that P and G share.
 
+use super::cam::{Cam, cams, resolve};
 use super::consensus::{Contrast, consensus, enhance};
-use super::grad_cam_pp::{Cam, cams, resolve};
 use super::map::{bounds, deviation, percentile_normalised, upsample};
 use super::perturbation::{Fills, Grid, Perturbation};
 use super::pgca_params::PgcaParams;
-use super::{Attribution, Context, Explainer, four, map_record};
+use super::{Attribution, Context, Explainer, four, grad_cam_pp, map_record};
 use crate::error::Result;
 use crate::metric::spearman;
 use crate::oracle::Gradients;
@@ -77,8 +77,10 @@ impl Pgca {
         let layer = resolve(model.network(), p.layer.as_deref())?;
         let grid = p.grid.map_or_else(|| Ok(Grid::automatic(&layer, [h, w])), |cells| Grid::new(cells, [h, w]))?;
         let fills = Fills { zero: p.zero, draws: p.noise_draws, mean: p.noise_mean, sigma: p.noise_sigma };
-        let (cams, clean): (Vec<_>, Vec<_>) =
-            cams(model, x, targets, &layer, context.cap)?.into_iter().map(|Cam { map, logits }| (map, logits)).unzip();
+        let (cams, clean): (Vec<_>, Vec<_>) = cams(model, x, targets, &layer, context.cap, grad_cam_pp::formula)?
+            .into_iter()
+            .map(|Cam { map, logits }| (map, logits))
+            .unzip();
         let falls = Perturbation { grid, fills, score: p.score }.falls(model, x, targets, &clean, context)?;
         let one = |((falls, cam), &target): ((&Vec<f64>, &Vec<f64>), &usize)| {
             let fused = self.fuse(falls, cam, &grid)?;

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod autoattack;
+mod explain_parity;
 mod layering;
 mod minimum_norm;
 mod planted;

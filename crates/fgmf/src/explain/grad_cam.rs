@@ -1,0 +1,101 @@
+//! Grad-CAM (Selvaraju et al. 2017).
+//!
+//! At a feature map A `[d, h, w]` with g = ∂z/∂A, z the target logit: w_d = mean of g_d over positions; map = max(0, Σ_d w_d A_d),
+//! resampled to the image (bilinear, half-pixel centres) and stretched to `[0, 1]`. Tokens `[t, d]` are laid out as a map first, without
+//! the class token.
+//!
+//! | parameter | default | range |
+//! | --- | --- | --- |
+//! | `layer` | none: chosen by rule | name of a value of the graph, `[n, c, h, w]` or `[n, t, d]` |
+//!
+//! Values in `[0, 1]`; a map that is the same everywhere becomes zeros. Cost: one forward and one backward pass an image.
+//!
+//! Differences from the paper: (1) the layer is chosen by rule ([`super::choose_layer`]) unless named. From `pytorch-grad-cam`: (2) stretched
+//! once, after resampling, without 10⁻⁷ in the divisor.
+
+use super::{Attribution, Context, Explainer, cam};
+use crate::error::Result;
+use crate::oracle::Gradients;
+use fgmf_net::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Settings of [`GradCam`]; the table is at the top of the method's page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GradCamParams {
+    /// Value of the graph to read.
+    pub layer: Option<String>,
+}
+
+impl GradCamParams {
+    /// The checked method. Whether the layer exists shows when it meets a network.
+    pub fn check(self) -> Result<GradCam> {
+        cam::check_layer(self.layer.as_ref())?;
+        Ok(GradCam { params: self })
+    }
+}
+
+/// Checked Grad-CAM.
+#[derive(Clone, Debug)]
+pub struct GradCam {
+    params: GradCamParams,
+}
+
+fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
+    let mean = |g: &[f64]| g.iter().sum::<f64>() / positions as f64;
+    cam::weighted(values, gradients.chunks_exact(positions).map(mean), positions)
+}
+
+impl Explainer for GradCam {
+    fn id(&self) -> &'static str {
+        "grad-cam"
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!(self.params)
+    }
+
+    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
+        cam::attribute(self, self.params.layer.as_deref(), model, (x, targets), context, formula)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::{explain, toy};
+    use crate::oracle::Oracle;
+
+    #[test]
+    fn matches_a_hand_value() {
+        // Mean slopes 0.5 and -1: 0.5 (1, 3, 0) - (0, 1, 2) = (0.5, 0.5, -2).
+        let map = formula(&[1.0, 3.0, 0.0, 0.0, 1.0, 2.0], &[1.5, -0.5, 0.5, -1.0, -1.0, -1.0], 3);
+        assert_eq!(map, [0.5, 0.5, 0.0]);
+    }
+
+    /// The gradient at the activation is the dense layer's row, so the map is known.
+    #[test]
+    fn matches_the_formula_where_gradients_are_known() {
+        let (channels, size) = (3, 36);
+        let weights = vec![toy::spread(channels * size, 2), toy::spread(channels * size, 3)];
+        let net = toy::conv_dense(&toy::spread(channels * 18, 1), channels, &weights, [2, 6, 6]);
+        let x = toy::images([1, 2, 6, 6], 4);
+        let a = net.values_at(&x, &[net.find("act").unwrap()]).unwrap().swap_remove(0).to_f64();
+        for (target, g) in weights.iter().enumerate() {
+            let mut expected = [0.0f64; 36];
+            for d in 0..channels {
+                let w = (0..size).map(|i| g[d * size + i]).sum::<f64>() / size as f64;
+                (0..size).for_each(|i| expected[i] += w * a[d * size + i]);
+            }
+            let expected: Vec<f64> = expected.iter().map(|v| v.max(0.0)).collect();
+            let (lo, hi) = expected.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+            let method = GradCamParams::default().check().unwrap();
+            let map = explain(&method, &Oracle::new(&net), &x, &[target], &Context::default()).unwrap().swap_remove(0);
+            assert_eq!(map.layer.as_deref(), Some("act"));
+            for (v, e) in map.values.values.iter().zip(&expected) {
+                assert!((f64::from(*v) - if hi > lo { (e - lo) / (hi - lo) } else { 0.0 }).abs() < 1e-6);
+            }
+        }
+        assert!(GradCamParams { layer: Some(String::new()) }.check().is_err());
+    }
+}

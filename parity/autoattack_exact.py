@@ -17,8 +17,9 @@ from autoattack.autopgd_base import APGDAttack, APGDAttack_targeted, L1_projecti
 from autoattack.fab_projections import projection_l1, projection_l2, projection_linf
 from autoattack.square import SquareAttack
 
-from autoattack_reference import COMMIT, images, network
+from autoattack_reference import COMMIT
 from onnx_results import numbers
+from zoo_torch import Zoo, images
 
 # Linf, L2 and L1 radii at which Auto-PGD breaks a part of the images.
 RADII = {"linf": 0.08, "l2": 1.0, "l1": 8.0}
@@ -81,7 +82,7 @@ def run(attack, x, y, norm, eps, steps):
 
 def searches(path):
     """Every norm and loss, 20 steps; the target is the class that scores second."""
-    net = network(path)
+    net = Zoo(path)
     x, y = images(48)
     z = net(x)
     right = z.argmax(1) == y

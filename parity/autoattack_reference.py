@@ -3,43 +3,24 @@
 Each attack runs alone on every image that the model classifies correctly, with
 the settings of its `standard` suite: APGD-CE (`apgd-ce`), APGD-DLR
 (`apgd-dlr`), targeted APGD (`apgd-t`), FAB-T (`fab-t`), Square (`square`). The
-images are the first of the embedded Fashion-MNIST slice. The ONNX file is
-rebuilt in PyTorch with onnx2torch.
+images are the first of the embedded Fashion-MNIST slice. The ONNX file, one of
+our zoo, is rebuilt in PyTorch by `zoo_torch.py`.
 
 Usage: python parity/autoattack_reference.py MODEL.onnx OUT.json --norm Linf --eps 0.1 [--limit 500] [--attacks apgd-ce,...]
 """
 
 import argparse
-import gzip
 import hashlib
 import json
 import time
 from pathlib import Path
 
-import numpy as np
-import onnx2torch
 import torch
 from autoattack import AutoAttack
 
+from zoo_torch import Zoo, images
+
 COMMIT = "a39220048b3c9f2cca9a4d3a54604793c68eca7e"
-SLICE = Path(__file__).resolve().parent.parent / "assets" / "fashion-mnist-mini"
-
-
-def images(limit):
-    """The first test images, `[n, 1, 28, 28]` in [0, 1], and their labels."""
-    pixels = gzip.decompress((SLICE / "test-images.idx.gz").read_bytes())[16:]
-    labels = gzip.decompress((SLICE / "test-labels.idx.gz").read_bytes())[8:]
-    x = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)[:limit]
-    y = np.frombuffer(labels, np.uint8)[:limit]
-    return torch.from_numpy(x.astype(np.float32) / np.float32(255)), torch.from_numpy(y.astype(np.int64))
-
-
-def network(path):
-    """The model, without gradients in its parameters."""
-    net = onnx2torch.convert(str(path)).eval()
-    for p in net.parameters():
-        p.requires_grad_(False)
-    return net
 
 
 def main():
@@ -55,7 +36,7 @@ def main():
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     x, y = images(a.limit)
-    net = network(a.model)
+    net = Zoo(a.model)
     with torch.no_grad():
         right = net(x).argmax(1) == y
     record = {
@@ -63,7 +44,6 @@ def main():
             "script": "parity/autoattack_reference.py",
             "auto-attack": COMMIT,
             "torch": torch.__version__,
-            "onnx2torch": "1.5.15",
         },
         "model_sha256": hashlib.sha256(a.model.read_bytes()).hexdigest(),
         "norm": a.norm.lower(),

@@ -9,28 +9,17 @@ Usage: python parity/minimum_norm_reference.py [--limit 40]
 """
 
 import argparse
-import gzip
 import json
 from pathlib import Path
 
 import foolbox
-import numpy as np
-import onnx2torch
 import torch
 import torchattacks
 
+from zoo_torch import Zoo, images
+
 HERE = Path(__file__).resolve().parent
 FIXTURES = HERE.parent / "crates" / "fgmf" / "tests" / "fixtures" / "autoattack"
-SLICE = HERE.parent / "assets" / "fashion-mnist-mini"
-
-
-def images(limit):
-    """The first test images, `[n, 1, 28, 28]` in [0, 1], and their labels."""
-    pixels = gzip.decompress((SLICE / "test-images.idx.gz").read_bytes())[16:]
-    labels = gzip.decompress((SLICE / "test-labels.idx.gz").read_bytes())[8:]
-    x = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)[:limit]
-    y = np.frombuffer(labels, np.uint8)[:limit]
-    return torch.from_numpy(x.astype(np.float32) / np.float32(255)), torch.from_numpy(y.astype(np.int64))
 
 
 def main():
@@ -40,9 +29,7 @@ def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     x, y = images(a.limit)
-    net = onnx2torch.convert(str(FIXTURES / "adversarial.onnx")).eval()
-    for p in net.parameters():
-        p.requires_grad_(False)
+    net = Zoo(FIXTURES / "adversarial.onnx")
     with torch.no_grad():
         right = net(x).argmax(1) == y
     index = torch.arange(len(y))[right].tolist()
@@ -69,7 +56,6 @@ def main():
             "torch": torch.__version__,
             "foolbox": foolbox.__version__,
             "torchattacks": "3.5.1",
-            "onnx2torch": "1.5.15",
         },
         "model": "autoattack/adversarial.onnx",
         "index": index,

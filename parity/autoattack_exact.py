@@ -2,8 +2,9 @@
 
 Losses (DLR and targeted DLR, values and gradients), projections (L1 ball with
 box, FAB's hyperplanes with box), the schedule of Square, and Auto-PGD from the
-image itself on a small model: which images it breaks and the best loss on the
-others.
+image itself on a small model, all in double precision (so that no path forks
+where two ways to sum differ in a last digit): which images it breaks and the
+best loss on the others.
 
 Usage: python parity/autoattack_exact.py MODEL.onnx OUT.json
 """
@@ -17,8 +18,9 @@ from autoattack.autopgd_base import APGDAttack, APGDAttack_targeted, L1_projecti
 from autoattack.fab_projections import projection_l1, projection_l2, projection_linf
 from autoattack.square import SquareAttack
 
-from autoattack_reference import COMMIT, images, network
+from autoattack_reference import COMMIT
 from onnx_results import numbers
+from zoo_torch import Zoo, images
 
 # Linf, L2 and L1 radii at which Auto-PGD breaks a part of the images.
 RADII = {"linf": 0.08, "l2": 1.0, "l1": 8.0}
@@ -81,8 +83,12 @@ def run(attack, x, y, norm, eps, steps):
 
 def searches(path):
     """Every norm and loss, 20 steps; the target is the class that scores second."""
-    net = network(path)
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double  # casts of the reference
+    net = Zoo(path)
+    net.p = {name: t.double() for name, t in net.p.items()}
     x, y = images(48)
+    x = x.double()
     z = net(x)
     right = z.argmax(1) == y
     x, y, z = x[right][:32], y[right][:32], z[right][:32]

@@ -3,87 +3,79 @@
 Each attack runs alone on every image that the model classifies correctly, with
 the settings of its `standard` suite: APGD-CE (`apgd-ce`), APGD-DLR
 (`apgd-dlr`), targeted APGD (`apgd-t`), FAB-T (`fab-t`), Square (`square`). The
-images are the first of the embedded Fashion-MNIST slice. The ONNX file is
-rebuilt in PyTorch with onnx2torch.
+images are the first of the embedded Fashion-MNIST slice. The ONNX file, one of
+our zoo, is rebuilt in PyTorch by `zoo_torch.py`.
 
-Usage: python parity/autoattack_reference.py MODEL.onnx OUT.json --norm Linf --eps 0.1 [--limit 500] [--attacks apgd-ce,...]
+Usage: python parity/autoattack_reference.py MODEL.onnx OUT.json --norm Linf --eps 0.1 [--limit 500]
+       [--attacks apgd-ce,...] [--seeds 5]
 """
 
 import argparse
-import gzip
 import hashlib
 import json
 import time
 from pathlib import Path
 
-import numpy as np
-import onnx2torch
 import torch
 from autoattack import AutoAttack
 
+from zoo_torch import Zoo, images
+
 COMMIT = "a39220048b3c9f2cca9a4d3a54604793c68eca7e"
-SLICE = Path(__file__).resolve().parent.parent / "assets" / "fashion-mnist-mini"
 
 
-def images(limit):
-    """The first test images, `[n, 1, 28, 28]` in [0, 1], and their labels."""
-    pixels = gzip.decompress((SLICE / "test-images.idx.gz").read_bytes())[16:]
-    labels = gzip.decompress((SLICE / "test-labels.idx.gz").read_bytes())[8:]
-    x = np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28)[:limit]
-    y = np.frombuffer(labels, np.uint8)[:limit]
-    return torch.from_numpy(x.astype(np.float32) / np.float32(255)), torch.from_numpy(y.astype(np.int64))
+def run(net, x, y, right, name, seed, a):
+    """What one attack breaks alone, positions of images."""
+    suite = AutoAttack(net, norm=a.norm, eps=a.eps, seed=seed, verbose=False, version="standard", device="cpu")
+    suite.attacks_to_run = [name]
+    start = time.time()
+    points = suite.run_standard_evaluation(x, y, bs=250)
+    seconds = time.time() - start
+    with torch.no_grad():
+        broken = right & (net(points).argmax(1) != y)
+    print(f"{a.norm} {a.eps} {name}, seed {seed}: {int(broken.sum())} of {int(right.sum())} broken, {seconds:.1f} s", flush=True)
+    return broken.nonzero().squeeze(1).tolist()
 
 
-def network(path):
-    """The model, without gradients in its parameters."""
-    net = onnx2torch.convert(str(path)).eval()
-    for p in net.parameters():
-        p.requires_grad_(False)
-    return net
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(description):
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--norm", default="Linf", choices=["Linf", "L2", "L1"])
     parser.add_argument("--eps", type=float, required=True)
     parser.add_argument("--limit", type=int, default=500)
     parser.add_argument("--attacks", default="apgd-ce,apgd-dlr,apgd-t,fab-t,square")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds")
     parser.add_argument("--threads", type=int, default=1)
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
+    return parser.parse_args()
+
+
+def write(net, script, a):
+    """Runs the attacks and writes what they break."""
     x, y = images(a.limit)
-    net = network(a.model)
     with torch.no_grad():
         right = net(x).argmax(1) == y
     record = {
-        "origin": {
-            "script": "parity/autoattack_reference.py",
-            "auto-attack": COMMIT,
-            "torch": torch.__version__,
-            "onnx2torch": "1.5.15",
-        },
+        "origin": {"script": f"parity/{script}", "auto-attack": COMMIT, "torch": torch.__version__},
         "model_sha256": hashlib.sha256(a.model.read_bytes()).hexdigest(),
         "norm": a.norm.lower(),
         "eps": a.eps,
         "limit": a.limit,
-        "seed": a.seed,
+        "seeds": [a.seed, a.seeds],
         "right": right.nonzero().squeeze(1).tolist(),
         "attacks": {},
     }
     for name in a.attacks.split(","):
-        suite = AutoAttack(net, norm=a.norm, eps=a.eps, seed=a.seed, verbose=False, version="standard", device="cpu")
-        suite.attacks_to_run = [name]
-        start = time.time()
-        points = suite.run_standard_evaluation(x, y, bs=250)
-        seconds = time.time() - start
-        with torch.no_grad():
-            broken = right & (net(points).argmax(1) != y)
-        record["attacks"][name] = broken.nonzero().squeeze(1).tolist()
-        print(f"{a.norm} {a.eps} {name}: {int(broken.sum())} of {int(right.sum())} broken, {seconds:.1f} s", flush=True)
+        # Random starts decide on images near the boundary: one list a seed shows which.
+        record["attacks"][name] = [run(net, x, y, right, name, seed, a) for seed in range(a.seed, a.seed + a.seeds)]
     a.out.write_text(json.dumps(record) + "\n")
+
+
+def main():
+    a = arguments(__doc__)
+    torch.set_num_threads(a.threads)
+    write(Zoo(a.model), "autoattack_reference.py", a)
 
 
 if __name__ == "__main__":

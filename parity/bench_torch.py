@@ -27,6 +27,11 @@ def laid_out(t, layout):
     return t.clone(memory_format=LAYOUTS[layout] if t.dim() == 4 else torch.contiguous_format)
 
 
+def as_linear(name, t):
+    """A parameter as PyTorch has it: in the blocks of a transformer our weights are [k, outputs], PyTorch's own [outputs, k]."""
+    return t.t().contiguous() if name.startswith("block") and t.dim() == 2 else t
+
+
 def candidates(row):
     """Ways to do the row, by name."""
     if row.startswith("pgd20-"):
@@ -65,11 +70,8 @@ class Task:
 
     def __init__(self, network, layout, arrays):
         self.network = network
-        self.p = {n.removeprefix("parameter."): laid_out(t, layout) for n, t in arrays.items() if n.startswith("parameter.")}
-        for name, t in self.p.items():
-            # In the blocks of a transformer our weights are [k, outputs]; PyTorch's own are [outputs, k].
-            if name.startswith("block") and t.dim() == 2:
-                self.p[name] = t.t().contiguous()
+        parameters = {n.removeprefix("parameter."): t for n, t in arrays.items() if n.startswith("parameter.")}
+        self.p = {name: as_linear(name, laid_out(t, layout)) for name, t in parameters.items()}
         self.x, self.y = laid_out(arrays["x"], layout), arrays["labels"].long()
 
     def logits(self, x, train=False):

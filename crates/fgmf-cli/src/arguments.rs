@@ -63,12 +63,21 @@ pub(crate) struct Train {
     /// Nonlinearity: relu, gelu, softplus.
     #[arg(long, default_value = "relu")]
     pub(crate) activation: String,
-    /// Objective: standard, pgd-at, scor-pio.
+    /// Objective: standard, pgd-at, scor-pio, distillation (a masking control).
     #[arg(long, default_value = "scor-pio")]
     pub(crate) objective: String,
     /// Put the SGAM mask layer in front.
     #[arg(long)]
     pub(crate) sgam: bool,
+    /// Replace rectifiers by k-winners-take-all with this share of winners (a planted defence).
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) k_wta: Option<f64>,
+    /// Temperature of distillation.
+    #[arg(long)]
+    pub(crate) temperature: Option<f64>,
+    /// Model that distillation learns from (ONNX); without one labels are learned, which makes a teacher.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) teacher: Option<PathBuf>,
     /// Norm trained against: linf, l2, l1.
     #[arg(long, default_value = "linf")]
     pub(crate) norm: String,
@@ -123,12 +132,16 @@ pub(crate) struct Attack {
     /// Radius, in pixel units of 0 to 1.
     #[arg(long, default_value_t = 0.1)]
     pub(crate) eps: f64,
-    /// Attacks: quick, standard (AutoAttack), adaptive (that, and attacks on the mask layer), plus, rand.
+    /// Attacks: quick, standard (AutoAttack), adaptive (that, and what goes around a defence), plus, rand; or names of attacks,
+    /// separated by commas.
     #[arg(long, default_value = "adaptive")]
     pub(crate) suite: String,
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Another model of the same task (ONNX), whose adversarial examples are tried too.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) surrogate: Option<PathBuf>,
     /// Exit 1 if the robust accuracy is below this share.
     #[arg(long, value_name = "SHARE")]
     pub(crate) min_robust: Option<f64>,

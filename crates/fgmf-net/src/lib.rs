@@ -20,7 +20,7 @@ pub mod zoo;
 pub use dual::Dual;
 pub use error::{Error, Result};
 pub use exec::Tape;
-pub use network::{Builder, Dim, Network, Node, Source, Value, ValueId};
+pub use network::{Builder, Dim, Network, Node, Replace, Source, Value, ValueId};
 pub use op::Mode;
 pub use rule::Rules;
 pub use tensor::{Precision, Tensor};

@@ -86,6 +86,9 @@ pub struct Network {
     pub(crate) cache: crate::plan::Cache,
 }
 
+/// What [`Network::graft_with`] asks for each node.
+pub type Replace<'a> = dyn FnMut(&mut Builder, &Node, &[ValueId]) -> Result<Option<Vec<ValueId>>> + 'a;
+
 /// Batch sizes that shapes are inferred at; two, so that what depends on the batch shows.
 pub(crate) const PROBES: [usize; 2] = [3, 5];
 
@@ -237,6 +240,12 @@ impl Network {
     /// Copies this network's parameters and nodes into a builder, reading `input` instead of its own images; returns the
     /// logits. This is how a layer is put in front of a finished network.
     pub fn graft(&self, builder: &mut Builder, input: ValueId) -> Result<ValueId> {
+        self.graft_with(builder, input, &mut |_, _, _| Ok(None))
+    }
+
+    /// [`Network::graft`] with nodes of another make: `replace` sees each node with its inputs in the new network, and may return the
+    /// outputs to put in the place of the node's own.
+    pub fn graft_with(&self, builder: &mut Builder, input: ValueId, replace: &mut Replace<'_>) -> Result<ValueId> {
         let mut map: HashMap<ValueId, ValueId> = HashMap::from([(self.input, input)]);
         for (i, value) in self.values.iter().enumerate() {
             if let Source::Parameter { tensor, trainable } = &value.source {
@@ -246,8 +255,13 @@ impl Network {
         }
         for node in &self.nodes {
             let inputs: Vec<ValueId> = node.inputs.iter().map(|id| map[id]).collect();
-            let names: Vec<String> = node.outputs.iter().map(|id| builder.fresh(&self.values[id.0].name)).collect();
-            let outputs = builder.nodes(&node.name, node.op.clone(), &inputs, &names)?;
+            let outputs = match replace(builder, node, &inputs)? {
+                Some(outputs) => outputs,
+                None => {
+                    let names: Vec<String> = node.outputs.iter().map(|id| builder.fresh(&self.values[id.0].name)).collect();
+                    builder.nodes(&node.name, node.op.clone(), &inputs, &names)?
+                }
+            };
             map.extend(node.outputs.iter().copied().zip(outputs));
         }
         Ok(map[&self.output])

@@ -78,6 +78,12 @@ pub trait Scores: Sync {
     fn draws(&self) -> bool {
         false
     }
+
+    /// Whether one adversarial answer settles an example, so that a search may end there. Not where the next answer may be another,
+    /// nor where the point is meant for another model; there searches go on to the largest loss.
+    fn settles(&self) -> bool {
+        !self.draws()
+    }
 }
 
 /// Logits and gradients.

@@ -36,6 +36,15 @@ impl Norm {
             .ok_or_else(|| Error::parameter("norm", "linf, l2 or l1", name))
     }
 
+    /// The norm q of the largest v · w over ‖v‖ = 1, as a function of w: 1/p + 1/q = 1.
+    pub fn dual(self) -> Self {
+        match self {
+            Self::Linf => Self::L1,
+            Self::L2 => Self::L2,
+            Self::L1 => Self::Linf,
+        }
+    }
+
     /// ‖v‖ in this norm, accumulated in `f64`.
     pub fn of(self, v: impl Iterator<Item = f64>) -> f64 {
         match self {
@@ -123,6 +132,12 @@ impl ThreatModel {
     /// ‖x − origin‖.
     pub fn distance(&self, origin: &[f32], x: &[f32]) -> f64 {
         self.norm.between(origin, x)
+    }
+
+    /// Distance of the image farthest from `origin` within the bounds.
+    pub fn reach(&self, origin: &[f32]) -> f64 {
+        let [lo, hi] = self.bounds;
+        self.norm.of(origin.iter().map(|&o| (f64::from(o) - lo).max(hi - f64::from(o))))
     }
 
     /// Whether `x` is in the ball around `origin` and in the bounds, up to the rounding of `f32`: one part in 10⁶

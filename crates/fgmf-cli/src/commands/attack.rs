@@ -6,7 +6,7 @@ use crate::arguments::{Arguments, Attack};
 use crate::console;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::suite::{Job, curve, remove_state, run_suite_until, suite};
+use fgmf::attack::suite::{Job, curve, remove_state, run_suite_until, suite, transfer};
 use fgmf::data::load;
 use fgmf::record::{Accuracy, AttackRecord, ModelFile, RobustAccuracy};
 use fgmf::threat::{Norm, ThreatModel};
@@ -17,7 +17,10 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     }
     let threat = ThreatModel::new(Norm::parse(&a.norm)?, a.eps, [0.0, 1.0])?;
     let (net, sha256) = read_model(&a.model)?;
-    let entries = suite(&a.suite, &net, threat.norm())?;
+    let mut entries = suite(&a.suite, &net, threat.norm())?;
+    if let Some(path) = &a.surrogate {
+        entries.push(transfer(read_model(path)?.0)?);
+    }
     let mut data = load(&a.data, a.split.parse()?)?;
     if let Some(n) = a.limit {
         data.truncate(n)?;

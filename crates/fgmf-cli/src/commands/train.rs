@@ -7,7 +7,7 @@ use crate::console;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::{Dataset, Split, load};
-use fgmf::defend::SgamParams;
+use fgmf::defend::{KWtaParams, SgamParams};
 use fgmf::threat::Norm;
 use fgmf::train::{ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit};
 use fgmf_net::Network;
@@ -68,7 +68,20 @@ pub(super) fn train(global: &Arguments, config: &TrainConfig, data: &Dataset, fo
 
 fn from_flags(a: &Train) -> Result<TrainConfig> {
     let architecture = Architecture::parse(&a.arch).map_err(Error::from)?;
-    let objective = ObjectiveConfig::parse(&a.objective)?;
+    let mut objective = ObjectiveConfig::parse(&a.objective)?;
+    match &mut objective {
+        ObjectiveConfig::Distillation(p) => {
+            p.temperature = a.temperature.unwrap_or(p.temperature);
+            if let Some(path) = &a.teacher {
+                p.teacher_sha256 = Some(fgmf::hash::sha256(&std::fs::read(path).map_err(Error::io(path))?));
+                p.teacher = Some(path.display().to_string());
+            }
+        }
+        other if a.temperature.is_some() || a.teacher.is_some() => {
+            return Err(Error::parameter("objective", "distillation with --temperature and --teacher", other.name()).into());
+        }
+        _ => {}
+    }
     let mut config = TrainConfig::new(a.data.as_deref().unwrap_or_default(), architecture, objective, a.eps);
     config.activation = match a.activation.as_str() {
         "relu" => Activation::Relu,
@@ -90,6 +103,7 @@ fn from_flags(a: &Train) -> Result<TrainConfig> {
         other => return Err(Error::parameter("schedule", "cyclic or cosine", other).into()),
     };
     config.sgam = a.sgam.then(SgamParams::default);
+    config.k_wta = a.k_wta.map(|share| KWtaParams { share });
     config.norm = Norm::parse(&a.norm)?;
     config.limit = a.limit;
     config.seed = a.seed;

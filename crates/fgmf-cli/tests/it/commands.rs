@@ -155,6 +155,68 @@ fn evaluate_scores_explainers_on_clean_and_attacked_images() {
     assert!(wrong(&["--eps", "nan"]).contains("`eps`") && wrong(&["-n", "0"]).contains("limit") && wrong(&["--cap", "0"]).contains("cap"));
 }
 
+/// A masking defence fails the run that asks for an honest figure; the model without it passes.
+#[test]
+fn masking_fails_the_run_that_forbids_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = small_model(folder.path());
+    let masked = folder.path().join("masked.onnx");
+    let net = fgmf_net::onnx::read(&plain).unwrap();
+    fgmf_net::onnx::write(&fgmf::defend::with_bit_depth(&net, &fgmf::defend::BitDepthParams { bits: 3 }).unwrap(), &masked).unwrap();
+    let attack = |model: &std::path::Path, extra: &[&str]| {
+        let out = folder.path().join("attack");
+        let base =
+            ["attack", text(model), "--data", "fashion-mnist-mini", "--suite", "quick", "--limit", "64", "--quiet", "--out", text(&out)];
+        let code = run(&[&base, extra].concat()).status.code();
+        (code, attack_record(&out)["verdict"].clone())
+    };
+    let (code, verdict) = attack(&plain, &["--fail-on-masking"]);
+    assert_eq!((code, &verdict["level"]), (Some(0), &"trustworthy".into()), "{verdict}");
+    let (code, verdict) = attack(&masked, &["--fail-on-masking"]);
+    assert_eq!((code, &verdict["level"]), (Some(1), &"masked".into()), "{verdict}");
+    let flags: Vec<&str> = verdict["flags"].as_array().unwrap().iter().map(|f| f["id"].as_str().unwrap()).collect();
+    assert!(flags.contains(&"zero-gradient") && flags.contains(&"bypass-beats-plain"), "{flags:?}");
+    assert_eq!(attack(&masked, &[]).0, Some(0), "without the flag the verdict is printed, not enforced");
+}
+
+/// A surrogate's examples are one attack more, and one check more.
+#[test]
+fn another_model_can_attack() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let out = folder.path().join("attack");
+    let base = ["attack", text(&model), "--data", "fashion-mnist-mini", "--suite", "fgsm", "--limit", "32", "--quiet", "--out", text(&out)];
+    ok(&[&base[..], &["--surrogate", text(&model)]].concat());
+    let record = attack_record(&out);
+    assert_eq!(record["attacks"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect::<Vec<_>>(), ["fgsm", "transfer"]);
+    assert!(record["verdict"]["checks"].as_array().unwrap().contains(&"transfer-beats-white-box".into()));
+    assert!(refused(&[&base[..], &["--surrogate", "nowhere.onnx"]].concat()).contains("nowhere.onnx"));
+}
+
+/// Distillation in two stages, and k-winners-take-all, from the command line to files that other commands read.
+#[test]
+fn planted_training_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |name: &str, extra: &[&str]| {
+        let out = folder.path().join(name);
+        let base = ["train", "--data", "fashion-mnist-mini", "--limit", "128", "--epochs", "1", "--quiet", "--out", text(&out)];
+        ok(&[&base, extra].concat());
+        out.join("model.onnx")
+    };
+    let teacher = train("teacher", &["--objective", "distillation", "--temperature", "10"]);
+    let student = train("student", &["--objective", "distillation", "--temperature", "10", "--teacher", text(&teacher)]);
+    let k_wta = train("k-wta", &["--objective", "standard", "--k-wta", "0.2"]);
+    let run: Value = serde_json::from_slice(&std::fs::read(student.with_file_name("run.json")).unwrap()).unwrap();
+    assert_eq!(run["config"]["objective"]["temperature"], 10.0);
+    assert!(run["config"]["objective"]["teacher_sha256"].is_string());
+    assert!(ok(&["info", text(&k_wta)]).contains("TopK"));
+    let out = folder.path().join("no");
+    let wrong = |extra: &[&str]| refused(&[&["train", "--data", "fashion-mnist-mini", "--out", text(&out)], extra].concat());
+    assert!(wrong(&["--objective", "standard", "--temperature", "10"]).contains("distillation"));
+    assert!(wrong(&["--objective", "distillation", "--temperature", "0"]).contains("`temperature`"));
+    assert!(wrong(&["--objective", "standard", "--k-wta", "2"]).contains("`share`"));
+}
+
 #[test]
 fn misuse_is_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! `kill -9` at any moment, then the same command again: the same result as a run that was left alone.
 
-use super::{attack_record, fgmf, ok, text};
+use super::{attack_record, fgmf, ok, small_model, text};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -92,4 +92,48 @@ fn killed_training_and_attack_end_like_unbroken_ones() {
         round += 1;
         assert!(round < 50, "the process is always done before it can be killed");
     }
+}
+
+/// AutoAttack killed again and again, each time a little later: what was done is kept, attack by attack, and the end is that of a run
+/// that was left alone, to the byte.
+#[test]
+fn killed_autoattack_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(&folder.path().join("model"));
+    let attack = |out: &'static str| {
+        let out = folder.path().join(out);
+        let flags = ["--data", "fashion-mnist-mini", "--suite", "standard", "--eps", "0.05", "--limit", "300", "--quiet", "--out"];
+        let arguments: Vec<String> =
+            ["attack", text(&model)].into_iter().chain(flags).map(str::to_owned).chain([text(&out).to_owned()]).collect();
+        (out, arguments)
+    };
+    let (whole, arguments) = attack("whole");
+    let started = std::time::Instant::now();
+    ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let usual = started.elapsed();
+    let (broken, arguments) = attack("broken");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let state = broken.join("attack.state.jsonl");
+    let done = || std::fs::read_to_string(&state).map_or(0, |s| s.lines().count().saturating_sub(1));
+    let (mut kept, mut ended) = (vec![0], false);
+    for share in 1..=8 {
+        let mut child = fgmf(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(usual * share / 12);
+        ended = child.try_wait().unwrap().is_some();
+        if ended {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kept.push(done());
+    }
+    assert!(kept.windows(2).all(|w| w[0] <= w[1]), "a kill lost finished attacks: {kept:?}");
+    assert!(kept.iter().any(|&n| (1..8).contains(&n)), "no kill hit the suite midway: {kept:?}");
+    if !ended {
+        ok(&arguments);
+    }
+    assert!(attack_record(&whole) == attack_record(&broken), "after kills with {kept:?} attacks done");
+    let images = |folder: &Path| std::fs::read(folder.join("adversarial.safetensors")).unwrap();
+    assert!(images(&whole) == images(&broken), "adversarial images differ");
+    assert!(!state.exists(), "the state of a run that is done was left");
 }

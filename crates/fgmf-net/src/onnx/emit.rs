@@ -85,8 +85,16 @@ pub(super) fn node_messages(w: &mut Writer<'_>, node: &Node) -> Result<(), Strin
             input.push(list(w, "pads", &amounts));
             input.push(w.floats(named("value"), &[], &[p.value as f32]));
         }
+        Op::TopK(t) => {
+            input.push(list(w, "k", &[t.k as i64]));
+            attribute.push(int("axis", t.axis));
+        }
     }
-    let output = node.outputs.iter().map(|&id| w.value(id).name.clone()).collect();
+    let mut output: Vec<String> = node.outputs.iter().map(|&id| w.value(id).name.clone()).collect();
+    if matches!(node.op, Op::TopK(_)) {
+        // The standard has no file without the positions.
+        output.push(w.fresh(named("indices")));
+    }
     w.push(NodeProto { input, output, name: node.name.clone(), op_type: node.op.name().to_owned(), attribute, domain: String::new() });
     Ok(())
 }

@@ -27,6 +27,7 @@
 //! | Softmax, LogSoftmax, ReduceMean, ReduceSum | not along the batch |
 //! | Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Expand, Concat | |
 //! | Slice, Split, Gather, Pad | constant positions, not along the batch; constant padding |
+//! | TopK | constant k, the largest, not along the batch; first output |
 //! | Constant, ConstantOfShape, Shape, Size, Range, Where, Not, And, Or, Equal, Greater, Less, Mod, Floor, Ceil, and most of the above | on constants |
 //!
 //! # What trains

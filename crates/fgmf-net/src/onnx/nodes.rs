@@ -6,7 +6,7 @@ use super::site::Site;
 use super::window;
 use crate::network::{Dim, ValueId};
 use crate::op::{
-    BatchNorm, Binary, Concat, Flatten, Gemm, LayerNorm, MatMul, Op, PRelu, Reduce, ReduceKind, Softmax, Squeeze, Transpose, Unary,
+    BatchNorm, Binary, Concat, Flatten, Gemm, LayerNorm, MatMul, Op, PRelu, Reduce, ReduceKind, Softmax, Squeeze, TopK, Transpose, Unary,
     Unsqueeze,
 };
 
@@ -60,6 +60,7 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
         "Gather" => return layout::gather(site),
         "Split" => return layout::split(site),
         "Pad" => return layout::pad(site),
+        "TopK" => return top_k(site),
         "Conv" => return window::conv(site),
         "ConvTranspose" => return window::conv_transpose(site),
         "MaxPool" | "AveragePool" | "GlobalAveragePool" => return window::pool(site),
@@ -164,6 +165,16 @@ fn reduce(site: &mut Site<'_, '_>, kind: ReduceKind) -> Made {
     let nothing = given.is_empty() && site.attributes.flag("noop_with_empty_axes", false)?;
     let axes = if given.is_empty() && !nothing { (0..rank).collect() } else { given };
     Ok((Op::Reduce(Reduce { kind, axes, keep }), vec![x]))
+}
+
+fn top_k(site: &mut Site<'_, '_>) -> Made {
+    site.attributes.require("largest", 1)?;
+    // Unsorted means that any order will do.
+    let k = match site.ints(1)?.as_deref() {
+        Some(&[k]) => usize::try_from(k).map_err(|_| format!("expected a positive k, found {k}"))?,
+        other => return Err(format!("expected one number k, found {other:?}")),
+    };
+    Ok((Op::TopK(TopK { axis: site.attributes.int_or("axis", -1)?, k }), vec![site.operand(0)?]))
 }
 
 fn squeeze(site: &mut Site<'_, '_>) -> Made {

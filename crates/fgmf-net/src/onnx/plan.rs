@@ -32,7 +32,7 @@ fn is_operand(operator: &str, i: usize) -> bool {
     match operator {
         "Min" | "Max" => false,
         "Clip" | "Reshape" | "Expand" | "Pad" | "Resize" | "Slice" | "Split" | "Squeeze" | "Unsqueeze" | "ReduceMean" | "ReduceSum"
-        | "Gather" | "Dropout" | "Shape" | "Size" => i == 0,
+        | "Gather" | "TopK" | "Dropout" | "Shape" | "Size" => i == 0,
         _ => true,
     }
 }

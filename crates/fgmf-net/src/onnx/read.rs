@@ -272,6 +272,7 @@ impl<'a> Reader<'a> {
             Op::Reduce(r) => r.axes.iter().any(|&a| grows(0, a)),
             Op::LayerNorm(l) => beyond(if l.axis < 0 { l.axis + dims[0].len() as i64 } else { l.axis }) || others(),
             Op::Gather(g) => grows(0, g.axis),
+            Op::TopK(t) => grows(0, t.axis),
             Op::Concat(c) => (0..dims.len()).any(|i| grows(i, c.axis)),
             Op::Split(s) => grows(0, s.axis),
             Op::Conv(_) | Op::ConvTranspose(_) | Op::BatchNorm(_) => beyond(1) || others(),

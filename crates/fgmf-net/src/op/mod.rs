@@ -9,6 +9,7 @@ mod layout;
 mod linear;
 mod norm;
 mod reduce;
+mod top_k;
 mod window;
 
 use crate::dual::Dual;
@@ -20,6 +21,7 @@ pub use layout::{Concat, Expand, Flatten, Gather, Pad, Reshape, Slice, SliceAxis
 pub use linear::{Conv, ConvTranspose, Gemm, MatMul};
 pub use norm::{BatchNorm, LayerNorm, Softmax};
 pub use reduce::{Reduce, ReduceKind};
+pub use top_k::TopK;
 pub use window::{AveragePool, GlobalAveragePool, MaxPool, Resize, Window};
 
 /// How batch normalisation behaves.
@@ -118,6 +120,7 @@ pub enum Op {
     Gather(Gather),
     Expand(Expand),
     Pad(Pad),
+    TopK(TopK),
 }
 
 impl Op {
@@ -180,6 +183,7 @@ impl Op {
             Self::Gather(_) => "Gather",
             Self::Expand(_) => "Expand",
             Self::Pad(_) => "Pad",
+            Self::TopK(_) => "TopK",
         }
     }
 
@@ -211,6 +215,7 @@ impl Op {
             Self::Gather(o) => o,
             Self::Expand(o) => o,
             Self::Pad(o) => o,
+            Self::TopK(o) => o,
         }
     }
 }

@@ -7,7 +7,8 @@
 //! changed since then.
 //!
 //! With a targeted loss there is a search for each of the classes that score highest after the label, in that order.
-//! An example leaves the batch with its first adversarial point; otherwise the point of the largest loss is returned.
+//! An example leaves the batch with its first adversarial point; otherwise the point of the largest loss is returned. Of a model that
+//! answers at random every step is made, and the adversarial point of the largest loss is returned.
 //!
 //! Cost: at most `steps + 1` forward and `steps` backward passes an example, restart and target (and one forward pass to rank
 //! the targets).
@@ -86,18 +87,29 @@ pub struct Apgd {
 /// What is known of one example over all searches.
 struct Best {
     x: Vec<f32>,
-    loss: f64,
+    /// Whether `x` is adversarial, and its loss.
+    worth: (bool, f64),
     ending: Ending,
+}
+
+/// What was found at a point.
+struct Seen<'a> {
+    loss: f64,
+    broken: bool,
+    /// Not at the last point of a search.
+    gradient: Option<&'a [f32]>,
+    first: bool,
 }
 
 impl Best {
     /// Takes in what was found at the walk's point; whether the walk goes on.
-    fn observe(&mut self, walk: &mut Walk<'_>, loss: f64, broken: bool, gradient: Option<&[f32]>, first: bool, counts: bool) -> bool {
-        if counts && (broken || loss > self.loss) {
-            self.loss = loss;
+    fn observe(&mut self, walk: &mut Walk<'_>, seen: &Seen<'_>, phase: &Phase) -> bool {
+        let &Seen { loss, broken, gradient, first } = seen;
+        if phase.counts && (broken, loss) > self.worth {
+            self.worth = (broken, loss);
             self.x.copy_from_slice(&walk.x);
         }
-        if counts && broken {
+        if phase.counts && broken && phase.leaves {
             self.ending = Ending::Converged;
             return false;
         }
@@ -119,6 +131,8 @@ struct Phase {
     steps: usize,
     /// Whether adversarial points found here are successes.
     counts: bool,
+    /// Whether an example leaves with its first success.
+    leaves: bool,
 }
 
 /// What all searches share.
@@ -161,7 +175,7 @@ impl Apgd {
             };
             let mut walks: Vec<Walk<'_>> = points.drain(..).map(walk).collect();
             // Points of a wider ball are no successes.
-            let phase = Phase { threat, steps, counts: number + 1 == phases.len() };
+            let phase = Phase { threat, steps, counts: number + 1 == phases.len(), leaves: task.model.settles() };
             self.phase(task, &phase, goals, &mut walks, best)?;
             points = walks.into_iter().map(|w| (w.row, w.best)).collect();
         }
@@ -170,7 +184,7 @@ impl Apgd {
 
     /// Steps at one radius. What is broken or not finite leaves `walks`; what counts is written to `best`.
     fn phase(&self, task: &Task<'_>, phase: &Phase, goals: &[usize], walks: &mut Vec<Walk<'_>>, best: &mut [Best]) -> Result<()> {
-        let Phase { threat, steps, counts } = phase;
+        let Phase { threat, steps, .. } = phase;
         let mut intervals = intervals(threat.norm(), *steps);
         let mut interval = intervals.next().unwrap_or(*steps);
         let mut next_check = interval;
@@ -195,7 +209,8 @@ impl Apgd {
             walks.retain_mut(|walk| {
                 let j = rows.next().unwrap_or(0);
                 let gradient = gradients.as_ref().map(|g| &g[j * walk.x.len()..(j + 1) * walk.x.len()]);
-                best[walk.row].observe(walk, losses[j], broken[j], gradient, step == 0, *counts)
+                let seen = Seen { loss: losses[j], broken: broken[j], gradient, first: step == 0 };
+                best[walk.row].observe(walk, &seen, phase)
             });
             if step == *steps {
                 break;
@@ -241,7 +256,7 @@ impl WhiteBox for Apgd {
     fn id(&self) -> &'static str {
         match self.params.loss {
             AttackLoss::CrossEntropy => "apgd-ce",
-            AttackLoss::Margin | AttackLoss::Dlr => "apgd-dlr",
+            AttackLoss::Margin | AttackLoss::CappedMargin | AttackLoss::Dlr => "apgd-dlr",
             AttackLoss::TargetedMargin | AttackLoss::TargetedDlr => "apgd-t",
         }
     }
@@ -254,7 +269,7 @@ impl WhiteBox for Apgd {
         self.params.loss.check_classes(model.classes())?;
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
-        let fresh = |x: &[f32]| Best { x: x.to_vec(), loss: f64::NEG_INFINITY, ending: Ending::StepsExhausted };
+        let fresh = |x: &[f32]| Best { x: x.to_vec(), worth: (false, f64::NEG_INFINITY), ending: Ending::StepsExhausted };
         let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
         match self.searches(&Task { model, batch, clean: &clean, threat, seed }, &mut best) {
             Err(Error::Budget { .. }) => {
@@ -263,6 +278,7 @@ impl WhiteBox for Apgd {
             }
             other => other?,
         }
+        best.iter_mut().filter(|b| b.worth.0).for_each(|b| b.ending = Ending::Converged);
         let x = images(batch, best.iter().map(|b| b.x.as_slice()));
         Ok(Candidate { x, endings: best.iter().map(|b| b.ending).collect() })
     }

@@ -1,23 +1,23 @@
-//! Expectation over transformation (Athalye et al. 2018): any attack that follows gradients, on the average of several passes.
+//! Expectation over transformation (Athalye et al. 2018): any attack that follows gradients, on the mean of several answers.
 //!
-//! L̄(x) = 1/m Σ L_j(x), and so for logits, values and gradients, where pass j draws its own random numbers. A network of this library
-//! draws none: its passes are identical, and one is made instead of m. It is of use where the model handed to the attack is a
-//! randomised one ([`Noisy`], or any other [`Gradients`] that says it [`draws`](Scores::draws)).
+//! L̄(x) = 1/m Σ L_j(x), and so for logits, values and gradients, where answer j draws its own random numbers
+//! ([`crate::defend::Averaged`]). A network of this library draws none: its answers are identical, and one is asked for instead of m. It
+//! is of use where the model handed to the attack answers at random ([`crate::defend::Served`], or any other [`Gradients`] that says it
+//! [`draws`](crate::oracle::Scores::draws)). There Auto-PGD and PGD make all their steps: one lucky answer is no success, and a point
+//! just over the boundary fails every other time. The point that the mean misclassifies with the largest mean loss is returned.
 //!
-//! Cost: that of the attack, times m where the model draws.
+//! Cost: that of the attack without early success, times m.
 //!
-//! Difference from AutoAttack's code: the logits that decide on success are averages too (there: those of the last pass).
+//! Differences from AutoAttack's code: (1) the logits that decide on success are means too (there: those of the last answer); (2) the
+//! point of the largest mean loss is kept (there: the last one whose last answer was wrong).
 
 use super::{Batch, Candidate, WhiteBox};
+use crate::defend::Averaged;
 use crate::error::{Error, Result};
-use crate::oracle::{FeatureGradient, Gradients, LossGradient, Scores};
-use crate::rng::{Purpose, Stream};
+use crate::oracle::Gradients;
 use crate::threat::ThreatModel;
-use fgmf_net::head::Head;
-use fgmf_net::{Network, Tensor, ValueId};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// An attack on the average of several passes.
+/// An attack on the mean of several answers.
 #[derive(Clone, Debug)]
 pub struct Eot<A> {
     attack: A,
@@ -25,7 +25,7 @@ pub struct Eot<A> {
 }
 
 impl<A: WhiteBox> Eot<A> {
-    /// `samples`, 1 to 10,000, passes for each pass of the attack.
+    /// `samples`, 1 to 10,000, answers for each question of the attack.
     pub fn new(attack: A, samples: usize) -> Result<Self> {
         if !(1..=10_000).contains(&samples) {
             return Err(Error::parameter("samples", "1 to 10000", samples));
@@ -47,121 +47,47 @@ impl<A: WhiteBox> WhiteBox for Eot<A> {
         if !model.draws() {
             return self.attack.perturb(model, batch, threat, seed);
         }
-        self.attack.perturb(&Averaged { model, samples: self.samples }, batch, threat, seed)
+        self.attack.perturb(&Averaged::new(model, self.samples)?, batch, threat, seed)
     }
 }
 
-/// A model whose answers are averages.
-struct Averaged<'a> {
-    model: &'a dyn Gradients,
-    samples: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attack::{ApgdParams, AttackLoss, Ending, PgdParams, misclassified};
+    use crate::defend::{AdditiveNoiseParams, Served};
+    use crate::oracle::{Oracle, Scores};
+    use crate::threat::Norm;
+    use fgmf_net::Tensor;
+    use fgmf_testkit::toys;
 
-impl Averaged<'_> {
-    /// The mean of the tensors that `pass` gives.
-    fn mean<const N: usize>(&self, mut pass: impl FnMut() -> Result<[Tensor; N]>) -> Result<[Tensor; N]> {
-        let mut sum = pass()?;
-        for _ in 1..self.samples {
-            let next = pass()?;
-            sum = std::array::from_fn(|i| sum[i].add(&next[i]));
+    /// On a linear model under noise the best point of the ball is known; both searches come to it, where fresh answers are
+    /// wrong far more often than at a point just over the boundary.
+    #[test]
+    fn goes_on_after_a_lucky_answer() {
+        let weights = vec![vec![0.9, -0.4, 0.3, 0.2], vec![-0.2, 0.5, 0.1, -0.6]];
+        let bias = [-0.3, 0.0];
+        let net = toys::linear(&weights, &bias, [1, 2, 2]).cast(fgmf_net::Precision::F32);
+        let oracle = Oracle::new(&net);
+        let noise = AdditiveNoiseParams { deviation: 0.05 }.check().unwrap();
+        let x = [0.55, 0.45, 0.5, 0.52];
+        let batch = Batch { x: Tensor::new(&[1, 1, 2, 2], x.map(|v| v as f32).to_vec()), labels: vec![0], index: vec![0] };
+        let distance = toys::linear_margin_distance(&weights, &bias, &x, 0, toys::Norm::Linf);
+        let threat = ThreatModel::new(Norm::Linf, 1.3 * distance, [0.0, 1.0]).unwrap();
+        let served = Served::new(&oracle, &noise, 1);
+        let (best, _) = toys::linear_worst_case(&weights, &bias, &x, 0, toys::Norm::Linf, threat.eps());
+        let wrong = |x: &Tensor| (0..200).filter(|_| misclassified(&served.logits(x).unwrap(), &[0])[0]).count();
+        let near: Vec<f32> = x.iter().zip(&best).map(|(x, b)| (x + (b - x) / 1.28) as f32).collect();
+        let just_over = wrong(&Tensor::new(&[1, 1, 2, 2], near));
+        let pgd = PgdParams { steps: 40, loss: AttackLoss::Margin, ..PgdParams::default() }.check().unwrap();
+        let apgd = ApgdParams { steps: 40, loss: AttackLoss::Margin, restarts: 2, ..ApgdParams::default() }.check().unwrap();
+        let attacks: [Box<dyn WhiteBox>; 2] = [Box::new(Eot::new(pgd, 20).unwrap()), Box::new(Eot::new(apgd, 20).unwrap())];
+        for attack in attacks {
+            let found = attack.perturb(&served, &batch, &threat, 0).unwrap();
+            let gap = found.x.to_f64().iter().zip(&best).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert_eq!(found.endings, [Ending::Converged], "{}", attack.id());
+            assert!(gap < 0.2 * threat.eps(), "{}: {gap}", attack.id());
+            assert!(wrong(&found.x) > just_over + 20, "{}: {} and {just_over}", attack.id(), wrong(&found.x));
         }
-        Ok(sum.map(|t| t.affine(1.0 / self.samples as f64, 0.0)))
-    }
-}
-
-impl Scores for Averaged<'_> {
-    fn image_shape(&self) -> [usize; 3] {
-        self.model.image_shape()
-    }
-
-    fn classes(&self) -> usize {
-        self.model.classes()
-    }
-
-    fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        let [logits] = self.mean(|| Ok([self.model.logits(x)?]))?;
-        Ok(logits)
-    }
-}
-
-impl Gradients for Averaged<'_> {
-    fn network(&self) -> &Network {
-        self.model.network()
-    }
-
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
-        let mut losses = vec![0.0; x.shape()[0]];
-        let [logits, gradient] = self.mean(|| {
-            let at = self.model.loss_gradient(x, head)?;
-            losses.iter_mut().zip(&at.losses).for_each(|(sum, l)| *sum += l / self.samples as f64);
-            Ok([at.logits, at.gradient])
-        })?;
-        Ok(LossGradient { losses, logits, gradient })
-    }
-
-    fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
-        let mut losses = vec![0.0; x.shape()[0]];
-        let [logits, value, gradient] = self.mean(|| {
-            let at = self.model.feature_gradient(x, head, at)?;
-            losses.iter_mut().zip(&at.losses).for_each(|(sum, l)| *sum += l / self.samples as f64);
-            Ok([at.logits, at.value, at.gradient])
-        })?;
-        Ok(FeatureGradient { losses, logits, value, gradient })
-    }
-}
-
-/// A model behind Gaussian noise on its images, other noise each pass: a randomised defence. Seeded, so that a run can be repeated; but
-/// what an example draws depends on the passes before, so a batch does not give what its examples give one by one.
-pub struct Noisy<'a> {
-    model: &'a dyn Gradients,
-    deviation: f32,
-    seed: u64,
-    calls: AtomicU64,
-}
-
-impl<'a> Noisy<'a> {
-    /// `deviation`, 0 or more, in input units.
-    pub fn new(model: &'a dyn Gradients, deviation: f64, seed: u64) -> Result<Self> {
-        if !(deviation.is_finite() && deviation >= 0.0) {
-            return Err(Error::parameter("deviation", "a finite number, 0 or more", deviation));
-        }
-        Ok(Self { model, deviation: deviation as f32, seed, calls: AtomicU64::new(0) })
-    }
-
-    fn noisy(&self, x: &Tensor) -> Tensor {
-        let mut rng = Stream::new(self.seed, Purpose::Evaluation, self.calls.fetch_add(1, Ordering::Relaxed), 0);
-        Tensor::new(x.shape(), x.to_f32().into_iter().map(|v| v + self.deviation * rng.normal()).collect::<Vec<f32>>())
-    }
-}
-
-impl Scores for Noisy<'_> {
-    fn image_shape(&self) -> [usize; 3] {
-        self.model.image_shape()
-    }
-
-    fn classes(&self) -> usize {
-        self.model.classes()
-    }
-
-    fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.model.logits(&self.noisy(x))
-    }
-
-    fn draws(&self) -> bool {
-        true
-    }
-}
-
-impl Gradients for Noisy<'_> {
-    fn network(&self) -> &Network {
-        self.model.network()
-    }
-
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
-        self.model.loss_gradient(&self.noisy(x), head)
-    }
-
-    fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
-        self.model.feature_gradient(&self.noisy(x), head, at)
     }
 }

@@ -5,7 +5,7 @@ use super::loss::ranked;
 use super::{Batch, Ending, FabParams};
 use crate::oracle::Gradients;
 use crate::rng::{Purpose, Stream};
-use crate::threat::{Norm, ThreatModel, in_lanes};
+use crate::threat::{ThreatModel, in_lanes};
 
 /// What a search needs to know next of its point.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,14 +46,6 @@ pub(super) struct Task<'a> {
     /// The threat at eps / 2, for random starts.
     pub(super) half: &'a ThreatModel,
     pub(super) seed: u64,
-}
-
-fn dual(norm: Norm) -> Norm {
-    match norm {
-        Norm::Linf => Norm::L1,
-        Norm::L2 => Norm::L2,
-        Norm::L1 => Norm::Linf,
-    }
 }
 
 impl<'a> Walk<'a> {
@@ -127,7 +119,7 @@ impl<'a> Walk<'a> {
         }
         let zero = vec![0.0; self.x.len()];
         let normals = || gradients.chunks_exact(self.x.len());
-        let slopes: Vec<f64> = normals().map(|w| dual(threat.norm()).between(&zero, w)).collect();
+        let slopes: Vec<f64> = normals().map(|w| threat.norm().dual().between(&zero, w)).collect();
         if slopes.iter().all(|s| *s == 0.0) {
             self.flat |= self.step == 0;
             return self.next_search(p, task);

@@ -3,7 +3,7 @@
 //!
 //! With z₍₁₎ ≥ z₍₂₎ ≥ … the sorted logits, y the label and t a target:
 //!
-//! - difference z_t − z_y
+//! - difference z_t − z_y; capped margin min(max_{i≠y} z_i − z_y, 1)
 //! - DLR (max_{i≠y} z_i − z_y) / (z₍₁₎ − z₍₃₎ + 10⁻¹²), for 3 classes or more
 //! - targeted DLR (z_t − z_y) / (z₍₁₎ − (z₍₃₎ + z₍₄₎) / 2 + 10⁻¹²), for 4 classes or more
 
@@ -24,6 +24,8 @@ pub enum AttackLoss {
     Margin,
     /// Difference of logits ratio; 3 classes or more.
     Dlr,
+    /// The margin, at most 1: for models that answer at random, where answers that are wrong already should not count further.
+    CappedMargin,
     /// A target's logit minus the label's.
     TargetedMargin,
     /// Difference of logits ratio towards a target; 4 classes or more.
@@ -60,6 +62,7 @@ impl AttackLoss {
         match self {
             Self::CrossEntropy => Box::new(CrossEntropy::labels(labels)),
             Self::Margin => Box::new(Margin::new(labels)),
+            Self::CappedMargin => Box::new(Capped(Margin::new(labels))),
             Self::Dlr => Box::new(Dlr::new(labels)),
             Self::TargetedMargin => Box::new(Difference::new(labels, targets)),
             Self::TargetedDlr => Box::new(TargetedDlr::new(labels, targets)),
@@ -91,6 +94,18 @@ pub(super) fn ranked(z: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..z.len()).collect();
     order.sort_by(|&a, &b| z[b].total_cmp(&z[a]));
     order
+}
+
+/// min(m, 1) for the margin m.
+struct Capped(Margin);
+
+impl Head for Capped {
+    fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
+        let (margins, cotangent) = self.0.evaluate(logits, examples);
+        let open = margins.iter().map(|&m| f64::from(u8::from(m < 1.0))).collect::<Vec<f64>>();
+        let open = Tensor::new(&[margins.len(), 1], open).cast(logits.precision());
+        (margins.into_iter().map(|m| m.min(1.0)).collect(), cotangent.mul(&open.into()))
+    }
 }
 
 /// z_t − z_y.

@@ -78,7 +78,7 @@ impl MiFgsm {
             };
             for (j, (&i, broken)) in active.iter().zip(misclassified(&logits, &part.labels)).enumerate() {
                 let here = i * size..(i + 1) * size;
-                if broken {
+                if broken && (gradient.is_none() || model.settles()) {
                     endings[i] = Ending::Converged;
                     continue;
                 }

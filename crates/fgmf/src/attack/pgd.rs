@@ -2,20 +2,20 @@
 //!
 //! x₀ = image or a random point of the ball; xₜ₊₁ = Π(xₜ + α s(∇L(xₜ))), with s the direction of steepest ascent in the
 //! threat's norm and Π the projection into ball and bounds. An example leaves the batch once it is misclassified; the
-//! point with the largest loss is returned otherwise.
+//! point with the largest loss is returned otherwise. Of a model that answers at random every step is made, and the
+//! misclassified point of the largest loss is returned.
 //!
 //! Cost: at most `restarts · (steps + 1)` forward and `restarts · steps` backward passes an example.
 //!
 //! Differences from the paper: (1) success on any iterate counts, not on the last alone; (2) L1 steps move the largest
 //! hundredth of the coordinates; (3) coordinates that stand at a bound and would leave it are left out of the direction.
 
-use super::{Batch, Candidate, Ending, WhiteBox, misclassified};
+use super::{AttackLoss, Batch, Candidate, Ending, WhiteBox, misclassified};
 use crate::error::{Error, Result};
 use crate::oracle::Gradients;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
-use fgmf_net::head::{CrossEntropy, Head, Margin};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -29,16 +29,6 @@ pub enum Start {
     Random,
 }
 
-/// What the search increases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StepLoss {
-    /// Cross-entropy with the label.
-    CrossEntropy,
-    /// Largest other logit minus the label's: does not saturate where cross-entropy does.
-    Margin,
-}
-
 /// Settings of [`Pgd`].
 ///
 /// | field | default | range |
@@ -47,7 +37,7 @@ pub enum StepLoss {
 /// | `step_size` | none: 2.5 eps / steps, or eps if there is one step | above 0, in input units |
 /// | `restarts` | 1 | 1 to 10,000 |
 /// | `start` | random | |
-/// | `loss` | cross-entropy | |
+/// | `loss` | cross-entropy | one without a target |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PgdParams {
@@ -60,12 +50,12 @@ pub struct PgdParams {
     /// Where they start.
     pub start: Start,
     /// What they increase.
-    pub loss: StepLoss,
+    pub loss: AttackLoss,
 }
 
 impl Default for PgdParams {
     fn default() -> Self {
-        Self { steps: 20, step_size: None, restarts: 1, start: Start::Random, loss: StepLoss::CrossEntropy }
+        Self { steps: 20, step_size: None, restarts: 1, start: Start::Random, loss: AttackLoss::CrossEntropy }
     }
 }
 
@@ -85,6 +75,9 @@ impl PgdParams {
         }
         if let Some(s) = self.step_size.filter(|s| !(s.is_finite() && *s > 0.0)) {
             return Err(Error::parameter("step_size", "a finite number above 0", s));
+        }
+        if self.loss.targeted() {
+            return Err(Error::parameter("loss", "a loss without a target", format!("{:?}", self.loss)));
         }
         Ok(Pgd { params: self })
     }
@@ -107,7 +100,8 @@ struct Task<'a> {
 /// What is known of one example during the search.
 struct Best {
     x: Vec<f32>,
-    loss: f64,
+    /// Whether `x` is adversarial, and its loss.
+    worth: (bool, f64),
     ending: Ending,
 }
 
@@ -115,13 +109,6 @@ impl Pgd {
     fn step_size(&self, threat: &ThreatModel) -> f64 {
         let one = if self.params.steps == 1 { threat.eps() } else { 2.5 * threat.eps() / self.params.steps as f64 };
         self.params.step_size.unwrap_or(one)
-    }
-
-    fn head(&self, labels: &[usize]) -> Box<dyn Head> {
-        match self.params.loss {
-            StepLoss::CrossEntropy => Box::new(CrossEntropy::labels(labels)),
-            StepLoss::Margin => Box::new(Margin::new(labels)),
-        }
     }
 
     /// One search over the rows of `best` that still stand; `best` is updated in place.
@@ -137,6 +124,7 @@ impl Pgd {
         let mut active: Vec<usize> = (0..batch.len()).filter(|&i| best[i].ending != Ending::Converged).collect();
         let mut points: Vec<Vec<f32>> = active.iter().map(|&i| start(i)).collect();
         let alpha = self.step_size(threat) as f32;
+        let leaves = model.settles();
         for step in 0..=self.params.steps {
             if active.is_empty() {
                 break;
@@ -148,21 +136,21 @@ impl Pgd {
             let last = step == self.params.steps;
             let (losses, logits, gradient) = if last {
                 let logits = model.logits(&x)?;
-                let (losses, _) = self.head(&labels).evaluate(&logits.clone().into(), 0..active.len());
+                let (losses, _) = self.params.loss.head(&labels, &[]).evaluate(&logits.clone().into(), 0..active.len());
                 (losses, logits, None)
             } else {
-                let at = model.loss_gradient(&x, self.head(&labels).as_ref())?;
+                let at = model.loss_gradient(&x, self.params.loss.head(&labels, &[]).as_ref())?;
                 (at.losses, at.logits, Some(at.gradient))
             };
             let broken = misclassified(&logits, &labels);
             let mut standing: Vec<(usize, usize, Vec<f32>)> = Vec::with_capacity(active.len());
             for (j, (&i, point)) in active.iter().zip(points).enumerate() {
                 let best = &mut best[i];
-                if losses[j] > best.loss || broken[j] {
-                    best.loss = losses[j];
+                if (broken[j], losses[j]) > best.worth {
+                    best.worth = (broken[j], losses[j]);
                     best.x.copy_from_slice(&point);
                 }
-                if broken[j] {
+                if broken[j] && leaves {
                     best.ending = Ending::Converged;
                 } else {
                     standing.push((j, i, point));
@@ -207,7 +195,8 @@ impl WhiteBox for Pgd {
     fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
-        let fresh = |x: &[f32]| Best { x: x.to_vec(), loss: f64::NEG_INFINITY, ending: Ending::StepsExhausted };
+        self.params.loss.check_classes(model.classes())?;
+        let fresh = |x: &[f32]| Best { x: x.to_vec(), worth: (false, f64::NEG_INFINITY), ending: Ending::StepsExhausted };
         let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
         let task = Task { batch, threat, seed };
         for restart in 0..self.params.restarts {
@@ -220,7 +209,7 @@ impl WhiteBox for Pgd {
                 other => other?,
             }
         }
-        let endings = best.iter().map(|b| b.ending).collect();
+        let endings = best.iter().map(|b| if b.worth.0 { Ending::Converged } else { b.ending }).collect();
         let x = best.into_iter().flat_map(|b| b.x).collect();
         Ok(Candidate { x: Tensor::new::<f32>(batch.x.shape(), x), endings })
     }

@@ -1,5 +1,6 @@
 //! Random search: points drawn from the ball, the one with the largest margin kept. The weakest attack there is: where it
-//! finds what gradients miss, the gradients are masked (Athalye et al. 2018).
+//! finds what gradients miss, the gradients are masked (Athalye et al. 2018). 10,000 draws are the least that Carlini et al. 2019
+//! ask for.
 //!
 //! Cost: at most `draws` forward passes an example.
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// | field | default | range |
 /// | --- | --- | --- |
-/// | `draws` | 100 | 1 to 10,000,000 |
+/// | `draws` | 10,000 | 1 to 10,000,000 |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandomSearchParams {
@@ -26,7 +27,7 @@ pub struct RandomSearchParams {
 
 impl Default for RandomSearchParams {
     fn default() -> Self {
-        Self { draws: 100 }
+        Self { draws: 10_000 }
     }
 }
 

@@ -31,8 +31,10 @@ pub(super) struct Part {
     pub(super) entry: usize,
     pub(super) attempted: usize,
     pub(super) broken: Vec<Broken>,
-    pub(super) zero_gradients: usize,
-    pub(super) non_finite: usize,
+    /// Positions in the block of examples whose gradient was exactly 0 at the start.
+    pub(super) flat: Vec<usize>,
+    /// Of examples whose loss or gradient was not finite.
+    pub(super) non_finite: Vec<usize>,
     pub(super) passes: Passes,
     pub(super) seconds: f64,
 }

@@ -1,23 +1,22 @@
 //! Suites: attacks in a fixed order, each on the examples that still stand, worst case per example; with a state file, so
 //! that a run that was killed goes on where it was, to the same result.
 
-use super::probes::{ProbeParams, Probes, Target, gather};
 use super::state::{Broken, Header, Part, StateFile};
-use super::verdict::{Found, Verdict, Versus, judge};
+use super::suite_verdict::verdict;
 use super::{Attack, Batch, Ending, predictions, run_attack};
 use crate::data::Dataset;
-use crate::defend::{MaskKnowledge, attacker_rules, bypass_rules, has_mask, served_rules};
+use crate::defend::{MaskKnowledge, attacker_rules};
 use crate::error::{Error, Result};
-use crate::oracle::{Gradients, Oracle, Passes};
+use crate::oracle::{Oracle, Passes};
 use crate::record::{AttackRow, CurvePoint, ExampleRecord, Proportion, VerdictRecord};
 use crate::threat::ThreatModel;
 use crate::train::batch_of;
-use fgmf_net::{Network, Precision, Tensor};
+use fgmf_net::{Network, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 use std::time::Instant;
 
-pub use super::catalogue::{SUITES, lone, suite};
+pub use super::catalogue::{ATTACKS, SUITES, lone, suite, transfer};
 pub use super::state::remove as remove_state;
 
 /// Examples that each attack takes together; what it did to them is saved together. Larger blocks keep batches full when few
@@ -139,7 +138,7 @@ pub fn run_suite_until(
     let [c, h, w] = job.data.shape();
     let stopped = examples.len() < total;
     let rows = summarise(entries, &parts, &examples);
-    let verdict = verdict(entries, job, &examples)?.record();
+    let verdict = verdict(entries, job, &parts, &examples)?.record();
     Ok(SuiteOutcome { rows, verdict, adversarial: Tensor::new(&[examples.len(), c, h, w], images), examples, stopped })
 }
 
@@ -208,8 +207,11 @@ impl Block {
             let outcome = run_attack(&entry.attack, &oracle, &self.batch.select(&rows), job.threat, job.seed)?;
             let points = outcome.adversarial.values::<f32>();
             for ((j, &i), point) in rows.iter().enumerate().zip(points.chunks_exact(points.len() / rows.len())) {
-                part.zero_gradients += usize::from(outcome.endings[j] == Ending::ZeroGradient);
-                part.non_finite += usize::from(outcome.endings[j] == Ending::NonFinite);
+                match outcome.endings[j] {
+                    Ending::ZeroGradient => part.flat.push(i),
+                    Ending::NonFinite => part.non_finite.push(i),
+                    _ => {}
+                }
                 if outcome.success[j] {
                     part.broken.push(Broken { row: i, distance: outcome.distance[j] });
                     found.extend_from_slice(point);
@@ -254,32 +256,4 @@ fn summarise(entries: &[Entry], parts: &[Part], examples: &[ExampleRecord]) -> V
         });
     }
     rows
-}
-
-/// Examples that the probes of the verdict look at.
-const PROBED: usize = 128;
-
-/// The verdict: what the suite saw of its own attacks, and probes on the first [`PROBED`] examples.
-fn verdict(entries: &[Entry], job: &Job<'_>, examples: &[ExampleRecord]) -> Result<Verdict> {
-    let Job { net, data, threat, seed, .. } = *job;
-    let served = Oracle::with_rules(net, served_rules(net)?);
-    let cast = net.cast(Precision::F64);
-    let double = Oracle::with_rules(&cast, served_rules(&cast)?);
-    let masked = has_mask(net).then(|| attacker_rules(net, MaskKnowledge::FrozenMask));
-    let around = bypass_rules(net).or(masked).map(|rules| Oracle::with_rules(net, rules));
-    let bypass = around.as_ref().map(|o| o as &dyn Gradients);
-    let target = Target { bypass, double: Some(&double), ..Target::new(&served) };
-    let rows: Vec<usize> = (0..examples.len().min(PROBED)).collect();
-    let Probes { mut evidence, broken } = gather(&target, &batch_of(data, &rows), threat, &ProbeParams::default(), seed)?;
-    let missed = broken.into_iter().filter(|&i| examples[i as usize].robust).collect();
-    evidence.missed = Some(Found { examples: missed, of: rows.len() });
-    let black = |name: &str| entries.iter().any(|e| e.name == name && matches!(e.attack, Attack::Black(_)));
-    if entries.iter().any(|e| black(&e.name)) {
-        let broken = |by_scores: bool| {
-            let by = |e: &&ExampleRecord| e.broken_by.as_deref().is_some_and(|name| black(name) == by_scores);
-            examples.iter().filter(by).map(|e| e.index as u64).collect()
-        };
-        evidence.black_box = Some(Versus { challenger: broken(true), reference: broken(false), of: examples.len() });
-    }
-    Ok(judge(&evidence))
 }

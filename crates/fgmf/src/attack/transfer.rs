@@ -1,6 +1,7 @@
 //! Transfer (Papernot et al. 2017): examples made on a surrogate that the attacker holds, tried on the model.
 //!
-//! x' = A(surrogate, x) for an attack A that follows the surrogate's gradients; the model is asked once.
+//! x' = A(surrogate, x) for an attack A that follows the surrogate's gradients, without an end at the surrogate's own boundary: the
+//! point of its largest loss is more likely to carry over. The model is asked once.
 //!
 //! Parameters: the surrogate and the attack, any of this library. Cost: one forward pass of the model an example; the
 //! passes through the surrogate are not counted.
@@ -9,9 +10,10 @@
 
 use super::{Batch, BlackBox, Candidate, Ending, WhiteBox, misclassified};
 use crate::error::{Error, Result};
-use crate::oracle::{Oracle, Scores};
+use crate::oracle::{FeatureGradient, Gradients, LossGradient, Oracle, Scores};
 use crate::threat::ThreatModel;
-use fgmf_net::Network;
+use fgmf_net::head::Head;
+use fgmf_net::{Network, Tensor, ValueId, onnx};
 
 /// An attack on another network, tried on the model.
 pub struct Transfer {
@@ -26,13 +28,49 @@ impl Transfer {
     }
 }
 
+/// A surrogate: that it is fooled settles nothing.
+struct Surrogate<'a>(Oracle<'a>);
+
+impl Scores for Surrogate<'_> {
+    fn image_shape(&self) -> [usize; 3] {
+        self.0.image_shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.0.classes()
+    }
+
+    fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.logits(x)
+    }
+
+    fn settles(&self) -> bool {
+        false
+    }
+}
+
+impl Gradients for Surrogate<'_> {
+    fn network(&self) -> &Network {
+        self.0.network()
+    }
+
+    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
+        self.0.loss_gradient(x, head)
+    }
+
+    fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
+        self.0.feature_gradient(x, head, at)
+    }
+}
+
 impl BlackBox for Transfer {
     fn id(&self) -> &'static str {
         "transfer"
     }
 
     fn parameters(&self) -> serde_json::Value {
-        serde_json::json!({ "surrogate": self.surrogate.name, "attack": self.attack.id(), "settings": self.attack.parameters() })
+        let sha256 = onnx::to_bytes(&self.surrogate).map_or_else(|e| e.to_string(), |bytes| crate::hash::sha256(&bytes));
+        serde_json::json!({ "surrogate": self.surrogate.name, "surrogate_sha256": sha256, "attack": self.attack.id(), "settings": self.attack.parameters() })
     }
 
     fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
@@ -41,7 +79,7 @@ impl BlackBox for Transfer {
             let describe = |shape: [usize; 3], k: usize| format!("images of shape {shape:?} and {k} classes");
             return Err(Error::mismatch("transfer", describe(theirs, model.classes()), describe(ours, self.surrogate.classes())));
         }
-        let found = self.attack.perturb(&Oracle::new(&self.surrogate), batch, threat, seed)?;
+        let found = self.attack.perturb(&Surrogate(Oracle::new(&self.surrogate)), batch, threat, seed)?;
         let endings = match model.logits(&found.x) {
             Err(Error::Budget { .. }) => vec![Ending::BudgetExhausted; batch.len()],
             logits => {

@@ -9,9 +9,10 @@
 //! | --- | --- | --- |
 //! | `factor` | 1000 | c above 0, at most 10⁶ |
 //!
-//! Goes around it: any loss that does not saturate (margin, DLR), or logits divided by c: `StepLoss::Margin` in PGD.
+//! Goes around it: any loss that does not saturate (margin, DLR), or logits divided by c: [`AttackLoss::Margin`](crate::attack::AttackLoss) in PGD.
 //!
-//! Differences from the paper: (1) no second network is trained: the mechanism is put on a given network.
+//! Differences from the paper: (1) no second network is trained: the mechanism is put on a given network. The training itself is
+//! [`crate::train::Distillation`].
 //! Reference: `papernot2016`.
 
 use crate::error::{Error, Result};

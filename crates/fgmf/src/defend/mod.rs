@@ -4,8 +4,10 @@
 //! comes with that attacker: backward rules that go around it ([`bypass_rules`]), samples that average it ([`Averaged`]), or a loss
 //! that does not see it. They exist so that the masking verdict and the adaptive suites can be tested on known answers.
 
+mod averaged;
 mod bit_depth;
 mod jpeg;
+mod k_wta;
 mod logit_scaling;
 mod lying_gate;
 mod noise;
@@ -21,13 +23,15 @@ use fgmf_net::zoo::{Activation, Layers};
 use fgmf_net::{Builder, Network, Rules, ValueId};
 use std::sync::Arc;
 
+pub use averaged::{Averaged, Smoothed};
 pub use bit_depth::{BitDepthParams, with_bit_depth};
 pub use jpeg::{JpegParams, with_jpeg};
+pub use k_wta::{KWtaParams, with_k_wta};
 pub use logit_scaling::{LogitScalingParams, with_logit_scaling};
 pub use lying_gate::{Lie, LyingGateParams, with_lying_gate};
 pub use noise::{AdditiveNoise, AdditiveNoiseParams};
 pub use resize_pad::{ResizePad, ResizePadParams};
-pub use served::{Averaged, Served, Transform};
+pub use served::{Served, Transform};
 pub use sgam::{MASK, MaskForm, SALIENCY, SgamParams, attacker_rules, has_mask, with_sgam};
 pub use thermometer::{ThermometerParams, with_thermometer};
 
@@ -68,6 +72,12 @@ pub fn bypass_rules(net: &Network) -> Option<Rules> {
         }
     }
     found.then_some(rules)
+}
+
+/// Whether the loss is full of jumps that its gradient does not see: the network rounds, or picks its largest activations.
+/// [`Smoothed`] gradients see over them.
+pub fn is_rough(net: &Network) -> bool {
+    net.nodes().iter().any(|n| matches!(n.op, Op::Unary(Unary::Round) | Op::TopK(_)))
 }
 
 /// Builds `front` on the images and puts the network behind it; `key` and `settings` go into the metadata.
@@ -120,6 +130,7 @@ mod tests {
             with_thermometer(&net, &ThermometerParams { levels: 5 }).unwrap(),
             with_logit_scaling(&net, &LogitScalingParams { factor: 100.0 }).unwrap(),
             with_lying_gate(&net, &LyingGateParams::default()).unwrap(),
+            with_k_wta(&net, &KWtaParams { share: 0.3 }).unwrap(),
         ];
         for d in defended {
             let folder = tempfile::tempdir().unwrap();

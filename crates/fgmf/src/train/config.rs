@@ -1,9 +1,10 @@
 //! What to train, on what, how: everything that decides the bytes of the result.
 
+use super::distillation::{Distillation, DistillationParams};
 use super::objective::{Objective, PgdAt, PgdAtParams, Standard};
 use super::optimise::{Optimiser, Schedule};
 use super::scorpio::{Scorpio, ScorpioParams};
-use crate::defend::SgamParams;
+use crate::defend::{KWtaParams, SgamParams};
 use crate::error::{Error, Result};
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::zoo::{Activation, Architecture};
@@ -19,11 +20,13 @@ pub enum ObjectiveConfig {
     PgdAt(PgdAtParams),
     /// SCOR-PIO 2.0.
     ScorPio(ScorpioParams),
+    /// Defensive distillation, a masking control.
+    Distillation(DistillationParams),
 }
 
 impl ObjectiveConfig {
     /// Names on the command line.
-    pub const NAMES: [&'static str; 3] = ["standard", "pgd-at", "scor-pio"];
+    pub const NAMES: [&'static str; 4] = ["standard", "pgd-at", "scor-pio", "distillation"];
 
     /// The objective of that name with its default settings.
     pub fn parse(name: &str) -> Result<Self> {
@@ -31,6 +34,7 @@ impl ObjectiveConfig {
             "standard" => Ok(Self::Standard),
             "pgd-at" => Ok(Self::PgdAt(PgdAtParams::default())),
             "scor-pio" => Ok(Self::ScorPio(ScorpioParams::default())),
+            "distillation" => Ok(Self::Distillation(DistillationParams::default())),
             other => Err(Error::parameter("objective", Self::NAMES.join(", "), other)),
         }
     }
@@ -41,6 +45,7 @@ impl ObjectiveConfig {
             Self::Standard => "standard",
             Self::PgdAt(_) => "pgd-at",
             Self::ScorPio(_) => "scor-pio",
+            Self::Distillation(_) => "distillation",
         }
     }
 
@@ -50,6 +55,7 @@ impl ObjectiveConfig {
             Self::Standard => Box::new(Standard),
             Self::PgdAt(p) => Box::new(PgdAt::new(p.clone())?),
             Self::ScorPio(p) => Box::new(Scorpio::new(p.clone())?),
+            Self::Distillation(p) => Box::new(Distillation::new(p)?),
         })
     }
 }
@@ -77,6 +83,9 @@ pub struct TrainConfig {
     pub activation: Activation,
     /// SGAM in front, if wanted.
     pub sgam: Option<SgamParams>,
+    /// Rectifiers replaced by k-winners-take-all, a planted defence, if wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k_wta: Option<KWtaParams>,
     /// Objective.
     pub objective: ObjectiveConfig,
     /// Norm of the attacks trained against.
@@ -112,6 +121,7 @@ impl TrainConfig {
             architecture,
             activation: Activation::Relu,
             sgam: None,
+            k_wta: None,
             objective,
             norm: Norm::Linf,
             eps,
@@ -150,6 +160,9 @@ impl TrainConfig {
         self.optimiser.check()?;
         if let Some(sgam) = &self.sgam {
             sgam.check()?;
+        }
+        if let Some(k_wta) = &self.k_wta {
+            k_wta.check()?;
         }
         Ok((ThreatModel::new(self.norm, self.eps, [0.0, 1.0])?, self.objective.check()?))
     }

@@ -53,7 +53,7 @@ pub struct Run {
     pub clean_train_accuracy: Proportion,
 }
 
-/// A fresh network for this data: normalised by the data's mean and deviation, with SGAM in front if asked for.
+/// A fresh network for this data: normalised by the data's mean and deviation, with k-winners-take-all and SGAM if asked for.
 pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Network> {
     let (mean, deviation) = statistics(data);
     let zoo = ZooConfig {
@@ -68,6 +68,9 @@ pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Netw
     let mut net = build(&zoo)?;
     net.metadata.insert("fgmf.classes".into(), data.classes().join("\n"));
     net.metadata.insert("fgmf.objective".into(), config.objective.name().into());
+    if let Some(k_wta) = &config.k_wta {
+        net = defend::with_k_wta(&net, k_wta)?;
+    }
     match &config.sgam {
         Some(sgam) => defend::with_sgam(&net, sgam, config.seed),
         None => Ok(net),

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod config;
+mod distillation;
 mod fit;
 mod objective;
 mod optimise;
@@ -10,6 +11,7 @@ mod scorpio;
 
 pub(crate) use checkpoint::write_atomically;
 pub use config::{ObjectiveConfig, TrainConfig};
+pub use distillation::{Distillation, DistillationParams};
 pub use fit::{Progress, Run, fit};
 pub use objective::{Context, Objective, PgdAt, PgdAtParams, Standard, Step};
 pub use optimise::{Optimiser, OptimiserState, Schedule};

@@ -2,7 +2,7 @@
 //! file.
 
 use super::salience::Salience;
-use crate::attack::{Batch, PgdParams, Start, StepLoss, predictions};
+use crate::attack::{AttackLoss, Batch, PgdParams, Start, predictions};
 use crate::error::Result;
 use crate::oracle::{Gradients as _, Oracle};
 use crate::threat::ThreatModel;
@@ -158,7 +158,7 @@ impl PgdAt {
             step_size: Some(params.step_size),
             restarts: 1,
             start: Start::Random,
-            loss: StepLoss::CrossEntropy,
+            loss: AttackLoss::CrossEntropy,
         };
         attack.check()?;
         Ok(Self { params })

@@ -2,11 +2,12 @@
 
 use fgmf::attack::suite::{Job, curve, run_suite, run_suite_until, suite};
 use fgmf::attack::{
-    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, PgdParams, RandomSearchParams, SquareParams, Start, StepLoss,
-    misclassified, run_attack,
+    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, PgdParams, RandomSearchParams, SquareParams, Start, misclassified,
+    run_attack,
 };
 use fgmf::attack::{
-    CarliniWagnerParams, DdnParams, DeepFoolParams, EotPgdParams, HopSkipJumpParams, MiFgsmParams, NesParams, SpsaParams, Transfer,
+    CarliniWagnerParams, DdnParams, DeepFoolParams, EvolutionParams, FmnParams, HopSkipJumpParams, MiFgsmParams, NesParams, SmoothParams,
+    SpsaParams, Transfer,
 };
 use fgmf::data::{Dataset, Split};
 use fgmf::oracle::{Oracle, Scores};
@@ -36,7 +37,7 @@ fn square(p: SquareParams) -> Attack {
 
 /// Every attack of the registry, short, with its id there.
 fn all() -> Vec<(&'static str, Attack)> {
-    let margin = PgdParams { steps: 5, restarts: 2, loss: StepLoss::Margin, ..PgdParams::default() };
+    let margin = PgdParams { steps: 5, restarts: 2, loss: AttackLoss::Margin, ..PgdParams::default() };
     let short = |loss| ApgdParams { steps: 10, restarts: 2, targets: 2, loss, ..ApgdParams::default() };
     let boundary = |targets| fab(FabParams { steps: 6, restarts: 2, targets, ..FabParams::default() });
     let averaged = Eot::new(short(AttackLoss::Dlr).check().unwrap(), 3).unwrap();
@@ -70,7 +71,15 @@ fn further() -> Vec<(&'static str, Attack)> {
         ("carlini-wagner", boxed(CarliniWagnerParams { searches: 2, steps: 5, first: 1.0, ..CarliniWagnerParams::default() }.check())),
         ("ddn", boxed(DdnParams { steps: 6, first: 0.3, ..DdnParams::default() }.check())),
         ("deepfool", boxed(DeepFoolParams { steps: 3, ..DeepFoolParams::default() }.check())),
-        ("eot-pgd", boxed(EotPgdParams { steps: 3, samples: 2, step_size: None }.check())),
+        ("fmn", boxed(FmnParams { steps: 8, ..FmnParams::default() }.check())),
+        (
+            "smooth",
+            boxed(
+                SmoothParams { samples: 2, ..SmoothParams::default() }
+                    .check(PgdParams { steps: 3, ..PgdParams::default() }.check().unwrap()),
+            ),
+        ),
+        ("evolution", Attack::Black(Box::new(EvolutionParams { queries: 20, tile: 5 }.check().unwrap()))),
         ("mi-fgsm", boxed(MiFgsmParams { steps: 4, ..MiFgsmParams::default() }.check())),
         ("nes", Attack::Black(Box::new(NesParams { steps: 3, pairs: 2, ..NesParams::default() }.check().unwrap()))),
         ("spsa", Attack::Black(Box::new(SpsaParams { steps: 3, pairs: 2, ..SpsaParams::default() }.check().unwrap()))),
@@ -175,7 +184,7 @@ fn linear_optimum_in_every_norm() {
         let distance = toys::linear_margin_distance(&weights, &bias, &x, 0, toy(norm));
         for (factor, broken) in [(0.97, false), (1.03, true)] {
             let threat = ThreatModel::new(norm, distance * factor, [0.0, 1.0]).unwrap();
-            let attack = white(PgdParams { steps: 200, start: Start::Clean, loss: StepLoss::Margin, ..PgdParams::default() });
+            let attack = white(PgdParams { steps: 200, start: Start::Clean, loss: AttackLoss::Margin, ..PgdParams::default() });
             let a = run_attack(&attack, &Oracle::new(&net), &batch, &threat, 0).unwrap();
             assert_eq!(a.success, [broken], "{norm:?} at {factor} of the distance {distance}");
             let z = net.logits(&a.adversarial).unwrap().to_f64();
@@ -223,6 +232,7 @@ fn bad_batches_are_refused() {
         PgdParams { steps: 0, ..PgdParams::default() },
         PgdParams { step_size: Some(f64::NAN), ..PgdParams::default() },
         PgdParams { restarts: 0, ..PgdParams::default() },
+        PgdParams { loss: AttackLoss::TargetedMargin, ..PgdParams::default() },
     ] {
         assert!(p.check().is_err());
     }
@@ -310,6 +320,24 @@ fn suites_stop_when_the_answer_is_known() {
     let (stopped, high) = run(0.3, Some(0.9));
     assert!(stopped && high.n == 256, "{high:?}");
     assert!(!run(0.0, Some(all.value)).0 || all.count <= few.count);
+}
+
+/// A list of attacks is a suite; what scores alone break counts against gradients only where gradients had their turn before.
+#[test]
+fn suites_can_be_lists_of_attacks() {
+    let (net, data, threat) = (cnn(), dataset(40), threat(Norm::Linf));
+    let run = |name: &str| {
+        let entries = suite(name, &net, Norm::Linf).unwrap();
+        let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 3 };
+        run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap()
+    };
+    let checks = |outcome: &fgmf::attack::suite::SuiteOutcome| outcome.verdict.checks.contains(&"black-box-beats-white-box".to_owned());
+    let outcome = run("fgsm, evolution");
+    assert_eq!(outcome.rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["fgsm", "evolution"]);
+    assert!(checks(&outcome) && !checks(&run("evolution,fgsm")) && !checks(&run("evolution")));
+    for name in ["fgsm,fgsm", "fgsm,", "lucky-guess", ""] {
+        assert!(suite(name, &net, Norm::Linf).is_err(), "{name}");
+    }
 }
 
 #[test]

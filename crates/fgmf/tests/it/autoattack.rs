@@ -4,13 +4,14 @@
 use fgmf::attack::loss::{Dlr, TargetedDlr};
 use fgmf::attack::suite::{lone, suite};
 use fgmf::attack::{
-    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, Noisy, SquareParams, Start, WhiteBox, misclassified, run_attack,
+    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, SquareParams, Start, WhiteBox, misclassified, run_attack,
 };
 use fgmf::data::{Split, load};
-use fgmf::oracle::{Gradients, Oracle, Scores};
+use fgmf::defend::{AdditiveNoiseParams, Served};
+use fgmf::oracle::{FeatureGradient, Gradients, LossGradient, Oracle, Scores};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::head::{CrossEntropy, Head};
-use fgmf_net::{Network, Precision, Tensor};
+use fgmf_net::{Network, Precision, Tensor, ValueId};
 use fgmf_testkit::toys;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -91,12 +92,47 @@ fn l1_projection_into_the_box_matches() {
     }
 }
 
-/// From the image itself nothing is random: the same images fall, and the best loss on the others agrees. Signs of gradients near zero
-/// differ between two ways to sum, so paths part slowly: hence the tolerance.
+/// A network in double precision behind single-precision images.
+struct Double(Network);
+
+impl Scores for Double {
+    fn image_shape(&self) -> [usize; 3] {
+        self.0.image_shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.0.classes()
+    }
+
+    fn logits(&self, x: &Tensor) -> fgmf::Result<Tensor> {
+        Ok(self.0.logits(&x.cast(Precision::F64))?)
+    }
+}
+
+impl Gradients for Double {
+    fn network(&self) -> &Network {
+        &self.0
+    }
+
+    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> fgmf::Result<LossGradient> {
+        let at = Oracle::new(&self.0).loss_gradient(&x.cast(Precision::F64), head)?;
+        Ok(LossGradient { gradient: at.gradient.cast(Precision::F32), ..at })
+    }
+
+    fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> fgmf::Result<FeatureGradient> {
+        Oracle::new(&self.0).feature_gradient(&x.cast(Precision::F64), head, at)
+    }
+}
+
+/// From the image itself nothing is random, and in double precision no two ways to sum part: the same images fall, and the best loss on
+/// the others is the same but for the rounding of points to single precision. A point is rounded by at most 6e-8 a value, which changes a
+/// loss by at most 6e-8 of its slope ‖∇L‖₁ (up to some hundred here), so by 1e-5; a rise or fall of the loss below that can be
+/// counted the other way, which forks the path of a few images.
 #[test]
 fn auto_pgd_from_the_image_matches() {
     let f = &json("exact.json")["searches"];
     let net = model("adversarial.onnx");
+    let double = Double(net.cast(Precision::F64));
     let batch = images(&indices(&f["rows"]));
     let steps = f["steps"].as_u64().unwrap() as usize;
     for run in f["runs"].as_array().unwrap() {
@@ -109,10 +145,11 @@ fn auto_pgd_from_the_image_matches() {
             _ => AttackLoss::TargetedDlr,
         };
         let attack = ApgdParams { steps, loss, targets: 1, start: Start::Clean, ..ApgdParams::default() }.check().unwrap();
-        let outcome = run_attack(&Attack::White(Box::new(attack)), &Oracle::new(&net), &batch, &threat, 0).unwrap();
+        let found = attack.perturb(&double, &batch, &threat, 0).unwrap();
+        let success = misclassified(&double.logits(&found.x).unwrap(), &batch.labels);
         let stands: Vec<bool> = run["stands"].as_array().unwrap().iter().map(|s| s.as_bool().unwrap()).collect();
-        let differ = outcome.success.iter().zip(&stands).filter(|(broken, stands)| broken == stands).count();
-        assert!(differ <= 1, "{name}: {differ} images differ");
+        let differ = success.iter().zip(&stands).filter(|(broken, stands)| broken == stands).count();
+        assert_eq!(differ, 0, "{name}: {differ} images differ");
         let clean = net.logits(&batch.x).unwrap().to_f64();
         let second = |(z, &y): (&[f64], &usize)| (0..10).filter(|c| *c != y).max_by(|a, b| z[*a].total_cmp(&z[*b])).unwrap();
         let targets: Vec<usize> = clean.chunks_exact(10).zip(&batch.labels).map(second).collect();
@@ -121,19 +158,20 @@ fn auto_pgd_from_the_image_matches() {
             AttackLoss::Dlr => Box::new(Dlr::new(&batch.labels)),
             _ => Box::new(TargetedDlr::new(&batch.labels, &targets)),
         };
-        let logits = net.logits(&outcome.adversarial).unwrap();
+        let logits = double.logits(&found.x).unwrap();
         let (ours, _) = head.evaluate(&logits.into(), 0..batch.len());
         let theirs = numbers(&run["best_loss"]);
-        let both: Vec<usize> = (0..batch.len()).filter(|&i| stands[i] && !outcome.success[i]).collect();
-        let gaps: Vec<f64> = both.iter().map(|&i| (ours[i] - f64::from(theirs[i])).abs()).collect();
-        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        let worst = gaps.iter().fold(0.0f64, |m, g| m.max(*g));
-        assert!(mean < 0.01 && worst < 0.2, "{name}: best losses differ by {mean} on average, {worst} at most");
+        let mut gaps: Vec<f64> = (0..batch.len()).filter(|&i| stands[i]).map(|i| (ours[i] - f64::from(theirs[i])).abs()).collect();
+        gaps.sort_by(f64::total_cmp);
+        let (most, worst) = (gaps[gaps.len() * 9 / 10], gaps[gaps.len() - 1]);
+        assert!(most < 1e-5 && worst < 0.01, "{name}: best losses differ by {most} in nine of ten images, {worst} at most");
     }
 }
 
-/// Whole attacks with random starts: each breaks what the reference breaks, but for one image. In the L1 ball the start decides more:
-/// with seeds 0, 1, 2 the reference's Auto-PGD on the cross-entropy breaks 21, 19, 20 images of these and differs from itself in 3 to 5.
+/// Whole attacks with random starts. An image near the boundary falls under some seeds of the reference only, so that the reference
+/// breaks other images than itself under another seed; what it breaks under every seed we must break, and what it breaks under none we
+/// must not, but for one image each: with R seeds an image that falls with probability p is always or never among theirs and the other way
+/// in ours with probability at most p (1 − p)^R, 1 in 29 for 10 seeds and 1 in 9 for 3, of the few that are near the boundary.
 #[test]
 fn attacks_break_what_the_reference_breaks() {
     for (net, file) in [
@@ -141,6 +179,7 @@ fn attacks_break_what_the_reference_breaks() {
         ("adversarial.onnx", "adversarial_l2.json"),
         ("adversarial.onnx", "adversarial_l1.json"),
         ("standard.onnx", "standard_linf.json"),
+        ("vit.onnx", "vit_linf.json"),
     ] {
         let (net, f) = (model(net), json(file));
         let batch = images(&(0..f["limit"].as_u64().unwrap() as usize).collect::<Vec<_>>());
@@ -149,11 +188,11 @@ fn attacks_break_what_the_reference_breaks() {
             let outcome = run_attack(&lone(name, threat.norm(), 10).unwrap(), &Oracle::new(&net), &batch, &threat, 0).unwrap();
             let right: BTreeSet<usize> = (0..batch.len()).filter(|&i| outcome.endings[i] != Ending::AlreadyWrong).collect();
             assert_eq!(right, indices(&f["right"]).into_iter().collect(), "{file}");
-            let ours: BTreeSet<usize> = right.into_iter().filter(|&i| outcome.success[i]).collect();
-            let theirs: BTreeSet<usize> = indices(theirs).into_iter().collect();
-            let differ: Vec<_> = ours.symmetric_difference(&theirs).collect();
-            let allowed = if threat.norm() == Norm::L1 { 5 } else { 1 };
-            assert!(differ.len() <= allowed, "{file} {name}: {differ:?} of {} differ", theirs.len());
+            let seeds: Vec<BTreeSet<usize>> = theirs.as_array().unwrap().iter().map(|s| indices(s).into_iter().collect()).collect();
+            let votes = |i: usize| seeds.iter().filter(|s| s.contains(&i)).count();
+            let missed: Vec<usize> = right.iter().copied().filter(|&i| votes(i) == seeds.len() && !outcome.success[i]).collect();
+            let invented: Vec<usize> = right.iter().copied().filter(|&i| votes(i) == 0 && outcome.success[i]).collect();
+            assert!(missed.len() <= 1 && invented.len() <= 1, "{file} {name}: {missed:?} missed, {invented:?} broken by nobody else");
         }
     }
 }
@@ -264,7 +303,8 @@ fn averages_help_against_noise_and_cost_nothing_without() {
     let apgd = || ApgdParams { steps: 15, ..ApgdParams::default() }.check().unwrap();
     let broken = |attack: &dyn WhiteBox| {
         let oracle = Oracle::new(&net);
-        let noisy = Noisy::new(&oracle, 0.3, 5).unwrap();
+        let noise = AdditiveNoiseParams { deviation: 0.3 }.check().unwrap();
+        let noisy = Served::new(&oracle, &noise, 5);
         let found = attack.perturb(&noisy, &batch, &threat, 0).unwrap();
         // Judged on the network without noise: what was won is not the luck of a draw.
         let z = net.logits(&found.x).unwrap();
@@ -273,15 +313,12 @@ fn averages_help_against_noise_and_cost_nothing_without() {
     };
     let (single, one) = broken(&apgd());
     let (averaged, many) = broken(&Eot::new(apgd(), 10).unwrap());
-    assert!(many > 5 * one, "{many} backward passes for {one}");
+    assert_eq!(many, 10 * one, "every step is made, with ten answers each");
     assert!(averaged > single, "mean margin {averaged} with averages, {single} without");
     let plain = run_attack(&white(apgd()), &Oracle::new(&net), &batch, &threat, 0).unwrap();
     let eot = run_attack(&white(Eot::new(apgd(), 10).unwrap()), &Oracle::new(&net), &batch, &threat, 0).unwrap();
     assert_eq!((plain.adversarial.to_f32(), plain.passes), (eot.adversarial.to_f32(), eot.passes));
-    assert!(Eot::new(apgd(), 0).is_err() && Noisy::new(&Oracle::new(&net), f64::NAN, 0).is_err());
-    assert!(!Oracle::new(&net).draws());
-    let oracle = Oracle::new(&net);
-    assert!(Noisy::new(&oracle, 0.1, 0).unwrap().draws() && oracle.network().classes() == 10);
+    assert!(Eot::new(apgd(), 0).is_err() && !Oracle::new(&net).draws());
     assert_eq!(misclassified(&net.logits(&plain.adversarial).unwrap(), &batch.labels), plain.success);
 }
 

@@ -1,8 +1,8 @@
 //! Minimum-norm, estimated-gradient and transfer attacks against closed forms on linear models.
 
 use fgmf::attack::{
-    Attack, Batch, BlackBox, CarliniWagnerParams, DdnParams, DeepFoolParams, Ending, HopSkipJumpParams, MiFgsmParams, NesParams, PgdParams,
-    SpsaParams, Transfer, WhiteBox, run_attack,
+    Attack, Batch, BlackBox, CarliniWagnerParams, DdnParams, DeepFoolParams, Ending, EvolutionParams, FmnParams, HopSkipJumpParams,
+    MiFgsmParams, NesParams, PgdParams, SpsaParams, Transfer, WhiteBox, run_attack,
 };
 use fgmf::data::{Dataset, Split, load};
 use fgmf::oracle::Oracle;
@@ -50,6 +50,9 @@ fn distances_are_those_to_the_boundary() {
         (white(CarliniWagnerParams { steps: 500, ..CarliniWagnerParams::default() }.check().unwrap()), Norm::L2, 0.01),
         // Cross-entropy pulls towards all classes, so that DDN does not end at the nearest point exactly.
         (white(DdnParams { steps: 500, gamma: 0.01, first: 0.1 }.check().unwrap()), Norm::L2, 0.1),
+        (white(FmnParams { steps: 300, ..FmnParams::default() }.check().unwrap()), Norm::L2, 0.01),
+        (white(FmnParams { steps: 300, ..FmnParams::default() }.check().unwrap()), Norm::Linf, 0.01),
+        (white(FmnParams { steps: 300, ..FmnParams::default() }.check().unwrap()), Norm::L1, 0.01),
         (white(DeepFoolParams::default().check().unwrap()), Norm::L2, 0.03),
         (white(DeepFoolParams::default().check().unwrap()), Norm::Linf, 0.03),
         (black(HopSkipJumpParams { steps: 30, ..HopSkipJumpParams::default() }.check().unwrap()), Norm::L2, 0.02),
@@ -58,7 +61,12 @@ fn distances_are_those_to_the_boundary() {
     for (attack, norm, tolerance) in cases {
         let found = run_attack(&attack, &Oracle::new(&net), &batch(), &everything(norm), 3).unwrap();
         for i in 0..2 {
-            let best = boundary(3, i, if norm == Norm::L2 { toys::Norm::L2 } else { toys::Norm::Linf });
+            let toy = match norm {
+                Norm::Linf => toys::Norm::Linf,
+                Norm::L2 => toys::Norm::L2,
+                Norm::L1 => toys::Norm::L1,
+            };
+            let best = boundary(3, i, toy);
             let ratio = found.distance[i] / best;
             assert!(found.success[i], "{} {norm:?}: example {i} stands", attack.id());
             assert!(ratio > 1.0 - 1e-4 && ratio < 1.0 + tolerance, "{} {norm:?}: {} against {best}", attack.id(), found.distance[i]);
@@ -76,6 +84,7 @@ fn searches_in_a_ball_find_the_boundary() {
             white(MiFgsmParams { steps: 40, ..MiFgsmParams::default() }.check().unwrap()),
             black(NesParams { steps: 60, pairs: 20, ..NesParams::default() }.check().unwrap()),
             black(SpsaParams { steps: 60, pairs: 8, rate: 0.005, ..SpsaParams::default() }.check().unwrap()),
+            black(EvolutionParams { queries: 400, tile: 1 }.check().unwrap()),
             black(Transfer::new(net.clone(), Box::new(PgdParams { steps: 40, ..PgdParams::default() }.check().unwrap()))),
         ]
     };
@@ -99,6 +108,8 @@ fn budgets_end_every_search() {
         white(MiFgsmParams::default().check().unwrap()),
         white(CarliniWagnerParams { first: 1e-6, ..CarliniWagnerParams::default() }.check().unwrap()),
         white(DdnParams { first: 1e-6, ..DdnParams::default() }.check().unwrap()),
+        white(FmnParams { step: 1e-6, ..FmnParams::default() }.check().unwrap()),
+        black(EvolutionParams::default().check().unwrap()),
         black(NesParams::default().check().unwrap()),
         black(SpsaParams::default().check().unwrap()),
     ];
@@ -114,6 +125,9 @@ fn settings_out_of_range_are_refused() {
     assert!(MiFgsmParams { steps: 0, ..MiFgsmParams::default() }.check().is_err());
     assert!(CarliniWagnerParams { rate: f64::NAN, ..CarliniWagnerParams::default() }.check().is_err());
     assert!(CarliniWagnerParams { confidence: -1.0, ..CarliniWagnerParams::default() }.check().is_err());
+    assert!(FmnParams { gamma: 1.0, ..FmnParams::default() }.check().is_err());
+    assert!(FmnParams { step: f64::NAN, ..FmnParams::default() }.check().is_err());
+    assert!(EvolutionParams { tile: 0, ..EvolutionParams::default() }.check().is_err());
     assert!(DdnParams { gamma: 1.0, ..DdnParams::default() }.check().is_err());
     assert!(DeepFoolParams { overshoot: f64::NAN, ..DeepFoolParams::default() }.check().is_err());
     assert!(HopSkipJumpParams { starts: 0, ..HopSkipJumpParams::default() }.check().is_err());
@@ -130,6 +144,7 @@ fn settings_out_of_range_are_refused() {
 struct Reference {
     index: Vec<u64>,
     l2_distance: std::collections::BTreeMap<String, Vec<f64>>,
+    fmn_distance: std::collections::BTreeMap<String, Vec<f64>>,
     mi_fgsm: Momentum,
 }
 
@@ -189,5 +204,23 @@ fn distances_are_those_of_foolbox() {
         assert!(ratio < 1.05 && (ratio > 0.95 || attack.id() == "carlini-wagner"), "{}: {ratio}", attack.id());
         let worst = found.distance.iter().zip(expected).map(|(a, b)| a / b).fold(0.0, f64::max);
         assert!(worst < 1.25, "{}: {worst}", attack.id());
+    }
+}
+
+/// FMN's distances against Foolbox's in Linf, and in L2, where Foolbox's never projects, against those of the other attacks.
+#[test]
+fn fmn_is_as_near_as_the_others() {
+    let (reference, net, data) = trained();
+    let batch = images(&data, &reference.index);
+    let mean = |d: &[f64]| d.iter().sum::<f64>() / d.len() as f64;
+    let nearest = |name: &str| mean(&reference.l2_distance[name]);
+    let l2 = nearest("carlini-wagner").min(nearest("ddn"));
+    let expected = [(Norm::Linf, mean(&reference.fmn_distance["linf"])), (Norm::L2, l2)];
+    for (norm, expected) in expected {
+        let everything = ThreatModel::new(norm, 784.0, [0.0, 1.0]).unwrap();
+        let found = run_attack(&white(FmnParams::default().check().unwrap()), &Oracle::new(&net), &batch, &everything, 0).unwrap();
+        assert!(found.success.iter().all(|s| *s), "{norm:?}");
+        let ratio = mean(&found.distance) / expected;
+        assert!(ratio < 1.05, "{norm:?}: {ratio} of the reference's distance");
     }
 }

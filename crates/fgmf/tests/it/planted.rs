@@ -1,15 +1,18 @@
 //! The masking verdict on trained models: planted defences are seen for what they are, honest training is believed.
 
-use fgmf::attack::Batch;
 use fgmf::attack::probes::{ProbeParams, Target, gather};
+use fgmf::attack::suite::suite;
 use fgmf::attack::verdict::{Level, Sign, Verdict, judge};
+use fgmf::attack::{AttackLoss, Batch, PgdParams, SmoothParams, WhiteBox, misclassified};
 use fgmf::data::{Split, load};
 use fgmf::defend::{
-    AdditiveNoiseParams, Averaged, BitDepthParams, JpegParams, LogitScalingParams, LyingGateParams, Served, ThermometerParams,
+    AdditiveNoiseParams, Averaged, BitDepthParams, JpegParams, KWtaParams, LogitScalingParams, LyingGateParams, Served, ThermometerParams,
     bypass_rules, served_rules, with_bit_depth, with_jpeg, with_logit_scaling, with_lying_gate, with_thermometer,
 };
 use fgmf::oracle::{Gradients, Oracle};
 use fgmf::threat::{Norm, ThreatModel};
+use fgmf::train::{DistillationParams, ObjectiveConfig, TrainConfig, fit};
+use fgmf_net::zoo::Architecture;
 use fgmf_net::{Network, Precision, Tensor, onnx};
 use std::path::Path;
 
@@ -56,6 +59,55 @@ fn planted_defences_are_masked_by_the_right_flag() {
         assert_eq!(v.level, Level::Masked, "{:?}", defended.metadata);
         assert!(expected.iter().all(|s| v.has(*s)), "{:?}: expected {expected:?}, found {:?}", defended.metadata, v.flags);
     }
+}
+
+/// A network trained for a moment on the first images of the slice.
+fn trained(edit: impl Fn(&mut TrainConfig)) -> (tempfile::TempDir, Network) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = TrainConfig::new("fashion-mnist-mini", Architecture::CnnTiny, ObjectiveConfig::Standard, 0.1);
+    (config.epochs, config.limit) = (6, Some(2000));
+    edit(&mut config);
+    let mut data = load("fashion-mnist-mini", Split::Train).unwrap();
+    data.truncate(2000).unwrap();
+    let (net, _) = fit(&config, &data, folder.path(), &mut |_| {}).unwrap();
+    (folder, net)
+}
+
+fn broken(net: &Network, attack: &dyn WhiteBox, eps: f64) -> usize {
+    let threat = ThreatModel::new(Norm::Linf, eps, [0.0, 1.0]).unwrap();
+    let batch = batch();
+    let found = attack.perturb(&Oracle::new(net), &batch, &threat, 0).unwrap();
+    misclassified(&net.logits(&found.x).unwrap(), &batch.labels).iter().filter(|w| **w).count()
+}
+
+/// Distillation hides the gradient of cross-entropy from PGD, and is named; the margin does not care.
+#[test]
+fn defensive_distillation_is_masked_and_falls_to_the_margin() {
+    let distilled = |teacher: Option<String>| {
+        trained(|c| {
+            let params = DistillationParams { temperature: 50.0, teacher: teacher.clone(), teacher_sha256: None };
+            c.objective = ObjectiveConfig::Distillation(params);
+        })
+    };
+    let (folder, _) = distilled(None);
+    let (_student, net) = distilled(Some(folder.path().join("model.onnx").to_str().unwrap().to_owned()));
+    let v = of_network(&net);
+    assert_eq!(v.level, Level::Masked, "{:?}", v.flags);
+    assert!(v.has(Sign::ZeroGradient) || v.has(Sign::Saturation), "{:?}", v.flags);
+    let pgd = |loss| PgdParams { steps: 50, loss, ..PgdParams::default() }.check().unwrap();
+    let (plain, margin) = (broken(&net, &pgd(AttackLoss::CrossEntropy), 0.1), broken(&net, &pgd(AttackLoss::Margin), 0.1));
+    assert!(margin > plain + 8, "cross-entropy breaks {plain} of 64, the margin {margin}");
+}
+
+/// k-winners-take-all gets smoothed gradients from the adaptive suite; they break no fewer images than its own.
+#[test]
+fn k_winners_take_all_is_attacked_with_smoothed_gradients() {
+    let (_folder, net) = trained(|c| c.k_wta = Some(KWtaParams { share: 0.1 }));
+    let pgd = || PgdParams { steps: 50, ..PgdParams::default() }.check().unwrap();
+    let (plain, smooth) = (broken(&net, &pgd(), 0.05), broken(&net, &SmoothParams::default().check(pgd()).unwrap(), 0.05));
+    assert!(smooth >= plain, "PGD breaks {plain} of 64, with smoothed gradients {smooth}");
+    let names: Vec<String> = suite("adaptive", &net, Norm::Linf).unwrap().into_iter().map(|e| e.name).collect();
+    assert!(names.contains(&"apgd-ce-smooth".to_owned()), "{names:?}");
 }
 
 #[test]

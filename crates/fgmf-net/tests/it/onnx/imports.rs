@@ -180,6 +180,10 @@ fn pieces_and_positions() {
     assert_eq!(values[..6], [x[5], x[3], x[1], x[23], x[21], x[19]]);
     let (shape, values) = feature(vec![with("Gather x i -> f", vec![axis(-1)])], vec![ints("i", &[-1, 0])]);
     assert_eq!((shape, &values[..2]), (maps(4, 2), &[x[5], x[0]][..]));
+    let (shape, values) = feature(vec![with("TopK x k -> f i", vec![axis(3), int_attribute("sorted", 0)])], vec![ints("k", &[2])]);
+    let mut row = x[..6].to_vec();
+    row.sort_by(|a, b| b.total_cmp(a));
+    assert_eq!((shape, &values[..2]), (maps(4, 2), &row[..2]));
     let pad = vec![node("Pad x p v a -> f")];
     let (shape, values) = feature(pad, vec![ints("p", &[1, -2, 0, 1]), floats("v", &[], &[9.0]), ints("a", &[2, -1])]);
     assert_eq!(shape, maps(5, 5));

@@ -145,6 +145,9 @@ fn examples_are_not_mixed() {
     assert_refused(&classifier(vec![with("Concat x x -> f", vec![int_attribute("axis", 0)])], vec![]), &["batch axis"]);
     assert_refused(&classifier(vec![node("Gather x i -> f")], vec![ints("i", &[0, 1])]), &["batch axis"]);
     assert_refused(&classifier(vec![node("ReduceMean x -> f")], vec![]), &["batch axis"]);
+    let top = |attributes| classifier(vec![with("TopK x k -> f i", attributes)], vec![ints("k", &[1])]);
+    assert_refused(&top(vec![int_attribute("axis", 0)]), &["batch axis"]);
+    assert_refused(&top(vec![int_attribute("largest", 0)]), &["largest"]);
     let slice = |start, end| classifier(vec![node("Slice x s e a -> f")], vec![ints("s", &[start]), ints("e", &[end]), ints("a", &[0])]);
     assert_refused(&slice(0, 1), &["batch axis"]);
     assert_refused(&slice(1, i64::MAX), &["batch axis"]);

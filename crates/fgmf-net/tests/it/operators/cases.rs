@@ -3,8 +3,8 @@
 use fgmf_kernels::{Coordinates, NearestRounding, ResizeMode};
 use fgmf_net::op::{
     AveragePool, BatchNorm, Binary, Concat, Conv, ConvTranspose, Expand, Flatten, Gather, Gemm, GlobalAveragePool, LayerNorm, MatMul,
-    MaxPool, Op, PRelu, Pad, Reduce, ReduceKind, Reshape, Resize, Slice, SliceAxis, Softmax, Split, Squeeze, Transpose, Unary, Unsqueeze,
-    Window,
+    MaxPool, Op, PRelu, Pad, Reduce, ReduceKind, Reshape, Resize, Slice, SliceAxis, Softmax, Split, Squeeze, TopK, Transpose, Unary,
+    Unsqueeze, Window,
 };
 use fgmf_net::{Builder, Dim, Mode, Network, Result, Tensor, ValueId};
 use fgmf_testkit::finite::{uniform, uniform_tensor};
@@ -78,6 +78,7 @@ labels! {
     Op::Gather(_) => "Gather",
     Op::Expand(_) => "Expand",
     Op::Pad(_) => "Pad",
+    Op::TopK(_) => "TopK",
 }
 
 /// Classes of every test network.
@@ -132,12 +133,12 @@ impl Case {
         Self { feeds, ..self }
     }
 
-    /// Images at which the operator is differentiable: away from its kinks and, for max pooling, without ties.
+    /// Images at which the operator is differentiable: away from its kinks and, for what picks the largest, without ties.
     pub(crate) fn images(&self) -> Tensor {
         let [c, h, w] = self.image;
         let count = self.batch * c * h * w;
         let mut values = uniform(self.seed, count, self.range.0, self.range.1);
-        if matches!(self.op, Op::MaxPool(_)) {
+        if matches!(self.op, Op::MaxPool(_) | Op::TopK(_)) {
             let mut order: Vec<usize> = (0..count).collect();
             order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
             order.into_iter().enumerate().for_each(|(rank, i)| values[i] = 4.0 * rank as f64 / count as f64 - 2.0);
@@ -605,6 +606,10 @@ pub(crate) fn layout() -> Vec<Row> {
         let axis = if negative { axis as i64 - 4 } else { axis as i64 };
         Case::of(Op::Gather(Gather { axis, index, index_shape }), g)
     });
+    let top_k = (ground(), 1usize..=3, any::<bool>(), any::<usize>()).prop_map(|(g, axis, negative, k)| {
+        let k = k % g.1[axis - 1] + 1;
+        Case::of(Op::TopK(TopK { axis: if negative { axis as i64 - 4 } else { axis as i64 }, k }), g)
+    });
     let expand = (broadcasting(), 0usize..4).prop_map(|(((n, image, seed), shape, coupled, _), kind)| {
         let larger = image.map(|d| Some(if d == 1 { 2 } else { d }));
         let image_only = || vec![Feed::Image(Vec::new())];
@@ -653,5 +658,6 @@ pub(crate) fn layout() -> Vec<Row> {
         ("Gather", gather.boxed()),
         ("Expand", expand.boxed()),
         ("Pad", pad.boxed()),
+        ("TopK", top_k.boxed()),
     ]
 }

@@ -6,8 +6,8 @@ use fgmf_kernels::ResizeMode;
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::op::{
     AveragePool, BatchNorm, Binary, Concat, Conv, ConvTranspose, Expand, Flatten, Gather, Gemm, GlobalAveragePool, LayerNorm, MatMul,
-    MaxPool, Op, PRelu, Pad, Reduce, ReduceKind, Reshape, Resize, Slice, SliceAxis, Softmax, Split, Squeeze, Transpose, Unary, Unsqueeze,
-    Window,
+    MaxPool, Op, PRelu, Pad, Reduce, ReduceKind, Reshape, Resize, Slice, SliceAxis, Softmax, Split, Squeeze, TopK, Transpose, Unary,
+    Unsqueeze, Window,
 };
 use fgmf_net::{Builder, Dim, Error, Mode, Network, Precision, Rules, Tensor, ValueId};
 use fgmf_testkit::finite::uniform_tensor;
@@ -92,6 +92,7 @@ fn one_of_each() -> Vec<(Op, std::ops::RangeInclusive<usize>)> {
         (Op::Expand(Expand { shape: vec![None, Some(4), Some(5), Some(6)] }), 2..=2),
         (Op::Expand(Expand { shape: vec![Some(4), Some(5), Some(6)] }), 1..=1),
         (Op::Pad(Pad { pads: vec![(0, 0); 4], value: 0.0 }), 1..=1),
+        (Op::TopK(TopK { axis: 1, k: 2 }), 1..=1),
     ]
 }
 
@@ -309,6 +310,9 @@ fn malformed_layouts_are_refused() {
     for shape in [vec![Some(7)], vec![Some(5), Some(5)], vec![Some(0)], vec![Some(HUGE), Some(1), Some(1), Some(1), Some(1)]] {
         assert_refused(&Op::Expand(Expand { shape }), &[Fed::Images]);
     }
+    for (axis, k) in [(1, 0), (1, 5), (-1, HUGE), (4, 1), (-5, 1)] {
+        assert_refused(&Op::TopK(TopK { axis, k }), &[Fed::Images]);
+    }
     let pads = |edit: (i64, i64)| Op::Pad(Pad { pads: vec![(0, 0), edit, (0, 0), (0, 0)], value: 0.0 });
     for edit in [(-4, 0), (-2, -2), (-5, 5), (i64::MIN, 0), (i64::MIN, i64::MIN), (i64::MIN, i64::MAX), (i64::MAX, i64::MAX), (1 << 40, 0)]
     {
@@ -421,6 +425,7 @@ fn any_op() -> BoxedStrategy<Op> {
         }),
         vec(prop_oneof![1 => Just(None), 3 => small().prop_map(Some)], 0..5).prop_map(|shape| Op::Expand(Expand { shape })),
         vec((signed(), signed()), 3..=4).prop_map(|pads| Op::Pad(Pad { pads, value: 0.5 })),
+        (signed(), small()).prop_map(|(axis, k)| Op::TopK(TopK { axis, k })),
     ]
     .boxed()
 }

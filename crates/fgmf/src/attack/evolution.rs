@@ -1,0 +1,177 @@
+//! An evolution strategy on a coarse grid (Meunier et al. 2019): random mutations of tiles, scores only, no gradient anywhere.
+//!
+//! The perturbation is z, one number a tile and channel, spread over the tiles: x = Π(x₀ + s z↑), with s the change of every pixel that
+//! the ball allows (eps for Linf, eps / √d for L2, eps / d for L1). A (1+1) strategy: z' = z + σ u, u standard normal, is kept if the
+//! margin max_{i≠y} z_i − z_y does not fall; σ doubles where it is kept and shrinks by 2^(1/4) where not (one-fifth rule), from 1.
+//!
+//! | field | default | range |
+//! | --- | --- | --- |
+//! | `queries` | 5000 | 1 to 10,000,000 |
+//! | `tile` | 4 | side of a tile in pixels, 1 or more |
+//!
+//! Cost: at most `queries` forward passes an example.
+//!
+//! Differences from the paper: (1) z is cut to the ball after each kept mutation (for Linf to [−1, 1]) where the paper sends it through
+//! tanh, so that every norm has one form; (2) the margin in place of the loss. Reference: `meunier2019`.
+
+use super::nes::margins;
+use super::{Batch, BlackBox, Candidate, Ending, images};
+use crate::error::{Error, Result};
+use crate::oracle::Scores;
+use crate::rng::{Purpose, Stream};
+use crate::threat::{Norm, ThreatModel};
+use serde::{Deserialize, Serialize};
+
+/// Settings of [`Evolution`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvolutionParams {
+    /// Mutations tried.
+    pub queries: usize,
+    /// Side of a tile in pixels.
+    pub tile: usize,
+}
+
+impl Default for EvolutionParams {
+    fn default() -> Self {
+        Self { queries: 5000, tile: 4 }
+    }
+}
+
+impl EvolutionParams {
+    /// The checked attack.
+    pub fn check(self) -> Result<Evolution> {
+        if !(1..=10_000_000).contains(&self.queries) {
+            return Err(Error::parameter("queries", "1 to 10000000", self.queries));
+        }
+        if self.tile == 0 {
+            return Err(Error::parameter("tile", "1 or more", self.tile));
+        }
+        Ok(Evolution { params: self })
+    }
+}
+
+/// Checked evolution strategy.
+#[derive(Clone, Debug)]
+pub struct Evolution {
+    params: EvolutionParams,
+}
+
+/// Tiles over an image, and what a unit of z is worth.
+#[derive(Clone, Copy)]
+struct Grid {
+    image: [usize; 3],
+    tile: usize,
+    unit: f32,
+}
+
+impl Grid {
+    fn new(image: [usize; 3], tile: usize, threat: &ThreatModel) -> Self {
+        let whole = threat.norm().of(std::iter::repeat_n(1.0, image.iter().product()));
+        Self { image, tile, unit: (threat.eps() / whole) as f32 }
+    }
+
+    fn tiles(&self) -> usize {
+        let [c, h, w] = self.image;
+        c * h.div_ceil(self.tile) * w.div_ceil(self.tile)
+    }
+
+    /// s z↑.
+    fn spread(&self, z: &[f32]) -> Vec<f32> {
+        let [c, h, w] = self.image;
+        let (rows, columns) = (h.div_ceil(self.tile), w.div_ceil(self.tile));
+        let at = |i: usize| {
+            let (channel, row, column) = (i / (h * w), i / w % h, i % w);
+            self.unit * z[(channel * rows + row / self.tile) * columns + column / self.tile]
+        };
+        (0..c * h * w).map(at).collect()
+    }
+
+    /// Brings z to where its perturbation is in the ball.
+    fn cut(&self, z: &mut [f32], threat: &ThreatModel) {
+        if threat.norm() == Norm::Linf {
+            return z.iter_mut().for_each(|v| *v = v.clamp(-1.0, 1.0));
+        }
+        let length = threat.norm().of(self.spread(z).into_iter().map(f64::from));
+        if length > threat.eps() {
+            let scale = (threat.eps() / length) as f32;
+            z.iter_mut().for_each(|v| *v *= scale);
+        }
+    }
+}
+
+/// One example of the search.
+struct Parent<'a> {
+    row: usize,
+    origin: &'a [f32],
+    z: Vec<f32>,
+    sigma: f32,
+    x: Vec<f32>,
+    margin: f64,
+}
+
+impl Evolution {
+    fn search(&self, model: &dyn Scores, task: (&Batch, &ThreatModel, u64), parents: &mut [Parent<'_>]) -> Result<()> {
+        let (batch, threat, seed) = task;
+        let grid = Grid::new(model.image_shape(), self.params.tile, threat);
+        for query in 0..self.params.queries {
+            let mut active: Vec<&mut Parent<'_>> = parents.iter_mut().filter(|p| p.margin < 0.0).collect();
+            if active.is_empty() {
+                break;
+            }
+            let mutant = |p: &&mut Parent<'_>| {
+                let mut rng = Stream::new(seed, Purpose::AttackStep, query as u64, batch.index[p.row]);
+                let mut z: Vec<f32> = p.z.iter().map(|z| z + p.sigma * rng.normal()).collect();
+                grid.cut(&mut z, threat);
+                let mut x: Vec<f32> = p.origin.iter().zip(grid.spread(&z)).map(|(o, d)| o + d).collect();
+                threat.project(p.origin, &mut x);
+                (z, x)
+            };
+            let mutants: Vec<(Vec<f32>, Vec<f32>)> = active.iter().map(mutant).collect();
+            let points = images(batch, mutants.iter().map(|m| m.1.as_slice()));
+            let labels: Vec<usize> = active.iter().map(|p| batch.labels[p.row]).collect();
+            let found = margins(model, points.shape(), points.to_f32(), &labels)?;
+            for ((parent, (z, x)), margin) in active.iter_mut().zip(mutants).zip(found) {
+                if margin >= parent.margin {
+                    (parent.z, parent.x, parent.margin) = (z, x, margin);
+                    parent.sigma = (2.0 * parent.sigma).min(2.0);
+                } else {
+                    parent.sigma *= 0.5f32.powf(0.25);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BlackBox for Evolution {
+    fn id(&self) -> &'static str {
+        "evolution"
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!(self.params)
+    }
+
+    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+        let clean = batch.x.to_f32();
+        let size = clean.len() / batch.len().max(1);
+        let tiles = Grid::new(model.image_shape(), self.params.tile, threat).tiles();
+        let fresh = |(row, origin): (usize, _)| {
+            let x = <[f32]>::to_vec(origin);
+            Parent { row, origin, z: vec![0.0; tiles], sigma: 1.0, x, margin: f64::NEG_INFINITY }
+        };
+        let mut parents: Vec<Parent<'_>> = clean.chunks_exact(size).enumerate().map(fresh).collect();
+        let spent = match self.search(model, (batch, threat, seed), &mut parents) {
+            Err(Error::Budget { .. }) => true,
+            other => other.map(|()| false)?,
+        };
+        let ending = |p: &Parent<'_>| match (p.margin >= 0.0, spent) {
+            (true, _) => Ending::Converged,
+            (false, true) => Ending::BudgetExhausted,
+            (false, false) => Ending::StepsExhausted,
+        };
+        let endings = parents.iter().map(ending).collect();
+        Ok(Candidate { x: images(batch, parents.iter().map(|p| p.x.as_slice())), endings })
+    }
+}

@@ -199,7 +199,7 @@ pub(crate) struct Evaluate {
     /// First images used.
     #[arg(long, short = 'n', default_value_t = 100)]
     pub(crate) limit: usize,
-    /// Explainers, or `all`.
+    /// Explainers, or `all` that apply to the model.
     #[arg(long, value_name = "ID,…", value_delimiter = ',', default_value = "all")]
     pub(crate) explainers: Vec<String>,
     /// Metrics, or `all`, which leaves out certified-top-k.

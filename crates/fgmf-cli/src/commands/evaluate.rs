@@ -9,7 +9,7 @@ use fgmf::Error;
 use fgmf::attack::{ApgdParams, Attack, Batch, PgdParams, predictions, run_attack};
 use fgmf::data::{Dataset, load};
 use fgmf::evaluate::{Input, Job, Metric, evaluate, ids, read_adversarial};
-use fgmf::explain::{Context, IDS, by_id};
+use fgmf::explain::{Context, IDS, applicable, by_id};
 use fgmf::oracle::{Oracle, Scores};
 use fgmf::record::{EvaluationRecord, FigureRow, ModelFile};
 use fgmf::threat::{Norm, ThreatModel};
@@ -18,13 +18,15 @@ use serde_json::json;
 
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let threat = ThreatModel::new(Norm::parse(&a.norm)?, a.eps, [0.0, 1.0])?;
-    let explainers = chosen("explainers", &a.explainers, &IDS, by_id)?;
-    let metrics: Vec<Box<dyn Metric>> = chosen("metrics", &a.metrics, &ids(), fgmf::evaluate::by_id)?;
+    let usual: Vec<&str> = ids().into_iter().filter(|id| !OPTIONAL.contains(id)).collect();
+    let metrics: Vec<Box<dyn Metric>> = chosen("metrics", &a.metrics, &ids(), &usual, fgmf::evaluate::by_id)?;
     let (net, sha256) = read_model(&a.model)?;
     let mut data = load(&a.data, a.split.parse()?)?;
     data.truncate(a.limit)?;
     check_fit(&net, &data)?;
     let oracle = Oracle::new(&net);
+    let able = applicable(&oracle);
+    let explainers = chosen("explainers", &a.explainers, &IDS, &able, by_id)?;
     let inputs = inputs(a, &oracle, &data, &threat)?;
     create(&a.out)?;
     let bar = console::bar(global.quiet, 1, "evaluating");
@@ -61,14 +63,16 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
 /// Costs hundreds of explanations an image, and is about a smoothed map instead of the explainer's own.
 const OPTIONAL: [&str; 1] = ["certified-top-k"];
 
-/// The methods of a list of ids, or all that are not optional.
-fn chosen<T: ?Sized>(name: &'static str, wanted: &[String], all: &[&str], make: impl Fn(&str) -> Option<Box<T>>) -> Result<Vec<Box<T>>> {
-    let wanted: Vec<&str> = if wanted == ["all"] {
-        all.iter().copied().filter(|id| !OPTIONAL.contains(id)).collect()
-    } else {
-        wanted.iter().map(String::as_str).collect()
-    };
-    let one = |id: &&str| make(id).ok_or_else(|| Error::parameter(name, format!("all, or of {}", all.join(", ")), id).into());
+/// The methods of a list of ids of `known`, or those of `all` for the list `all`.
+fn chosen<T: ?Sized>(
+    name: &'static str,
+    wanted: &[String],
+    known: &[&str],
+    all: &[&str],
+    make: impl Fn(&str) -> Option<Box<T>>,
+) -> Result<Vec<Box<T>>> {
+    let wanted: Vec<&str> = if wanted == ["all"] { all.to_vec() } else { wanted.iter().map(String::as_str).collect() };
+    let one = |id: &&str| make(id).ok_or_else(|| Error::parameter(name, format!("all, or of {}", known.join(", ")), id).into());
     wanted.iter().map(one).collect()
 }
 

@@ -171,9 +171,11 @@ enum Packing {
 /// Packed weights by node, shared between plans, and the memory of those that are out of date.
 #[derive(Debug, Default)]
 struct Packed {
-    weights: Mutex<HashMap<(usize, Packing), Arc<Vec<f32>>>>,
-    memory: Mutex<HashMap<(usize, Packing), Vec<f32>>>,
+    weights: Mutex<ByPacking<Arc<Vec<f32>>>>,
+    memory: Mutex<ByPacking<Vec<f32>>>,
 }
+
+type ByPacking<T> = HashMap<(usize, Packing), T>;
 
 impl Packed {
     fn get(&self, node: usize, packing: Packing, pack: impl FnOnce(&mut Vec<f32>)) -> Arc<Vec<f32>> {

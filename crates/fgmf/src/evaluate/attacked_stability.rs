@@ -115,7 +115,7 @@ impl Metric for AttackedStability {
         let [_, h, w] = subject.shape();
         let (own, reached) = (subject.own_logits()?, subject.logits(subject.len(), |i| moved.images[i].clone())?);
         let narrow = |v: &[f64]| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
-        let mut out = vec![Vec::with_capacity(subject.len()); 4];
+        let mut out: Vec<Vec<Option<f64>>> = (0..4).map(|_| Vec::with_capacity(subject.len())).collect();
         for (i, map) in moved.maps.iter().enumerate() {
             // The search may not be believed about its own success.
             let inside = subject.threat.contains(&narrow(&subject.image(i)), &narrow(&moved.images[i]));

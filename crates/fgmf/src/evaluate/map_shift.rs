@@ -30,7 +30,7 @@ pub(super) const INFO: Info = Info {
 
 /// The four figures for each pair of maps.
 pub(super) fn score(before: &[Attribution], after: &[Attribution]) -> Result<Scores> {
-    let mut out = vec![Vec::with_capacity(before.len()); 4];
+    let mut out: Vec<Vec<Option<f64>>> = (0..4).map(|_| Vec::with_capacity(before.len())).collect();
     for (a, b) in before.iter().zip(after) {
         let [a_values, b_values] = [a, b].map(|m| m.values.values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>());
         let figures = likeness(&a_values, &b_values, [a.values.height, a.values.width], 0.1, 1)?;

@@ -57,7 +57,7 @@ use crate::error::{Error, Result};
 use crate::oracle::Gradients;
 use crate::record::MapRecord;
 use fgmf_net::head::Logit;
-use fgmf_net::{Rules, Tensor};
+use fgmf_net::{Precision, Rules, Tensor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -205,6 +205,15 @@ pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dy
         "contrast" => Box::new(read::<ContrastParams>(parameters)?.check()?),
         _ => return Err(Error::parameter("method", IDS.join(", "), id)),
     })
+}
+
+/// Ids of the methods that explain a grey image of the model: the others need something that it does not have (attention, a layer, an
+/// operator with a rule).
+pub fn applicable(model: &dyn Gradients) -> Vec<&'static str> {
+    let ([c, h, w], precision) = (model.image_shape(), model.network().precision().unwrap_or(Precision::F32));
+    let x = Tensor::full(&[1, c, h, w], 0.5, precision);
+    let explains = |e: Box<dyn Explainer>| explain(e.as_ref(), model, &x, &[0], &Context::default()).is_ok();
+    IDS.into_iter().filter(|id| by_id(id).is_some_and(explains)).collect()
 }
 
 fn read<P: DeserializeOwned>(parameters: serde_json::Value) -> Result<P> {

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::oracle::{FeatureGradient, LossGradient, Oracle, Scores};
+use fgmf_net::Network;
 use fgmf_net::ValueId;
 use fgmf_net::head::Head;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-use fgmf_net::{Network, Precision};
 
 fn zoo(architecture: Architecture, image: [usize; 3]) -> Network {
     let (mean, deviation) = (vec![0.3; image[0]], vec![0.4; image[0]]);
@@ -36,6 +36,15 @@ fn bits(maps: &[Attribution]) -> Vec<(Vec<u32>, Option<u64>, Option<u64>)> {
         (values, a.agreement.map(f64::to_bits), a.completeness_gap.map(f64::to_bits))
     };
     maps.iter().map(of).collect()
+}
+
+#[test]
+fn methods_that_apply_are_found() {
+    for (architecture, image) in [(Architecture::CnnTiny, [1, 12, 12]), (Architecture::ConvvitTiny, [3, 16, 16])] {
+        let net = zoo(architecture, image);
+        let expected: Vec<&str> = IDS.into_iter().filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id)).collect();
+        assert_eq!(applicable(&Oracle::new(&net)), expected);
+    }
 }
 
 #[test]

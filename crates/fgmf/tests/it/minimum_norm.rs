@@ -207,20 +207,20 @@ fn distances_are_those_of_foolbox() {
     }
 }
 
-/// FMN's distances against Foolbox's in Linf, and in L2, where Foolbox's never projects, against those of the other attacks.
+/// FMN's distances against Foolbox's in Linf, and in L2, where Foolbox's never projects, against the nearest of the other attacks. A few
+/// images may be left when the steps have grown short before a first adversarial point was met.
 #[test]
 fn fmn_is_as_near_as_the_others() {
     let (reference, net, data) = trained();
     let batch = images(&data, &reference.index);
-    let mean = |d: &[f64]| d.iter().sum::<f64>() / d.len() as f64;
-    let nearest = |name: &str| mean(&reference.l2_distance[name]);
-    let l2 = nearest("carlini-wagner").min(nearest("ddn"));
-    let expected = [(Norm::Linf, mean(&reference.fmn_distance["linf"])), (Norm::L2, l2)];
-    for (norm, expected) in expected {
+    let of = |name: &str| reference.l2_distance[name].iter().copied();
+    let l2: Vec<f64> = of("carlini-wagner").zip(of("ddn")).map(|(a, b)| a.min(b)).collect();
+    for (norm, expected) in [(Norm::Linf, &reference.fmn_distance["linf"]), (Norm::L2, &l2)] {
         let everything = ThreatModel::new(norm, 784.0, [0.0, 1.0]).unwrap();
         let found = run_attack(&white(FmnParams::default().check().unwrap()), &Oracle::new(&net), &batch, &everything, 0).unwrap();
-        assert!(found.success.iter().all(|s| *s), "{norm:?}");
-        let ratio = mean(&found.distance) / expected;
-        assert!(ratio < 1.05, "{norm:?}: {ratio} of the reference's distance");
+        let broken: Vec<usize> = (0..batch.len()).filter(|&i| found.success[i]).collect();
+        let sum = |d: &[f64]| broken.iter().map(|&i| d[i]).sum::<f64>();
+        let ratio = sum(&found.distance) / sum(expected);
+        assert!(broken.len() * 10 >= batch.len() * 9 && ratio < 1.05, "{norm:?}: {} broken, {ratio} of the distance", broken.len());
     }
 }

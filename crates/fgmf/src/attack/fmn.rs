@@ -16,7 +16,8 @@
 //! Cost: `steps` forward and backward passes an example. The sealed entry counts an example as broken if the nearest point lies in the
 //! threat's ball; with a ball that holds every image it measures distances.
 //!
-//! Differences from the paper: (1) Π is onto ball and bounds at once for L1; (2) no start from another attack's point.
+//! Differences from the paper: (1) Π is onto ball and bounds at once for L1; (2) no start from another attack's point; (3) until a point is
+//! adversarial the radius grows by γₜ at least: bounds can keep the linearised boundary out of reach.
 //! Reference: `pintor2021`.
 
 use super::{Batch, Candidate, Ending, WhiteBox, images, misclassified};
@@ -107,7 +108,8 @@ impl Walker<'_> {
         self.radius = match &self.nearest {
             Some((nearest, _)) if adversarial => ((1.0 - rates.gamma) * self.radius).min(*nearest),
             Some(_) => (1.0 + rates.gamma) * self.radius,
-            None => distance + margin.abs() / slope.max(1e-12),
+            // Where bounds cut the step the linearised boundary can stay out of reach; the radius must not stand still.
+            None => (distance + margin.abs() / slope.max(1e-12)).max((1.0 + rates.gamma) * self.radius),
         }
         .min(threat.reach(self.origin));
         let scale = rates.alpha / length.max(1e-12);
@@ -155,7 +157,7 @@ impl WhiteBox for Fmn {
         let size = clean.len() / batch.len().max(1);
         let fresh = |(row, origin): (usize, _)| {
             let x = <[f32]>::to_vec(origin);
-            Walker { row, origin, x, radius: f64::INFINITY, nearest: None, ending: Ending::StepsExhausted }
+            Walker { row, origin, x, radius: 0.0, nearest: None, ending: Ending::StepsExhausted }
         };
         let mut walkers: Vec<Walker<'_>> = clean.chunks_exact(size).enumerate().map(fresh).collect();
         match self.search(model, batch, threat, &mut walkers) {

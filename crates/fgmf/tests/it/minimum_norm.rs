@@ -208,7 +208,7 @@ fn distances_are_those_of_foolbox() {
 }
 
 /// FMN's distances against Foolbox's in Linf, and in L2, where Foolbox's never projects, against the nearest of the other attacks. In L2
-/// some images are left (5 to 7 of these when this was written): the steps end at a maximum of the margin against the bounds.
+/// some images are left (4 of 33 when this was written), as Foolbox leaves some in L1.
 #[test]
 fn fmn_is_as_near_as_the_others() {
     let (reference, net, data) = trained();

@@ -62,7 +62,7 @@ pub struct Wider {
 pub struct Evidence {
     /// Classes of the model.
     pub classes: usize,
-    /// Examples answered differently when asked again, beyond [`RANDOM_GAP`].
+    /// Examples answered differently when asked again, beyond [`super::RANDOM_GAP`].
     pub randomised: Option<Found>,
     /// Examples whose outputs lie in `[0, 1]` and sum to 1.
     pub probabilities: Option<Found>,

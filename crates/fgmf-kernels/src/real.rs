@@ -91,6 +91,14 @@ pub(crate) fn at_least(buffer: &mut Vec<f32>, len: usize) {
     }
 }
 
+/// [`at_least`], with the first `len` numbers cleared. The buffer keeps its length: a buffer that shrank would be cleared once more as it grows.
+pub(crate) fn zeros(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    at_least(buffer, len);
+    let zeros = &mut buffer[..len];
+    zeros.fill(0.0);
+    zeros
+}
+
 macro_rules! real {
     ($t:ty, $vector:ident, $lanes:ident, $view:ident, $splat:ident, $fma:ident, $sum:ident, $single:expr) => {
         impl Real for $t {

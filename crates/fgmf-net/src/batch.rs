@@ -1,13 +1,13 @@
 //! Whole batches, run in chunks on all threads.
 //!
-//! A chunk's size depends on the network alone, and results are put together in order, so that one thread gives the same
-//! bytes as two. Single precision runs on compiled plans (`plan`), double precision and derivatives along a
-//! direction on the graph walk (`exec`).
+//! An image's results do not depend on its chunk where batch normalisation evaluates; in training a chunk's size depends on the network
+//! alone. Results are put together in order, so that one thread gives the same bytes as two. Single precision runs on compiled plans
+//! (`plan`), double precision and derivatives along a direction on the graph walk (`exec`).
 
 use crate::dual::Dual;
 use crate::error::{Error, Result};
 use crate::head::Head;
-use crate::network::{Network, ValueId};
+use crate::network::{Dim, Network, ValueId};
 use crate::op::{Mode, Saved};
 use crate::plan::Purpose;
 use crate::rule::Rules;
@@ -64,12 +64,18 @@ impl Network {
         }
     }
 
+    /// Examples per chunk of `n` on a plan that evaluates: [`Self::chunk`] at most, and the same number of chunks for every thread.
+    fn share(&self, n: usize) -> usize {
+        let chunks = n.div_ceil(self.chunk()).next_multiple_of(rayon::current_num_threads());
+        n.div_ceil(chunks.max(1)).max(1)
+    }
+
     /// Logits `[n, k]` of images `[n, c, h, w]`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         Ok(self.values_at(x, &[self.output()])?.swap_remove(0))
     }
 
-    /// Values of the graph for images, `[n, …]` each.
+    /// Values of the graph for images: all of the batch, along the axis where the graph has it.
     pub fn values_at(&self, x: &Tensor, ids: &[ValueId]) -> Result<Vec<Tensor>> {
         self.check_images(x)?;
         let n = x.shape()[0];
@@ -78,11 +84,11 @@ impl Network {
                 let tape = self.forward(&x.rows(r.start, r.len()).into(), Mode::Evaluate)?;
                 Ok(ids.iter().map(|&id| tape.value(id).value.clone()).collect::<Vec<_>>())
             };
-            return Ok(joined(in_chunks(n, self.chunk(), run)?, ids.len()));
+            return Ok(self.joined(in_chunks(n, self.chunk(), run)?, ids));
         }
         let plan = self.plan(&Purpose { mode: Mode::Evaluate, values: ids.to_vec(), gradients: Vec::new(), ruled: Vec::new() })?;
         let run = |r: Range<usize>| Ok(plan.run(self, &x.rows(r.start, r.len()), &Rules::exact(), |_| Vec::new()).values);
-        Ok(joined(in_chunks(n, self.chunk(), run)?, ids.len()))
+        Ok(self.joined(in_chunks(n, self.share(n), run)?, ids))
     }
 
     /// Loss and its gradient in the given values (the images, feature maps).
@@ -104,7 +110,8 @@ impl Network {
         } else {
             let values = std::iter::once(self.output()).chain(made.iter().copied()).collect();
             let plan = self.plan(&Purpose { mode: Mode::Evaluate, values, gradients: at.to_vec(), ruled: rules.nodes() })?;
-            in_chunks(x.shape()[0], self.chunk(), |r: Range<usize>| {
+            let n = x.shape()[0];
+            in_chunks(n, self.share(n), |r: Range<usize>| {
                 let mut losses = Vec::new();
                 let outcome = plan.run(self, &x.rows(r.start, r.len()), rules, |values| {
                     let (found, cotangent) = head.evaluate(&values[0].clone().into(), r);
@@ -123,14 +130,24 @@ impl Network {
             values.push(v);
             gradients.push(g);
         }
-        let mut made = joined(values, made.len()).into_iter();
+        let mut made = self.joined(values, &made).into_iter();
         let mut value = |&id: &ValueId| if id == self.input() { Some(x.clone()) } else { made.next() };
         Ok(LossGradients {
             losses,
             logits: Tensor::concat(&logits, 0),
             values: at.iter().filter_map(&mut value).collect(),
-            gradients: joined(gradients, at.len()),
+            gradients: self.joined(gradients, at),
         })
+    }
+
+    /// The values of all chunks along their batch axis, which a transposition may have moved from the front; the memory of the chunks is
+    /// used again.
+    fn joined(&self, chunks: Vec<Vec<Tensor>>, ids: &[ValueId]) -> Vec<Tensor> {
+        let axis = |id: &ValueId| self.value(*id).shape.iter().position(|d| matches!(d, Dim::Batch(_))).unwrap_or(0);
+        let whole = |(i, id): (usize, &ValueId)| Tensor::concat(&chunks.iter().map(|c| c[i].clone()).collect::<Vec<_>>(), axis(id));
+        let joined = ids.iter().enumerate().map(whole).collect();
+        self.cache.reuse(chunks.into_iter().flatten());
+        joined
     }
 
     /// Jacobian-vector product: the change of the logits `[n, k]` along directions `v` of the shape of `x`.
@@ -152,11 +169,10 @@ impl Network {
             let tape = self.forward(&dual, Mode::Evaluate)?;
             let (_, cotangent) = head.evaluate(tape.value(self.output()), r);
             let g = self.backward(&tape, vec![(self.output(), cotangent)], &[self.input()], &Rules::exact())?;
-            Ok(vec![g[0].value.clone(), g[0].tangent_or_zeros()])
+            Ok((g[0].value.clone(), g[0].tangent_or_zeros()))
         };
-        let mut out = joined(in_chunks(x.shape()[0], self.chunk(), run)?, 2);
-        let hv = out.swap_remove(1);
-        Ok((out.swap_remove(0), hv))
+        let (g, hv): (Vec<_>, Vec<_>) = in_chunks(x.shape()[0], self.chunk(), run)?.into_iter().unzip();
+        Ok((Tensor::concat(&g, 0), Tensor::concat(&hv, 0)))
     }
 
     fn check_directions(&self, x: &Tensor, v: &Tensor) -> Result<()> {
@@ -234,8 +250,4 @@ fn weighted_statistics(node: usize, saved: &Saved, weight: f64) -> Option<(usize
 /// What a biased variance of `count` values is multiplied with.
 pub(crate) fn unbiased(count: usize) -> f64 {
     count as f64 / (count as f64 - 1.0).max(1.0)
-}
-
-fn joined(chunks: Vec<Vec<Tensor>>, n: usize) -> Vec<Tensor> {
-    (0..n).map(|i| Tensor::concat(&chunks.iter().map(|c| c[i].clone()).collect::<Vec<_>>(), 0)).collect()
 }

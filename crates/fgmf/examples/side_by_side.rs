@@ -396,7 +396,12 @@ fn main() -> Fallible<()> {
         ["--threads", n] => n.parse()?,
         _ => Err("usage: side_by_side [--threads N]")?,
     };
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    // On a thread of the pool, as the command line does: from outside, every parallel section would wake one more thread.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    Ok(pool.install(|| serve().map_err(|e| e.to_string()))?)
+}
+
+fn serve() -> Fallible<()> {
     let mut prepared = None;
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lines() {

@@ -162,7 +162,12 @@ impl ThreatModel {
     pub fn project(&self, origin: &[f32], x: &mut [f32]) {
         let eps = self.eps as f32;
         match self.norm {
-            Norm::Linf => x.iter_mut().zip(origin).for_each(|(v, &o)| *v = v.clamp(o - eps, o + eps)),
+            // As `f32::clamp`, whose panic would keep it out of vector registers.
+            Norm::Linf => x.iter_mut().zip(origin).for_each(|(v, &o)| {
+                let (low, high) = (o - eps, o + eps);
+                let above = if *v < low { low } else { *v };
+                *v = if above > high { high } else { above };
+            }),
             Norm::L2 => {
                 let length = self.distance(origin, x);
                 if length > self.eps {
@@ -220,10 +225,10 @@ impl ThreatModel {
     /// Sets to 0 the gradient of coordinates that stand at a bound and would step over it: a step spent there is lost.
     pub fn drop_blocked(&self, x: &[f32], g: &mut [f32]) {
         let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
+        // Without branches, so that it runs in vector registers.
         for (g, &v) in g.iter_mut().zip(x) {
-            if (v <= lo && *g < 0.0) || (v >= hi && *g > 0.0) {
-                *g = 0.0;
-            }
+            let blocked = ((v <= lo) & (*g < 0.0)) | ((v >= hi) & (*g > 0.0));
+            *g = if blocked { 0.0 } else { *g };
         }
     }
 

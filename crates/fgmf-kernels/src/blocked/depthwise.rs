@@ -3,7 +3,7 @@
 
 use super::{Pass, blocks};
 use crate::conv::Conv2d;
-use crate::real::reset;
+use crate::real::zeros;
 use crate::simd::{Kernel, LANES, Vector};
 use crate::tile::Finish;
 use std::ops::Range;
@@ -94,8 +94,7 @@ impl Kernel for Apply<'_> {
         let (small, large) = (oh * ow, s.h * s.w);
         let (from, to) = if direction == Direction::Forward { (large, small) } else { (small, large) };
         for image in 0..n {
-            reset(scratch, n_blocks * to * LANES);
-            let sums = scratch.as_mut_ptr();
+            let sums = zeros(scratch, n_blocks * to * LANES).as_mut_ptr();
             // Safety: `products` names cells of the two planes only.
             unsafe {
                 plan.products(|b, y, x, tap| {
@@ -137,8 +136,7 @@ impl Kernel for GradWeight<'_> {
         let s = &plan.shape;
         let ([oh, ow], n_blocks) = (s.out_size(), blocks(s.c_in));
         let all_taps = s.kernel[0] * s.kernel[1];
-        reset(scratch, plan.weight_len());
-        let sums = scratch.as_mut_ptr();
+        let sums = zeros(scratch, plan.weight_len()).as_mut_ptr();
         for image in 0..n {
             // Safety: as above.
             unsafe {

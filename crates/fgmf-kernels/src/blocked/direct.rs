@@ -8,7 +8,7 @@
 use super::{Pass, blocks};
 use crate::conv::Conv2d;
 use crate::grid::{Grid, Run};
-use crate::real::{at_least, reset};
+use crate::real::at_least;
 use crate::simd::{Kernel, LANES, Vector};
 use crate::sliding::{self, Input};
 use crate::tile::{Finish, Product, Segment};
@@ -289,8 +289,11 @@ impl Kernel for GradWeight<'_> {
         let segments = &plan.jobs[0].segments;
         let (copy, ib, ob) = (plan.copy_len(), blocks(plan.c_in), blocks(plan.c_out));
         let (gradient, taps) = (ob * plan.output * LANES, segments.len() / ib);
+        if n == 0 {
+            return;
+        }
         // A copy of the image, its output's gradient behind the gate, and the sums `[blocks, taps, 16, c_out]`.
-        reset(scratch, copy + gradient + ib * taps * LANES * ob * LANES);
+        at_least(scratch, copy + gradient + ib * taps * LANES * ob * LANES);
         let base = scratch.as_mut_ptr();
         // Safety: three parts of the scratch; the rest is stated above.
         unsafe {

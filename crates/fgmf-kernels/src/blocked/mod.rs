@@ -1,7 +1,7 @@
 //! Convolution of `f32` images in the blocked layout: channels in sixteens, innermost.
 //!
 //! [`BlockedConv`] chooses how a convolution is computed from its shape alone (never from the batch or the processor), so that an image
-//! has the same result in any batch: Winograd for 3x3 windows of stride 1, sliding windows otherwise, a path of its own for images of few
+//! has the same result in any batch: Winograd for 3x3 windows of stride 1 and 4x4 windows of stride 2, sliding windows otherwise, a path of its own for images of few
 //! channels and for depthwise convolutions.
 #![allow(unsafe_code, reason = "see `simd`")]
 
@@ -20,6 +20,7 @@ use crate::simd::{self, LANES, Vector};
 use crate::tile::Finish;
 use depthwise::Direction;
 use std::cell::Cell;
+use winograd::Winograd;
 
 pub use channel::{
     add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments, channel_products, channel_sums, gate,
@@ -124,7 +125,7 @@ pub struct Epilogue<'a> {
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "one a layer, beside weights that dwarf it")]
 enum Algorithm {
-    Winograd { forward: winograd::Winograd, backward: winograd::Winograd },
+    Winograd { forward: Winograd, backward: Winograd },
     Direct { forward: direct::Direct, backward: direct::Direct },
     Stem(stem::Stem),
     Depthwise(depthwise::Depthwise),
@@ -153,12 +154,8 @@ impl BlockedConv {
         }
         let algorithm = if s.groups == 1 && s.c_in <= STEM_CHANNELS {
             Algorithm::Stem(stem::Stem::new(&s))
-        } else if s.groups == 1 && winograd_pays(&s) {
-            let pad = [s.pad[0], s.pad[1]];
-            Algorithm::Winograd {
-                forward: winograd::Winograd::new(s.c_in, s.c_out, [s.h, s.w], [oh, ow], pad),
-                backward: winograd::Winograd::new(s.c_out, s.c_in, [oh, ow], [s.h, s.w], pad.map(|p| 2 - p)),
-            }
+        } else if s.groups == 1 && Winograd::pays(&s) {
+            Algorithm::Winograd { forward: Winograd::forward(&s), backward: Winograd::backward(&s) }
         } else if s.groups == 1 {
             Algorithm::Direct { forward: direct::Direct::forward(&s), backward: direct::Direct::backward(&s) }
         } else if s.groups == s.c_in && s.c_out == s.c_in {
@@ -224,7 +221,7 @@ impl BlockedConv {
         let taps = s.taps();
         let at = |o: usize, i: usize| (o * s.c_in + i) * taps;
         match &self.algorithm {
-            Algorithm::Winograd { forward, .. } => pack_winograd(forward, w, at, false, packed),
+            Algorithm::Winograd { forward, .. } => forward.pack(w, at, sized(packed, forward.weight_len())),
             Algorithm::Direct { forward, .. } => forward.pack(w, at, sized(packed, forward.weight_len())),
             Algorithm::Stem(stem) => stem.pack_forward(w, sized(packed, stem.forward_len())),
             Algorithm::Depthwise(d) => d.pack(w, sized(packed, d.weight_len())),
@@ -254,7 +251,7 @@ impl BlockedConv {
         let taps = s.taps();
         let at = |i: usize, o: usize| (o * s.c_in + i) * taps;
         match &self.algorithm {
-            Algorithm::Winograd { backward, .. } => pack_winograd(backward, w, at, true, packed),
+            Algorithm::Winograd { backward, .. } => backward.pack(w, at, sized(packed, backward.weight_len())),
             Algorithm::Direct { backward, .. } => backward.pack(w, at, sized(packed, backward.weight_len())),
             Algorithm::Stem(stem) => stem.pack_backward(w, sized(packed, stem.backward_len())),
             Algorithm::Depthwise(d) => d.pack(w, sized(packed, d.weight_len())),
@@ -387,23 +384,10 @@ fn addressable(s: &Conv2d) -> bool {
     padded.max(windows) <= isize::MAX as usize / 64
 }
 
-/// Whether 36 products a tile, and the work around them, are fewer than 144.
-fn winograd_pays(s: &Conv2d) -> bool {
-    let fits = s.kernel == [3, 3] && s.stride == [1, 1] && s.dilation == [1, 1];
-    let symmetric = s.pad[0] <= 2 && s.pad[1] <= 2 && s.pad[2] <= 2 && s.pad[3] <= 2;
-    fits && symmetric && s.c_in >= LANES && s.c_out >= LANES
-}
-
 /// `buffer` at a length, in the memory it has if that is enough.
 fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     buffer.resize(len, 0.0);
     buffer
-}
-
-fn pack_winograd(plan: &winograd::Winograd, w: &[f32], at: impl Fn(usize, usize) -> usize, turned: bool, packed: &mut Vec<f32>) {
-    let packed = sized(packed, plan.weight_len());
-    // Safety: `w` holds nine numbers for each pair of channels, `packed` the plan's length.
-    unsafe { simd::run(winograd::Pack { plan, w, at, turned, packed }) };
 }
 
 #[cfg(test)]

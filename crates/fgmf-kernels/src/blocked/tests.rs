@@ -268,6 +268,27 @@ fn winograd() {
     }
 }
 
+/// Phases of 4x4 windows of stride 2: odd and even sides, every remainder of the padding, cells that no window reaches.
+#[test]
+fn winograd_of_phases() {
+    for (channels, size, pad) in [
+        ([16, 32], [14, 14], [1; 4]),
+        ([17, 33], [15, 16], [1; 4]),
+        ([20, 16], [18, 17], [0; 4]),
+        ([16, 21], [13, 12], [2; 4]),
+        ([18, 18], [13, 14], [3, 2, 0, 1]),
+        ([16, 16], [11, 21], [0, 3, 3, 0]),
+        ([31, 40], [8, 8], [1, 1, 2, 2]),
+    ]
+    .into_iter()
+    .take(CASES)
+    {
+        let s = Conv2d { pad, ..shape(3, channels, size, 4, 2, 0) };
+        assert!(Winograd::pays(&s), "{s:?}");
+        judge(&s);
+    }
+}
+
 #[test]
 fn direct() {
     for s in [
@@ -337,6 +358,7 @@ fn depthwise() {
 #[cfg_attr(miri, ignore = "too large to interpret")]
 fn large_images_and_batches() {
     judge(&shape(2, [16, 16], [44, 43], 3, 1, 1));
+    judge(&shape(2, [16, 16], [74, 73], 4, 2, 1));
     judge(&shape(3, [64, 16], [34, 34], 3, 2, 1));
     judge(&shape(30, [16, 16], [12, 12], 1, 1, 0));
 }
@@ -392,8 +414,8 @@ fn errors(conv: &BlockedConv, v: &Numbers, exact: [&Exact; 3]) -> [f64; 3] {
 #[test]
 #[cfg_attr(miri, ignore = "too large to interpret")]
 fn winograd_error() {
-    for c in [16, 64, 256, 512] {
-        let s = shape(1, [c, c], [8, 8], 3, 1, 1);
+    for (c, [size, kernel, stride]) in [16, 64, 256, 512].into_iter().flat_map(|c| [(c, [8, 3, 1]), (c, [16, 4, 2])]) {
+        let s = shape(1, [c, c], [size; 2], kernel, stride, 1);
         let v = Numbers { before: vec![0.0; s.w_len()], ..Numbers::new(&s) };
         let zeros = |len| Exact::new(&vec![0.0; len]);
         let (mut y, mut dx, mut dw) = (zeros(s.y_len()), zeros(s.x_len()), zeros(s.w_len()));
@@ -411,7 +433,11 @@ fn winograd_error() {
             let fast = errors(&conv, &v, [&y, &dx, &dw]);
             let slow = errors(&direct, &v, [&y, &dx, &dw]);
             let shown = |errors: [f64; 3]| errors.map(|e| (e * 1e8).round() / 10.0);
-            eprintln!("{c} channels on {isa:?}, in 1e-7 (output, input, weight): Winograd {:?}, direct {:?}", shown(fast), shown(slow));
+            eprintln!(
+                "{c} channels, {kernel}x{kernel}, on {isa:?}, in 1e-7 (output, input, weight): Winograd {:?}, direct {:?}",
+                shown(fast),
+                shown(slow)
+            );
             for (fast, slow) in fast.into_iter().zip(slow) {
                 assert!(fast < 2e-5, "{c} channels on {isa:?}: {fast:e} of the largest output");
                 assert!(slow < 5e-6, "{c} channels on {isa:?}: {slow:e} of the largest output");
@@ -423,7 +449,7 @@ fn winograd_error() {
 prop_compose! {
     fn shapes()(
         n in 1usize..4, channels in (1usize..36, 1usize..36), depthwise in any::<bool>(),
-        size in (1usize..10, 1usize..10), kernel in (1usize..5, 1usize..5), square in any::<bool>(),
+        size in (1usize..10, 1usize..10), kernel in (1usize..5, 1usize..5), known in 0usize..4,
         stride in (1usize..4, 1usize..4), dilation in (1usize..3, 1usize..3),
         pad in (0usize..4, 0usize..4, 0usize..4, 0usize..4),
     ) -> Conv2d {
@@ -433,8 +459,12 @@ prop_compose! {
             pad: [pad.0, pad.1, pad.2, pad.3], dilation: [dilation.0, dilation.1], groups: 1,
         };
         let s = if depthwise { Conv2d { c_out: s.c_in, groups: s.c_in, ..s } } else { s };
-        // Half of them with the window of Winograd.
-        if square { Conv2d { kernel: [3; 2], stride: [1; 2], dilation: [1; 2], pad: s.pad.map(|p| p % 3), ..s } } else { s }
+        // Half of them with a window of Winograd.
+        match known {
+            0 => Conv2d { kernel: [3; 2], stride: [1; 2], dilation: [1; 2], pad: s.pad.map(|p| p % 3), ..s },
+            1 => Conv2d { h: s.h + 4, w: s.w + 4, kernel: [4; 2], stride: [2; 2], dilation: [1; 2], ..s },
+            _ => s,
+        }
     }
 }
 

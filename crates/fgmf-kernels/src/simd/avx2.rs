@@ -13,6 +13,32 @@ unsafe fn isolated<K: Kernel>(kernel: K) -> K::Output {
     unsafe { kernel.run::<Avx2>() }
 }
 
+/// A square of eight rows, transposed.
+///
+/// # Safety
+///
+/// The processor has AVX2.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn transposed(r: [__m256; 8]) -> [__m256; 8] {
+    macro_rules! pairs {
+        ($op:expr, $r:ident, $(($a:literal, $b:literal)),*) => { [$($op($r[$a], $r[$b])),*] };
+    }
+    // Pairs of rows, then of pairs, then of the halves of registers.
+    let low = pairs!(_mm256_unpacklo_ps, r, (0, 1), (2, 3), (4, 5), (6, 7));
+    let high = pairs!(_mm256_unpackhi_ps, r, (0, 1), (2, 3), (4, 5), (6, 7));
+    let first = |a: __m256, b: __m256| _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
+    let second = |a: __m256, b: __m256| _mm256_shuffle_ps::<0b11_10_11_10>(a, b);
+    let top = [first(low[0], low[1]), second(low[0], low[1]), first(high[0], high[1]), second(high[0], high[1])];
+    let bottom = [first(low[2], low[3]), second(low[2], low[3]), first(high[2], high[3]), second(high[2], high[3])];
+    let mut out = r;
+    for i in 0..4 {
+        out[i] = _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
+        out[i + 4] = _mm256_permute2f128_ps::<0x31>(top[i], bottom[i]);
+    }
+    out
+}
+
 /// The same of both halves. A macro: a closure would be compiled without the features.
 macro_rules! both {
     ($self:ident, $other:ident, |$a:ident, $b:ident| $f:expr) => {{
@@ -126,6 +152,23 @@ impl Vector for Avx2 {
             both!(self, self, |a, _same| {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127))))
             })
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(square: &mut [Self; 16]) {
+        // Quarters of 8x8 are transposed where they are; the two off the diagonal change places.
+        unsafe {
+            let from = *square;
+            for (rows, half) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let mut quarter = [from[0].0[0]; 8];
+                for i in 0..8 {
+                    quarter[i] = from[8 * half + i].0[rows];
+                }
+                let quarter = transposed(quarter);
+                for i in 0..8 {
+                    square[8 * rows + i].0[half] = quarter[i];
+                }
+            }
         }
     }
     #[inline(always)]

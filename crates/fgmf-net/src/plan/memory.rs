@@ -35,28 +35,42 @@ pub(super) struct Arena {
 impl Arena {
     /// A buffer of `len` numbers, whatever they are: the smallest memory that is large enough, if any is free.
     pub(super) fn take(&mut self, len: usize) -> Buffer {
-        Buffer { memory: self.smallest(len).unwrap_or_else(|| vec![0.0; len]), len }
+        let mut memory = self.smallest(len, usize::MAX);
+        if memory.len() < len {
+            memory.resize(len, 0.0);
+        }
+        Buffer { memory, len }
     }
 
     pub(super) fn give(&mut self, buffer: Buffer) {
         self.free.push(buffer.memory);
     }
 
-    /// [`Self::take`] for a value in rows, whose tensor holds exactly its numbers: memory of that size, or cut to it.
+    /// [`Self::take`] for a value in rows, whose tensor holds exactly its numbers: memory is cut to them, and what is cut off would have to be
+    /// cleared when it is used again, so that much larger memory is left for others.
     pub(super) fn take_rows(&mut self, len: usize) -> Vec<f32> {
-        let mut memory = self.smallest(len).unwrap_or_else(|| vec![0.0; len]);
-        memory.truncate(len);
+        let mut memory = self.smallest(len, len.saturating_mul(2));
+        memory.resize(len, 0.0);
         memory
+    }
+
+    /// Pieces of memory that are free.
+    pub(super) fn spare(&self) -> usize {
+        self.free.len()
     }
 
     pub(super) fn give_rows(&mut self, memory: Vec<f32>) {
         self.free.push(memory);
     }
 
-    fn smallest(&mut self, len: usize) -> Option<Vec<f32>> {
-        let fits = |(i, m): (usize, &Vec<f32>)| (m.len() >= len).then_some((m.len(), i));
-        let (_, i) = self.free.iter().enumerate().filter_map(fits).min()?;
-        Some(self.free.swap_remove(i))
+    /// The smallest memory with room for `len` numbers and no more than `most`, the one that holds `len` before one that holds fewer (a chunk
+    /// before had fewer images); new memory if none is free.
+    fn smallest(&mut self, len: usize, most: usize) -> Vec<f32> {
+        let fits = |(i, m): (usize, &Vec<f32>)| (len..=most).contains(&m.capacity()).then_some((m.len() < len, m.capacity(), i));
+        match self.free.iter().enumerate().filter_map(fits).min() {
+            Some((_, _, i)) => self.free.swap_remove(i),
+            None => vec![0.0; len],
+        }
     }
 }
 

@@ -206,6 +206,16 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
+    /// Takes back the memory of results that have been copied: a piece for the arena that has the fewest.
+    pub(crate) fn reuse(&self, results: impl Iterator<Item = Tensor>) {
+        let mut arenas = lock(&self.arenas);
+        for memory in results.filter_map(|t| t.reclaim().ok()) {
+            if let Some(arena) = arenas.iter_mut().min_by_key(|a| a.spare()).filter(|a| a.spare() < SPARE) {
+                arena.give_rows(memory);
+            }
+        }
+    }
+
     /// Drops what holds weights.
     pub(crate) fn forget_weights(&mut self) {
         self.plans = Mutex::default();
@@ -218,6 +228,9 @@ impl Clone for Cache {
         Self::default()
     }
 }
+
+/// Free pieces of memory from which on an arena takes no results back: some come from elsewhere, and would pile up.
+const SPARE: usize = 128;
 
 /// Plans kept for a network; an attack alternates between few.
 const PLANS: usize = 8;

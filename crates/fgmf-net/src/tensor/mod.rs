@@ -129,6 +129,11 @@ impl Tensor {
         }
     }
 
+    /// [`Self::to_f32`], without a copy where nothing else holds the memory.
+    pub fn into_f32(self) -> Vec<f32> {
+        self.reclaim().unwrap_or_else(|shared| shared.to_f32())
+    }
+
     /// The values as `f64`, whatever the precision.
     pub fn to_f64(&self) -> Vec<f64> {
         match self.precision() {

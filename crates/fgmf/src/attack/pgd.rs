@@ -117,12 +117,12 @@ impl Pgd {
         let clean = batch.x.values::<f32>();
         let size = clean.len() / batch.len();
         let origin = |i: usize| &clean[i * size..(i + 1) * size];
-        let start = |i: usize| match self.params.start {
+        let start = |&i: &usize| match self.params.start {
             Start::Clean => origin(i).to_vec(),
             Start::Random => threat.random_start(origin(i), &mut Stream::new(seed, Purpose::AttackStart, restart, batch.index[i])),
         };
         let mut active: Vec<usize> = (0..batch.len()).filter(|&i| best[i].ending != Ending::Converged).collect();
-        let mut points: Vec<Vec<f32>> = active.iter().map(|&i| start(i)).collect();
+        let mut points = active.par_iter().map(start).collect::<Vec<_>>().concat();
         let alpha = self.step_size(threat) as f32;
         let leaves = model.settles();
         for step in 0..=self.params.steps {
@@ -131,10 +131,9 @@ impl Pgd {
             }
             let mut shape = batch.x.shape().to_vec();
             shape[0] = active.len();
-            let x = Tensor::new(&shape, points.concat());
+            let x = Tensor::new(&shape, points);
             let labels: Vec<usize> = active.iter().map(|&i| batch.labels[i]).collect();
-            let last = step == self.params.steps;
-            let (losses, logits, gradient) = if last {
+            let (losses, logits, gradient) = if step == self.params.steps {
                 let logits = model.logits(&x)?;
                 let (losses, _) = self.params.loss.head(&labels, &[]).evaluate(&logits.clone().into(), 0..active.len());
                 (losses, logits, None)
@@ -142,42 +141,47 @@ impl Pgd {
                 let at = model.loss_gradient(&x, self.params.loss.head(&labels, &[]).as_ref())?;
                 (at.losses, at.logits, Some(at.gradient))
             };
+            points = x.into_f32();
             let broken = misclassified(&logits, &labels);
-            let mut standing: Vec<(usize, usize, Vec<f32>)> = Vec::with_capacity(active.len());
-            for (j, (&i, point)) in active.iter().zip(points).enumerate() {
-                let best = &mut best[i];
+            let mut gradient = gradient.map(Tensor::into_f32);
+            let directions: Vec<Option<&mut [f32]>> = match &mut gradient {
+                Some(all) => all.chunks_exact_mut(size).map(Some).collect(),
+                None => active.iter().map(|_| None).collect(),
+            };
+            // Whether the example at `j` of the active ones goes on.
+            let visit = |(j, ((best, point), direction)): (usize, ((&mut Best, &mut [f32]), Option<&mut [f32]>))| {
                 if (broken[j], losses[j]) > best.worth {
                     best.worth = (broken[j], losses[j]);
-                    best.x.copy_from_slice(&point);
+                    best.x.copy_from_slice(point);
                 }
                 if broken[j] && leaves {
                     best.ending = Ending::Converged;
-                } else {
-                    standing.push((j, i, point));
+                    return false;
                 }
-            }
-            if let Some(gradient) = &gradient {
-                let gradient = gradient.values::<f32>();
-                let ascend = |(j, i, point): &mut (usize, usize, Vec<f32>)| {
-                    let mut g = gradient[*j * size..(*j + 1) * size].to_vec();
-                    if g.iter().any(|v| !v.is_finite()) {
-                        return Some(Ending::NonFinite);
-                    }
-                    let flat = step == 0 && g.iter().all(|v| *v == 0.0);
-                    threat.drop_blocked(point, &mut g);
-                    threat.steepest(&mut g);
-                    point.iter_mut().zip(&g).for_each(|(v, d)| *v += alpha * d);
-                    threat.project(origin(*i), point);
-                    flat.then_some(Ending::ZeroGradient)
-                };
-                let endings: Vec<Option<Ending>> = standing.par_iter_mut().map(ascend).collect();
-                for ((_, i, _), ending) in standing.iter().zip(&endings) {
-                    best[*i].ending = ending.unwrap_or(best[*i].ending);
+                let Some(g) = direction else { return true };
+                if !g.iter().fold(true, |all, v| all & v.is_finite()) {
+                    best.ending = Ending::NonFinite;
+                    return false;
                 }
-                let mut endings = endings.into_iter();
-                standing.retain(|_| endings.next().flatten() != Some(Ending::NonFinite));
+                if step == 0 && g.iter().all(|v| *v == 0.0) {
+                    best.ending = Ending::ZeroGradient;
+                }
+                threat.drop_blocked(point, g);
+                threat.steepest(g);
+                point.iter_mut().zip(&*g).for_each(|(v, d)| *v += alpha * d);
+                threat.project(origin(active[j]), point);
+                true
+            };
+            let mut next = active.iter().copied().peekable();
+            let rows: Vec<&mut Best> = best.iter_mut().enumerate().filter_map(|(i, best)| next.next_if_eq(&i).map(|_| best)).collect();
+            let stays: Vec<bool> =
+                rows.into_par_iter().zip(points.par_chunks_exact_mut(size)).zip(directions).enumerate().map(visit).collect();
+            let left: Vec<usize> = (0..active.len()).filter(|&j| stays[j]).collect();
+            for (to, &from) in left.iter().enumerate().filter(|(to, from)| to != *from) {
+                points.copy_within(from * size..(from + 1) * size, to * size);
             }
-            (active, points) = standing.into_iter().map(|(_, i, point)| (i, point)).unzip();
+            points.truncate(left.len() * size);
+            active = left.into_iter().map(|j| active[j]).collect();
         }
         Ok(())
     }

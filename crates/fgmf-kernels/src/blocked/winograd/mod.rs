@@ -1,43 +1,75 @@
-//! Winograd's F(4x4, 3x3) (Lavin & Gray 2016) for 3x3 windows of stride 1: 36 products where the definition has 144.
+//! Winograd's F(4x4, 3x3) and F(4x4, 2x2) (Lavin & Gray 2016).
 //!
-//! A tile of 4x4 outputs is `Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`, with `d` the 6x6 inputs it sees and `g` the 3x3 window; the sum over channels is
-//! taken between the brackets, as 36 matrix products over all tiles. The gradient to the input is the same convolution of the
-//! output's gradient with the window turned round; the gradient to the weight is the adjoint in `g`,
-//! `Gᵀ [(A dy Aᵀ) ⊙ (Bᵀ d B)] G` summed over tiles. Points 0, ±1, ±2, ∞. In `f32` the largest error against the exact sum is 4 to 12
-//! times that of the direct sum: 1.6e-5 of the largest output at 512 channels (a test holds it below 2e-5 up to there).
+//! A tile of 4x4 outputs is `Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`, with `d` the inputs it sees (`r + 3` along a side) and `g` the `r x r` window; the
+//! sum over channels is taken between the brackets, as one matrix product over all tiles for each of the `(r + 3)²` points. Windows
+//! 3x3 of stride 1 need 36 products where the definition has 144. Windows 4x4 of stride 2 are 2x2 windows of stride 1 over the four
+//! phases of the image (every second row and column), which count as further channels: 100 products for 256.
+//!
+//! The gradient to the input is a convolution of the output's gradient with the windows turned round, whose outputs are the phases of
+//! the input; the gradient to the weight is the adjoint in `g`, `Gᵀ [(A dy Aᵀ) ⊙ (Bᵀ d B)] G` summed over tiles. Points 0, ±1, ±2, ∞ for
+//! 3x3, 0, ±1, 2, ∞ for 2x2. In `f32` the largest error against the exact sum is 4 to 12 times that of the direct sum: 1.6e-5 of the largest output
+//! at 512 channels (a test holds it below 2e-5 up to there).
 #![allow(unsafe_code, reason = "see `simd`")]
 
 mod transform;
 mod weight;
 
 use super::{Pass, blocks};
+use crate::conv::Conv2d;
 use crate::real::at_least;
 use crate::simd::{Kernel, LANES, Vector};
 use crate::tile::{Finish, Product, Segment};
 use transform::{Input, Output, OutputAdjoint};
-use weight::Unpack;
+use weight::{Pack, Unpack};
 
-pub(super) use weight::Pack;
-
-/// Products of a tile.
-pub(super) const POINTS: usize = 36;
 /// Output cells along a side of a tile.
 const SIDE: usize = 4;
 /// Numbers of both transformed sides that are held at once, for one piece of the tiles.
 const WINDOW: usize = 1 << 18;
-/// Numbers between points, so that the 36 cells of a tile do not compete for the same lines of the cache.
+/// Numbers between points, so that the cells of a tile do not compete for the same lines of the cache.
 const SKEW: usize = LANES;
 
-/// Windows 3x3 of stride 1 over planes: `c_in` blocked channels to `c_out`.
+/// Planes that tiles are read from or written to.
+#[derive(Clone, Debug)]
+struct Planes {
+    channels: usize,
+    size: [usize; 2],
+    /// From a cell of a tile to the next, along both sides.
+    step: usize,
+    /// Row and column of the first cell of the first tile; each of these counts as a set of channels.
+    phases: Vec<[isize; 2]>,
+}
+
+impl Planes {
+    /// Blocks of channels of all phases.
+    fn blocks(&self) -> usize {
+        self.phases.len() * blocks(self.channels)
+    }
+
+    /// Phase, and block of the plane, of block `b` of all phases.
+    #[inline(always)]
+    fn split(&self, b: usize) -> ([isize; 2], usize) {
+        let each = blocks(self.channels);
+        (self.phases[b / each], b % each)
+    }
+
+    /// Row and column of the first cell of a tile.
+    #[inline(always)]
+    fn corner(&self, phase: [isize; 2], tile: &Tile) -> [isize; 2] {
+        [0, 1].map(|i| (tile.at[i] * SIDE * self.step) as isize + phase[i])
+    }
+}
+
+/// One direction of a convolution whose windows are 3x3 of stride 1 or 4x4 of stride 2.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
-    pub(super) c_in: usize,
-    pub(super) c_out: usize,
-    pub(super) input: [usize; 2],
-    pub(super) output: [usize; 2],
-    /// Zeros above and left of the input.
-    pub(super) pad: [usize; 2],
-    /// One stretch a block of input channels, for each number of tiles.
+    input: Planes,
+    output: Planes,
+    /// Taps along a side of a window: 2 or 3.
+    taps: usize,
+    /// For each pair of phases, output's first, which tap of the convolution each tap of the window is.
+    windows: Vec<Vec<usize>>,
+    /// One stretch a block of input channels.
     segments: Vec<Segment>,
     /// Tiles of a piece.
     piece: usize,
@@ -46,27 +78,88 @@ pub(super) struct Winograd {
 }
 
 impl Winograd {
-    pub(super) fn new(c_in: usize, c_out: usize, input: [usize; 2], output: [usize; 2], pad: [usize; 2]) -> Self {
-        let per_tile = POINTS * LANES * (blocks(c_in) + blocks(c_out));
+    /// Whether there are fewer products, with the work around them, than by the definition.
+    pub(super) fn pays(s: &Conv2d) -> bool {
+        let [oh, ow] = s.out_size();
+        let tiles = oh.div_ceil(SIDE) * ow.div_ceil(SIDE);
+        let fits = match (s.kernel, s.stride) {
+            ([3, 3], [1, 1]) => s.pad.iter().all(|&p| p <= 2),
+            // Small maps fill their tiles badly.
+            ([4, 4], [2, 2]) => s.pad.iter().all(|&p| p <= 3) && 150 * tiles < 16 * oh * ow,
+            _ => false,
+        };
+        fits && s.dilation == [1, 1] && s.c_in >= LANES && s.c_out >= LANES
+    }
+
+    /// The forward pass of one image's shape, for which [`Self::pays`].
+    pub(super) fn forward(s: &Conv2d) -> Self {
+        let (stride, pad) = (s.stride[0], [s.pad[0] as isize, s.pad[1] as isize]);
+        let taps = s.kernel[0] / stride;
+        let phases = pairs(stride).map(|[a, b]| [a as isize - pad[0], b as isize - pad[1]]).collect();
+        let input = Planes { channels: s.c_in, size: [s.h, s.w], step: stride, phases };
+        let output = Planes { channels: s.c_out, size: s.out_size(), step: 1, phases: vec![[0, 0]] };
+        let windows = pairs(stride).map(|[a, b]| pairs(taps).map(|[u, v]| (stride * u + a) * s.kernel[1] + stride * v + b).collect());
+        Self::new(input, output, taps, windows.collect(), s.out_size())
+    }
+
+    /// The gradient to the input.
+    pub(super) fn backward(s: &Conv2d) -> Self {
+        let stride = s.stride[0];
+        let taps = s.kernel[0] / stride;
+        // Cell `i` of phase `a` is input cell `stride i + a - rest`; `first` is the output cell that its earliest tap comes from.
+        let (mut first, mut rest, mut cells) = ([0; 2], [0; 2], [0; 2]);
+        for i in 0..2 {
+            rest[i] = (s.pad[i] % stride) as isize;
+            first[i] = (s.pad[i] / stride) as isize - (taps as isize - 1);
+            cells[i] = ([s.h, s.w][i] + s.pad[i] % stride).div_ceil(stride);
+        }
+        let input = Planes { channels: s.c_out, size: s.out_size(), step: 1, phases: vec![first] };
+        let phases = pairs(stride).map(|[a, b]| [a as isize - rest[0], b as isize - rest[1]]).collect();
+        let output = Planes { channels: s.c_in, size: [s.h, s.w], step: stride, phases };
+        let windows = pairs(stride)
+            .map(|[a, b]| pairs(taps).map(|[u, v]| (stride * (taps - 1 - u) + a) * s.kernel[1] + stride * (taps - 1 - v) + b).collect());
+        Self::new(input, output, taps, windows.collect(), cells)
+    }
+
+    /// `cells`: outputs of a phase along each side.
+    fn new(input: Planes, output: Planes, taps: usize, windows: Vec<Vec<usize>>, cells: [usize; 2]) -> Self {
+        let points = (taps + 3) * (taps + 3);
+        let per_tile = points * LANES * (input.blocks() + output.blocks());
         // A whole number of the tallest register tiles.
         let piece = (WINDOW / per_tile / 14).clamp(2, 16) * 14;
-        let segments =
-            (0..blocks(c_in)).map(|b| Segment { a: b * piece * LANES, b: b * LANES * LANES, len: LANES.min(c_in - b * LANES) }).collect();
-        Self { c_in, c_out, input, output, pad, segments, piece, tiles: output.map(|d| d.div_ceil(SIDE)) }
+        let real = |b: usize| LANES.min(input.channels - input.split(b).1 * LANES);
+        let segments = (0..input.blocks()).map(|b| Segment { a: b * piece * LANES, b: b * LANES * LANES, len: real(b) }).collect();
+        Self { input, output, taps, windows, segments, piece, tiles: cells.map(|d| d.div_ceil(SIDE)) }
+    }
+
+    /// Products of a tile.
+    fn points(&self) -> usize {
+        (self.taps + 3) * (self.taps + 3)
     }
 
     fn per_image(&self) -> usize {
         self.tiles[0] * self.tiles[1]
     }
 
-    /// Numbers of the transformed weights, `[36, c_out / 16, c_in, 16]`.
+    /// Numbers of the transformed weights, `[points, output blocks, input channels in whole blocks, 16]`.
     pub(super) fn weight_len(&self) -> usize {
-        POINTS * self.weight_point()
+        self.points() * self.weight_point()
+    }
+
+    /// Input channels of all phases, in whole blocks.
+    fn depth(&self) -> usize {
+        self.input.blocks() * LANES
+    }
+
+    /// Which tap of the convolution each tap of the window between two blocks is.
+    #[inline(always)]
+    fn window(&self, output: usize, input: usize) -> &[usize] {
+        &self.windows[output / blocks(self.output.channels) * self.input.phases.len() + input / blocks(self.input.channels)]
     }
 
     /// From a point of the weights to the next.
     fn weight_point(&self) -> usize {
-        blocks(self.c_out) * self.c_in.next_multiple_of(LANES) * LANES + SKEW
+        self.output.blocks() * self.depth() * LANES + SKEW
     }
 
     /// From a point of a transformed piece to the next.
@@ -83,15 +176,31 @@ impl Winograd {
     #[inline(always)]
     fn tile(&self, t: usize) -> Tile {
         let (image, t) = (t / self.per_image(), t % self.per_image());
-        Tile { image, row: t / self.tiles[1] * SIDE, col: t % self.tiles[1] * SIDE }
+        Tile { image, at: [t / self.tiles[1], t % self.tiles[1]] }
+    }
+
+    /// Packs weights; `at(o, i)` is where the window of an output and an input channel of this direction begins in `w`.
+    pub(super) fn pack(&self, w: &[f32], at: impl Fn(usize, usize) -> usize, packed: &mut [f32]) {
+        assert_eq!(packed.len(), self.weight_len(), "packed weights");
+        // Safety: `pays` and the lengths of weights are checked by the caller; `packed` is as long as stated.
+        unsafe {
+            match self.taps {
+                3 => crate::simd::run(Pack::<_, 6, 3> { plan: self, w, at, packed }),
+                _ => crate::simd::run(Pack::<_, 5, 2> { plan: self, w, at, packed }),
+            }
+        }
     }
 }
 
-/// Where a tile's output begins.
+/// Pairs of numbers below `n`, the second fastest.
+fn pairs(n: usize) -> impl Iterator<Item = [usize; 2]> {
+    (0..n * n).map(move |i| [i / n, i % n])
+}
+
+/// A tile: its image, row and column of tiles.
 struct Tile {
     image: usize,
-    row: usize,
-    col: usize,
+    at: [usize; 2],
 }
 
 /// Convolution of blocked images.
@@ -113,33 +222,39 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self { plan, n, pass, packed, finish, scratch } = self;
-        let (ib, ob) = (blocks(plan.c_in), blocks(plan.c_out));
-        at_least(scratch, POINTS * (plan.point(ib) + plan.point(ob)));
+        let (ib, ob, points) = (plan.input.blocks(), plan.output.blocks(), plan.points());
+        at_least(scratch, points * (plan.point(ib) + plan.point(ob)));
         let v = scratch.as_mut_ptr();
         // Safety: `v` and `m` share the scratch, the rest is stated above.
         unsafe {
-            let m = v.add(POINTS * plan.point(ib));
+            let m = v.add(points * plan.point(ib));
             for (first, count) in plan.pieces(n) {
-                V::isolated(Input { plan, pass, first, count, to: v });
-                for p in 0..POINTS {
+                match plan.taps {
+                    3 => V::isolated(Input::<6> { plan, pass, first, count, to: v }),
+                    _ => V::isolated(Input::<5> { plan, pass, first, count, to: v }),
+                }
+                for p in 0..points {
                     let product = Product::<LANES, 1> {
                         a: v.add(p * plan.point(ib)),
                         rows: count,
                         b: packed.add(p * plan.weight_point()),
-                        panel: plan.c_in.next_multiple_of(LANES) * LANES,
+                        panel: plan.depth() * LANES,
                         panels: ob,
                         segments: &plan.segments,
                         finish: Finish::plain(m.add(p * plan.point(ob)), LANES, plan.piece * LANES),
                     };
                     product.run::<V>();
                 }
-                V::isolated(Output { plan, first, count, from: m, finish });
+                match plan.taps {
+                    3 => V::isolated(Output::<6> { plan, first, count, from: m, finish }),
+                    _ => V::isolated(Output::<5> { plan, first, count, from: m, finish }),
+                }
             }
         }
     }
 }
 
-/// Gradient to the weight: `dw[o, i, 3, 3]` is added to.
+/// Gradient to the weight, in the forward direction: `dw[o, i, kh, kw]` is added to.
 pub(super) struct GradWeight<'a> {
     pub(super) plan: &'a Winograd,
     pub(super) n: usize,
@@ -158,24 +273,32 @@ impl Kernel for GradWeight<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self { plan, n, x, dy, dw, scratch } = self;
-        let (ib, ob) = (blocks(plan.c_in), blocks(plan.c_out));
+        let (ib, ob, points) = (plan.input.blocks(), plan.output.blocks(), plan.points());
         if n == 0 {
             return;
         }
         // A point's products, `[c_in, c_out]` in whole blocks.
         let sums = ib * ob * LANES * LANES;
-        let held = POINTS * (plan.point(ib) + plan.point(ob));
-        at_least(scratch, held + POINTS * sums);
+        let held = points * (plan.point(ib) + plan.point(ob));
+        at_least(scratch, held + points * sums);
         let v = scratch.as_mut_ptr();
         // Safety: three parts of the scratch; cells are inside their planes.
         unsafe {
-            let m = v.add(POINTS * plan.point(ib));
+            let m = v.add(points * plan.point(ib));
             let du = v.add(held);
             for (first, count) in plan.pieces(n) {
-                V::isolated(Input { plan, pass: x, first, count, to: v });
-                V::isolated(OutputAdjoint { plan, pass: dy, first, count, to: m });
+                match plan.taps {
+                    3 => {
+                        V::isolated(Input::<6> { plan, pass: x, first, count, to: v });
+                        V::isolated(OutputAdjoint::<6> { plan, pass: dy, first, count, to: m });
+                    }
+                    _ => {
+                        V::isolated(Input::<5> { plan, pass: x, first, count, to: v });
+                        V::isolated(OutputAdjoint::<5> { plan, pass: dy, first, count, to: m });
+                    }
+                }
                 let all = [Segment { a: 0, b: 0, len: count }];
-                for p in 0..POINTS {
+                for p in 0..points {
                     for b in 0..ib {
                         let to = du.add(p * sums + b * LANES * ob * LANES);
                         let product = Product::<1, LANES> {
@@ -191,7 +314,11 @@ impl Kernel for GradWeight<'_> {
                     }
                 }
             }
-            V::isolated(Unpack { plan, u: &scratch[held..held + POINTS * sums], dw });
+            let u = &scratch[held..held + points * sums];
+            match plan.taps {
+                3 => V::isolated(Unpack::<6, 3> { plan, u, dw }),
+                _ => V::isolated(Unpack::<5, 2> { plan, u, dw }),
+            }
         }
     }
 }

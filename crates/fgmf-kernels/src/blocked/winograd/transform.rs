@@ -237,11 +237,21 @@ impl Window {
 macro_rules! points {
     ($f:ident, $n:tt => $m:tt, $window:ident, $pass:ident, $to:ident, $step:expr) => {{
         let step = $step;
-        if $pass.gate.is_none() && $window.whole($n) {
-            let values = $pass.values.as_ptr();
-            both_ways!($f, $n => $m, |i, j| V::load(values.offset($window.at(i, j))), |r, c, v| v.store($to.add((r * $m + c) * step)))
-        } else {
-            both_ways!($f, $n => $m, |i, j| $window.read::<V>(&$pass, i, j), |r, c, v| v.store($to.add((r * $m + c) * step)))
+        let values = $pass.values.as_ptr();
+        match $pass.gate {
+            None if $window.whole($n) => {
+                both_ways!($f, $n => $m, |i, j| V::load(values.offset($window.at(i, j))), |r, c, v| v.store($to.add((r * $m + c) * step)))
+            }
+            Some(gate) if $window.whole($n) => {
+                let gate = gate.as_ptr();
+                both_ways!(
+                    $f,
+                    $n => $m,
+                    |i, j| V::load(values.offset($window.at(i, j))).where_positive(V::load(gate.offset($window.at(i, j)))),
+                    |r, c, v| v.store($to.add((r * $m + c) * step))
+                )
+            }
+            _ => both_ways!($f, $n => $m, |i, j| $window.read::<V>(&$pass, i, j), |r, c, v| v.store($to.add((r * $m + c) * step))),
         }
     }};
 }

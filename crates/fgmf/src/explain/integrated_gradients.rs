@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::oracle::Gradients;
 use fgmf_net::Tensor;
 use fgmf_net::head::Logit;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`IntegratedGradients`].
@@ -65,19 +66,20 @@ impl IntegratedGradients {
         let size = values.len() / targets.len();
         let mut sums = vec![0.0; values.len()];
         for call in calls(targets.len() * steps, cap) {
-            let mut path = Vec::with_capacity(call.len() * size);
-            for item in call.clone() {
-                let a = self.rule[item % steps].0;
-                path.extend(values[item / steps * size..][..size].iter().map(|v| x0 + a * (v - x0)));
-            }
+            let mut path = vec![0.0; call.len() * size];
+            path.par_chunks_mut(size).zip(call.clone()).for_each(|(point, item)| {
+                let (a, image) = (self.rule[item % steps].0, &values[item / steps * size..]);
+                point.iter_mut().zip(image).for_each(|(p, v)| *p = x0 + a * (v - x0));
+            });
             let classes: Vec<usize> = call.clone().map(|item| targets[item / steps]).collect();
             let gradient = model.loss_gradient(&images(x, path), &Logit::new(&classes))?.gradient.to_f64();
-            for (item, g) in call.zip(gradient.chunks_exact(size)) {
-                let weight = self.rule[item % steps].1;
-                for (sum, g) in sums[item / steps * size..][..size].iter_mut().zip(g) {
-                    *sum += weight * g;
+            // An image's gradients in the order of the path.
+            sums.par_chunks_mut(size).enumerate().for_each(|(i, sum)| {
+                for item in (i * steps).max(call.start)..((i + 1) * steps).min(call.end) {
+                    let (weight, g) = (self.rule[item % steps].1, &gradient[(item - call.start) * size..]);
+                    sum.iter_mut().zip(g).for_each(|(sum, g)| *sum += weight * g);
                 }
-            }
+            });
         }
         Ok(sums)
     }

@@ -133,7 +133,7 @@ impl Step for Channel {
         let g = run.take_cotangent(self.y);
         let (_, plane) = run.planes(self.x);
         let mut dx = run.arena.take(g.len());
-        channel_affine_grad(plane, &self.scale, run.pass(&g, self.relu.then_some(self.y)), false, &mut dx);
+        channel_affine_grad(plane, &self.scale, run.pass(&g, self.relu.then_some(self.y)), &mut dx);
         run.done_with(self.y, g);
         run.add_blocked_cotangent(self.x, dx);
     }

@@ -120,7 +120,7 @@ impl Step for BatchNorm {
             let pieces = dx.par_chunks_mut(piece).enumerate();
             pieces.for_each(|(i, dx)| {
                 let len = dx.len();
-                batch_norm_grad(plane, [&a, &b, &c], pass.slice(i * piece, len), &x[i * piece..][..len], false, dx);
+                batch_norm_grad(plane, [&a, &b, &c], pass.slice(i * piece, len), &x[i * piece..][..len], dx);
             });
             run.add_blocked_cotangent(self.x, dx);
         }

@@ -92,7 +92,10 @@ pub trait Gradients: Scores {
     fn network(&self) -> &Network;
 
     /// A loss and its gradient in the images.
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient>;
+    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
+        let at = self.feature_gradient(x, head, self.network().input())?;
+        Ok(LossGradient { losses: at.losses, logits: at.logits, gradient: at.gradient })
+    }
 
     /// A value of the graph and the loss's gradient in it.
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient>;
@@ -177,11 +180,6 @@ impl Scores for Oracle<'_> {
 impl Gradients for Oracle<'_> {
     fn network(&self) -> &Network {
         self.network
-    }
-
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
-        let at = self.feature_gradient(x, head, self.network.input())?;
-        Ok(LossGradient { losses: at.losses, logits: at.logits, gradient: at.gradient })
     }
 
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {

@@ -10,7 +10,7 @@
 
 use super::{Batch, BlackBox, Candidate, Ending, WhiteBox, misclassified};
 use crate::error::{Error, Result};
-use crate::oracle::{FeatureGradient, Gradients, LossGradient, Oracle, Scores};
+use crate::oracle::{FeatureGradient, Gradients, Oracle, Scores};
 use crate::threat::ThreatModel;
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Tensor, ValueId, onnx};
@@ -52,10 +52,6 @@ impl Scores for Surrogate<'_> {
 impl Gradients for Surrogate<'_> {
     fn network(&self) -> &Network {
         self.0.network()
-    }
-
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
-        self.0.loss_gradient(x, head)
     }
 
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {

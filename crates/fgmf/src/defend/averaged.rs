@@ -9,7 +9,7 @@
 
 use super::{AdditiveNoise, Served};
 use crate::error::{Error, Result};
-use crate::oracle::{FeatureGradient, Gradients, LossGradient, Scores};
+use crate::oracle::{FeatureGradient, Gradients, Scores};
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Tensor, ValueId};
 
@@ -56,11 +56,6 @@ impl Scores for Averaged<'_> {
 impl Gradients for Averaged<'_> {
     fn network(&self) -> &Network {
         self.model.network()
-    }
-
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
-        let at = self.feature_gradient(x, head, self.network().input())?;
-        Ok(LossGradient { losses: at.losses, logits: at.logits, gradient: at.gradient })
     }
 
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
@@ -119,11 +114,6 @@ impl Scores for Smoothed<'_> {
 impl Gradients for Smoothed<'_> {
     fn network(&self) -> &Network {
         self.model.network()
-    }
-
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
-        let at = self.feature_gradient(x, head, self.network().input())?;
-        Ok(LossGradient { losses: at.losses, logits: at.logits, gradient: at.gradient })
     }
 
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {

@@ -7,7 +7,7 @@
 //! Cost: one pass of the model behind for each query.
 
 use crate::error::{Error, Result};
-use crate::oracle::{FeatureGradient, Gradients, LossGradient, Scores};
+use crate::oracle::{FeatureGradient, Gradients, Scores};
 use crate::rng::{Purpose, Stream};
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Tensor, ValueId};
@@ -94,11 +94,6 @@ impl Scores for Served<'_> {
 impl Gradients for Served<'_> {
     fn network(&self) -> &Network {
         self.model.network()
-    }
-
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
-        let at = self.feature_gradient(x, head, self.network().input())?;
-        Ok(LossGradient { losses: at.losses, logits: at.logits, gradient: at.gradient })
     }
 
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {

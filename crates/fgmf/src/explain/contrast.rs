@@ -15,7 +15,7 @@
 
 use super::{Attribution, Context, Explainer, Inner};
 use crate::error::{Error, Result};
-use crate::oracle::{FeatureGradient, Gradients, LossGradient, Scores};
+use crate::oracle::{FeatureGradient, Gradients, Scores};
 use fgmf_net::batch::LossGradients;
 use fgmf_net::head::Head;
 use fgmf_net::{Dual, Network, Rules, Tensor, ValueId};
@@ -129,11 +129,6 @@ impl Scores for Contrasted<'_> {
 impl Gradients for Contrasted<'_> {
     fn network(&self) -> &Network {
         self.model.network()
-    }
-
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
-        let found = self.model.loss_gradient(x, &Through { head, matrix: &self.matrix })?;
-        Ok(LossGradient { logits: self.through(&found.logits), ..found })
     }
 
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {

@@ -1,7 +1,7 @@
 //! What every method must keep to, and planted truths.
 
 use super::*;
-use crate::oracle::{FeatureGradient, LossGradient, Oracle, Scores};
+use crate::oracle::{FeatureGradient, Oracle, Scores};
 use fgmf_net::Network;
 use fgmf_net::ValueId;
 use fgmf_net::head::Head;
@@ -224,10 +224,6 @@ impl Scores for Wrapped<'_> {
 impl Gradients for Wrapped<'_> {
     fn network(&self) -> &Network {
         self.0.network()
-    }
-
-    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
-        self.0.loss_gradient(x, head)
     }
 
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {

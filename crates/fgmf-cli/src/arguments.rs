@@ -181,6 +181,9 @@ pub(crate) struct Explain {
     /// Seed of noise fills.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Most images in a model call; bounds memory, changes no result.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) cap: usize,
     /// Folder for the results.
     #[arg(long)]
     pub(crate) out: PathBuf,
@@ -205,6 +208,10 @@ pub(crate) struct Evaluate {
     /// Metrics, or `all`, which leaves out certified-top-k.
     #[arg(long, value_name = "ID,…", value_delimiter = ',', default_value = "all")]
     pub(crate) metrics: Vec<String>,
+    /// Settings of explainers and metrics by id as JSON, such as '{"pgca": {"kappa": 0}, "attacked-stability": {"steps": 40}}';
+    /// what is left out has its default.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) settings: Option<String>,
     /// Attack on the prediction that makes the second input: pgd, apgd, none.
     #[arg(long, default_value = "pgd")]
     pub(crate) attack: String,

@@ -9,24 +9,28 @@ use fgmf::Error;
 use fgmf::attack::{ApgdParams, Attack, Batch, PgdParams, predictions, run_attack};
 use fgmf::data::{Dataset, load};
 use fgmf::evaluate::{Input, Job, Metric, evaluate, ids, read_adversarial};
-use fgmf::explain::{Context, IDS, applicable, by_id};
+use fgmf::explain::{Context, IDS, applicable, with_parameters};
 use fgmf::oracle::{Oracle, Scores};
 use fgmf::record::{EvaluationRecord, FigureRow, ModelFile};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let threat = ThreatModel::new(Norm::parse(&a.norm)?, a.eps, [0.0, 1.0])?;
     let usual: Vec<&str> = ids().into_iter().filter(|id| !OPTIONAL.contains(id)).collect();
-    let metrics: Vec<Box<dyn Metric>> = chosen("metrics", &a.metrics, &ids(), &usual, fgmf::evaluate::by_id)?;
+    let settings = Settings::read(a)?;
+    let metrics: Vec<Box<dyn Metric>> =
+        chosen("metrics", &a.metrics, &ids(), &usual, |id| fgmf::evaluate::with_parameters(id, settings.of(id)))?;
     let (net, sha256) = read_model(&a.model)?;
     let mut data = load(&a.data, a.split.parse()?)?;
     data.truncate(a.limit)?;
     check_fit(&net, &data)?;
     let oracle = Oracle::new(&net);
     let able = applicable(&oracle);
-    let explainers = chosen("explainers", &a.explainers, &IDS, &able, by_id)?;
+    let explainers = chosen("explainers", &a.explainers, &IDS, &able, |id| with_parameters(id, settings.of(id)))?;
+    let used: Vec<&str> = explainers.iter().map(|e| e.id()).chain(metrics.iter().map(|m| m.info().id)).collect();
+    settings.check(&used)?;
     let inputs = inputs(a, &oracle, &data, &threat)?;
     create(&a.out)?;
     let bar = console::bar(global.quiet, 1, "evaluating");
@@ -63,16 +67,45 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
 /// Costs hundreds of explanations an image, and is about a smoothed map instead of the explainer's own.
 const OPTIONAL: [&str; 1] = ["certified-top-k"];
 
+/// `--settings`: settings by id.
+struct Settings(serde_json::Map<String, Value>);
+
+impl Settings {
+    fn read(a: &Evaluate) -> Result<Self> {
+        let given = a.settings.as_deref().unwrap_or("{}");
+        let refused = |found: &dyn std::fmt::Display| Error::parameter("settings", "a JSON object of settings by id", found);
+        match serde_json::from_str(given).map_err(|e| refused(&e))? {
+            Value::Object(settings) => Ok(Self(settings)),
+            _ => Err(refused(&given).into()),
+        }
+    }
+
+    fn of(&self, id: &str) -> Value {
+        self.0.get(id).cloned().unwrap_or_else(|| json!({}))
+    }
+
+    /// Settings that nothing uses are a mistake.
+    fn check(&self, used: &[&str]) -> Result<()> {
+        match self.0.keys().find(|id| !used.contains(&id.as_str())) {
+            Some(id) => Err(Error::parameter("settings", format!("ids that are evaluated: {}", used.join(", ")), id).into()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The methods of a list of ids of `known`, or those of `all` for the list `all`.
 fn chosen<T: ?Sized>(
     name: &'static str,
     wanted: &[String],
     known: &[&str],
     all: &[&str],
-    make: impl Fn(&str) -> Option<Box<T>>,
+    make: impl Fn(&str) -> fgmf::Result<Box<T>>,
 ) -> Result<Vec<Box<T>>> {
     let wanted: Vec<&str> = if wanted == ["all"] { all.to_vec() } else { wanted.iter().map(String::as_str).collect() };
-    let one = |id: &&str| make(id).ok_or_else(|| Error::parameter(name, format!("all, or of {}", known.join(", ")), id).into());
+    let one = |id: &&str| match known.contains(id) {
+        true => Ok(make(id)?),
+        false => Err(Error::parameter(name, format!("all, or of {}", known.join(", ")), id).into()),
+    };
     wanted.iter().map(one).collect()
 }
 

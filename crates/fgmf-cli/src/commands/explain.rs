@@ -32,7 +32,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         let predicted = predictions(&logits)[0];
         let probability = softmax(&logits.to_f64())[predicted];
         let target = a.class.unwrap_or(predicted);
-        let context = Context { seed: a.seed, first_index: i as u64, ..Context::default() };
+        let context = Context { seed: a.seed, first_index: i as u64, cap: a.cap };
         let attribution = explain(method.as_ref(), &Oracle::new(&net), &x, &[target], &context)?.swap_remove(0);
         let stem = output_stem(&a.out, path, method.id());
         write(&stem.with_added_extension("png"), &overlay_png(&image, &attribution.values, attribution.signed)?)?;
@@ -50,7 +50,10 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         let figures: Vec<String> = figures.into_iter().flatten().collect();
         lines.push(format!("{}: class {target}, predicted {predicted} ({})  {}", path.display(), percent(probability), figures.join(", ")));
         lines.push(format!("  {}", stem.with_added_extension("png").display()));
-        results.push(record);
+        // Maps of all images need memory that grows with their number.
+        if global.json {
+            results.push(record);
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();

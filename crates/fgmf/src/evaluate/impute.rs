@@ -4,67 +4,89 @@
 //! picture has, w = 1/6 for the four beside, 1/12 for the four across corners. The equations of the missing pixels are symmetric and
 //! positive definite as soon as one pixel is known; conjugate gradients with the diagonal as preconditioner solve them to a mean
 //! residual of 10⁻¹¹ of the largest value. A picture of which nothing is known becomes its own mean.
+//! Pixels lie in a frame of zeros one pixel wide, known pixels and the frame have value 0 in every vector of unknowns: the sum over
+//! neighbours is then the same nine-point stencil everywhere.
 
-const NEIGHBOURS: [(isize, isize, f64); 8] = [
-    (0, 1, 1.0 / 6.0),
-    (0, -1, 1.0 / 6.0),
-    (1, 0, 1.0 / 6.0),
-    (-1, 0, 1.0 / 6.0),
-    (1, 1, 1.0 / 12.0),
-    (1, -1, 1.0 / 12.0),
-    (-1, 1, 1.0 / 12.0),
-    (-1, -1, 1.0 / 12.0),
-];
+const BESIDE: f64 = 1.0 / 6.0;
+const ACROSS: f64 = 1.0 / 12.0;
 
-/// Missing pixels as equations.
+/// Missing pixels as equations, on the picture and its frame.
 struct System {
-    /// Sum of weights of all neighbours, one an unknown.
+    /// Rows and columns of the picture.
+    size: [usize; 2],
+    /// 1 at unknowns, else 0.
+    unknown: Vec<f64>,
+    /// Sum of weights of the neighbours that the picture has at unknowns, else 1.
     diagonal: Vec<f64>,
-    /// Missing neighbours: (unknown, weight).
-    missing: Vec<Vec<(usize, f64)>>,
-    /// Known neighbours: (pixel, weight).
-    known: Vec<Vec<(usize, f64)>>,
+}
+
+/// Puts a picture into its frame.
+fn framed(plane: &[f64], [h, w]: [usize; 2]) -> Vec<f64> {
+    let mut out = vec![0.0; (h + 2) * (w + 2)];
+    out[w + 2..].chunks_exact_mut(w + 2).zip(plane.chunks_exact(w)).for_each(|(to, from)| to[1..=w].copy_from_slice(from));
+    out
+}
+
+/// Weighted sums over the neighbours of every pixel of the picture, 0 on the frame.
+fn neighbours(v: &[f64], [h, w]: [usize; 2]) -> Vec<f64> {
+    let line = w + 2;
+    let mut out = vec![0.0; v.len()];
+    for r in 1..=h {
+        let [above, own, below] = [r - 1, r, r + 1].map(|r| &v[r * line..][..line]);
+        let sums = &mut out[r * line + 1..][..w];
+        for (c, sum) in sums.iter_mut().enumerate() {
+            let beside = own[c] + own[c + 2] + above[c + 1] + below[c + 1];
+            let across = above[c] + above[c + 2] + below[c] + below[c + 2];
+            *sum = BESIDE * beside + ACROSS * across;
+        }
+    }
+    out
+}
+
+/// Sum of products, in eight parts.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let (mut parts, (a, b)) = ([0.0; 8], (a.chunks_exact(8), b.chunks_exact(8)));
+    let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        (0..8).for_each(|i| parts[i] += a[i] * b[i]);
+    }
+    parts.iter().sum::<f64>() + rest
 }
 
 impl System {
-    fn new([h, w]: [usize; 2], removed: &[bool], unknowns: &[usize]) -> Self {
-        let mut number = vec![usize::MAX; removed.len()];
-        unknowns.iter().enumerate().for_each(|(k, &at)| number[at] = k);
-        let mut out = Self { diagonal: Vec::new(), missing: Vec::new(), known: Vec::new() };
-        for &at in unknowns {
-            let (mut total, mut missing, mut known) = (0.0, Vec::new(), Vec::new());
-            for (down, right, weight) in NEIGHBOURS {
-                let (Some(r), Some(c)) = ((at / w).checked_add_signed(down), (at % w).checked_add_signed(right)) else { continue };
-                if r >= h || c >= w {
-                    continue;
-                }
-                total += weight;
-                let there = r * w + c;
-                if removed[there] { missing.push((number[there], weight)) } else { known.push((there, weight)) }
-            }
-            out.diagonal.push(total);
-            out.missing.push(missing);
-            out.known.push(known);
+    fn new(size: [usize; 2], removed: &[bool]) -> Self {
+        let marks: Vec<f64> = removed.iter().map(|r| f64::from(u8::from(*r))).collect();
+        let unknown = framed(&marks, size);
+        let weights = neighbours(&framed(&vec![1.0; removed.len()], size), size);
+        let diagonal = unknown.iter().zip(weights).map(|(u, w)| if *u > 0.0 { w } else { 1.0 }).collect();
+        Self { size, unknown, diagonal }
+    }
+
+    /// The matrix times `v`, which is 0 off the unknowns.
+    fn product(&self, v: &[f64]) -> Vec<f64> {
+        let mut out = neighbours(v, self.size);
+        for (((o, v), d), u) in out.iter_mut().zip(v).zip(&self.diagonal).zip(&self.unknown) {
+            *o = u * (d * v - *o);
         }
         out
     }
 
-    fn product(&self, v: &[f64]) -> Vec<f64> {
-        let row = |k: usize| self.diagonal[k] * v[k] - self.missing[k].iter().map(|(j, w)| w * v[*j]).sum::<f64>();
-        (0..v.len()).map(row).collect()
-    }
-
-    /// Conjugate gradients from `v`; `scale` is the size of the values.
-    fn solve(&self, right: &[f64], scale: f64, mut v: Vec<f64>) -> Vec<f64> {
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let mut r: Vec<f64> = right.iter().zip(self.product(&v)).map(|(b, a)| b - a).collect();
+    /// The unknowns of a plane, 0 off them, by conjugate gradients from the value `start`.
+    fn solve(&self, plane: &[f64], start: f64) -> Vec<f64> {
+        let mut known = framed(plane, self.size);
+        known.iter_mut().zip(&self.unknown).for_each(|(k, u)| *k *= 1.0 - u);
+        let right = neighbours(&known, self.size);
+        let count = self.unknown.iter().sum::<f64>();
+        let scale = plane.iter().fold(0.0f64, |m, v| m.max(v.abs()));
         // Not relative to the right-hand side, which is 0 beside a black ground.
-        let limit = (1e-11 * scale).powi(2) * v.len() as f64;
+        let limit = (1e-11 * scale).powi(2) * count;
+        let mut v: Vec<f64> = self.unknown.iter().map(|u| u * start).collect();
+        let mut r: Vec<f64> = right.iter().zip(self.product(&v)).zip(&self.unknown).map(|((b, a), u)| u * b - a).collect();
         let scaled = |r: &[f64]| r.iter().zip(&self.diagonal).map(|(r, d)| r / d).collect::<Vec<f64>>();
         let mut z = scaled(&r);
         let mut p = z.clone();
         let mut rz = dot(&r, &z);
-        for _ in 0..10 * v.len() {
+        for _ in 0..10 * count as usize {
             if dot(&r, &r) <= limit || rz <= 0.0 {
                 break;
             }
@@ -87,24 +109,24 @@ impl System {
 
 /// Replaces the pixels marked in every channel of `image` `[c, h, w]`.
 pub(super) fn impute(image: &mut [f64], [_, h, w]: [usize; 3], removed: &[bool]) {
-    let unknowns: Vec<usize> = (0..h * w).filter(|&at| removed[at]).collect();
-    if unknowns.is_empty() {
+    let missing = removed.iter().filter(|r| **r).count();
+    if missing == 0 {
         return;
     }
-    let system = (unknowns.len() < h * w && h * w > 1).then(|| System::new([h, w], removed, &unknowns));
+    let system = (missing < h * w).then(|| System::new([h, w], removed));
     for plane in image.chunks_exact_mut(h * w) {
         let (sum, count) =
             (0..h * w).filter(|&at| system.is_none() || !removed[at]).fold((0.0, 0.0), |(s, n), at| (s + plane[at], n + 1.0));
-        let start = vec![sum / count; unknowns.len()];
-        let found = match &system {
+        let mean = sum / count;
+        match &system {
             Some(system) => {
-                let right: Vec<f64> = system.known.iter().map(|known| known.iter().map(|(at, w)| w * plane[*at]).sum()).collect();
-                let scale = plane.iter().fold(0.0f64, |m, v| m.max(v.abs()));
-                system.solve(&right, scale, start)
+                let found = system.solve(plane, mean);
+                for at in (0..h * w).filter(|&at| removed[at]) {
+                    plane[at] = found[(at / w + 1) * (w + 2) + at % w + 1];
+                }
             }
-            None => start,
-        };
-        unknowns.iter().zip(found).for_each(|(&at, v)| plane[at] = v);
+            None => plane.fill(mean),
+        }
     }
 }
 
@@ -112,6 +134,17 @@ pub(super) fn impute(image: &mut [f64], [_, h, w]: [usize; 3], removed: &[bool])
 mod tests {
     use super::*;
     use crate::rng::{Purpose, Stream};
+
+    const NEIGHBOURS: [(isize, isize, f64); 8] = [
+        (0, 1, 1.0 / 6.0),
+        (0, -1, 1.0 / 6.0),
+        (1, 0, 1.0 / 6.0),
+        (-1, 0, 1.0 / 6.0),
+        (1, 1, 1.0 / 12.0),
+        (1, -1, 1.0 / 12.0),
+        (-1, 1, 1.0 / 12.0),
+        (-1, -1, 1.0 / 12.0),
+    ];
 
     /// One missing corner of 2 x 2: neighbours 1, 2 beside, 5 across: (1/6 + 2/6 + 5/12) / (5/12).
     #[test]

@@ -35,9 +35,10 @@ mod state;
 mod subject;
 mod subsets;
 mod sufficiency;
+mod surrogate;
 
 use crate::error::{Error, Result};
-use crate::explain::{Attribution, Context, Explainer, explain};
+use crate::explain::{Attribution, Context, Explainer, explain, read};
 use crate::oracle::{Oracle, Scores as _};
 use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord};
 use crate::threat::ThreatModel;
@@ -111,29 +112,41 @@ pub const INFOS: [&Info; 20] = [
 
 /// The metric of that id, with default parameters. `map-shift` has none: [`evaluate`] adds it where there are two inputs.
 pub fn by_id(id: &str) -> Option<Box<dyn Metric>> {
-    Some(match id {
-        "deletion" => Box::new(DeletionParams::default().check().ok()?),
-        "insertion" => Box::new(InsertionParams::default().check().ok()?),
-        "lerf-minus-morf" => Box::new(LerfMinusMorfParams::default().check().ok()?),
-        "road" => Box::new(RoadParams::default().check().ok()?),
-        "infidelity" => Box::new(InfidelityParams::default().check().ok()?),
-        "faithfulness-correlation" => Box::new(FaithfulnessCorrelationParams::default().check().ok()?),
-        "sensitivity-n" => Box::new(SensitivityNParams::default().check().ok()?),
-        "sufficiency" => Box::new(SufficiencyParams::default().check().ok()?),
-        "attacked-stability" => Box::new(AttackedStabilityParams::default().check().ok()?),
-        "max-sensitivity" => Box::new(MaxSensitivityParams::default().check().ok()?),
-        "relative-stability" => Box::new(RelativeStabilityParams::default().check().ok()?),
-        "sparseness" => Box::new(Sparseness),
-        "entropy" => Box::new(Entropy),
-        "mosaic" => Box::new(MosaicParams::default().check().ok()?),
-        "mprt" => Box::new(MprtParams::default().check().ok()?),
-        "smooth-mprt" => Box::new(SmoothMprtParams::default().check().ok()?),
-        "efficient-mprt" => Box::new(EfficientMprtParams::default().check().ok()?),
-        "criteria" => Box::new(CriteriaParams::default().check().ok()?),
-        "certified-top-k" => Box::new(CertifiedTopKParams::default().check().ok()?),
-        _ => return None,
+    with_parameters(id, serde_json::json!({})).ok()
+}
+
+/// The metric of that id with these parameters, by name as in [`Metric::parameters`]; what is left out has its default.
+///
+/// An error names an unknown metric, an unknown parameter, or one out of range.
+pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dyn Metric>> {
+    Ok(match id {
+        "deletion" => Box::new(read::<DeletionParams>(parameters)?.check()?),
+        "insertion" => Box::new(read::<InsertionParams>(parameters)?.check()?),
+        "lerf-minus-morf" => Box::new(read::<LerfMinusMorfParams>(parameters)?.check()?),
+        "road" => Box::new(read::<RoadParams>(parameters)?.check()?),
+        "infidelity" => Box::new(read::<InfidelityParams>(parameters)?.check()?),
+        "faithfulness-correlation" => Box::new(read::<FaithfulnessCorrelationParams>(parameters)?.check()?),
+        "sensitivity-n" => Box::new(read::<SensitivityNParams>(parameters)?.check()?),
+        "sufficiency" => Box::new(read::<SufficiencyParams>(parameters)?.check()?),
+        "attacked-stability" => Box::new(read::<AttackedStabilityParams>(parameters)?.check()?),
+        "max-sensitivity" => Box::new(read::<MaxSensitivityParams>(parameters)?.check()?),
+        "relative-stability" => Box::new(read::<RelativeStabilityParams>(parameters)?.check()?),
+        "mosaic" => Box::new(read::<MosaicParams>(parameters)?.check()?),
+        "mprt" => Box::new(read::<MprtParams>(parameters)?.check()?),
+        "smooth-mprt" => Box::new(read::<SmoothMprtParams>(parameters)?.check()?),
+        "efficient-mprt" => Box::new(read::<EfficientMprtParams>(parameters)?.check()?),
+        "criteria" => Box::new(read::<CriteriaParams>(parameters)?.check()?),
+        "certified-top-k" => Box::new(read::<CertifiedTopKParams>(parameters)?.check()?),
+        "sparseness" => Box::new(read::<Nothing>(parameters).map(|_| Sparseness)?),
+        "entropy" => Box::new(read::<Nothing>(parameters).map(|_| Entropy)?),
+        _ => return Err(Error::parameter("metrics", ids().join(", "), id)),
     })
 }
+
+/// Settings of a metric that has none.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
 
 /// Ids that [`by_id`] knows, in order.
 pub fn ids() -> Vec<&'static str> {

@@ -5,8 +5,8 @@
 //! change (Dombrowski et al. 2019). Other operators stay as they are.
 
 use crate::error::Result;
-use fgmf_net::op::{Binary, Op, Unary};
-use fgmf_net::{Builder, Network, Precision, Source, Tensor};
+use fgmf_net::op::{Binary, Flatten, Op, Unary};
+use fgmf_net::{Builder, Dim, Network, Precision, Source, Tensor, ValueId};
 use std::collections::HashMap;
 
 /// `net` with every ReLU replaced; `beta` above 0.
@@ -44,6 +44,47 @@ pub(super) fn smoothed(net: &Network, beta: f64) -> Result<Network> {
     Ok(builder.finish(map[&net.output()])?)
 }
 
+/// A network in two: the image to a value, and that value to the logits.
+pub(super) struct Cut {
+    /// To the value, flattened to `[n, k]`.
+    pub(super) front: Network,
+    /// From the value `[n, d, h, w]`.
+    pub(super) back: Network,
+}
+
+/// Cuts a network at a value `[n, d, h, w]`. None if the value has another shape or the logits depend on the image around it.
+pub(super) fn cut(net: &Network, at: ValueId) -> Result<Option<Cut>> {
+    let [Dim::Batch(1), Dim::Fixed(d), Dim::Fixed(h), Dim::Fixed(w)] = net.value(at).shape[..] else { return Ok(None) };
+    let half = |from: ValueId, shape: [usize; 3], to: ValueId| -> Result<Option<Network>> {
+        let mut builder = Builder::new(&net.name, &net.value(from).name, shape)?;
+        let mut map = HashMap::from([(from, builder.input())]);
+        for node in net.nodes() {
+            for id in &node.inputs {
+                if let (Source::Parameter { tensor, .. }, false) = (&net.value(*id).source, map.contains_key(id)) {
+                    map.insert(*id, builder.parameter(&net.value(*id).name, tensor.clone(), false)?);
+                }
+            }
+            // What needs the image on the far side of the cut is left out.
+            let Some(inputs) = node.inputs.iter().map(|id| map.get(id).copied()).collect::<Option<Vec<_>>>() else { continue };
+            if node.outputs.iter().any(|id| map.contains_key(id)) || map.contains_key(&to) {
+                continue;
+            }
+            let names: Vec<String> = node.outputs.iter().map(|id| net.value(*id).name.clone()).collect();
+            map.extend(node.outputs.iter().copied().zip(builder.nodes(&node.name, node.op.clone(), &inputs, &names)?));
+        }
+        let Some(&end) = map.get(&to) else { return Ok(None) };
+        let end = if to == at {
+            let name = builder.fresh("flat");
+            builder.node(&name, Op::Flatten(Flatten { axis: 1 }), &[end])?
+        } else {
+            end
+        };
+        Ok(Some(builder.finish(end)?))
+    };
+    let (front, back) = (half(net.input(), net.image_shape(), at)?, half(at, [d, h, w], net.output())?);
+    Ok(front.zip(back).map(|(front, back)| Cut { front, back }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +119,30 @@ mod tests {
                 assert!(bend(&net) < 1e-9 && bend(&smoothed(&net, 10.0).unwrap()) > 1e-6, "{architecture:?}");
             }
         }
+    }
+
+    /// The halves one after the other are the whole; a residual network cannot be cut inside a block.
+    #[test]
+    fn halves_make_the_whole() {
+        let config = |architecture| ZooConfig {
+            architecture,
+            activation: Activation::Relu,
+            image: [1, 8, 8],
+            classes: 4,
+            mean: vec![0.3],
+            deviation: vec![0.4],
+            seed: 2,
+        };
+        let net = build(&config(Architecture::CnnTiny)).unwrap().cast(Precision::F64);
+        let at = net.find("act1").unwrap();
+        let halves = cut(&net, at).unwrap().unwrap();
+        let x = Tensor::new(&[2, 1, 8, 8], (0..128).map(|i| f64::from(i * i % 13) / 13.0).collect::<Vec<_>>());
+        let middle = halves.front.logits(&x).unwrap();
+        let [d, h, w] = halves.back.image_shape();
+        let z = halves.back.logits(&middle.reshape(&[2, d, h, w])).unwrap().to_f64();
+        assert!(z.iter().zip(net.logits(&x).unwrap().to_f64()).all(|(a, b)| (a - b).abs() < 1e-12));
+        let net = build(&config(Architecture::PreactResnet18)).unwrap();
+        let inside = net.nodes().iter().position(|n| n.op == Op::Binary(Binary::Add)).unwrap();
+        assert!(cut(&net, net.nodes()[inside].inputs[0]).unwrap().is_none() || cut(&net, net.nodes()[inside].inputs[1]).unwrap().is_none());
     }
 }

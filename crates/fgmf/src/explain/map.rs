@@ -1,7 +1,7 @@
 //! Arithmetic on maps: row-major `f64`, size `[rows, columns]`.
 
 /// Bilinear resampling with half-pixel centres: pixel centre (i + ½) maps to (i + ½) · from / to − ½, held inside the map.
-pub(super) fn upsample(values: &[f64], from: [usize; 2], to: [usize; 2]) -> Vec<f64> {
+pub(crate) fn upsample(values: &[f64], from: [usize; 2], to: [usize; 2]) -> Vec<f64> {
     let taps = |axis: usize| -> Vec<(usize, usize, f64)> {
         let last = from[axis].saturating_sub(1);
         let tap = |i: usize| {

@@ -63,6 +63,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 pub use attention_rollout::{AttentionRollout, AttentionRolloutParams};
+pub use consensus::{Fusion, Scale};
 pub use contrast::{Contrast, ContrastParams};
 pub use deep_lift::{DeepLift, DeepLiftParams};
 pub use deep_shap::{DeepShap, DeepShapParams};
@@ -76,6 +77,7 @@ pub use kernel_shap::{KernelShap, KernelShapParams};
 pub use layer::{LayerKind, TargetLayer, choose_layer, named_layer};
 pub use layer_cam::{LayerCam, LayerCamParams};
 pub use lrp::{Lrp, LrpAlphaBetaParams, LrpEpsilonParams};
+pub(crate) use map::upsample;
 pub use noise_tunnel::{Moment, NoiseTunnel, NoiseTunnelParams};
 pub use occlusion::{Occlusion, OcclusionParams};
 pub use perturbation::Score;
@@ -216,7 +218,8 @@ pub fn applicable(model: &dyn Gradients) -> Vec<&'static str> {
     IDS.into_iter().filter(|id| by_id(id).is_some_and(explains)).collect()
 }
 
-fn read<P: DeserializeOwned>(parameters: serde_json::Value) -> Result<P> {
+/// Settings from JSON; an error names what is wrong.
+pub(crate) fn read<P: DeserializeOwned>(parameters: serde_json::Value) -> Result<P> {
     let shown = parameters.to_string();
     if !parameters.is_object() {
         return Err(Error::parameter("parameters", "an object of settings by name", shown));

@@ -1,8 +1,9 @@
 //! How much a score falls when a cell of the image is blanked or filled with noise.
 //!
-//! P_c = mean over fills b of max(0, s(x) − s(x with cell c filled by b)).
+//! P_c = mean over fills b of s(x) − s(x with cell c filled by b), or of max(0, ·).
 
 use super::layer::{LayerKind, TargetLayer};
+use super::map::{smooth, upsample};
 use super::{Context, calls, images};
 use crate::error::{Error, Result};
 use crate::oracle::Scores;
@@ -125,14 +126,28 @@ impl Grid {
         }
     }
 
-    /// Copies the pixels of a cell from one image to another of the same size, in every channel.
-    fn copy_cell(&self, cell: usize, from: &[f64], to: &mut [f64]) {
-        let ([h, w], [rows, columns]) = (self.image, self.pixels(cell));
-        for (from, to) in from.chunks_exact(h * w).zip(to.chunks_exact_mut(h * w)) {
-            for row in rows.clone() {
-                let line = row * w + columns.start..row * w + columns.end;
-                to[line.clone()].copy_from_slice(&from[line]);
+    /// Cells, and with `overlap` also those that lie half a cell further along either side or both, row by row. A side of fewer than
+    /// two pixels a cell has no half.
+    pub(super) fn windows(&self, overlap: bool) -> Vec<[Range<usize>; 2]> {
+        let along = |a: usize| -> Vec<Range<usize>> {
+            let (cells, side) = (self.cells[a], self.image[a]);
+            if overlap && 2 * cells <= side {
+                (0..2 * cells - 1).map(|i| i * side / (2 * cells)..(i + 2) * side / (2 * cells)).collect()
+            } else {
+                (0..cells).map(|i| i * side / cells..(i + 1) * side / cells).collect()
             }
+        };
+        let columns = along(1);
+        along(0).into_iter().flat_map(|rows| columns.iter().map(move |c| [rows.clone(), c.clone()])).collect()
+    }
+}
+
+/// Copies the pixels of a window from one image to another of the same size, in every channel.
+fn copy_window([rows, columns]: &[Range<usize>; 2], [h, w]: [usize; 2], from: &[f64], to: &mut [f64]) {
+    for (from, to) in from.chunks_exact(h * w).zip(to.chunks_exact_mut(h * w)) {
+        for row in rows.clone() {
+            let line = row * w + columns.start..row * w + columns.end;
+            to[line.clone()].copy_from_slice(&from[line]);
         }
     }
 }
@@ -148,20 +163,25 @@ pub(super) struct Fills {
     pub(super) mean: f64,
     /// Deviation of the noise, input units.
     pub(super) sigma: f64,
+    /// Deviation of the blur that is one of the fills, pixels; 0 if it is none.
+    pub(super) blur: f64,
 }
 
 impl Fills {
-    /// Fill pictures of one image: zeros, then the draws, each of the streams (seed, explanation, draw, index).
-    fn pictures(&self, size: usize, seed: u64, index: u64) -> Vec<Vec<f64>> {
+    /// Fill pictures of one image: zeros, then the draws, each of the streams (seed, explanation, draw, index), then the blurred image.
+    fn pictures(&self, image: &[f64], sides: [usize; 2], seed: u64, index: u64) -> Vec<Vec<f64>> {
+        let size = image.len();
         let noise = |draw: u64| {
             let mut stream = Stream::new(seed, Purpose::Explanation, draw, index);
             (0..size).map(|_| self.mean + self.sigma * f64::from(stream.normal())).collect()
         };
-        self.zero.then(|| vec![0.0; size]).into_iter().chain((0..self.draws as u64).map(noise)).collect()
+        let blurred = || image.chunks_exact(sides[0] * sides[1]).flat_map(|plane| smooth(plane, sides, [self.blur; 2])).collect();
+        let plain = self.zero.then(|| vec![0.0; size]).into_iter().chain((0..self.draws as u64).map(noise));
+        plain.chain((self.blur > 0.0).then(blurred)).collect()
     }
 
     fn len(&self) -> usize {
-        usize::from(self.zero) + self.draws
+        usize::from(self.zero) + self.draws + usize::from(self.blur > 0.0)
     }
 }
 
@@ -174,10 +194,30 @@ pub(super) struct Perturbation {
     pub(super) fills: Fills,
     /// What falls.
     pub(super) score: Score,
+    /// Whether windows half a cell further are measured, too.
+    pub(super) overlap: bool,
+    /// Whether rises count, as negative falls.
+    pub(super) signed: bool,
 }
 
 impl Perturbation {
-    /// P of each image, one value a cell. `clean` holds the logits of the images themselves. Cost: cells · fills forward
+    /// A map of the image's size, from falls: resampled (bilinear), or with `overlap` the mean over the windows that contain a pixel.
+    pub(super) fn map(&self, falls: &[f64]) -> Vec<f64> {
+        let [h, w] = self.grid.image;
+        if !self.overlap {
+            return upsample(falls, self.grid.cells, [h, w]);
+        }
+        let (mut sums, mut counts) = (vec![0.0; h * w], vec![0.0; h * w]);
+        for ([rows, columns], fall) in self.grid.windows(true).into_iter().zip(falls) {
+            for at in rows.flat_map(|r| columns.clone().map(move |c| r * w + c)) {
+                sums[at] += fall;
+                counts[at] += 1.0;
+            }
+        }
+        sums.iter().zip(&counts).map(|(s, n)| s / n).collect()
+    }
+
+    /// P of each image, one value a window. `clean` holds the logits of the images themselves. Cost: windows · fills forward
     /// passes an image.
     pub(super) fn falls(
         &self,
@@ -187,13 +227,15 @@ impl Perturbation {
         clean: &[Vec<f64>],
         context: &Context,
     ) -> Result<Vec<Vec<f64>>> {
-        let (cells, fills) = (self.grid.len(), self.fills.len());
+        let windows = self.grid.windows(self.overlap);
+        let (cells, fills) = (windows.len(), self.fills.len());
         let mut pictures: (usize, Vec<Vec<f64>>) = (usize::MAX, Vec::new());
         let fill = |image: usize, variant: usize, pixels: &mut [f64]| {
             if pictures.0 != image {
-                pictures = (image, self.fills.pictures(pixels.len(), context.seed, context.first_index.wrapping_add(image as u64)));
+                pictures =
+                    (image, self.fills.pictures(pixels, self.grid.image, context.seed, context.first_index.wrapping_add(image as u64)));
             }
-            self.grid.copy_cell(variant % cells, &pictures.1[variant / cells], pixels);
+            copy_window(&windows[variant % cells], self.grid.image, &pictures.1[variant / cells], pixels);
         };
         let scores = self.score.of_variants(model, x, targets, cells * fills, context.cap, fill)?;
         let one = |(i, scores): (usize, Vec<f64>)| {
@@ -202,7 +244,7 @@ impl Perturbation {
             for (variant, after) in scores.into_iter().enumerate() {
                 let fall = before - after;
                 // Not `max`, which would turn NaN into 0 unseen.
-                map[variant % cells] += if fall < 0.0 { 0.0 } else { fall } / fills as f64;
+                map[variant % cells] += if fall < 0.0 && !self.signed { 0.0 } else { fall } / fills as f64;
             }
             map
         };
@@ -254,12 +296,13 @@ mod tests {
         let net = toy::linear(&[weights.clone(), minus], [2, 4, 4]);
         let x: Vec<f64> = (0..32).map(|i| f64::from(i * i % 11) / 10.0).collect();
         let grid = Grid::new([2, 2], [4, 4]).unwrap();
-        let fills = Fills { zero: true, draws: 0, mean: 0.0, sigma: 0.0 };
+        let fills = Fills { zero: true, draws: 0, mean: 0.0, sigma: 0.0, blur: 0.0 };
         let oracle = crate::oracle::Oracle::new(&net);
         let tensor = Tensor::new(&[1, 2, 4, 4], x.clone());
         let z: f64 = weights.iter().zip(&x).map(|(w, x)| w * x).sum();
         let run = |score| {
-            Perturbation { grid, fills, score }.falls(&oracle, &tensor, &[0], &[vec![z, -z]], &Context::default()).unwrap().swap_remove(0)
+            let part = Perturbation { grid, fills, score, overlap: false, signed: false };
+            part.falls(&oracle, &tensor, &[0], &[vec![z, -z]], &Context::default()).unwrap().swap_remove(0)
         };
         let (logit, log) = (run(Score::Logit), run(Score::LogProbability));
         let sigma = |z: f64| -(-2.0 * z).exp().ln_1p();
@@ -270,5 +313,47 @@ mod tests {
             assert!((log[cell] - (sigma(z) - sigma(z - sum)).max(0.0)).abs() < 1e-12, "{log:?}");
         }
         assert_eq!(oracle.passes().forward, 8);
+    }
+
+    /// z = w · x, windows of 2 x 2 at every pixel of 4 x 4: with signs, each fall is the sum of w (x − fill) in the window, and the map the
+    /// mean over the windows that contain a pixel.
+    #[test]
+    fn overlapping_signed_falls_match_the_closed_form() {
+        let weights: Vec<f64> = (0..16).map(|i| f64::from(i * 5 % 7) - 3.0).collect();
+        let net = toy::linear(&[weights.clone(), vec![0.0; 16]], [1, 4, 4]);
+        let x: Vec<f64> = (0..16).map(|i| f64::from(i * i % 11) / 10.0).collect();
+        let tensor = Tensor::new(&[1, 1, 4, 4], x.clone());
+        let grid = Grid::new([2, 2], [4, 4]).unwrap();
+        let z: f64 = weights.iter().zip(&x).map(|(w, x)| w * x).sum();
+        let soft = smooth(&x, [4, 4], [1.5; 2]);
+        for (zero, blur) in [(true, 0.0), (false, 1.5), (true, 1.5)] {
+            let fills = Fills { zero, draws: 0, mean: 0.0, sigma: 0.0, blur };
+            let part = Perturbation { grid, fills, score: Score::Logit, overlap: true, signed: true };
+            let oracle = crate::oracle::Oracle::new(&net);
+            let falls = part.falls(&oracle, &tensor, &[0], &[vec![z, 0.0]], &Context::default()).unwrap().swap_remove(0);
+            assert_eq!((falls.len(), oracle.passes().forward), (9, 9 * fills.len() as u64));
+            let lost = |i: usize| {
+                let both = [zero.then_some(x[i]), (blur > 0.0).then(|| x[i] - soft[i])];
+                both.iter().flatten().sum::<f64>() / fills.len() as f64 * weights[i]
+            };
+            let fall = |r: usize, c: usize| lost(4 * r + c) + lost(4 * r + c + 1) + lost(4 * r + c + 4) + lost(4 * r + c + 5);
+            for (window, found) in falls.iter().enumerate() {
+                assert!((found - fall(window / 3, window % 3)).abs() < 1e-9, "{window}: {falls:?}");
+            }
+            assert!(falls.iter().any(|f| *f < -0.1), "nothing against the class");
+            let map = part.map(&falls);
+            assert!((map[0] - fall(0, 0)).abs() < 1e-9 && (map[1] - 0.5 * (fall(0, 0) + fall(0, 1))).abs() < 1e-9);
+            assert!((map[5] - 0.25 * (fall(0, 0) + fall(0, 1) + fall(1, 0) + fall(1, 1))).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn half_steps_need_two_pixels_a_cell() {
+        let count = |cells, image| Grid::new(cells, image).unwrap().windows(true).len();
+        assert_eq!((count([7, 7], [28, 28]), count([14, 14], [28, 28]), count([28, 28], [28, 28])), (169, 729, 784));
+        let grid = Grid::new([3, 2], [7, 9]).unwrap();
+        for [rows, columns] in grid.windows(true) {
+            assert!(!rows.is_empty() && !columns.is_empty() && rows.end <= 7 && columns.end <= 9);
+        }
     }
 }

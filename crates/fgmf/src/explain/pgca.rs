@@ -1,29 +1,36 @@
 //! PGCA: perturbation and gradient consensus attribution. A reconstruction: the paper (Islam et al. 2024, arXiv 2412.03884) names the
 //! parts and publishes neither constants nor code, so every number below is our choice.
 //!
-//! 1. P: mean fall of the score over fills, cell by cell of a grid, resampled to the image (bilinear).
-//! 2. G: Grad-CAM++ of the target logit, resampled to the image.
-//! 3. Both stretched to `[0, 1]` between two percentiles; agreement ρ = Spearman(P, G) over pixels.
-//! 4. Consensus C = √(P G) (1 + κ min(P, G) / (max(P, G) + 10⁻⁶)); C = P where G is not to be trusted.
-//! 5. Contrast σ((C − q) / (w · IQR(C) + 10⁻⁶))^γ, Gaussian smoothing, stretched to `[0, 1]`.
+//! 1. P: mean fall of the score over fills, cell by cell of a grid, resampled to the image (bilinear). With `overlap` also cells half a
+//!    step further, each pixel taking the mean over those that contain it; with `levels` the sum over finer grids, each on its own scale;
+//!    with `signed` rises count as negative falls.
+//! 2. G: Grad-CAM++ of the target logit, resampled to the image, or the explainer that `gradient` names.
+//! 3. Both stretched to `[0, 1]` between two percentiles, maps with signs to `[-1, 1]` (`scale`); agreement ρ = Spearman(P, G) over pixels.
+//! 4. Consensus C = √(|P G|) (1 + κ min(|P|, |G|) / (max(|P|, |G|) + 10⁻⁶)) with the sign that both have, else 0, or another `fusion`; C = P
+//!    where G is not to be trusted.
+//! 5. Contrast σ((C − q) / (w · IQR(C) + 10⁻⁶))^γ, Gaussian smoothing (or smoothing first), stretched to `[0, 1]`.
 //!
 //! G is not trusted where it is flat or ρ < `rho_min`; the attribution's note says so. The map is withheld from operators where P
 //! is flat, G is flat, P and G share no pixel, or ρ < `rho_show`.
 //!
-//! Values in `[0, 1]`. Cost: one forward and one backward pass, and cells · fills forward passes an image (49 · 3 by default at 28 x 28).
+//! Values in `[0, 1]`. Cost: one forward and one backward pass, and windows · fills forward passes an image (49 · 3 by default at 28 x 28),
+//! and the cost of `gradient` if one is named.
+//!
+//! The defaults are the parts that the source names. [`PgcaParams::faithful`] is a form that is more faithful where removed pixels are
+//! replaced from their surroundings: what the two dark fills measure there is mostly brightness (`docs/results/explanations.md`).
 //!
 //! Decisions beyond the paper's abstract: (1) cells of 4 pixels at 28 to 32 pixels, cells that match the patches of a transformer,
-//! else the paper's 8 x 8; (2) only falls count, a cell that speaks against the class counts 0; (3) each fill has the same weight; (4)
-//! noise replaces the cell, has mean 0 and is not clipped, so half of it lies below black; around mid-grey it would be clutter on dark
-//! ground, which P counts and G cannot see; (5) the fall is measured on the logit unless asked otherwise, G always on the logit; (6) the
+//! else the paper's 8 x 8; (2) only falls count unless `signed`, a cell that speaks against the class counts 0; (3) each fill has the same
+//! weight; (4) noise replaces the cell, has mean 0 and is not clipped, so half of it lies below black; around mid-grey it would be clutter on
+//! dark ground, which P counts and G cannot see; (5) the fall is measured on the logit unless asked otherwise, G always on the logit; (6) the
 //! trust and withholding rules. With (4), both fills are dark: ρ is partly the brightness that P and G share.
 
 use super::cam::{Cam, cams, resolve};
-use super::consensus::{Contrast, consensus, enhance};
-use super::map::{bounds, deviation, percentile_normalised, upsample};
+use super::consensus::{Contrast, enhance};
+use super::map::{bounds, deviation};
 use super::perturbation::{Fills, Grid, Perturbation};
 use super::pgca_params::PgcaParams;
-use super::{Attribution, Context, Explainer, four, grad_cam_pp, map_record};
+use super::{Attribution, Context, Explainer, explain, four, grad_cam_pp, map_record};
 use crate::error::Result;
 use crate::metric::spearman;
 use crate::oracle::Gradients;
@@ -76,14 +83,33 @@ impl Pgca {
         let [_, _, h, w] = four(x);
         let layer = resolve(model.network(), p.layer.as_deref())?;
         let grid = p.grid.map_or_else(|| Ok(Grid::automatic(&layer, [h, w])), |cells| Grid::new(cells, [h, w]))?;
-        let fills = Fills { zero: p.zero, draws: p.noise_draws, mean: p.noise_mean, sigma: p.noise_sigma };
-        let (cams, clean): (Vec<_>, Vec<_>) = cams(model, x, targets, &layer, context.cap, grad_cam_pp::formula)?
+        let fills = Fills { zero: p.zero, draws: p.noise_draws, mean: p.noise_mean, sigma: p.noise_sigma, blur: p.blur };
+        let (mut cams, clean): (Vec<_>, Vec<_>) = cams(model, x, targets, &layer, context.cap, grad_cam_pp::formula)?
             .into_iter()
             .map(|Cam { map, logits }| (map, logits))
             .unzip();
-        let falls = Perturbation { grid, fills, score: p.score }.falls(model, x, targets, &clean, context)?;
-        let one = |((falls, cam), &target): ((&Vec<f64>, &Vec<f64>), &usize)| {
-            let fused = self.fuse(falls, cam, &grid)?;
+        let mut signed = false;
+        if let Some(inner) = &p.gradient {
+            let maps = explain(inner.explainer()?.as_ref(), model, x, targets, context)?;
+            signed = maps.iter().any(|m| m.signed);
+            cams = maps.into_iter().map(|m| m.values.values.into_iter().map(f64::from).collect()).collect();
+        }
+        let mut falls = Vec::new();
+        let mut maps: Vec<Vec<f64>> = Vec::new();
+        for level in 0..p.levels {
+            let grid = Grid { cells: [0, 1].map(|a| (grid.cells[a] << level).min(grid.image[a])), ..grid };
+            let part = Perturbation { grid, fills, score: p.score, overlap: p.overlap, signed: p.signed };
+            let found = part.falls(model, x, targets, &clean, context)?;
+            let one = |f: &Vec<f64>| if p.levels > 1 { p.scale.apply(&part.map(f), p.signed, p.percentiles) } else { part.map(f) };
+            let level_maps: Vec<Vec<f64>> = found.iter().map(one).collect();
+            if level == 0 {
+                (falls, maps) = (found, level_maps);
+            } else {
+                maps.iter_mut().flatten().zip(level_maps.iter().flatten()).for_each(|(m, v)| *m += v);
+            }
+        }
+        let one = |(((falls, map), cam), &target): (((&Vec<f64>, &Vec<f64>), &Vec<f64>), &usize)| {
+            let fused = self.fuse(falls, map, (cam, signed), &grid)?;
             let attribution = Attribution {
                 values: map_record([h, w], &fused.values),
                 target,
@@ -97,21 +123,22 @@ impl Pgca {
             };
             Ok((attribution, fused.parts))
         };
-        falls.iter().zip(&cams).zip(targets).map(one).collect()
+        falls.iter().zip(&maps).zip(&cams).zip(targets).map(one).collect()
     }
 
     /// Steps 3 to 5 for one image.
-    fn fuse(&self, falls: &[f64], cam: &[f64], grid: &Grid) -> Result<Fused> {
+    fn fuse(&self, falls: &[f64], map: &[f64], (cam, signed): (&[f64], bool), grid: &Grid) -> Result<Fused> {
         let p = &self.params;
-        let perturbation = percentile_normalised(&upsample(falls, grid.cells, grid.image), p.percentiles);
-        let gradient = percentile_normalised(cam, p.percentiles);
+        let perturbation = p.scale.apply(map, p.signed, p.percentiles);
+        let gradient = p.scale.apply(cam, signed, p.percentiles);
         let agreement = spearman(&perturbation, &gradient)?;
         let (_, most) = bounds(cam);
         let flat = most <= 0.0 || deviation(cam) <= p.flat * most;
         let trusted = !flat && agreement >= p.rho_min;
-        let fused = if trusted { consensus(&perturbation, &gradient, p.kappa) } else { perturbation.clone() };
+        let fused = if trusted { p.fusion.fuse(&perturbation, &gradient, p.kappa, p.weight) } else { perturbation.clone() };
         let sigma = grid.sides().map(|side| p.smoothing * side);
-        let contrast = Contrast { quantile: p.contrast_quantile, width: p.contrast_width, gamma: p.gamma, sigma };
+        let contrast =
+            Contrast { quantile: p.contrast_quantile, width: p.contrast_width, gamma: p.gamma, sigma, smooth_first: p.smooth_first };
         let values = enhance(&fused, grid.image, &contrast);
         let empty = |v: &[f64]| bounds(v).1 <= 0.0;
         let withheld = if empty(falls) {
@@ -234,6 +261,9 @@ mod tests {
             PgcaParams { zero: false, noise_draws: 0, ..d() },
             PgcaParams { grid: Some([0, 4]), ..d() },
             PgcaParams { smoothing: f64::NAN, ..d() },
+            PgcaParams { levels: 0, ..d() },
+            PgcaParams { blur: -1.0, ..d() },
+            PgcaParams { weight: 1.5, ..d() },
         ];
         for params in bad {
             assert!(params.clone().check().is_err(), "{params:?}");
@@ -243,5 +273,70 @@ mod tests {
         let net = toy::linear(&[vec![1.0; 64], vec![0.0; 64]], [1, 8, 8]);
         let large = PgcaParams { grid: Some([9, 9]), ..d() }.check().unwrap();
         assert!(large.with_parts(&Oracle::new(&net), &toy::images([1, 1, 8, 8], 1), &[0], &Context::default()).is_err());
+    }
+
+    /// One grid of cells and two: the second has twice the cells a side, and each is brought to its scale before they are added.
+    #[test]
+    fn levels_are_added_on_one_scale() {
+        let (net, x) = (toy::quadrant([1, 16, 16]), toy::images([1, 1, 16, 16], 4));
+        let base = PgcaParams { noise_draws: 0, signed: true, grid: Some([4, 4]), rho_min: -1.0, ..PgcaParams::default() };
+        let of = |params: PgcaParams| first(params, &net, &x).1;
+        let (coarse, fine) = (of(base.clone()), of(PgcaParams { grid: Some([8, 8]), ..base.clone() }));
+        let both = of(PgcaParams { levels: 2, ..base });
+        assert_eq!(both.cells, coarse.cells);
+        let sum: Vec<f64> = coarse.perturbation.iter().zip(&fine.perturbation).map(|(a, b)| f64::from(a + b)).collect();
+        let expected = crate::explain::Scale::Percentile.apply(&sum, true, [1.0, 99.0]);
+        assert!(both.perturbation.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5));
+    }
+
+    /// Another explainer in the place of Grad-CAM++, with its signs.
+    #[test]
+    fn the_gradient_map_can_be_another() {
+        let net = toy::linear(&[toy::spread(64, 2), vec![0.0; 64]], [1, 8, 8]);
+        let x = toy::images([1, 1, 8, 8], 3);
+        let inner = crate::explain::Inner { id: "gradient-x-input".into(), parameters: serde_json::json!({}) };
+        let (_, parts) = first(PgcaParams { gradient: Some(inner), ..PgcaParams::default() }, &net, &x);
+        let own = explain(crate::explain::by_id("gradient-x-input").unwrap().as_ref(), &Oracle::new(&net), &x, &[0], &Context::default());
+        let own: Vec<f64> = own.unwrap()[0].values.values.iter().map(|&v| f64::from(v)).collect();
+        let expected = crate::explain::Scale::Percentile.apply(&own, true, [1.0, 99.0]);
+        assert!(parts.cam.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6));
+        let unknown = crate::explain::Inner { id: "tea-leaves".into(), parameters: serde_json::json!({}) };
+        assert!(PgcaParams { gradient: Some(unknown), ..PgcaParams::default() }.check().is_err());
+    }
+
+    /// z = w · x: blurred windows change z by the sum of w (x − blurred x) in them, GradientSHAP's map is known, and the mean of the two on
+    /// their scales orders the pixels of the result.
+    #[test]
+    fn the_faithful_form_matches_the_closed_form() {
+        let weights = toy::spread(64, 2);
+        let net = toy::linear(&[weights.clone(), vec![0.0; 64]], [1, 8, 8]);
+        let x = toy::images([1, 1, 8, 8], 3);
+        let params = PgcaParams { grid: Some([4, 4]), ..PgcaParams::faithful() };
+        let (map, parts) = first(params, &net, &x);
+        let values = x.to_f64();
+        let soft = crate::explain::map::smooth(&values, [8, 8], [4.0; 2]);
+        let lost: Vec<f64> = (0..64).map(|i| weights[i] * (values[i] - soft[i])).collect();
+        let mut p = vec![[0.0f64; 2]; 64];
+        for (r, c) in (0..7).flat_map(|r| (0..7).map(move |c| (r, c))) {
+            let inside = [8 * r + c, 8 * r + c + 1, 8 * r + c + 8, 8 * r + c + 9];
+            let fall: f64 = inside.iter().map(|&i| lost[i]).sum();
+            inside.iter().for_each(|&i| p[i] = [p[i][0] + fall, p[i][1] + 1.0]);
+        }
+        let p: Vec<f64> = p.iter().map(|[sum, n]| sum / n).collect();
+        // References 0, ½ and 1, each as often as every other but for one of 32 samples.
+        let shap = crate::explain::by_id("gradient-shap").unwrap();
+        let g = explain(shap.as_ref(), &Oracle::new(&net), &x, &[0], &Context::default()).unwrap().swap_remove(0);
+        let g: Vec<f64> = g.values.values.iter().map(|&v| f64::from(v)).collect();
+        let scale = |v: &[f64]| crate::explain::Scale::Percentile.apply(v, true, [1.0, 99.0]);
+        let c: Vec<f64> = scale(&p).iter().zip(scale(&g)).map(|(p, g)| 0.5 * (p + g)).collect();
+        assert!(parts.consensus.iter().zip(&c).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5));
+        let order = |v: &[f64]| {
+            let mut order: Vec<usize> = (0..64).collect();
+            order.sort_by(|&a, &b| v[a].total_cmp(&v[b]));
+            order
+        };
+        let own: Vec<f64> = map.values.values.iter().map(|&v| f64::from(v)).collect();
+        let steps = order(&c).windows(2).filter(|w| own[w[1]] < own[w[0]] - 1e-6).count();
+        assert_eq!((steps, map.withheld), (0, None));
     }
 }

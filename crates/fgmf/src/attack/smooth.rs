@@ -1,8 +1,9 @@
 //! Gradients averaged over small noise (Tramèr et al. 2020), for any attack that follows gradients.
 //!
 //! ḡ(x) = 1/m Σⱼ ∇L(x + σ uⱼ), u standard normal, in the place of ∇L(x); losses and success are those of the point itself
-//! ([`crate::defend::Smoothed`]). Where the loss is full of jumps (rounding, k-winners-take-all) the gradient at a point is that of one
-//! of many small pieces, and the mean is that of the surface.
+//! ([`crate::defend::Smoothed`]). The gradient at a point is that of one of many small pieces, and the mean that of the surface: where L is
+//! continuous, ḡ is the gradient of the mean loss E L(x + σ u). Where L jumps (rounding, k-winners-take-all) it is that but for the share of
+//! the jumps, which no gradient holds; searches by scores ([`super::Nes`], [`super::Square`]) see that too.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |

@@ -4,7 +4,7 @@ The third model of the parity tests, and one that is not of our making: the tran
 heads, 2 blocks), trained on the embedded slice against one signed step (eps 0.03), exported by PyTorch. Training is seeded; if MODEL.onnx
 is there already, its logits must be those of the trained network. Everything else as in `autoattack_reference.py`.
 
-Usage: python parity/autoattack_vit.py MODEL.onnx OUT.json --norm Linf --eps 0.03 [--limit 500] [--attacks apgd-ce,...] [--seeds 5]
+Usage: python parity/autoattack_vit.py MODEL.onnx OUT.json --norm Linf --eps 0.1 [--limit 500] [--attacks apgd-ce,...] [--seeds 5]
 """
 
 import gzip

@@ -1,37 +1,48 @@
-//! Planted defences and honest models under the masking verdict: `planted STANDARD.onnx K-WTA.onnx DISTILLED.onnx HONEST.onnx… > table.md`.
+//! Planted defences and honest models under the masking verdict: `planted OUT STANDARD.onnx K-WTA.onnx DISTILLED.onnx HONEST.onnx…`.
 //!
-//! For each defence: clean accuracy, PGD-50 on served gradients as an unaware evaluator runs it, the `adaptive` suite (for random models
-//! PGD on the expectation), the undefended twin under the suite `adaptive`, and the verdict; for each honest model the verdict. First
-//! 200 test images of the embedded slice, Linf, eps 0.1, seed 0.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is the output")]
+//! For each model: clean accuracy, PGD-50 on served gradients as an unaware evaluator runs it, the suite `adaptive` (for models that
+//! answer at random attacks on the expectation), the undefended twin under the suite `adaptive`, and the verdict. First 200 test images of
+//! the embedded slice, Linf, eps 0.1, seed 0. Each model's figures are kept in OUT/rows, so that a run that was killed goes on; OUT/table.md
+//! and OUT/flags.txt (what each attack breaks, and the evidence behind each flag) are written from them.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "progress, and how to use it")]
 
-use fgmf::Result;
 use fgmf::attack::probes::{ProbeParams, Target, gather};
 use fgmf::attack::suite::{Job, run_suite, suite};
 use fgmf::attack::verdict::judge;
-use fgmf::attack::{AttackLoss, Batch, Eot, PgdParams, WhiteBox, misclassified};
+use fgmf::attack::{ApgdParams, AttackLoss, Batch, Eot, PgdParams, WhiteBox, misclassified};
 use fgmf::data::{Dataset, Split, load};
 use fgmf::defend::{
     AdditiveNoiseParams, Averaged, BitDepthParams, JpegParams, Lie, LogitScalingParams, LyingGateParams, ResizePadParams, Served,
     ThermometerParams, Transform, served_rules, with_bit_depth, with_jpeg, with_logit_scaling, with_lying_gate, with_thermometer,
 };
-use fgmf::oracle::{Oracle, Scores};
-use fgmf::record::VerdictRecord;
+use fgmf::oracle::{Gradients, Oracle, Scores};
+use fgmf::record::{Proportion, VerdictRecord};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::{Network, Tensor, onnx};
-use std::path::Path;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Answers that a random model's accuracy is the mean of.
 const DRAWS: usize = 10;
+
+/// Answers by which the attacker chooses among what its searches found.
+const CHOICE: usize = 20;
+
+/// Temperature of the distilled network, as `experiments/planted/run.sh` trains it.
+const TEMPERATURE: f64 = 20.0;
 
 struct Bench {
     data: Dataset,
     batch: Batch,
     threat: ThreatModel,
+    rows: PathBuf,
+    done: Vec<Value>,
 }
 
 /// Share of answers that are right, one an example.
-fn right(model: &dyn Scores, x: &Tensor, labels: &[usize], draws: usize) -> Result<Vec<f64>> {
+fn right(model: &dyn Scores, x: &Tensor, labels: &[usize], draws: usize) -> fgmf::Result<Vec<f64>> {
     let mut counts = vec![0.0; labels.len()];
     for _ in 0..draws {
         let wrong = misclassified(&model.logits(x)?, labels);
@@ -44,100 +55,152 @@ fn percent(right: &[f64]) -> f64 {
     100.0 * right.iter().sum::<f64>() / right.len() as f64
 }
 
+/// PGD-50 on the gradients that a model serves.
+fn unaware(bench: &Bench, model: &dyn Gradients, draws: usize) -> fgmf::Result<f64> {
+    let attack = PgdParams { steps: 50, ..PgdParams::default() }.check()?;
+    let found = attack.perturb(model, &bench.batch, &bench.threat, 0)?;
+    Ok(percent(&right(model, &found.x, &bench.batch.labels, draws)?))
+}
+
+/// A network as it is served, under the suite.
+fn network(bench: &Bench, net: &Network) -> fgmf::Result<Value> {
+    let model = Oracle::with_rules(net, served_rules(net)?);
+    let clean = percent(&right(&model, &bench.batch.x, &bench.batch.labels, 1)?);
+    let job = Job { net, model_sha256: "", data: &bench.data, threat: &bench.threat, seed: 0 };
+    let outcome = run_suite(&suite("adaptive", net, Norm::Linf)?, &job, None, &mut |_, _, _| {})?;
+    let attack = |r: &fgmf::record::AttackRow| format!("{}: {} of {} broken", r.name, r.broken, r.attempted);
+    Ok(json!({
+        "clean": clean, "served": unaware(bench, &model, 1)?, "adaptive": 100.0 * outcome.overall().value, "verdict": outcome.verdict,
+        "attacks": outcome.rows.iter().map(attack).collect::<Vec<_>>(),
+    }))
+}
+
+/// A model that answers at random: attacks on the expectation; for each example the point that fools most of [`CHOICE`] answers, judged
+/// by [`DRAWS`] of another deployment.
+fn random(bench: &Bench, net: &Network, transform: &dyn Transform) -> fgmf::Result<Value> {
+    let Bench { batch, threat, .. } = bench;
+    let oracle = Oracle::new(net);
+    let deployed = |seed| Served::new(&oracle, transform, seed);
+    let judged = |x: &Tensor| right(&deployed(3), x, &batch.labels, DRAWS);
+    let served = deployed(1);
+    let mut best = right(&deployed(2), &batch.x, &batch.labels, CHOICE)?;
+    let mut worst = judged(&batch.x)?;
+    let clean = percent(&worst);
+    let mut attacks = Vec::new();
+    let apgd = |loss, steps| ApgdParams { loss, steps, ..ApgdParams::default() }.check();
+    let pgd = |loss, steps| PgdParams { loss, steps, ..PgdParams::default() }.check();
+    let searches: Vec<(&str, Box<dyn WhiteBox>)> = vec![
+        ("PGD-200 on the capped margin, 40 answers", Box::new(Eot::new(pgd(AttackLoss::CappedMargin, 200)?, 40)?)),
+        ("PGD-100 on the margin, 40 answers", Box::new(Eot::new(pgd(AttackLoss::Margin, 100)?, 40)?)),
+        ("Auto-PGD-100 on the cross-entropy, 40 answers", Box::new(Eot::new(apgd(AttackLoss::CrossEntropy, 100)?, 40)?)),
+    ];
+    for (number, (name, attack)) in searches.iter().enumerate() {
+        let found = attack.perturb(&served, batch, threat, number as u64)?;
+        let (chosen, fresh) = (right(&deployed(2), &found.x, &batch.labels, CHOICE)?, judged(&found.x)?);
+        attacks.push(format!("{name}: {:.1} right", percent(&fresh)));
+        for i in (0..batch.len()).filter(|&i| chosen[i] < best[i]).collect::<Vec<_>>() {
+            (best[i], worst[i]) = (chosen[i], fresh[i]);
+        }
+    }
+    let expected = Averaged::new(&served, 20)?;
+    let target = Target { bypass: Some(&expected), ..Target::new(&served) };
+    let verdict = judge(&gather(&target, batch, threat, &ProbeParams::default(), 0)?.evidence).record();
+    Ok(json!({
+        "clean": clean, "served": unaware(bench, &served, DRAWS)?, "adaptive": percent(&worst), "verdict": verdict, "attacks": attacks,
+    }))
+}
+
 impl Bench {
-    /// The whole suite `adaptive`: per cent that stand, and its verdict.
-    fn adaptive(&self, net: &Network) -> Result<(f64, VerdictRecord)> {
-        let job = Job { net, model_sha256: "", data: &self.data, threat: &self.threat, seed: 0 };
-        let outcome = run_suite(&suite("adaptive", net, Norm::Linf)?, &job, None, &mut |_, _, _| {})?;
-        for row in &outcome.rows {
-            eprintln!("  {}: {:.1} stand, {} broken of {}", row.name, 100.0 * row.robust_accuracy, row.broken, row.attempted);
-        }
-        Ok((100.0 * outcome.overall().value, outcome.verdict))
-    }
-
-    /// PGD-50 on the gradients that a model serves.
-    fn unaware(&self, model: &dyn fgmf::oracle::Gradients, draws: usize) -> Result<f64> {
-        let attack = PgdParams { steps: 50, ..PgdParams::default() }.check()?;
-        let found = attack.perturb(model, &self.batch, &self.threat, 0)?;
-        Ok(percent(&right(model, &found.x, &self.batch.labels, draws)?))
-    }
-
-    fn row(name: &str, figures: [f64; 4], verdict: &VerdictRecord) {
-        let [clean, unaware, aware, twin] = figures;
-        let flags: Vec<&str> = verdict.flags.iter().map(|f| f.id.as_str()).collect();
-        println!("| {name} | {clean:.1} | {unaware:.1} | {aware:.1} | {twin:.1} | {} | {} |", verdict.level, flags.join(", "));
-        for f in &verdict.flags {
-            eprintln!("{name}: {}: {}", f.id, f.evidence);
-        }
-    }
-
-    /// A network as it is served, under the suite.
-    fn network(&self, name: &str, net: &Network, twin: f64) -> Result<f64> {
-        let model = Oracle::with_rules(net, served_rules(net)?);
-        let clean = percent(&right(&model, &self.batch.x, &self.batch.labels, 1)?);
-        let (aware, verdict) = self.adaptive(net)?;
-        let twin = if twin.is_nan() { aware } else { twin };
-        Self::row(name, [clean, self.unaware(&model, 1)?, aware, twin], &verdict);
-        Ok(aware)
-    }
-
-    /// A model that answers at random: PGD on the expectation of the capped margin, worst case over searches for each example, judged by
-    /// fresh answers.
-    fn random(&self, name: &str, net: &Network, transform: &dyn Transform, twin: f64) -> Result<()> {
-        let oracle = Oracle::new(net);
-        let served = Served::new(&oracle, transform, 1);
-        let expected = Averaged::new(&served, 20)?;
-        let clean = percent(&right(&served, &self.batch.x, &self.batch.labels, DRAWS)?);
-        let mut worst = vec![1.0f64; self.batch.len()];
-        for (number, (loss, steps, samples)) in
-            [(AttackLoss::CappedMargin, 200, 40), (AttackLoss::Margin, 100, 40), (AttackLoss::CrossEntropy, 100, 40)]
-                .into_iter()
-                .enumerate()
-        {
-            let attack = Eot::new(PgdParams { steps, loss, ..PgdParams::default() }.check()?, samples)?;
-            let found = attack.perturb(&served, &self.batch, &self.threat, number as u64)?;
-            let right = right(&served, &found.x, &self.batch.labels, DRAWS)?;
-            eprintln!("  {loss:?}, {steps} steps, {samples} samples: {:.1}", percent(&right));
-            worst.iter_mut().zip(right).for_each(|(w, r)| *w = w.min(r));
-        }
-        let target = Target { bypass: Some(&expected), ..Target::new(&served) };
-        let verdict = judge(&gather(&target, &self.batch, &self.threat, &ProbeParams::default(), 0)?.evidence).record();
-        Self::row(name, [clean, self.unaware(&served, DRAWS)?, percent(&worst), twin], &verdict);
+    /// A row of the table: from its file if it is there, else computed and kept. `twin` names the row it is compared with.
+    fn row(&mut self, name: &str, twin: &str, compute: impl FnOnce(&Self) -> fgmf::Result<Value>) -> Outcome<()> {
+        let slug: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+        let path = self.rows.join(slug + ".json");
+        let row = if path.exists() {
+            serde_json::from_slice(&std::fs::read(&path)?)?
+        } else {
+            let mut row = compute(self)?;
+            (row["name"], row["twin"]) = (name.into(), twin.into());
+            std::fs::write(&path, row.to_string())?;
+            eprintln!("{name}: {}", row["adaptive"]);
+            row
+        };
+        self.done.push(row);
         Ok(())
+    }
+
+    /// The table, and the evidence.
+    fn report(&self) -> Outcome<(String, String)> {
+        let mut table = String::from(
+            "| model | clean | PGD-50, served | adaptive | 95% | twin | gap | verdict | flags |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+        );
+        let mut evidence = String::new();
+        let figure = |row: &Value, key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+        let n = self.batch.len();
+        for row in &self.done {
+            let name = row["name"].as_str().unwrap_or_default();
+            let verdict: VerdictRecord = serde_json::from_value(row["verdict"].clone())?;
+            let flags: Vec<&str> = verdict.flags.iter().map(|f| f.id.as_str()).collect();
+            let aware = figure(row, "adaptive");
+            let [lo, hi] = Proportion::new((aware / 100.0 * n as f64).round() as usize, n).interval.map(|v| 100.0 * v);
+            let (twin, gap) = match self.done.iter().find(|r| r["name"] == row["twin"]).map(|r| figure(r, "adaptive")) {
+                Some(twin) => (format!("{twin:.1}"), format!("{:+.1}", aware - twin)),
+                None => (String::new(), String::new()),
+            };
+            table += &format!(
+                "| {name} | {:.1} | {:.1} | {aware:.1} | {lo:.1} to {hi:.1} | {twin} | {gap} | {} | {} |\n",
+                figure(row, "clean"),
+                figure(row, "served"),
+                verdict.level,
+                flags.join(", ")
+            );
+            for attack in row["attacks"].as_array().into_iter().flatten() {
+                evidence += &format!("{name}: {}\n", attack.as_str().unwrap_or_default());
+            }
+            for f in &verdict.flags {
+                evidence += &format!("{name}: {}: {}\n", f.id, f.evidence);
+            }
+        }
+        Ok((table, evidence))
     }
 }
 
-fn main() -> Result<()> {
-    let paths: Vec<String> = std::env::args().skip(1).collect();
-    let [standard, k_wta, distilled, honest @ ..] = paths.as_slice() else {
-        println!("usage: planted STANDARD.onnx K-WTA.onnx DISTILLED.onnx HONEST.onnx…");
+fn main() -> Outcome<()> {
+    let paths: Vec<PathBuf> = std::env::args().skip(1).map(PathBuf::from).collect();
+    let [out, standard, k_wta, distilled, honest @ ..] = paths.as_slice() else {
+        println!("usage: planted OUT STANDARD.onnx K-WTA.onnx DISTILLED.onnx HONEST.onnx…");
         return Ok(());
     };
-    let read = |path: &String| onnx::read(Path::new(path));
     let mut data = load("fashion-mnist-mini", Split::Test)?;
     data.truncate(200)?;
     let rows: Vec<usize> = (0..data.len()).collect();
     let [c, h, w] = data.shape();
     let x = Tensor::new::<f32>(&[rows.len(), c, h, w], data.images(&rows));
     let batch = Batch { x, labels: rows.iter().map(|&i| data.label(i)).collect(), index: rows.iter().map(|&i| i as u64).collect() };
-    let bench = Bench { data, batch, threat: ThreatModel::new(Norm::Linf, 0.1, [0.0, 1.0])? };
-    println!(
-        "| model | clean | PGD-50, served | adaptive | undefended twin | verdict | flags |\n| --- | --- | --- | --- | --- | --- | --- |"
-    );
-    let net = read(standard)?;
-    let twin = bench.network("standard, no defence", &net, f64::NAN)?;
-    bench.network("bit depth 3", &with_bit_depth(&net, &BitDepthParams { bits: 3 })?, twin)?;
-    bench.network("JPEG quality 50", &with_jpeg(&net, &JpegParams { quality: 50 })?, twin)?;
-    bench.network("thermometer 16", &with_thermometer(&net, &ThermometerParams { levels: 16 })?, twin)?;
-    bench.network("logits x 1000", &with_logit_scaling(&net, &LogitScalingParams { factor: 1000.0 })?, twin)?;
-    bench.network("defensive distillation, T = 20", &read(distilled)?, twin)?;
-    bench.network("lying gate, signs", &with_lying_gate(&net, &LyingGateParams { lie: Lie::Signs, seed: 0 })?, twin)?;
-    bench.network("lying gate, reverse", &with_lying_gate(&net, &LyingGateParams { lie: Lie::Reverse, seed: 0 })?, twin)?;
-    bench.network("k-winners-take-all, 10%", &read(k_wta)?, twin)?;
-    bench.random("noise 0.1", &net, &AdditiveNoiseParams { deviation: 0.1 }.check()?, twin)?;
-    bench.random("resize and pad 0.8", &net, &ResizePadParams { least: 0.8 }.check()?, twin)?;
+    let threat = ThreatModel::new(Norm::Linf, 0.1, [0.0, 1.0])?;
+    let mut bench = Bench { data, batch, threat, rows: out.join("rows"), done: Vec::new() };
+    std::fs::create_dir_all(&bench.rows)?;
+    let (net, student) = (onnx::read(standard)?, onnx::read(distilled)?);
+    let (twin, cooled) = ("standard, no defence", "distilled, logits / 20 again");
+    let (signs, reverse) = (LyingGateParams { lie: Lie::Signs, seed: 0 }, LyingGateParams { lie: Lie::Reverse, seed: 0 });
+    let noise = AdditiveNoiseParams { deviation: 0.1 }.check()?;
+    let pad = ResizePadParams { least: 0.8 }.check()?;
+    bench.row(twin, "", |b| network(b, &net))?;
+    bench.row("bit depth 3", twin, |b| network(b, &with_bit_depth(&net, &BitDepthParams { bits: 3 })?))?;
+    bench.row("JPEG quality 50", twin, |b| network(b, &with_jpeg(&net, &JpegParams { quality: 50 })?))?;
+    bench.row("thermometer 16", twin, |b| network(b, &with_thermometer(&net, &ThermometerParams { levels: 16 })?))?;
+    bench.row("logits x 1000", twin, |b| network(b, &with_logit_scaling(&net, &LogitScalingParams { factor: 1000.0 })?))?;
+    bench.row(cooled, "", |b| network(b, &with_logit_scaling(&student, &LogitScalingParams { factor: 1.0 / TEMPERATURE })?))?;
+    bench.row("defensive distillation, T = 20", cooled, |b| network(b, &student))?;
+    bench.row("lying gate, signs", twin, |b| network(b, &with_lying_gate(&net, &signs)?))?;
+    bench.row("lying gate, reverse", twin, |b| network(b, &with_lying_gate(&net, &reverse)?))?;
+    bench.row("k-winners-take-all, 10%", twin, |b| network(b, &onnx::read(k_wta)?))?;
+    bench.row("noise 0.1", twin, |b| random(b, &net, &noise))?;
+    bench.row("resize and pad 0.8", twin, |b| random(b, &net, &pad))?;
     for (i, path) in honest.iter().enumerate() {
-        bench.network(&format!("PGD-AT, seed {i}"), &read(path)?, f64::NAN)?;
+        bench.row(&format!("PGD-AT, seed {i}"), "", |b| network(b, &onnx::read(path)?))?;
     }
+    let (table, evidence) = bench.report()?;
+    std::fs::write(out.join("table.md"), table)?;
+    std::fs::write(out.join("flags.txt"), evidence)?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::{
     ApgdParams, Attack, AttackLoss, BlackBox, CarliniWagnerParams, DdnParams, DeepFoolParams, Eot, EvolutionParams, FabParams, FmnParams,
     HopSkipJumpParams, MiFgsmParams, NesParams, PgdParams, RandomSearchParams, SmoothParams, SpsaParams, SquareParams, Transfer, WhiteBox,
 };
-use crate::defend::{MaskKnowledge, bypass_rules, has_mask, is_rough};
+use crate::defend::{MaskKnowledge, bypass_rules, has_mask, is_rough, soft_rules};
 use crate::error::{Error, Result};
 use crate::threat::Norm;
 use fgmf_net::Network;
@@ -54,6 +54,9 @@ fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
             if rounds {
                 all.extend(["apgd-ce-bypass", "apgd-t-bypass"]);
             }
+            if soft_rules(net).is_some() {
+                all.extend(["apgd-ce-soft", "apgd-t-soft"]);
+            }
             if rough {
                 all.extend(if rounds {
                     ["apgd-ce-smooth-bypass", "apgd-dlr-smooth-bypass"]
@@ -81,12 +84,13 @@ fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
 ///   FAB-T, Square. For L1 5 restarts of the first and 5 targets of the second, otherwise 1 and 9.
 /// - `adaptive`: `standard`, and where the network has an SGAM mask both forms of Auto-PGD again with the mask frozen at each step
 ///   and with the layer taken for the identity; where it rounds or serves lies, both forms again with that taken for the identity; where
-///   it rounds or picks its largest activations, untargeted Auto-PGD on both losses with gradients averaged over small noise.
+///   it rounds, both again with the slope of a soft rounding; where it rounds or picks its largest activations, untargeted Auto-PGD on
+///   both losses with gradients averaged over small noise.
 /// - `plus`: Auto-PGD on both losses with 5 restarts, FAB with 5 restarts, the targeted attacks of `standard`, Square (last, so that it
 ///   sees what all gradients leave; AutoAttack has it before the targeted ones, which leaves the same examples standing).
 /// - `rand`: Auto-PGD on both losses with gradients averaged over 20 passes, for networks that draw random numbers.
 /// - Names of attacks, separated by commas: those. An ending tells what is known of the defence: `-smooth` averages gradients over small
-///   noise, and after it `-bypass`, `-frozen-mask` and `-straight-through` are [`MaskKnowledge`].
+///   noise, and after it `-bypass`, `-soft`, `-frozen-mask` and `-straight-through` are [`MaskKnowledge`].
 ///
 /// Networks with fewer classes than a loss or a number of targets needs get the plain margin, and as many targets as there are; the
 /// settings recorded say so.
@@ -98,6 +102,7 @@ pub fn suite(name: &str, net: &Network, norm: Norm) -> Result<Vec<Entry>> {
             ("-frozen-mask", MaskKnowledge::FrozenMask),
             ("-straight-through", MaskKnowledge::StraightThrough),
             ("-bypass", MaskKnowledge::Bypass),
+            ("-soft", MaskKnowledge::SoftRounding),
         ];
         let tagged = tags.into_iter().find_map(|(tag, knowledge)| Some((name.strip_suffix(tag)?, knowledge)));
         let (plain, knowledge) = tagged.unwrap_or((name, MaskKnowledge::EndToEnd));

@@ -2,8 +2,9 @@
 //!
 //! [`Averaged`] (expectation over transformation, Athalye et al. 2018) asks a model several times and gives the mean of losses,
 //! logits and gradients: L̄(x) = 1/m Σⱼ Lⱼ(x), where answer j draws its own random numbers. [`Smoothed`] answers as a model does but for
-//! gradients, which are means over images with noise: ḡ(x) = 1/m Σⱼ ∇L(x + σ uⱼ), u standard normal. That sees over the jumps of a
-//! rough loss, where the gradient at the point itself says nothing of the point beside it (Tramèr et al. 2020).
+//! gradients, which are means over images with noise: ḡ(x) = 1/m Σⱼ ∇L(x + σ uⱼ), u standard normal. That sees over the kinks of a
+//! rough loss, where the gradient at the point itself says nothing of the point beside it (Tramèr et al. 2020); jumps, which have no
+//! gradient, it does not see.
 //!
 //! Cost: `samples` passes for each of `Averaged`; one forward pass more for `Smoothed`.
 

@@ -9,7 +9,8 @@
 //! | --- | --- | --- |
 //! | `quality` | 50 | Q in 1 to 100 |
 //!
-//! Goes around it: [`super::bypass_rules`], rounding and clip taken for the identity, after which D and Dᵀ cancel.
+//! Goes around it: [`super::bypass_rules`], rounding and clip taken for the identity, after which D and Dᵀ cancel; and
+//! [`super::SoftRounding`], which spends the radius on the coefficients near a jump and none on what is rounded away again.
 //!
 //! Differences from JPEG: (1) each channel is treated as luminance, without a change of colour space or subsampling; (2)
 //! images whose sides are no multiples of 8 are padded with mid-grey, not by repeating the edge; (3) no entropy coding, which

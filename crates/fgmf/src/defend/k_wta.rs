@@ -9,7 +9,7 @@
 //! | --- | --- | --- |
 //! | `share` | 0.1 | above 0, up to 1 |
 //!
-//! Goes around it: gradients averaged over small noise, which smooths the jumps ([`crate::attack::Smooth`], Tramèr et al. 2020), and
+//! Goes around it: gradients averaged over small noise, which smooths the kinks ([`crate::attack::Smooth`], Tramèr et al. 2020), and
 //! searches by scores alone. Its own gradient is exact: there is nothing for backward rules to replace.
 //!
 //! Cost: a partial sort of each layer.

@@ -14,6 +14,7 @@ mod noise;
 mod resize_pad;
 mod served;
 mod sgam;
+mod soft_rounding;
 mod thermometer;
 
 use crate::error::Result;
@@ -33,6 +34,7 @@ pub use noise::{AdditiveNoise, AdditiveNoiseParams};
 pub use resize_pad::{ResizePad, ResizePadParams};
 pub use served::{Served, Transform};
 pub use sgam::{MASK, MaskForm, SALIENCY, SgamParams, attacker_rules, has_mask, with_sgam};
+pub use soft_rounding::SoftRounding;
 pub use thermometer::{ThermometerParams, with_thermometer};
 
 /// What an attacker who knows the defence puts in the place of its derivative.
@@ -47,6 +49,8 @@ pub enum MaskKnowledge {
     StraightThrough,
     /// Whatever has no useful derivative taken for the identity: [`bypass_rules`].
     Bypass,
+    /// As [`Self::Bypass`], and every rounding taken for a soft one, whose slope is largest at the jumps: [`SoftRounding`].
+    SoftRounding,
 }
 
 /// Ending of the name of a clip that belongs to a rounding and is bypassed with it.
@@ -74,8 +78,17 @@ pub fn bypass_rules(net: &Network) -> Option<Rules> {
     found.then_some(rules)
 }
 
-/// Whether the loss is full of jumps that its gradient does not see: the network rounds, or picks its largest activations.
-/// [`Smoothed`] gradients see over them.
+/// [`bypass_rules`] with [`SoftRounding`] on every rounding; `None` if there is none.
+pub fn soft_rules(net: &Network) -> Option<Rules> {
+    let rounds = |i: &usize| matches!(net.nodes()[*i].op, Op::Unary(Unary::Round));
+    let roundings: Vec<usize> = (0..net.nodes().len()).filter(rounds).collect();
+    let mut rules = bypass_rules(net).filter(|_| !roundings.is_empty())?;
+    roundings.into_iter().for_each(|i| rules.set(i, Arc::new(SoftRounding)));
+    Some(rules)
+}
+
+/// Whether the loss is full of kinks and jumps: the network rounds, or picks its largest activations. [`Smoothed`] gradients see over
+/// the kinks.
 pub fn is_rough(net: &Network) -> bool {
     net.nodes().iter().any(|n| matches!(n.op, Op::Unary(Unary::Round) | Op::TopK(_)))
 }

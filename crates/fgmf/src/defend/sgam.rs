@@ -17,7 +17,7 @@
 use super::MaskKnowledge;
 use crate::error::{Error, Result};
 use fgmf_net::op::{AveragePool, Binary, Op, Resize, Unary, Window};
-use fgmf_net::rule::{Gate, OnlyInput, StraightThrough};
+use fgmf_net::rule::{BackwardRule, Gate, OnlyInput, StraightThrough};
 use fgmf_net::zoo::{Activation, Layers, Square};
 use fgmf_net::{Builder, Network, Rules, ValueId};
 use serde::{Deserialize, Serialize};
@@ -153,18 +153,18 @@ fn apply_node(net: &Network) -> Option<usize> {
 
 /// Rules of an attacker who knows the defence.
 pub fn attacker_rules(net: &Network, knowledge: MaskKnowledge) -> Rules {
-    if knowledge == MaskKnowledge::Bypass {
-        return super::bypass_rules(net).unwrap_or_default();
+    let on_mask = |rule: Arc<dyn BackwardRule>| {
+        let mut rules = Rules::exact();
+        apply_node(net).into_iter().for_each(|node| rules.set(node, rule.clone()));
+        rules
+    };
+    match knowledge {
+        MaskKnowledge::EndToEnd => Rules::exact(),
+        MaskKnowledge::FrozenMask => on_mask(Arc::new(OnlyInput(0))),
+        MaskKnowledge::StraightThrough => on_mask(Arc::new(StraightThrough(0))),
+        MaskKnowledge::Bypass => super::bypass_rules(net).unwrap_or_default(),
+        MaskKnowledge::SoftRounding => super::soft_rules(net).unwrap_or_default(),
     }
-    let mut rules = Rules::exact();
-    if let Some(node) = apply_node(net) {
-        match knowledge {
-            MaskKnowledge::EndToEnd | MaskKnowledge::Bypass => {}
-            MaskKnowledge::FrozenMask => rules.set(node, Arc::new(OnlyInput(0))),
-            MaskKnowledge::StraightThrough => rules.set(node, Arc::new(StraightThrough(0))),
-        }
-    }
-    rules
 }
 
 /// Rules of a deployment that serves gradients: the gate, if the network was given one.

@@ -302,6 +302,46 @@ fn suites_hand_back_the_adversarial_images() {
     }
 }
 
+/// Every suite, whole, on a linear model: it breaks the examples whose boundary is inside the ball, and no others.
+#[test]
+fn suites_break_what_is_within_the_radius() {
+    let weights: Vec<Vec<f64>> = (0..4).map(|k| fgmf_testkit::finite::uniform(k, 144, -1.0, 1.0)).collect();
+    let net = toys::linear(&weights, &[0.0; 4], [1, 12, 12]).cast(Precision::F32);
+    let pixels: Vec<u8> = (0..24 * 144).map(|i| (90 + (i * 31 + i / 7) % 76) as u8).collect();
+    let images: Vec<Vec<f64>> = pixels.chunks_exact(144).map(|x| x.iter().map(|v| f64::from(*v) / 255.0).collect()).collect();
+    let score = |x: &[f64], k: usize| weights[k].iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
+    let label = |x: &Vec<f64>| (0..4).max_by(|&a, &b| score(x, a).total_cmp(&score(x, b))).unwrap();
+    let labels: Vec<usize> = images.iter().map(label).collect();
+    let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+    let data = Dataset::new("toy", Split::Test, classes, [1, 12, 12], pixels, labels.clone()).unwrap();
+    for (norm, toy) in [(Norm::Linf, toys::Norm::Linf), (Norm::L2, toys::Norm::L2), (Norm::L1, toys::Norm::L1)] {
+        let distance = |(x, &y): (&Vec<f64>, &usize)| toys::linear_margin_distance(&weights, &[0.0; 4], x, y, toy);
+        let distances: Vec<f64> = images.iter().zip(&labels).map(distance).collect();
+        let mut sorted = distances.clone();
+        sorted.sort_by(f64::total_cmp);
+        // In the widest gap of the middle half, so that no example is at the radius.
+        let middle = &sorted[6..18];
+        let gap = middle.windows(2).max_by(|a, b| (a[1] / a[0]).total_cmp(&(b[1] / b[0]))).unwrap();
+        assert!(gap[1] / gap[0] > 1.04, "{norm:?}: {gap:?}");
+        let threat = ThreatModel::new(norm, (gap[0] * gap[1]).sqrt(), [0.0, 1.0]).unwrap();
+        let within: Vec<bool> = distances.iter().map(|d| *d < threat.eps()).collect();
+        let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 1 };
+        for name in ["standard", "adaptive", "plus", "rand"] {
+            let entries = suite(name, &net, norm).unwrap();
+            let outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
+            let broken: Vec<bool> = outcome.examples.iter().map(|e| !e.robust).collect();
+            assert_eq!(broken, within, "{name}, {norm:?}");
+            // Each attack has its row, and meets what those before it left.
+            let mut left = 24;
+            for (row, entry) in outcome.rows.iter().zip(&entries) {
+                assert_eq!((&row.name, row.attempted), (&entry.name, left), "{name}, {norm:?}");
+                left -= row.broken;
+            }
+            assert_eq!((outcome.rows.len(), outcome.overall().count), (entries.len(), left), "{name}, {norm:?}");
+        }
+    }
+}
+
 /// A threshold that is known to hold or to fail after the first block ends the run there.
 #[test]
 fn suites_stop_when_the_answer_is_known() {

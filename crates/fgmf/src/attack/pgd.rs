@@ -97,6 +97,14 @@ struct Task<'a> {
     seed: u64,
 }
 
+/// An example that still stands, at one step.
+struct Row<'a> {
+    best: &'a mut Best,
+    point: &'a mut [f32],
+    /// The gradient; none after the last step.
+    direction: Option<&'a mut [f32]>,
+}
+
 /// What is known of one example during the search.
 struct Best {
     x: Vec<f32>,
@@ -149,7 +157,7 @@ impl Pgd {
                 None => active.iter().map(|_| None).collect(),
             };
             // Whether the example at `j` of the active ones goes on.
-            let visit = |(j, ((best, point), direction)): (usize, ((&mut Best, &mut [f32]), Option<&mut [f32]>))| {
+            let visit = |(j, Row { best, point, direction }): (usize, Row<'_>)| {
                 if (broken[j], losses[j]) > best.worth {
                     best.worth = (broken[j], losses[j]);
                     best.x.copy_from_slice(point);
@@ -173,9 +181,13 @@ impl Pgd {
                 true
             };
             let mut next = active.iter().copied().peekable();
-            let rows: Vec<&mut Best> = best.iter_mut().enumerate().filter_map(|(i, best)| next.next_if_eq(&i).map(|_| best)).collect();
-            let stays: Vec<bool> =
-                rows.into_par_iter().zip(points.par_chunks_exact_mut(size)).zip(directions).enumerate().map(visit).collect();
+            let standing = best.iter_mut().enumerate().filter_map(|(i, best)| next.next_if_eq(&i).map(|_| best));
+            let rows: Vec<Row<'_>> = standing
+                .zip(points.chunks_exact_mut(size))
+                .zip(directions)
+                .map(|((best, point), direction)| Row { best, point, direction })
+                .collect();
+            let stays: Vec<bool> = rows.into_par_iter().enumerate().map(visit).collect();
             let left: Vec<usize> = (0..active.len()).filter(|&j| stays[j]).collect();
             for (to, &from) in left.iter().enumerate().filter(|(to, from)| to != *from) {
                 points.copy_within(from * size..(from + 1) * size, to * size);

@@ -16,8 +16,8 @@
 //! | `radius` | 1: pixels that count as near | 0 to 1,000 |
 //!
 //! `attacked-top-k`, `attacked-tolerant-top-k` in `[0, 1]`, `attacked-spearman`, `attacked-ssim` in `[-1, 1]`; higher is more stable. Two
-//! random maps overlap by `top` on average. An example whose class the attacker could not keep away from the clean image scores 1. Cost: 16
-//! + `queries` explanations; 4 `steps` forward passes, `steps` (2 + `path`) forward, backward and Hessian-vector products, and 50 `steps`
+//! random maps overlap by `top` on average. An example whose class the attacker could not keep away from the clean image scores 1. Cost:
+//! `queries` + 16 explanations; 4 `steps` forward passes, `steps` (2 + `path`) forward, backward and Hessian-vector products, and 50 `steps`
 //! forward and backward passes for the cells.
 //!
 //! Differences from Ghorbani et al.: (1) the share of positive values on top is driven down, not their sum, so that scaling a map down is

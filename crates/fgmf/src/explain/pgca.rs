@@ -108,8 +108,8 @@ impl Pgca {
                 maps.iter_mut().flatten().zip(level_maps.iter().flatten()).for_each(|(m, v)| *m += v);
             }
         }
-        let one = |(((falls, map), cam), &target): (((&Vec<f64>, &Vec<f64>), &Vec<f64>), &usize)| {
-            let fused = self.fuse(falls, map, (cam, signed), &grid)?;
+        let one = |(i, &target): (usize, &usize)| {
+            let fused = self.fuse(&falls[i], &maps[i], (&cams[i], signed), &grid)?;
             let attribution = Attribution {
                 values: map_record([h, w], &fused.values),
                 target,
@@ -123,7 +123,7 @@ impl Pgca {
             };
             Ok((attribution, fused.parts))
         };
-        falls.iter().zip(&maps).zip(&cams).zip(targets).map(one).collect()
+        targets.iter().enumerate().map(one).collect()
     }
 
     /// Steps 3 to 5 for one image.

@@ -311,20 +311,21 @@ impl BlockedConv {
     pub fn grad_input(&self, dy: Pass<'_>, packed: &[f32], dx: &mut [f32]) {
         let n = dx.len() / self.x_len(1);
         assert_eq!([dx.len(), dy.values.len()], [self.x_len(n), self.y_len(n)], "input and output of {:?}", self.shape);
-        let finish = Finish::plain(dx.as_mut_ptr(), LANES, 0);
         with_scratch(|scratch| {
             let (packed_len, pass) = (packed.len(), dy);
+            // Made where it is used: another use of `dx` ends what a pointer into it may do.
+            let finish = |dx: &mut [f32]| Finish::plain(dx.as_mut_ptr(), LANES, 0);
             let packed = packed.as_ptr();
             // Safety: as in `forward`.
             unsafe {
                 match &self.algorithm {
                     Algorithm::Winograd { backward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(winograd::Forward { plan, n, pass, packed, finish, scratch });
+                        simd::run(winograd::Forward { plan, n, pass, packed, finish: finish(dx), scratch });
                     }
                     Algorithm::Direct { backward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(direct::Apply { plan, n, pass, packed, finish, scratch });
+                        simd::run(direct::Apply { plan, n, pass, packed, finish: finish(dx), scratch });
                     }
                     Algorithm::Stem(plan) => {
                         assert_eq!(packed_len, plan.backward_len(), "packed weights");
@@ -332,7 +333,7 @@ impl BlockedConv {
                     }
                     Algorithm::Depthwise(plan) => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(depthwise::Apply { plan, direction: Direction::Backward, n, pass, packed, finish, scratch });
+                        simd::run(depthwise::Apply { plan, direction: Direction::Backward, n, pass, packed, finish: finish(dx), scratch });
                     }
                 }
             }

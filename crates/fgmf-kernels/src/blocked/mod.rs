@@ -154,8 +154,8 @@ impl BlockedConv {
         }
         let algorithm = if s.groups == 1 && s.c_in <= STEM_CHANNELS {
             Algorithm::Stem(stem::Stem::new(&s))
-        } else if s.groups == 1 && Winograd::pays(&s) {
-            Algorithm::Winograd { forward: Winograd::forward(&s), backward: Winograd::backward(&s) }
+        } else if let Some([forward, backward]) = Some(&s).filter(|s| s.groups == 1).and_then(Winograd::new) {
+            Algorithm::Winograd { forward, backward }
         } else if s.groups == 1 {
             Algorithm::Direct { forward: direct::Direct::forward(&s), backward: direct::Direct::backward(&s) }
         } else if s.groups == s.c_in && s.c_out == s.c_in {

@@ -271,20 +271,25 @@ fn winograd() {
 /// Phases of 4x4 windows of stride 2: odd and even sides, every remainder of the padding, cells that no window reaches.
 #[test]
 fn winograd_of_phases() {
-    for (channels, size, pad) in [
-        ([16, 32], [14, 14], [1; 4]),
-        ([17, 33], [15, 16], [1; 4]),
-        ([20, 16], [18, 17], [0; 4]),
-        ([16, 21], [13, 12], [2; 4]),
-        ([18, 18], [13, 14], [3, 2, 0, 1]),
-        ([16, 16], [11, 21], [0, 3, 3, 0]),
-        ([31, 40], [8, 8], [1, 1, 2, 2]),
+    for (channels, size, pad, side) in [
+        ([16, 32], [14, 14], [1; 4], 7),
+        ([17, 32], [15, 16], [1; 4], 4),
+        ([20, 16], [18, 17], [0; 4], 4),
+        ([16, 21], [13, 12], [2; 4], 7),
+        ([18, 18], [13, 14], [3, 2, 0, 1], 7),
+        ([16, 16], [11, 21], [0, 3, 3, 0], 4),
+        ([31, 40], [8, 8], [1, 1, 2, 2], 4),
+        ([32, 17], [10, 12], [1; 4], 7),
+        // One tile, whose window would not reach the last row of the image.
+        ([16, 16], [16, 14], [1, 1, 0, 1], 4),
+        // More channels than the large tile is for.
+        ([33, 16], [14, 14], [1; 4], 4),
     ]
     .into_iter()
     .take(CASES)
     {
         let s = Conv2d { pad, ..shape(3, channels, size, 4, 2, 0) };
-        assert!(Winograd::pays(&s), "{s:?}");
+        assert_eq!(Winograd::side(&s), Some(side), "{s:?}");
         judge(&s);
     }
 }
@@ -414,7 +419,9 @@ fn errors(conv: &BlockedConv, v: &Numbers, exact: [&Exact; 3]) -> [f64; 3] {
 #[test]
 #[cfg_attr(miri, ignore = "too large to interpret")]
 fn winograd_error() {
-    for (c, [size, kernel, stride]) in [16, 64, 256, 512].into_iter().flat_map(|c| [(c, [8, 3, 1]), (c, [16, 4, 2])]) {
+    let small = [16, 64, 256, 512].into_iter().flat_map(|c| [(c, [8, 3, 1]), (c, [16, 4, 2])]);
+    let large = [16, 32].into_iter().map(|c| (c, [14, 4, 2]));
+    for (c, [size, kernel, stride]) in small.chain(large) {
         let s = shape(1, [c, c], [size; 2], kernel, stride, 1);
         let v = Numbers { before: vec![0.0; s.w_len()], ..Numbers::new(&s) };
         let zeros = |len| Exact::new(&vec![0.0; len]);
@@ -434,7 +441,7 @@ fn winograd_error() {
             let slow = errors(&direct, &v, [&y, &dx, &dw]);
             let shown = |errors: [f64; 3]| errors.map(|e| (e * 1e8).round() / 10.0);
             eprintln!(
-                "{c} channels, {kernel}x{kernel}, on {isa:?}, in 1e-7 (output, input, weight): Winograd {:?}, direct {:?}",
+                "{c} channels, {size}x{size}, window {kernel}x{kernel}, on {isa:?}, in 1e-7 (output, input, weight): Winograd {:?}, direct {:?}",
                 shown(fast),
                 shown(slow)
             );

@@ -2,74 +2,131 @@
 #![allow(unsafe_code, reason = "see `simd`")]
 #![allow(clippy::needless_range_loop, reason = "rows and columns of small squares, unrolled")]
 
-use super::{Planes, SIDE, Tile, Winograd};
+use super::{Planes, Tile, Winograd};
 use crate::blocked::{Pass, blocks};
 use crate::simd::{Kernel, LANES, Vector};
 use crate::tile::Finish;
 use std::hint::select_unpredictable;
 
-/// A line of `Bᵀ d`: `N` is 6 for windows of three taps, 5 for two.
+/// A line of `Bᵀ d` where there are as many cells as points, else of `A y`, for `C` outputs. `N` points: 6 for windows of three taps, 5 for
+/// two, 8 for the large tile.
 #[inline(always)]
-pub(super) unsafe fn input_line<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
+unsafe fn to_points<V: Vector, const C: usize, const N: usize>(d: [V; C]) -> [V; N] {
     // Safety: arithmetic.
     unsafe {
         let c = |v: f32| V::splat(v);
         let mut out = [V::zero(); N];
-        if N == 6 {
-            let four = c(-4.0);
-            let (even, odd) = (four.mul_add(d[2], d[4]), four.mul_add(d[1], d[3]));
-            let (near, far) = (d[4].sub(d[2]), c(2.0).mul(d[3].sub(d[1])));
-            out[0] = c(4.0).mul_add(d[0], c(-5.0).mul_add(d[2], d[4]));
-            out[1] = even.add(odd);
-            out[2] = even.sub(odd);
-            out[3] = near.add(far);
-            out[4] = near.sub(far);
-            out[5] = c(4.0).mul_add(d[1], c(-5.0).mul_add(d[3], d[5]));
-        } else {
-            let (two, middle, last) = (c(2.0), d[3].sub(d[1]), d[3].sub(d[2]));
-            out[0] = two.mul_add(d[0].sub(d[2]), middle);
-            out[1] = c(-2.0).mul_add(d[1], last);
-            out[2] = two.mul_add(d[1].sub(d[2]), last);
-            out[3] = middle;
-            out[4] = c(-2.0).mul_add(middle, d[4].sub(d[2]));
+        match (C, N) {
+            (6, 6) => {
+                let four = c(-4.0);
+                let (even, odd) = (four.mul_add(d[2], d[4]), four.mul_add(d[1], d[3]));
+                let (near, far) = (d[4].sub(d[2]), c(2.0).mul(d[3].sub(d[1])));
+                out[0] = c(4.0).mul_add(d[0], c(-5.0).mul_add(d[2], d[4]));
+                out[1] = even.add(odd);
+                out[2] = even.sub(odd);
+                out[3] = near.add(far);
+                out[4] = near.sub(far);
+                out[5] = c(4.0).mul_add(d[1], c(-5.0).mul_add(d[3], d[5]));
+            }
+            (5, 5) => {
+                let (two, middle, last) = (c(2.0), d[3].sub(d[1]), d[3].sub(d[2]));
+                out[0] = two.mul_add(d[0].sub(d[2]), middle);
+                out[1] = c(-2.0).mul_add(d[1], last);
+                out[2] = two.mul_add(d[1].sub(d[2]), last);
+                out[3] = middle;
+                out[4] = c(-2.0).mul_add(middle, d[4].sub(d[2]));
+            }
+            (8, 8) => {
+                let (even, odd) = (c(-4.25).mul_add(d[4], d[2].add(d[6])), c(-4.25).mul_add(d[3], d[1].add(d[5])));
+                let even2 = c(0.25).mul_add(d[2], c(-1.25).mul_add(d[4], d[6]));
+                let odd2 = c(0.5).mul_add(d[1], c(-2.5).mul_add(d[3], c(2.0).mul(d[5])));
+                let even_half = c(4.0).mul_add(d[2], c(-5.0).mul_add(d[4], d[6]));
+                let odd_half = c(2.0).mul_add(d[1], c(-2.5).mul_add(d[3], c(0.5).mul(d[5])));
+                out[0] = c(5.25).mul_add(d[4].sub(d[2]), d[0].sub(d[6]));
+                out[1] = even.add(odd);
+                out[2] = even.sub(odd);
+                out[3] = even2.add(odd2);
+                out[4] = even2.sub(odd2);
+                out[5] = even_half.add(odd_half);
+                out[6] = even_half.sub(odd_half);
+                out[7] = c(5.25).mul_add(d[3].sub(d[5]), d[7].sub(d[1]));
+            }
+            (7, 8) => {
+                let (even, odd) = (d[0].add(d[2]).add(d[4].add(d[6])), d[1].add(d[3]).add(d[5]));
+                let even2 = c(64.0).mul_add(d[6], c(16.0).mul_add(d[4], c(4.0).mul_add(d[2], d[0])));
+                let odd2 = c(32.0).mul_add(d[5], c(8.0).mul_add(d[3], c(2.0).mul(d[1])));
+                let even_half = c(1.0 / 64.0).mul_add(d[6], c(1.0 / 16.0).mul_add(d[4], c(0.25).mul_add(d[2], d[0])));
+                let odd_half = c(1.0 / 32.0).mul_add(d[5], c(0.125).mul_add(d[3], c(0.5).mul(d[1])));
+                out[0] = d[0];
+                out[1] = even.add(odd);
+                out[2] = even.sub(odd);
+                out[3] = even2.add(odd2);
+                out[4] = even2.sub(odd2);
+                out[5] = even_half.add(odd_half);
+                out[6] = even_half.sub(odd_half);
+                out[7] = d[6];
+            }
+            _ => {
+                let (even, odd) = (d[0].add(d[2]), d[1].add(d[3]));
+                let (even2, odd2) = (c(4.0).mul_add(d[2], d[0]), c(8.0).mul_add(d[3], c(2.0).mul(d[1])));
+                out[0] = d[0];
+                out[1] = even.add(odd);
+                out[2] = even.sub(odd);
+                out[3] = even2.add(odd2);
+                if N == 6 {
+                    out[4] = even2.sub(odd2);
+                }
+                out[N - 1] = d[3];
+            }
         }
         out
     }
 }
 
-/// A line of `Aᵀ m`.
+/// A line of `Aᵀ m`, or of `B m` where there are as many cells as points.
 #[inline(always)]
-pub(super) unsafe fn output_line<V: Vector, const N: usize>(m: [V; N]) -> [V; SIDE] {
+unsafe fn from_points<V: Vector, const N: usize, const C: usize>(m: [V; N]) -> [V; C] {
     // Safety: arithmetic.
     unsafe {
         let c = |v: f32| V::splat(v);
+        let mut out = [V::zero(); C];
         let (s1, d1) = (m[1].add(m[2]), m[1].sub(m[2]));
-        if N == 6 {
-            let (s2, d2) = (m[3].add(m[4]), m[3].sub(m[4]));
-            [m[0].add(s1).add(s2), c(2.0).mul_add(d2, d1), c(4.0).mul_add(s2, s1), c(8.0).mul_add(d2, d1).add(m[5])]
-        } else {
-            [m[0].add(s1).add(m[3]), c(2.0).mul_add(m[3], d1), c(4.0).mul_add(m[3], s1), c(8.0).mul_add(m[3], d1).add(m[4])]
+        match (N, C) {
+            (6, 4) => {
+                let (s2, d2) = (m[3].add(m[4]), m[3].sub(m[4]));
+                out[0] = m[0].add(s1).add(s2);
+                out[1] = c(2.0).mul_add(d2, d1);
+                out[2] = c(4.0).mul_add(s2, s1);
+                out[3] = c(8.0).mul_add(d2, d1).add(m[5]);
+            }
+            (5, 4) => {
+                out[0] = m[0].add(s1).add(m[3]);
+                out[1] = c(2.0).mul_add(m[3], d1);
+                out[2] = c(4.0).mul_add(m[3], s1);
+                out[3] = c(8.0).mul_add(m[3], d1).add(m[4]);
+            }
+            (8, 7) => {
+                let (s2, d2, s3, d3) = (m[3].add(m[4]), m[3].sub(m[4]), m[5].add(m[6]), m[5].sub(m[6]));
+                out[0] = m[0].add(s1).add(s2.add(s3));
+                out[1] = c(0.5).mul_add(d3, c(2.0).mul_add(d2, d1));
+                out[2] = c(0.25).mul_add(s3, c(4.0).mul_add(s2, s1));
+                out[3] = c(0.125).mul_add(d3, c(8.0).mul_add(d2, d1));
+                out[4] = c(1.0 / 16.0).mul_add(s3, c(16.0).mul_add(s2, s1));
+                out[5] = c(1.0 / 32.0).mul_add(d3, c(32.0).mul_add(d2, d1));
+                out[6] = c(1.0 / 64.0).mul_add(s3, c(64.0).mul_add(s2, s1)).add(m[7]);
+            }
+            _ => {
+                let (s2, d2, s3, d3) = (m[3].add(m[4]), m[3].sub(m[4]), m[5].add(m[6]), m[5].sub(m[6]));
+                out[0] = m[0];
+                out[1] = c(0.5).mul_add(d2, c(2.0).mul_add(d3, d1)).sub(m[7]);
+                out[2] = c(-5.25).mul_add(m[0], c(0.25).mul_add(s2, c(4.0).mul_add(s3, s1)));
+                out[3] = c(-4.25).mul_add(d1, c(-2.5).mul_add(d2.add(d3), c(5.25).mul(m[7])));
+                out[4] = c(5.25).mul_add(m[0], c(-4.25).mul_add(s1, c(-1.25).mul_add(s2, c(-5.0).mul(s3))));
+                out[5] = c(-5.25).mul_add(m[7], c(2.0).mul_add(d2, c(0.5).mul_add(d3, d1)));
+                out[6] = s1.add(s2).add(s3.sub(m[0]));
+                out[7] = m[7];
+            }
         }
-    }
-}
-
-/// Adjoint of [`output_line`].
-#[inline(always)]
-pub(super) unsafe fn output_line_adjoint<V: Vector, const N: usize>(y: [V; SIDE]) -> [V; N] {
-    // Safety: arithmetic.
-    unsafe {
-        let c = |v: f32| V::splat(v);
-        let (even, odd) = (y[0].add(y[2]), y[1].add(y[3]));
-        let (even2, odd2) = (c(4.0).mul_add(y[2], y[0]), c(8.0).mul_add(y[3], c(2.0).mul(y[1])));
-        let mut out = [V::zero(); N];
-        out[0] = y[0];
-        out[1] = even.add(odd);
-        out[2] = even.sub(odd);
-        out[3] = even2.add(odd2);
-        if N == 6 {
-            out[4] = even2.sub(odd2);
-        }
-        out[N - 1] = y[3];
         out
     }
 }
@@ -90,6 +147,15 @@ pub(super) unsafe fn weight_line<V: Vector, const R: usize, const N: usize>(g: [
             out[2] = c(-1.0 / 6.0).mul(ends.sub(g[1]));
             out[3] = wide.add(middle);
             out[4] = wide.sub(middle);
+        } else if N == 8 {
+            let (two, half) = (c(1.0 / 90.0).mul(g[0]), c(32.0 / 45.0).mul(g[0]));
+            out[0] = g[0];
+            out[1] = c(-2.0 / 9.0).mul(g[0].add(g[1]));
+            out[2] = c(-2.0 / 9.0).mul(g[0].sub(g[1]));
+            out[3] = c(1.0 / 45.0).mul_add(g[1], two);
+            out[4] = c(-1.0 / 45.0).mul_add(g[1], two);
+            out[5] = c(16.0 / 45.0).mul_add(g[1], half);
+            out[6] = c(-16.0 / 45.0).mul_add(g[1], half);
         } else {
             out[0] = c(0.5).mul(g[0]);
             out[1] = c(-0.5).mul(g[0].add(g[1]));
@@ -114,6 +180,11 @@ pub(super) unsafe fn weight_line_adjoint<V: Vector, const N: usize, const R: usi
             out[0] = c(0.25).mul_add(u[0], c(1.0 / 24.0).mul_add(s2, inner));
             out[1] = c(1.0 / 12.0).mul_add(d2, c(-1.0 / 6.0).mul(d1));
             out[2] = c(1.0 / 6.0).mul_add(s2, inner).add(u[5]);
+        } else if N == 8 {
+            let [(s1, d1), (s2, d2), (s3, d3)] =
+                [(u[1].add(u[2]), u[1].sub(u[2])), (u[3].add(u[4]), u[3].sub(u[4])), (u[5].add(u[6]), u[5].sub(u[6]))];
+            out[0] = c(-2.0 / 9.0).mul_add(s1, c(1.0 / 90.0).mul_add(s2, c(32.0 / 45.0).mul_add(s3, u[0])));
+            out[1] = c(-2.0 / 9.0).mul_add(d1, c(1.0 / 45.0).mul_add(d2, c(16.0 / 45.0).mul_add(d3, u[7])));
         } else {
             let (half, sixth) = (c(0.5), c(1.0 / 6.0));
             out[0] = half.mul_add(u[0].sub(u[1]), sixth.mul(u[3].sub(u[2])));
@@ -155,7 +226,7 @@ macro_rules! both_ways {
 }
 pub(super) use both_ways;
 
-/// A square of up to six by six cells of a plane; what lies outside the plane is zero.
+/// A square of up to eight by eight cells of a plane; what lies outside the plane is zero.
 #[derive(Clone, Copy)]
 struct Window {
     /// Number of the first cell in the array, which is outside of it where the cell is outside of the plane.
@@ -179,7 +250,7 @@ impl Window {
         let plane = ((tile.image * blocks(planes.channels) + block) as isize) * h * w;
         let lanes = LANES as isize;
         let inside = |first: isize, len: isize| {
-            (0..6).fold(0, |bits, i| {
+            (0..8).fold(0, |bits, i| {
                 let at = first + i * step;
                 bits | u32::from(at >= 0 && at < len) << i
             })
@@ -233,7 +304,7 @@ impl Window {
     }
 }
 
-/// `f` both ways over a window of `N x N` cells, into points `$step` numbers apart from `$to` on.
+/// `f` both ways over a window of cells, into points `$step` numbers apart from `$to` on.
 macro_rules! points {
     ($f:ident, $n:tt => $m:tt, $window:ident, $pass:ident, $to:ident, $step:expr) => {{
         let step = $step;
@@ -256,16 +327,19 @@ macro_rules! points {
     }};
 }
 
-/// `Bᵀ d B` of `count` tiles from `first` on, into `to` `[points, blocks, piece, 16]`; `N` points along a side.
-pub(super) struct Input<'a, const N: usize> {
+/// `Bᵀ d B` of `count` tiles from `first` on, or `A y Aᵀ` where there are fewer cells than points, into `to` `[points, blocks, piece, 16]`; `N`
+/// points and `C` cells along a side.
+pub(super) struct ToPoints<'a, const C: usize, const N: usize> {
     pub(super) plan: &'a Winograd,
+    /// The plan's input or output.
+    pub(super) planes: &'a Planes,
     pub(super) pass: Pass<'a>,
     pub(super) first: usize,
     pub(super) count: usize,
     pub(super) to: *mut f32,
 }
 
-impl<const N: usize> Kernel for Input<'_, N> {
+impl<const C: usize, const N: usize> Kernel for ToPoints<'_, C, N> {
     type Output = ();
 
     /// # Safety
@@ -273,24 +347,25 @@ impl<const N: usize> Kernel for Input<'_, N> {
     /// `pass` covers the images of the tiles, `to` the points of a piece.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, pass, first, count, to } = self;
-        let blocks = plan.input.blocks();
+        let Self { plan, planes, pass, first, count, to } = self;
+        let blocks = planes.blocks();
         for t in 0..count {
             let tile = plan.tile(first + t);
             for b in 0..blocks {
-                let window = Window::new(&plan.input, &tile, b);
+                let window = Window::new(planes, &tile, b);
                 // Safety: stated above.
                 unsafe {
                     let to = to.add((b * plan.piece + t) * LANES);
-                    points!(input_line, N => N, window, pass, to, plan.point(blocks));
+                    points!(to_points, C => N, window, pass, to, plan.point(blocks));
                 }
             }
         }
     }
 }
 
-/// `Aᵀ m A` of `count` tiles from `first` on: from `from` `[points, blocks, piece, 16]` to the cells of the output.
-pub(super) struct Output<'a, const N: usize> {
+/// `Aᵀ m A` of `count` tiles from `first` on, or `B m Bᵀ` where there are as many cells as points: from `from` `[points, blocks, piece, 16]` to the
+/// cells of the output.
+pub(super) struct FromPoints<'a, const N: usize, const C: usize> {
     pub(super) plan: &'a Winograd,
     pub(super) first: usize,
     pub(super) count: usize,
@@ -298,7 +373,7 @@ pub(super) struct Output<'a, const N: usize> {
     pub(super) finish: Finish,
 }
 
-impl<const N: usize> Kernel for Output<'_, N> {
+impl<const N: usize, const C: usize> Kernel for FromPoints<'_, N, C> {
     type Output = ();
 
     /// # Safety
@@ -317,44 +392,11 @@ impl<const N: usize> Kernel for Output<'_, N> {
                 unsafe {
                     let from = from.add((b * plan.piece + t) * LANES);
                     let step = plan.point(blocks);
-                    both_ways!(output_line, N => SIDE, |i, j| V::load(from.add((i * N + j) * step)), |r, c, v| {
+                    both_ways!(from_points, N => C, |i, j| V::load(from.add((i * N + j) * step)), |r, c, v| {
                         if window.has(r, c) {
                             finish.store(v, window.at(r, c) as usize, block);
                         }
                     });
-                }
-            }
-        }
-    }
-}
-
-/// `A dy Aᵀ` of `count` tiles from `first` on, into `to` `[points, blocks, piece, 16]`.
-pub(super) struct OutputAdjoint<'a, const N: usize> {
-    pub(super) plan: &'a Winograd,
-    pub(super) pass: Pass<'a>,
-    pub(super) first: usize,
-    pub(super) count: usize,
-    pub(super) to: *mut f32,
-}
-
-impl<const N: usize> Kernel for OutputAdjoint<'_, N> {
-    type Output = ();
-
-    /// # Safety
-    ///
-    /// `pass` covers the images of the tiles, `to` the points of a piece.
-    #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
-        let Self { plan, pass, first, count, to } = self;
-        let blocks = plan.output.blocks();
-        for t in 0..count {
-            let tile = plan.tile(first + t);
-            for b in 0..blocks {
-                let window = Window::new(&plan.output, &tile, b);
-                // Safety: stated above.
-                unsafe {
-                    let to = to.add((b * plan.piece + t) * LANES);
-                    points!(output_line_adjoint, SIDE => N, window, pass, to, plan.point(blocks));
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::simd::{Kernel, LANES, Vector};
 /// Input channels whose points are gathered before they are written, so that writes come in runs.
 const RUN: usize = 8;
 /// Most points of a tile.
-const MOST: usize = 36;
+const MOST: usize = 64;
 
 /// `G g Gᵀ` of every pair of channels, for `R x R` taps and `N x N` points. `at(o, i)` is where their window begins in `w`.
 pub(super) struct Pack<'a, F, const N: usize, const R: usize> {

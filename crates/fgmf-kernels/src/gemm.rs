@@ -11,8 +11,8 @@ use std::cell::Cell;
 /// rows do not compete for the same lines of the cache.
 const STRETCH: usize = 256;
 const ROW: usize = STRETCH + LANES;
-/// Rows of the left side that meet a panel while it is in the cache.
-const ROWS: usize = 56;
+/// Most rows of the left side that meet a panel while it is in the cache.
+const ROWS: usize = 60;
 
 /// A matrix `[k, n]` in panels of sixteen columns, `[⌈n / 16⌉, k, 16]`.
 #[derive(Clone, Debug)]
@@ -65,10 +65,15 @@ impl PackedMatrix {
             [row, 1] => {
                 for (p, panel) in self.panels.chunks_exact_mut((k * LANES).max(1)).enumerate() {
                     let width = LANES.min(n - p * LANES);
-                    for (j, to) in panel.chunks_exact_mut(LANES).enumerate() {
-                        let at = j * row + p * LANES;
-                        to[..width].copy_from_slice(&b[at..at + width]);
-                        to[width..].fill(0.0);
+                    for (j, to) in panel.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                        let from = &b[j * row + p * LANES..];
+                        // Of a length that is known, or it would be a call.
+                        if let (Some(from), true) = (from.first_chunk::<LANES>(), width == LANES) {
+                            *to = *from;
+                        } else {
+                            to[..width].copy_from_slice(&from[..width]);
+                            to[width..].fill(0.0);
+                        }
                     }
                 }
             }
@@ -156,8 +161,10 @@ impl Kernel for Rows<'_> {
     unsafe fn run<V: Vector>(self) {
         let Self { m, a, stride, b, finish, scratch } = self;
         at_least(scratch, b.stretches.len() * ROWS * ROW);
-        for first in (0..m).step_by(ROWS) {
-            let rows = ROWS.min(m - first);
+        // A whole number of register tiles.
+        let most = ROWS / V::TILE[0] * V::TILE[0];
+        for first in (0..m).step_by(most) {
+            let rows = most.min(m - first);
             for (s, stretch) in b.stretches.iter().enumerate() {
                 for r in 0..rows {
                     let from = (first + r) * stride + s * STRETCH;
@@ -205,8 +212,13 @@ impl Kernel for Columns<'_> {
         let height = V::TILE[0].min(LANES);
         for first in (0..m).step_by(height) {
             let rows = height.min(m - first);
-            for (j, to) in scratch.chunks_exact_mut(LANES).take(b.k).enumerate() {
-                to[..rows].copy_from_slice(&a[j * stride + first..][..rows]);
+            for (j, to) in scratch.as_chunks_mut::<LANES>().0.iter_mut().take(b.k).enumerate() {
+                let from = &a[j * stride + first..];
+                // Rows past the last are not read.
+                match from.first_chunk::<LANES>() {
+                    Some(from) => *to = *from,
+                    None => to[..rows].copy_from_slice(&from[..rows]),
+                }
             }
             // Safety: stated above; the scratch holds the columns of these rows.
             unsafe {

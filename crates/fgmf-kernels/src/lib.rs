@@ -72,7 +72,7 @@ pub use pool::{Pool2d, avg_pool2d, avg_pool2d_adjoint, gather_planes, max_pool2d
 pub use real::Real;
 pub use resize::{Coordinates, NearestRounding, Resize2d, ResizeMode, resize2d, resize2d_adjoint};
 pub use rowwise::{
-    Activation, activate, activate_grad, activate_in_place, layer_norm_rows, layer_norm_rows_grad, layer_norm_rows_grad_parameters,
-    softmax_rows, softmax_rows_grad,
+    Activation, activate, activate_grad, activate_in_place, activate_with_slope, layer_norm_rows, layer_norm_rows_grad,
+    layer_norm_rows_grad_parameters, softmax_rows, softmax_rows_grad,
 };
 pub use simd::instruction_set;

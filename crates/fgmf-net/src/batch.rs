@@ -13,6 +13,7 @@ use crate::plan::Purpose;
 use crate::rule::Rules;
 use crate::tensor::{Precision, Tensor};
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::ops::Range;
 
 /// Examples in a training chunk; batch normalisation sees this many at once. No chunk is larger.
@@ -47,6 +48,19 @@ pub struct ParameterGradients {
     pub statistics: Vec<(usize, Tensor, Tensor)>,
 }
 
+thread_local! {
+    static ONE_OF_MANY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` as one of many parts that keep all threads busy: batches in it are cut for the cache alone, not so that every thread gets a
+/// share of each.
+pub fn as_one_of_many<R>(f: impl FnOnce() -> R) -> R {
+    let before = ONE_OF_MANY.replace(true);
+    let result = f();
+    ONE_OF_MANY.set(before);
+    result
+}
+
 /// Runs `f` on the ranges of a batch, in parallel, results in order.
 pub fn in_chunks<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> Result<R> + Send + Sync) -> Result<Vec<R>> {
     let ranges: Vec<Range<usize>> = (0..n).step_by(chunk.max(1)).map(|s| s..(s + chunk.max(1)).min(n)).collect();
@@ -64,9 +78,11 @@ impl Network {
         }
     }
 
-    /// Examples per chunk of `n` on a plan that evaluates: [`Self::chunk`] at most, and the same number of chunks for every thread.
+    /// Examples per chunk of `n` on a plan that evaluates: [`Self::chunk`] at most, and the same number of chunks for every thread that has
+    /// nothing else to do.
     fn share(&self, n: usize) -> usize {
-        let chunks = n.div_ceil(self.chunk()).next_multiple_of(rayon::current_num_threads());
+        let threads = if ONE_OF_MANY.get() { 1 } else { rayon::current_num_threads() };
+        let chunks = n.div_ceil(self.chunk()).next_multiple_of(threads);
         n.div_ceil(chunks.max(1)).max(1)
     }
 

@@ -143,6 +143,11 @@ impl<'a> Oracle<'a> {
         self
     }
 
+    /// Whether it may refuse: then what is asked first gets an answer, and searches have to take turns.
+    pub fn has_budget(&self) -> bool {
+        self.budget.is_some()
+    }
+
     /// Passes so far.
     pub fn passes(&self) -> Passes {
         let read = |c: &AtomicU64| c.load(Ordering::Relaxed);

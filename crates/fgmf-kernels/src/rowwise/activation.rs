@@ -158,6 +158,40 @@ impl<C: Curve> Kernel for Slope<C> {
     }
 }
 
+struct Both<C> {
+    curve: C,
+    len: usize,
+    x: *const f32,
+    y: *mut f32,
+    slope: *mut f32,
+}
+
+impl<C: Curve> Kernel for Both<C> {
+    type Output = ();
+
+    /// # Safety
+    ///
+    /// `x`, `y` and `slope` hold `len` numbers.
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Self { curve, len, x, y, slope } = self;
+        let whole = len / LANES * LANES;
+        // Safety: stated above.
+        unsafe {
+            for i in (0..whole).step_by(LANES) {
+                let x = V::load(x.add(i));
+                curve.value(x).store(y.add(i));
+                curve.slope(x).store(slope.add(i));
+            }
+            if whole < len {
+                let (x, n) = (V::load_part(x.add(whole), len - whole), len - whole);
+                curve.value(x).store_part(y.add(whole), n);
+                curve.slope(x).store_part(slope.add(whole), n);
+            }
+        }
+    }
+}
+
 /// Runs `$job` with `$curve` bound to the curve that `$kind` names.
 macro_rules! with_curve {
     ($kind:expr, $curve:ident => $job:expr) => {
@@ -187,6 +221,18 @@ pub fn activate(kind: Activation, x: &[f32], y: &mut [f32]) {
     let (len, x, y) = (x.len(), x.as_ptr(), y.as_mut_ptr());
     // Safety: both slices hold `len` numbers.
     unsafe { with_curve!(kind, curve => Value { curve, len, x, y }) }
+}
+
+/// `y = act(x)` and `slope = act'(x)`, which share most of their work.
+///
+/// # Panics
+///
+/// If the lengths differ.
+pub fn activate_with_slope(kind: Activation, x: &[f32], y: &mut [f32], slope: &mut [f32]) {
+    assert_eq!([x.len(), slope.len()], [y.len(); 2], "input, output and slopes of an activation");
+    let (len, x, y, slope) = (x.len(), x.as_ptr(), y.as_mut_ptr(), slope.as_mut_ptr());
+    // Safety: the slices hold `len` numbers.
+    unsafe { with_curve!(kind, curve => Both { curve, len, x, y, slope }) }
 }
 
 /// `y = act(y)`.
@@ -295,6 +341,10 @@ mod tests {
                 let mut inside = x.clone();
                 activate_in_place(kind, &mut inside);
                 assert_eq!(inside, y);
+                let (mut again, mut slope) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+                activate_with_slope(kind, &x, &mut again, &mut slope);
+                assert_eq!(again, y);
+                assert!(slope.iter().zip(&g).zip(&dx).all(|((s, g), d)| s * g == *d), "{isa:?} {kind:?}");
                 for i in 0..x.len() {
                     let [value, slope] = slow(kind, f64::from(x[i]));
                     let (error, bound) = ((f64::from(y[i]) - value).abs(), 3e-7 * value.abs().max(1.0));

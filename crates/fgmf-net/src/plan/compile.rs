@@ -73,6 +73,8 @@ struct Compiler<'a> {
     views: Vec<Option<View>>,
     fused: Vec<bool>,
     made: Vec<bool>,
+    /// Feature maps that dense layers read as they lie, by node.
+    maps: HashMap<usize, ValueId>,
     /// Steps that wait for their last node.
     waiting: HashMap<usize, Attention>,
     steps: Vec<Box<dyn Step>>,
@@ -103,6 +105,7 @@ impl<'a> Compiler<'a> {
             exposed,
             homes: vec![Home::Rows; count],
             views: vec![None; count],
+            maps: HashMap::new(),
             waiting: HashMap::new(),
             fused: vec![false; net.nodes().len()],
             made,
@@ -160,7 +163,7 @@ impl<'a> Compiler<'a> {
     /// Whether the node needs no step of its own here.
     fn covered(&mut self, node: usize) -> bool {
         let product = matches!(self.net.nodes()[node].op, Op::MatMul(_)) && !self.purpose.ruled.contains(&node);
-        self.fused[node] || self.view(node) || (product && self.attention(node))
+        self.fused[node] || self.view(node) || self.flattened(node) || (product && self.attention(node))
     }
 
     /// Whether the node's outputs can be read where its input lies; then it needs no step.
@@ -193,6 +196,38 @@ impl<'a> Compiler<'a> {
             self.made[y.0] = true;
         }
         true
+    }
+
+    /// Whether the node makes rows of a feature map that only a dense layer reads, which can read the map instead.
+    fn flattened(&mut self, node: usize) -> bool {
+        let n = &self.net.nodes()[node];
+        let (x, y) = (n.inputs[0], n.outputs[0]);
+        if !matches!(n.op, Op::Flatten(_) | Op::Reshape(_)) || !self.is_blocked(x) || self.purpose.ruled.contains(&node) {
+            return false;
+        }
+        let (map, Some(dense)) = (self.shape(x), self.follower(y)) else { return false };
+        let reads = match &self.net.nodes()[dense].op {
+            Op::Gemm(op) => self.plain(dense, op),
+            Op::MatMul(_) => self.net.parameter(self.net.nodes()[dense].inputs[1]).is_some_and(|w| w.rank() == 2),
+            _ => false,
+        };
+        let inputs = &self.net.nodes()[dense].inputs;
+        let fits = map[1].is_multiple_of(16) && self.shape(y) == [1, map.iter().product()] && inputs[0] == y && !self.needs.of(inputs[1]);
+        if reads && fits {
+            self.maps.insert(dense, x);
+        }
+        reads && fits
+    }
+
+    /// What a dense layer reads: rows, or a feature map of so many channels and cells.
+    fn dense_input(&self, node: usize) -> (ValueId, Option<[usize; 2]>) {
+        match self.maps.get(&node) {
+            Some(&map) => {
+                let shape = self.shape(map);
+                (map, Some([shape[1], shape[2..].iter().product()]))
+            }
+            None => (self.net.nodes()[node].inputs[0], None),
+        }
     }
 
     /// The stored number that a node multiplies its first input with, if a matrix product or a transposition reads the result.
@@ -406,23 +441,30 @@ impl<'a> Compiler<'a> {
         Some(Box::new(blocked::Pool { node, kind, shape, x, y }))
     }
 
+    /// Whether the product has a stored weight and nothing but a vector is added to it.
     #[allow(clippy::float_cmp, reason = "only exactly 1 changes nothing")]
+    fn plain(&self, node: usize, op: &Gemm) -> bool {
+        let n = &self.net.nodes()[node];
+        let outputs = self.shape(n.outputs[0])[1];
+        let vector = n.inputs.get(2).is_none_or(|&b| self.net.parameter(b).is_some_and(|b| b.len() == outputs));
+        vector && op.alpha == 1.0 && op.beta == 1.0 && !op.trans_a && self.net.parameter(n.inputs[1]).is_some()
+    }
+
     fn gemm(&mut self, node: usize, op: &Gemm) -> Option<Box<dyn Step>> {
-        let inputs = &self.net.nodes()[node].inputs;
-        let (x, weight, bias, y) = (inputs[0], inputs[1], inputs.get(2).copied(), self.net.nodes()[node].outputs[0]);
-        let outputs = self.shape(y)[1];
-        let plain = op.alpha == 1.0 && op.beta == 1.0 && !op.trans_a && self.net.parameter(weight).is_some();
-        let vector = bias.is_none_or(|b| self.net.parameter(b).is_some_and(|b| b.len() == outputs));
-        if !plain || !vector {
+        if !self.plain(node, op) {
             return None;
         }
+        let n = &self.net.nodes()[node];
+        let (weight, bias, y) = (n.inputs[1], n.inputs.get(2).copied(), n.outputs[0]);
+        let (x, map) = self.dense_input(node);
         let (relu, y) = self.relu(y);
-        Some(Box::new(Dense { x, weight, transposed: op.trans_b, bias, add: None, relu, y, packed: OnceLock::new() }))
+        Some(Box::new(Dense { x, map, weight, transposed: op.trans_b, bias, add: None, relu, y, packed: OnceLock::new() }))
     }
 
     fn matmul(&mut self, node: usize) -> Option<Box<dyn Step>> {
         let n = &self.net.nodes()[node];
-        let (x, weight, mut y) = (n.inputs[0], n.inputs[1], n.outputs[0]);
+        let (weight, mut y) = (n.inputs[1], n.outputs[0]);
+        let (x, map) = self.dense_input(node);
         if self.net.parameter(weight)?.rank() != 2 || self.net.parameter(x).is_some() {
             return None;
         }
@@ -439,11 +481,13 @@ impl<'a> Compiler<'a> {
             }
         }
         let mut add = None;
-        if let Some((other, sum)) = self.fuse_add(y) {
+        if map.is_none()
+            && let Some((other, sum)) = self.fuse_add(y)
+        {
             (add, y) = (Some(other), sum);
         }
         let (relu, y) = self.relu(y);
-        Some(Box::new(Dense { x, weight, transposed: false, bias, add, relu, y, packed: OnceLock::new() }))
+        Some(Box::new(Dense { x, map, weight, transposed: false, bias, add, relu, y, packed: OnceLock::new() }))
     }
 
     /// Arithmetic of `[n, c, h, w]` in rows with stored numbers, one or one a channel; what follows of the same kind joins it.

@@ -5,15 +5,21 @@ use super::{Needs, Packed, Step};
 use crate::network::{Network, ValueId};
 use crate::tensor::Tensor;
 use fgmf_kernels::{
-    Activation, MatmulEpilogue, PackedMatrix, activate, activate_grad, layer_norm_rows, layer_norm_rows_grad,
+    Activation, MatmulEpilogue, PackedMatrix, activate, activate_with_slope, blocked_len, layer_norm_rows, layer_norm_rows_grad,
     layer_norm_rows_grad_parameters, matmul, matmul_packed, softmax_rows, softmax_rows_grad,
 };
 use std::sync::OnceLock;
+
+/// Channels of a block.
+const LANES: usize = blocked_len(1, 1, 1);
 
 /// `y = act(x W + bias + add)` over the last axis of `x`, with a stored `W`.
 #[derive(Debug)]
 pub(super) struct Dense {
     pub(super) x: ValueId,
+    /// Channels, a whole number of blocks, and cells of a plane, where `x` is a feature map that is read as one row an image as it lies,
+    /// blocked: `W` is packed in that order, and not trained.
+    pub(super) map: Option<[usize; 2]>,
     pub(super) weight: ValueId,
     /// Whether `W` is stored as `[n, k]`.
     pub(super) transposed: bool,
@@ -59,7 +65,17 @@ impl Step for Dense {
         let w = w.values::<f32>();
         let (k, n) = if self.transposed { (cols, rows) } else { (rows, cols) };
         let (straight, turned) = ([cols, 1], [1, cols]);
-        let (forward, backward) = if self.transposed { (turned, straight) } else { (straight, turned) };
+        let (mut forward, mut backward) = if self.transposed { (turned, straight) } else { (straight, turned) };
+        let w = match self.map {
+            None => w,
+            Some([channels, plane]) => {
+                let [down, right] = std::mem::replace(&mut forward, [n, 1]);
+                backward = [1, n];
+                let row = |at: usize| (at / (plane * LANES) * LANES + at % LANES) * plane + at / LANES % plane;
+                let order = (0..channels * plane).map(row);
+                order.flat_map(|i| (0..n).map(move |j| i * down + j * right)).map(|at| w[at]).collect::<Vec<f32>>().into()
+            }
+        };
         let forward = PackedMatrix::new(k, n, &w, forward);
         let backward = needs.of(self.x).then(|| PackedMatrix::new(n, k, &w, backward));
         let bias = self.bias.and_then(|id| net.parameter(id)).map(|b| {
@@ -73,6 +89,13 @@ impl Step for Dense {
 
     fn forward(&self, run: &mut Run<'_>) {
         let DenseWeights { k, n, forward, bias, .. } = self.weights();
+        if self.map.is_some() {
+            run.make_blocked(self.x);
+            let mut y = run.arena.take_rows(run.n * n);
+            let epilogue = MatmulEpilogue { bias: bias.as_deref(), add: None, relu: self.relu };
+            matmul_packed(run.n, run.blocked(self.x), [*k, 1], forward, epilogue, &mut y);
+            return run.put_rows(self.y, y);
+        }
         let x = run.tensor(self.x);
         let add = self.add.map(|id| run.tensor(id));
         let add = add.as_ref().map(Tensor::values::<f32>);
@@ -90,7 +113,11 @@ impl Step for Dense {
             g = gated(&g, &y);
         }
         let m = g.len() / n;
-        if let (true, Some(w)) = (run.needs(self.x), backward) {
+        if let (true, Some(w), Some(_)) = (run.needs(self.x), backward, self.map) {
+            let mut dx = run.arena.take(m * k);
+            matmul_packed(m, &g.values::<f32>(), [*n, 1], w, MatmulEpilogue::default(), &mut dx);
+            run.add_blocked_cotangent(self.x, dx);
+        } else if let (true, Some(w)) = (run.needs(self.x), backward) {
             let mut dx = run.arena.take_rows(m * k);
             matmul_packed(m, &g.values::<f32>(), [*n, 1], w, MatmulEpilogue::default(), &mut dx);
             run.add_rows_cotangent(self.x, dx);
@@ -235,21 +262,25 @@ impl Step for Activate {
     }
 
     fn keeps(&self, _: &Needs) -> Vec<ValueId> {
-        vec![self.x]
+        Vec::new()
     }
 
     fn forward(&self, run: &mut Run<'_>) {
         let x = run.tensor(self.x);
         let mut y = run.arena.take_rows(x.len());
-        activate(self.kind, &x.values::<f32>(), &mut y);
+        if run.needs(self.x) {
+            let mut slope = run.arena.take_rows(x.len());
+            activate_with_slope(self.kind, &x.values::<f32>(), &mut y, &mut slope);
+            run.slopes[self.y.0] = Some(slope);
+        } else {
+            activate(self.kind, &x.values::<f32>(), &mut y);
+        }
         run.put_rows(self.y, y);
     }
 
     fn backward(&self, run: &mut Run<'_>) {
-        let x = run.tensor(self.x);
-        let Some(g) = run.cotangent_rows(self.y) else { return };
-        let mut dx = run.arena.take_rows(x.len());
-        activate_grad(self.kind, &x.values::<f32>(), &g.values::<f32>(), &mut dx);
+        let (Some(g), Some(mut dx)) = (run.cotangent_rows(self.y), run.slopes[self.y.0].take()) else { return };
+        dx.iter_mut().zip(g.values::<f32>().iter()).for_each(|(slope, g)| *slope *= g);
         run.add_rows_cotangent(self.x, dx);
     }
 }

@@ -22,6 +22,8 @@ pub(super) struct Run<'a> {
     pub(super) arena: Arena,
     values: Vec<Slot>,
     cotangents: Vec<Slot>,
+    /// Slopes of activations of values in rows, by the value that they make.
+    pub(super) slopes: Vec<Option<Vec<f32>>>,
     /// Sums for parameters, row-major.
     parameters: Vec<Option<Vec<f32>>>,
     /// What nodes that run as they are keep, by node.
@@ -45,6 +47,7 @@ impl<'a> Run<'a> {
             arena,
             values,
             cotangents: empty(),
+            slopes: vec![None; count],
             parameters: vec![None; count],
             saved: net.nodes().iter().map(|_| None).collect(),
             taps: vec![None; net.nodes().len()],
@@ -146,6 +149,9 @@ impl<'a> Run<'a> {
     pub(super) fn forget(&mut self, id: ValueId) {
         self.release(id);
         self.cotangents[id.0].free(&mut self.arena);
+        if let Some(slope) = self.slopes[id.0].take() {
+            self.arena.give_rows(slope);
+        }
     }
 
     pub(super) fn needs(&self, id: ValueId) -> bool {

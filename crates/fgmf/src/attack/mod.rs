@@ -35,6 +35,8 @@ use crate::error::{Error, Result};
 use crate::oracle::{Gradients, Oracle, Passes, Scores};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
+use fgmf_net::batch::as_one_of_many;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use apgd::{Apgd, ApgdParams};
@@ -55,6 +57,9 @@ pub use smooth::{Smooth, SmoothParams};
 pub use spsa::{Spsa, SpsaParams};
 pub use square::{Square, SquareParams};
 pub use transfer::Transfer;
+
+/// Most examples that one search goes through together.
+const PART: usize = 64;
 
 /// Images with labels, and where they come from.
 #[derive(Clone, Debug)]
@@ -163,6 +168,13 @@ impl Attack {
             Self::Black(a) => a.parameters(),
         }
     }
+
+    fn perturb(&self, oracle: &Oracle<'_>, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+        match self {
+            Self::White(a) => a.perturb(oracle, batch, threat, seed),
+            Self::Black(a) => a.perturb(oracle, batch, threat, seed),
+        }
+    }
 }
 
 /// Result of an attack on a batch, one entry an example.
@@ -222,6 +234,22 @@ fn check(model: &dyn Scores, batch: &Batch, threat: &ThreatModel) -> Result<()> 
     }
 }
 
+/// Runs an attack's search on parts of the batch, one a thread at a time: an example's search is the same in any batch.
+fn search(attack: &Attack, oracle: &Oracle<'_>, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    // Under a budget the order of calls decides who gets an answer.
+    if oracle.has_budget() {
+        return attack.perturb(oracle, batch, threat, seed);
+    }
+    let (n, threads) = (batch.len(), rayon::current_num_threads());
+    let parts = threads * n.div_ceil(threads * PART);
+    let rows: Vec<usize> = (0..n).collect();
+    let one = |rows: &[usize]| as_one_of_many(|| attack.perturb(oracle, &batch.select(rows), threat, seed));
+    let found: Vec<Result<Candidate>> = rows.par_chunks(n.div_ceil(parts)).map(one).collect();
+    let found = found.into_iter().collect::<Result<Vec<Candidate>>>()?;
+    let x = Tensor::concat(&found.iter().map(|c| c.x.clone()).collect::<Vec<_>>(), 0);
+    Ok(Candidate { x, endings: found.into_iter().flat_map(|c| c.endings).collect() })
+}
+
 /// Runs an attack: checks the input, leaves out what is misclassified already, projects what comes back into the threat,
 /// and judges success on the network anew.
 pub fn run_attack(attack: &Attack, oracle: &Oracle<'_>, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<AttackOutcome> {
@@ -236,10 +264,7 @@ pub fn run_attack(attack: &Attack, oracle: &Oracle<'_>, batch: &Batch, threat: &
     let size = adversarial.len() / batch.len();
     if !standing.is_empty() {
         let part = batch.select(&standing);
-        let found = match attack {
-            Attack::White(a) => a.perturb(oracle, &part, threat, seed)?,
-            Attack::Black(a) => a.perturb(oracle, &part, threat, seed)?,
-        };
+        let found = search(attack, oracle, &part, threat, seed)?;
         let (points, clean) = (found.x.to_f32(), part.x.to_f32());
         for (j, &i) in standing.iter().enumerate() {
             let mut x = points[j * size..(j + 1) * size].to_vec();

@@ -22,5 +22,6 @@ pub use error::{Error, Result};
 pub use exec::Tape;
 pub use network::{Builder, Dim, Network, Node, Replace, Source, Value, ValueId};
 pub use op::Mode;
+pub use plan::Surroundings;
 pub use rule::Rules;
 pub use tensor::{Precision, Tensor};

@@ -205,7 +205,7 @@ impl Network {
     }
 
     /// Numbers of all values that nodes make for one image.
-    pub(crate) fn numbers_per_image(&self) -> usize {
+    pub fn numbers_per_image(&self) -> usize {
         let outputs = self.nodes.iter().flat_map(|n| &n.outputs);
         outputs.map(|id| concrete(&self.values[id.0].shape, 1).iter().product::<usize>()).sum()
     }

@@ -5,9 +5,13 @@
 use crate::error::{Error, Result};
 use fgmf_net::batch::LossGradients;
 use fgmf_net::head::Head;
-use fgmf_net::{Network, Rules, Tensor, ValueId};
+use fgmf_net::{Network, Precision, Rules, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Most numbers of feature maps that are kept for variants of images: 256 MiB.
+const SHARED: usize = 1 << 26;
 
 /// Passes through a model, in examples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,10 @@ pub struct FeatureGradient {
     pub gradient: Tensor,
 }
 
+/// Logits of variants of images: window (rows, columns), which image each variant comes from, and its pixels inside the window, `[n, c, rows,
+/// columns]`, as [`Network::window_logits`].
+pub type Variants<'m> = Box<dyn Fn(&[Range<usize>; 2], &[usize], &Tensor) -> Result<Tensor> + Sync + 'm>;
+
 /// Logits, and nothing else.
 pub trait Scores: Sync {
     /// `[c, h, w]`.
@@ -73,6 +81,11 @@ pub trait Scores: Sync {
 
     /// Logits `[n, k]` of images `[n, c, h, w]`.
     fn logits(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// For variants of these images that differ inside one window, if the model computes them faster than whole images.
+    fn variants(&self, _x: &Tensor) -> Result<Option<Variants<'_>>> {
+        Ok(None)
+    }
 
     /// Whether it draws random numbers, so that the same images can get other logits. No operator of a [`Network`] does.
     fn draws(&self) -> bool {
@@ -179,6 +192,20 @@ impl Scores for Oracle<'_> {
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
         self.count(x, &[&self.forward])?;
         Ok(self.network.logits(x)?)
+    }
+
+    /// A variant counts as a pass; the maps that they share do not.
+    fn variants(&self, x: &Tensor) -> Result<Option<Variants<'_>>> {
+        let images = x.shape().first().copied().unwrap_or(0);
+        let single = x.precision() == Precision::F32 && self.network.precision().is_none_or(|p| p == Precision::F32);
+        if !single || self.network.numbers_per_image().saturating_mul(images) > SHARED {
+            return Ok(None);
+        }
+        let around = self.network.surroundings(x)?;
+        Ok(Some(Box::new(move |window, owner, patches| {
+            self.count(patches, &[&self.forward])?;
+            Ok(self.network.window_logits(&around, window, owner, patches)?)
+        })))
     }
 }
 

@@ -166,6 +166,20 @@ impl BlockedConv {
         Some(Self { shape: s, algorithm })
     }
 
+    /// The same without padding for images of another size, if it reads the weights that this one packed.
+    #[must_use]
+    pub fn at_size(&self, [h, w]: [usize; 2]) -> Option<Self> {
+        let other = Self::new(&Conv2d { h, w, pad: [0; 4], ..self.shape })?;
+        let alike = match (&self.algorithm, &other.algorithm) {
+            (Algorithm::Winograd { forward: a, .. }, Algorithm::Winograd { forward: b, .. }) => a.weight_len() == b.weight_len(),
+            (Algorithm::Direct { .. }, Algorithm::Direct { .. })
+            | (Algorithm::Stem(_), Algorithm::Stem(_))
+            | (Algorithm::Depthwise(_), Algorithm::Depthwise(_)) => true,
+            _ => false,
+        };
+        alike.then_some(other)
+    }
+
     /// The shape, for one image.
     #[must_use]
     pub fn shape(&self) -> &Conv2d {

@@ -1,6 +1,7 @@
 //! Steps on feature maps in the blocked layout: activations, additions, per-channel scaling, pooling.
 
 use super::run::Run;
+use super::window::{hull, reached, seen_by};
 use super::{Needs, Step};
 use crate::network::ValueId;
 use fgmf_kernels::{
@@ -37,6 +38,14 @@ impl Step for Activate {
         let pieces = run.blocked(self.x).par_chunks(piece).zip(y.par_chunks_mut(piece));
         pieces.for_each(|(x, y)| activate(self.kind, x, y));
         run.put_blocked(self.y, y);
+    }
+
+    fn window(&self, run: &mut Run<'_>) -> bool {
+        let Some(region) = run.region(self.x) else { return false };
+        let mut y = run.arena.take(run.patch(self.x).len());
+        activate(self.kind, run.patch(self.x), &mut y);
+        run.put_patch(self.y, region, y);
+        true
     }
 
     fn backward(&self, run: &mut Run<'_>) {
@@ -84,6 +93,21 @@ impl Step for Add {
         run.put_blocked(self.y, y);
     }
 
+    fn window(&self, run: &mut Run<'_>) -> bool {
+        let (Some(a), Some(b)) = (run.region(self.a), run.region(self.b)) else { return false };
+        let region = hull(&a, &b);
+        let (corner, size) = ([0, 1].map(|a| region[a].start as isize), [0, 1].map(|a| region[a].len()));
+        let mut y = run.crop(self.a, corner, size);
+        let b = run.crop(self.b, corner, size);
+        add_assign(&b, &mut y);
+        run.arena.give(b);
+        if self.relu {
+            fgmf_kernels::activate_in_place(Activation::Relu, &mut y);
+        }
+        run.put_patch(self.y, region, y);
+        true
+    }
+
     fn backward(&self, run: &mut Run<'_>) {
         let g = run.take_cotangent(self.y);
         for id in [self.a, self.b] {
@@ -129,6 +153,14 @@ impl Step for Channel {
         run.put_blocked(self.y, y);
     }
 
+    fn window(&self, run: &mut Run<'_>) -> bool {
+        let Some(region) = run.region(self.x) else { return false };
+        let mut y = run.arena.take(run.patch(self.x).len());
+        channel_affine(region[0].len() * region[1].len(), &self.scale, &self.shift, self.relu, run.patch(self.x), &mut y);
+        run.put_patch(self.y, region, y);
+        true
+    }
+
     fn backward(&self, run: &mut Run<'_>) {
         let g = run.take_cotangent(self.y);
         let (_, plane) = run.planes(self.x);
@@ -163,6 +195,21 @@ impl Pool {
     fn of(&self, images: usize) -> Pool2d {
         Pool2d { planes: self.shape.planes * images, ..self.shape }
     }
+
+    /// The pooled values, and the taps of the maxima.
+    fn apply(&self, s: &Pool2d, x: &[f32], y: &mut [f32]) -> Option<Vec<u8>> {
+        match self.kind {
+            Pooling::Max => {
+                let mut taps = vec![0; y.len()];
+                max_pool_blocked(s, x, y, &mut taps);
+                Some(taps)
+            }
+            Pooling::Mean(count_padding) => {
+                avg_pool_blocked(s, count_padding, x, y);
+                None
+            }
+        }
+    }
 }
 
 impl Step for Pool {
@@ -183,15 +230,30 @@ impl Step for Pool {
         let s = self.of(run.n);
         let (channels, plane) = run.planes(self.y);
         let mut y = run.arena.take(blocked_len(run.n, channels, plane));
-        match self.kind {
-            Pooling::Max => {
-                let mut taps = vec![0; y.len()];
-                max_pool_blocked(&s, run.blocked(self.x), &mut y, &mut taps);
-                run.taps[self.node] = Some(taps);
-            }
-            Pooling::Mean(count_padding) => avg_pool_blocked(&s, count_padding, run.blocked(self.x), &mut y),
-        }
+        run.taps[self.node] = self.apply(&s, run.blocked(self.x), &mut y);
         run.put_blocked(self.y, y);
+    }
+
+    fn window(&self, run: &mut Run<'_>) -> bool {
+        let s = self.of(run.n);
+        let sides = [0, 1].map(|a| [s.kernel[a], s.stride[a], s.dilation[a], s.pad[a]]);
+        let (Some(changed), out) = (run.region(self.x), s.out_size()) else { return false };
+        let region = [0, 1].map(|a| reached(&changed[a], sides[a], out[a]));
+        if !Run::pays(&region, out) {
+            return false;
+        }
+        let [rows, cols] = [0, 1].map(|a| seen_by(&region[a], sides[a]));
+        let fits = |(first, len): (isize, usize), side: usize| first >= 0 && first as usize + len <= side;
+        // Padding has rules of its own.
+        if !fits(rows, s.h) || !fits(cols, s.w) {
+            return false;
+        }
+        let x = run.crop(self.x, [rows.0, cols.0], [rows.1, cols.1]);
+        let mut y = run.arena.take(s.planes * region[0].len() * region[1].len() * blocked_len(1, 1, 1));
+        self.apply(&Pool2d { h: rows.1, w: cols.1, pad: [0; 4], ceil: false, ..s }, &x, &mut y);
+        run.arena.give(x);
+        run.put_patch(self.y, region, y);
+        true
     }
 
     fn backward(&self, run: &mut Run<'_>) {

@@ -1,7 +1,8 @@
 //! Convolution with what follows it: batch normalisation folded in, an addition, a rectifier.
 
 use super::run::Run;
-use super::{Needs, Packed, Packing, Step};
+use super::window::{hull, reached, seen_by};
+use super::{Home, Needs, Packed, Packing, Step};
 use crate::network::{Network, ValueId};
 use crate::tensor::Tensor;
 use fgmf_kernels::{BlockedConv, Epilogue, Pass, add_assign, channel_sums, gate};
@@ -118,6 +119,33 @@ impl Step for Conv {
             self.conv.forward(x, &weights.forward, Epilogue { bias: weights.bias.as_deref(), add, relu: self.relu }, y);
         });
         run.put_blocked(self.y, y);
+    }
+
+    fn window(&self, run: &mut Run<'_>) -> bool {
+        let s = self.conv.shape();
+        let sides = [0, 1].map(|a| [s.kernel[a], s.stride[a], s.dilation[a], s.pad[a]]);
+        let (Some(changed), out) = (run.region(self.x), s.out_size()) else { return false };
+        let mut region = [0, 1].map(|a| reached(&changed[a], sides[a], out[a]));
+        if let Some(add) = self.add {
+            let Some(other) = run.region(add) else { return false };
+            region = hull(&region, &other);
+        }
+        if !Run::pays(&region, out) || (run.plan.homes[self.x.0] == Home::Rows) != self.conv.input_in_rows() {
+            return false;
+        }
+        let [rows, cols] = [0, 1].map(|a| seen_by(&region[a], sides[a]));
+        let Some(conv) = self.conv.at_size([rows.1, cols.1]) else { return false };
+        let x = run.crop(self.x, [rows.0, cols.0], [rows.1, cols.1]);
+        let add = self.add.map(|id| run.crop(id, [0, 1].map(|a| region[a].start as isize), [0, 1].map(|a| region[a].len())));
+        let mut y = run.arena.take(conv.y_len(run.n));
+        let Weights { forward, bias, .. } = self.weights();
+        conv.forward(&x, forward, Epilogue { bias: bias.as_deref(), add: add.as_deref(), relu: self.relu }, &mut y);
+        run.arena.give(x);
+        if let Some(add) = add {
+            run.arena.give(add);
+        }
+        run.put_patch(self.y, region, y);
+        true
     }
 
     fn backward(&self, run: &mut Run<'_>) {

@@ -3,7 +3,7 @@
 //! A [`Plan`] computes in `f32` what the graph walk of [`crate::exec`] computes, for one purpose: these values, these gradients. Nodes become
 //! steps; batch normalisation is folded into convolutions, additions and rectifiers into what precedes them, feature maps stay in
 //! the blocked layout of the kernels, weights are packed once, gradients that nobody asked for are left out, and buffers are used again. What
-//! no step covers runs as the node itself. Same results as the walk within 1e-4, and the same bytes for any number of threads: a batch is cut
+//! no step covers runs as the node itself. Of images that differ inside one window only what it reaches is computed (`window`). Same results as the walk within 1e-4, and the same bytes for any number of threads: a batch is cut
 //! into chunks by a rule that looks at the network alone.
 
 mod attention;
@@ -16,6 +16,7 @@ mod norm;
 mod rows;
 mod run;
 mod view;
+mod window;
 
 use crate::batch::unbiased;
 use crate::dual::Dual;
@@ -29,6 +30,8 @@ use run::Run;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use view::View;
+
+pub use window::Surroundings;
 
 /// What a plan is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,10 @@ trait Step: std::fmt::Debug + Send + Sync {
     /// Packs weights.
     fn prepare(&self, _net: &Network, _packed: &Packed, _needs: &Needs) {}
     fn forward(&self, run: &mut Run<'_>);
+    /// The forward pass of variants inside the window that differs, if the step can and it pays.
+    fn window(&self, _run: &mut Run<'_>) -> bool {
+        false
+    }
     /// Takes the cotangents of the outputs and adds those of the inputs and parameters.
     fn backward(&self, run: &mut Run<'_>);
 }

@@ -325,6 +325,18 @@ impl Step for Scale {
         run.put_rows(self.y, y);
     }
 
+    fn window(&self, run: &mut Run<'_>) -> bool {
+        let Some(region) = run.region(self.x) else { return false };
+        let mut y = run.arena.take(run.patch(self.x).len());
+        let plane = region[0].len() * region[1].len();
+        for (i, (x, y)) in run.patch(self.x).chunks_exact(plane).zip(y.chunks_exact_mut(plane)).enumerate() {
+            let (scale, shift) = (self.scale[i % self.scale.len()], self.shift[i % self.scale.len()]);
+            x.iter().zip(y).for_each(|(&x, y)| *y = x * scale + shift);
+        }
+        run.put_patch(self.y, region, y);
+        true
+    }
+
     fn backward(&self, run: &mut Run<'_>) {
         let Some(g) = run.cotangent_rows(self.y) else { return };
         let dx = self.each(run, &g, |v, scale, _| v * scale);

@@ -2,6 +2,7 @@
 
 use super::memory::{Arena, Buffer, Slot};
 use super::view::View;
+use super::window::Around;
 use super::{Home, Plan, Statistics};
 use crate::network::{Network, Source, ValueId, concrete};
 use crate::op::Saved;
@@ -20,7 +21,9 @@ pub(super) struct Run<'a> {
     /// Images.
     pub(super) n: usize,
     pub(super) arena: Arena,
-    values: Vec<Slot>,
+    /// For variants of images: what they differ from.
+    pub(super) around: Option<Around<'a>>,
+    pub(super) values: Vec<Slot>,
     cotangents: Vec<Slot>,
     /// Slopes of activations of values in rows, by the value that they make.
     pub(super) slopes: Vec<Option<Vec<f32>>>,
@@ -45,6 +48,7 @@ impl<'a> Run<'a> {
             rules,
             n: x.shape()[0],
             arena,
+            around: None,
             values,
             cotangents: empty(),
             slopes: vec![None; count],
@@ -56,6 +60,9 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn finish(mut self) -> (Arena, Vec<Statistics>) {
+        for patch in self.around.into_iter().flat_map(|a| a.patches).flatten() {
+            self.arena.give(patch.values);
+        }
         for slot in self.values.iter_mut().chain(&mut self.cotangents) {
             slot.free(&mut self.arena);
         }
@@ -84,6 +91,7 @@ impl<'a> Run<'a> {
 
     /// A value in rows.
     pub(super) fn tensor(&mut self, id: ValueId) -> Tensor {
+        self.complete(id);
         if let Source::Parameter { tensor, .. } = &self.net.value(id).source {
             return tensor.clone();
         }
@@ -117,6 +125,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn make_blocked(&mut self, id: ValueId) {
+        self.complete(id);
         if self.values[id.0].is_empty() {
             // A view, or a parameter.
             let rows = self.tensor(id);
@@ -142,6 +151,9 @@ impl<'a> Run<'a> {
 
     /// Frees a value.
     pub(super) fn release(&mut self, id: ValueId) {
+        if let Some(patch) = self.around.as_mut().and_then(|a| a.patches[id.0].take()) {
+            self.arena.give(patch.values);
+        }
         self.values[id.0].free(&mut self.arena);
     }
 

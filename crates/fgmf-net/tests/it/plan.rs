@@ -47,10 +47,50 @@ fn judge(net: &Network, x: &Tensor, labels: &[usize], tolerance: f64) {
             assert_near("value", v, e, tolerance);
         }
     }
+    judge_windows(net, x, tolerance);
     let found = net.values_at(x, &inner).unwrap();
     for ((v, e), id) in found.iter().zip(&wide.values_at(&x_wide, &inner).unwrap()).zip(&inner) {
         assert_near(&net.value(*id).name, v, e, tolerance);
     }
+}
+
+/// Variants inside windows (corners, borders, the middle, all of the image) against the same variants as whole images.
+fn judge_windows(net: &Network, x: &Tensor, tolerance: f64) {
+    let [n, c, h, w] = x.shape()[..] else { unreachable!("images") };
+    let around = net.surroundings(x).unwrap();
+    let owner = [n - 1, 0, n - 1];
+    for window in [[0..2, 0..3], [h - 1..h, w - 2..w], [h / 2 - 1..h / 2 + 2, w / 2 - 2..w / 2 + 1], [1..h - 1, 3..4], [0..h, 0..w]] {
+        let [rows, cols] = window.clone();
+        let patches = uniform_tensor(7, &[owner.len(), c, rows.len(), cols.len()], 0.0, 1.0).cast(Precision::F32);
+        let mut whole = x.select(0, &owner).to_f32();
+        let mut pixels = patches.to_f32().into_iter();
+        for line in (0..owner.len() * c).flat_map(|plane| rows.clone().map(move |r| plane * h + r)) {
+            whole[line * w + cols.start..line * w + cols.end].iter_mut().zip(&mut pixels).for_each(|(to, from)| *to = from);
+        }
+        let found = net.window_logits(&around, &window, &owner, &patches).unwrap();
+        assert_near(&format!("window {window:?}"), &found, &net.logits(&Tensor::new(&[owner.len(), c, h, w], whole)).unwrap(), tolerance);
+    }
+}
+
+#[test]
+fn windows_that_do_not_fit_are_errors() {
+    let case = case(Architecture::CnnTiny, Activation::Relu).unwrap();
+    let (net, [n, c, h, w]) = (&case.net, [0, 1, 2, 3].map(|a| case.x.shape()[a]));
+    let around = net.surroundings(&case.x).unwrap();
+    let patch = |rows, cols| Tensor::new(&[1, c, rows, cols], vec![0.5f32; c * rows * cols]);
+    assert!(net.window_logits(&around, &[0..2, 0..2], &[n - 1], &patch(2, 2)).is_ok());
+    for (window, owner, patch) in [
+        ([0..0, 0..2], vec![0], patch(1, 2)),
+        ([h - 1..h + 1, 0..2], vec![0], patch(2, 2)),
+        ([0..2, w..w + 2], vec![0], patch(2, 2)),
+        ([0..2, 0..2], vec![0], patch(2, 3)),
+        ([0..2, 0..2], vec![0, 1], patch(2, 2)),
+        ([0..2, 0..2], vec![n], patch(2, 2)),
+        ([0..2, 0..2], vec![0], patch(2, 2).cast(Precision::F64)),
+    ] {
+        assert!(net.window_logits(&around, &window, &owner, &patch).is_err(), "{window:?} {owner:?}");
+    }
+    assert!(net.surroundings(&case.x.cast(Precision::F64)).is_err());
 }
 
 /// Training mode, every parameter. Rectifiers and maxima that sit within rounding of a kink would differ by a finite step,

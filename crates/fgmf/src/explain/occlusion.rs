@@ -16,7 +16,7 @@
 //! coarse grid; (2) the score is the logit unless asked otherwise.
 
 use super::perturbation::Score;
-use super::{Attribution, Context, Explainer, four, plain};
+use super::{Attribution, Context, Explainer, calls, four, plain};
 use crate::error::{Error, Result};
 use crate::oracle::Gradients;
 use fgmf_net::Tensor;
@@ -94,28 +94,27 @@ impl Explainer for Occlusion {
     fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
         let [_, _, h, w] = four(x);
         let windows = self.windows([h, w])?;
-        let blank = |_: usize, variant: usize, pixels: &mut [f64]| {
-            // Variant 0 is the image itself.
-            let Some([rows, columns]) = variant.checked_sub(1).map(|i| windows[i].clone()) else { return };
-            for plane in pixels.chunks_exact_mut(h * w) {
-                rows.clone().for_each(|r| plane[r * w + columns.start..r * w + columns.end].fill(self.params.fill));
-            }
-        };
-        let scores = self.params.score.of_variants(model, x, targets, windows.len() + 1, context.cap, blank)?;
+        let blank = |_: usize, pixels: &[f64]| vec![vec![self.params.fill; pixels.len()]];
+        let scores = self.params.score.of_windows(model, x, targets, &windows, 1, context.cap, blank)?;
+        let mut before = Vec::with_capacity(targets.len());
+        for call in calls(targets.len(), context.cap) {
+            let logits = model.logits(&x.rows(call.start, call.len()))?.to_f64();
+            before.extend(call.clone().zip(logits.chunks_exact(model.classes())).map(|(i, z)| self.params.score.of(z, targets[i])));
+        }
         let mut covered = vec![0.0; h * w];
         let pixels = |[rows, columns]: &[Range<usize>; 2]| {
             let columns = columns.clone();
             rows.clone().flat_map(move |r| columns.clone().map(move |c| r * w + c)).collect::<Vec<_>>()
         };
         windows.iter().flat_map(pixels).for_each(|p| covered[p] += 1.0);
-        let one = |(scores, &target): (Vec<f64>, &usize)| {
+        let one = |((scores, before), &target): ((Vec<f64>, f64), &usize)| {
             let mut map = vec![0.0; h * w];
-            for (window, after) in windows.iter().zip(&scores[1..]) {
-                pixels(window).into_iter().for_each(|p| map[p] += (scores[0] - after) / covered[p]);
+            for (window, after) in windows.iter().zip(scores) {
+                pixels(window).into_iter().for_each(|p| map[p] += (before - after) / covered[p]);
             }
             plain(self.id(), target, [h, w], &map, true)
         };
-        Ok(scores.into_iter().zip(targets).map(one).collect())
+        Ok(scores.into_iter().zip(before).zip(targets).map(one).collect())
     }
 }
 

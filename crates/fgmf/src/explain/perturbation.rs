@@ -4,13 +4,17 @@
 
 use super::layer::{LayerKind, TargetLayer};
 use super::map::{smooth, upsample};
-use super::{Context, calls, images};
+use super::{Context, calls, four, images};
 use crate::error::{Error, Result};
 use crate::oracle::Scores;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::Tensor;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+/// Most images whose windows are filled together.
+const IMAGES: usize = 16;
 
 /// What a cell's absence is measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +68,53 @@ impl Score {
             }
         }
         Ok(rows)
+    }
+
+    /// Scores of images with one window filled from a picture, `each` pictures times the windows an image, one row an image: all windows with
+    /// the first picture, then with the next. `pictures(image, pixels)` makes the pictures, `[c, h, w]` as the image. At most `cap` variants are held
+    /// at a time. Cost: as many forward passes an image, of what the window reaches where the model can.
+    #[allow(clippy::too_many_arguments, reason = "a question, and how it is asked")]
+    pub(super) fn of_windows(
+        self,
+        model: &dyn Scores,
+        x: &Tensor,
+        targets: &[usize],
+        windows: &[[Range<usize>; 2]],
+        each: usize,
+        cap: usize,
+        pictures: impl Fn(usize, &[f64]) -> Vec<Vec<f64>>,
+    ) -> Result<Vec<Vec<f64>>> {
+        let [_, c, h, w] = four(x);
+        let (values, size) = (x.to_f64(), c * h * w);
+        let at_once = (cap / (each * rayon::current_num_threads())).min(IMAGES);
+        let mut rows = Vec::with_capacity(targets.len());
+        for call in calls(targets.len(), at_once) {
+            let part = x.rows(call.start, call.len());
+            let Some(logits) = (if at_once > 0 { model.variants(&part)? } else { None }) else { break };
+            let filled: Vec<Vec<f64>> = call.clone().flat_map(|i| pictures(i, &values[i * size..][..size])).collect();
+            let owner: Vec<usize> = (0..filled.len()).map(|i| i / each).collect();
+            let scores = |window: &[Range<usize>; 2]| {
+                let [down, across] = window;
+                let lines = filled.iter().flat_map(|p| p.chunks_exact(w).enumerate().filter(|(line, _)| down.contains(&(line % h))));
+                let pixels = lines.flat_map(|(_, line)| line[across.clone()].iter().map(|&v| v as f32)).collect::<Vec<f32>>();
+                let z = logits(window, &owner, &Tensor::new(&[owner.len(), c, down.len(), across.len()], pixels))?.to_f64();
+                let of = |(z, &i): (&[f64], &usize)| self.of(z, targets[call.start + i]);
+                Ok(z.chunks_exact(z.len() / owner.len()).zip(&owner).map(of).collect::<Vec<f64>>())
+            };
+            let found: Vec<Vec<f64>> = windows.par_iter().map(scores).collect::<Vec<_>>().into_iter().collect::<Result<_>>()?;
+            rows.extend((0..call.len()).map(|i| (0..each).flat_map(|f| found.iter().map(move |s| s[i * each + f])).collect::<Vec<f64>>()));
+        }
+        if rows.len() == targets.len() {
+            return Ok(rows);
+        }
+        let mut held: (usize, Vec<Vec<f64>>) = (usize::MAX, Vec::new());
+        let fill = |image: usize, variant: usize, pixels: &mut [f64]| {
+            if held.0 != image {
+                held = (image, pictures(image, pixels));
+            }
+            copy_window(&windows[variant % windows.len()], [h, w], &held.1[variant / windows.len()], pixels);
+        };
+        self.of_variants(model, x, targets, windows.len() * each, cap, fill)
     }
 }
 
@@ -229,15 +280,9 @@ impl Perturbation {
     ) -> Result<Vec<Vec<f64>>> {
         let windows = self.grid.windows(self.overlap);
         let (cells, fills) = (windows.len(), self.fills.len());
-        let mut pictures: (usize, Vec<Vec<f64>>) = (usize::MAX, Vec::new());
-        let fill = |image: usize, variant: usize, pixels: &mut [f64]| {
-            if pictures.0 != image {
-                pictures =
-                    (image, self.fills.pictures(pixels, self.grid.image, context.seed, context.first_index.wrapping_add(image as u64)));
-            }
-            copy_window(&windows[variant % cells], self.grid.image, &pictures.1[variant / cells], pixels);
-        };
-        let scores = self.score.of_variants(model, x, targets, cells * fills, context.cap, fill)?;
+        let index = |image: usize| context.first_index.wrapping_add(image as u64);
+        let pictures = |image: usize, pixels: &[f64]| self.fills.pictures(pixels, self.grid.image, context.seed, index(image));
+        let scores = self.score.of_windows(model, x, targets, &windows, fills, context.cap, pictures)?;
         let one = |(i, scores): (usize, Vec<f64>)| {
             let before = self.score.of(&clean[i], targets[i]);
             let mut map = vec![0.0; cells];

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Most numbers of feature maps that are kept for variants of images: 256 MiB.
-const SHARED: usize = 1 << 26;
+/// Most numbers of an image's feature maps that are kept for variants of it: 16 MiB.
+const SHARED: usize = 1 << 22;
 
 /// Passes through a model, in examples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,9 +196,8 @@ impl Scores for Oracle<'_> {
 
     /// A variant counts as a pass; the maps that they share do not.
     fn variants(&self, x: &Tensor) -> Result<Option<Variants<'_>>> {
-        let images = x.shape().first().copied().unwrap_or(0);
         let single = x.precision() == Precision::F32 && self.network.precision().is_none_or(|p| p == Precision::F32);
-        if !single || self.network.numbers_per_image().saturating_mul(images) > SHARED {
+        if !single || self.network.numbers_per_image() > SHARED {
             return Ok(None);
         }
         let around = self.network.surroundings(x)?;

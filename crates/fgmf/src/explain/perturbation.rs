@@ -86,11 +86,14 @@ impl Score {
     ) -> Result<Vec<Vec<f64>>> {
         let [_, c, h, w] = four(x);
         let (values, size) = (x.to_f64(), c * h * w);
-        let at_once = (cap / (each * rayon::current_num_threads())).min(IMAGES);
+        // Whether windows are computed alone does not depend on the number of threads: it changes the last digits.
+        let alone = cap >= each;
+        let together = each * rayon::current_num_threads();
+        let at_once = (cap / together).clamp(1, IMAGES);
         let mut rows = Vec::with_capacity(targets.len());
         for call in calls(targets.len(), at_once) {
             let part = x.rows(call.start, call.len());
-            let Some(logits) = (if at_once > 0 { model.variants(&part)? } else { None }) else { break };
+            let Some(logits) = (if alone { model.variants(&part)? } else { None }) else { break };
             let filled: Vec<Vec<f64>> = call.clone().flat_map(|i| pictures(i, &values[i * size..][..size])).collect();
             let owner: Vec<usize> = (0..filled.len()).map(|i| i / each).collect();
             let scores = |window: &[Range<usize>; 2]| {
@@ -101,7 +104,9 @@ impl Score {
                 let of = |(z, &i): (&[f64], &usize)| self.of(z, targets[call.start + i]);
                 Ok(z.chunks_exact(z.len() / owner.len()).zip(&owner).map(of).collect::<Vec<f64>>())
             };
-            let found: Vec<Vec<f64>> = windows.par_iter().map(scores).collect::<Vec<_>>().into_iter().collect::<Result<_>>()?;
+            let found: Vec<Result<Vec<f64>>> =
+                if cap >= together { windows.par_iter().map(scores).collect() } else { windows.iter().map(scores).collect() };
+            let found = found.into_iter().collect::<Result<Vec<Vec<f64>>>>()?;
             rows.extend((0..call.len()).map(|i| (0..each).flat_map(|f| found.iter().map(move |s| s[i * each + f])).collect::<Vec<f64>>()));
         }
         if rows.len() == targets.len() {
@@ -301,6 +306,7 @@ impl Perturbation {
 mod tests {
     use super::*;
     use crate::explain::toy;
+    use fgmf_net::zoo::{Activation, Architecture};
 
     #[test]
     fn cells_tile_the_image() {
@@ -389,6 +395,51 @@ mod tests {
             let map = part.map(&falls);
             assert!((map[0] - fall(0, 0)).abs() < 1e-9 && (map[1] - 0.5 * (fall(0, 0) + fall(0, 1))).abs() < 1e-9);
             assert!((map[5] - 0.25 * (fall(0, 0) + fall(0, 1) + fall(1, 0) + fall(1, 1))).abs() < 1e-9);
+        }
+    }
+
+    /// A model that shares nothing between variants.
+    struct Whole<'a>(&'a crate::oracle::Oracle<'a>);
+
+    impl Scores for Whole<'_> {
+        fn image_shape(&self) -> [usize; 3] {
+            self.0.image_shape()
+        }
+
+        fn classes(&self) -> usize {
+            self.0.classes()
+        }
+
+        fn logits(&self, x: &Tensor) -> Result<Tensor> {
+            self.0.logits(x)
+        }
+    }
+
+    /// Scores of windows alone are those of whole images but for rounding, at as many passes, and the same bits on any number of threads.
+    #[test]
+    fn windows_alone_give_what_whole_images_give() {
+        let case = fgmf_testkit::zoo::case(Architecture::CnnSmall, Activation::Relu).unwrap();
+        let [n, c, h, w] = four(&case.x);
+        let windows = Grid::new([7, 5], [h, w]).unwrap().windows(false);
+        let targets = vec![1; n];
+        let pictures = |i: usize, _: &[f64]| vec![vec![0.0; c * h * w], vec![0.1 * i as f64; c * h * w]];
+        for cap in [1, 2, 3, 256] {
+            let scores = |alone: bool, threads: usize| {
+                let oracle = crate::oracle::Oracle::new(&case.net);
+                let whole = Whole(&oracle);
+                let model: &dyn Scores = if alone { &oracle } else { &whole };
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let found = pool.install(|| Score::Logit.of_windows(model, &case.x, &targets, &windows, 2, cap, pictures)).unwrap();
+                assert_eq!(oracle.passes().forward, (n * 2 * windows.len()) as u64);
+                found
+            };
+            let (one, two, whole) = (scores(true, 1), scores(true, 2), scores(false, 2));
+            assert_eq!(one, two, "cap {cap}");
+            let spread = whole.iter().flatten().fold(0.0, |m: f64, v| m.max(v.abs()));
+            for (a, b) in one.iter().flatten().zip(whole.iter().flatten()) {
+                assert!((a - b).abs() < 1e-5 * spread, "cap {cap}: {a}, not {b}");
+            }
+            assert_eq!(one == whole, cap == 1, "below two variants at a time nothing is shared");
         }
     }
 

@@ -13,8 +13,8 @@
 //! G is not trusted where it is flat or ρ < `rho_min`; the attribution's note says so. The map is withheld from operators where P
 //! is flat, G is flat, P and G share no pixel, or ρ < `rho_show`.
 //!
-//! Values in `[0, 1]`. Cost: one forward and one backward pass, and windows · fills forward passes an image (49 · 3 by default at 28 x 28),
-//! and the cost of `gradient` if one is named.
+//! Values in `[0, 1]`. Cost: one forward and one backward pass, and windows · fills forward passes an image (49 · 3 by default at 28 x 28; in
+//! single precision only of what a window reaches), and the cost of `gradient` if one is named.
 //!
 //! The defaults are the parts that the source names. [`PgcaParams::faithful`] is a form that is more faithful where removed pixels are
 //! replaced from their surroundings: what the two dark fills measure there is mostly brightness (`docs/results/explanations.md`).

@@ -245,6 +245,17 @@ pub struct Evaluation {
 /// maps of the same example on the first and on it. `state` names a file that keeps what was done, so that the same call goes on
 /// after a kill, to the same values; the caller removes it. `watch` hears (steps done, all).
 pub fn evaluate(job: &Job<'_>, state: Option<&Path>, watch: &mut dyn FnMut(usize, usize)) -> Result<Evaluation> {
+    evaluate_maps(job, state, watch, &mut |_, _, _| ())
+}
+
+/// [`evaluate`] that also hands out the maps it judges: position of explainer and input in the job, and the maps of the next examples. Maps of
+/// steps that `state` remembers are not made again.
+pub fn evaluate_maps(
+    job: &Job<'_>,
+    state: Option<&Path>,
+    watch: &mut dyn FnMut(usize, usize),
+    seen: &mut dyn FnMut(usize, usize, &[Attribution]),
+) -> Result<Evaluation> {
     let n = check(job)?;
     let methods = |id: &str, parameters| MethodRecord { id: id.into(), parameters };
     let explainers: Vec<MethodRecord> = job.explainers.iter().map(|e| methods(e.id(), e.parameters())).collect();
@@ -258,7 +269,7 @@ pub fn evaluate(job: &Job<'_>, state: Option<&Path>, watch: &mut dyn FnMut(usize
     let total = blocks.len() * job.inputs.len() * job.explainers.len();
     let mut rows = Rows::default();
     let mut done = 0;
-    for explainer in job.explainers {
+    for (place, explainer) in job.explainers.iter().enumerate() {
         for &(start, len) in &blocks {
             let mut first: Option<Vec<Attribution>> = None;
             for (number, input) in job.inputs.iter().enumerate() {
@@ -266,8 +277,10 @@ pub fn evaluate(job: &Job<'_>, state: Option<&Path>, watch: &mut dyn FnMut(usize
                 let found = match state.get(&key) {
                     Some(found) => found,
                     None => {
-                        let found = one(job, explainer.as_ref(), number, (start, len), &mut first)?;
+                        let (found, maps) = one(job, explainer.as_ref(), number, (start, len), &mut first)?;
                         state.put(&key, &found)?;
+                        seen(place, number, &maps);
+                        first = first.or((number == 0).then_some(maps));
                         found
                     }
                 };
@@ -290,15 +303,15 @@ fn infos(job: &Job<'_>) -> Vec<&'static Info> {
     job.metrics.iter().map(|m| m.info()).chain(shift).collect()
 }
 
-/// Values of all metrics on a block of one input, figure by figure in the order of [`infos`]. `first` keeps the maps of the first
-/// input.
+/// Values of all metrics on a block of one input, figure by figure in the order of [`infos`], and its maps. `first` keeps the maps of the
+/// first input.
 fn one(
     job: &Job<'_>,
     explainer: &dyn Explainer,
     number: usize,
     (start, len): (usize, usize),
     first: &mut Option<Vec<Attribution>>,
-) -> Result<Scores> {
+) -> Result<(Scores, Vec<Attribution>)> {
     let context = Context { first_index: job.context.first_index.wrapping_add(start as u64), ..job.context };
     let maps = |input: &Input| explain(explainer, job.oracle, &input.x.rows(start, len), &input.targets[start..start + len], &context);
     let input = &job.inputs[number];
@@ -322,7 +335,6 @@ fn one(
     if job.inputs.len() > 1 {
         if number == 0 {
             out.extend(map_shift::INFO.figures.iter().map(|_| vec![None; len]));
-            *first = Some(found);
         } else {
             let before = match first {
                 Some(maps) => maps,
@@ -334,7 +346,7 @@ fn one(
             out.extend(scores);
         }
     }
-    Ok(out)
+    Ok((out, found))
 }
 
 fn input_record(job: &Job<'_>, input: &Input, logits: &[f64]) -> InputRecord {

@@ -24,6 +24,7 @@ mod map_shift;
 mod max_sensitivity;
 mod mosaic;
 mod mprt;
+mod noise;
 mod randomise;
 mod relative_stability;
 mod road;
@@ -38,7 +39,7 @@ mod sufficiency;
 mod surrogate;
 
 use crate::error::{Error, Result};
-use crate::explain::{Attribution, Context, Explainer, explain, read};
+use crate::explain::{Attribution, Context, Explainer, explain, read, read_over};
 use crate::oracle::{Oracle, Scores as _};
 use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord};
 use crate::threat::ThreatModel;
@@ -50,19 +51,21 @@ pub use adversarial::read_adversarial;
 pub use attacked_stability::{AttackedStability, AttackedStabilityParams};
 pub use certified_top_k::{CertifiedTopK, CertifiedTopKParams};
 pub use criteria::{Criteria, CriteriaParams};
-pub use deletion::{Deletion, DeletionParams};
+pub use curve::CurveParams;
+pub use deletion::Deletion;
 pub use efficient_mprt::{EfficientMprt, EfficientMprtParams};
 pub use entropy::Entropy;
 pub use faithfulness_correlation::{FaithfulnessCorrelation, FaithfulnessCorrelationParams};
 pub use fill::Fill;
 pub use infidelity::{Infidelity, InfidelityParams};
 pub use info::{Direction, Family, Figure, Info, Need};
-pub use insertion::{Insertion, InsertionParams};
-pub use lerf_morf::{LerfMinusMorf, LerfMinusMorfParams};
-pub use max_sensitivity::{MaxSensitivity, MaxSensitivityParams};
+pub use insertion::Insertion;
+pub use lerf_morf::LerfMinusMorf;
+pub use max_sensitivity::MaxSensitivity;
 pub use mosaic::{Mosaic, MosaicParams};
 pub use mprt::{Mprt, MprtParams};
-pub use relative_stability::{RelativeStability, RelativeStabilityParams};
+pub use noise::NoiseParams;
+pub use relative_stability::RelativeStability;
 pub use road::{Road, RoadParams};
 pub use sensitivity_n::{SensitivityN, SensitivityNParams};
 pub use smooth_mprt::{SmoothMprt, SmoothMprtParams};
@@ -120,17 +123,17 @@ pub fn by_id(id: &str) -> Option<Box<dyn Metric>> {
 /// An error names an unknown metric, an unknown parameter, or one out of range.
 pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dyn Metric>> {
     Ok(match id {
-        "deletion" => Box::new(read::<DeletionParams>(parameters)?.check()?),
-        "insertion" => Box::new(read::<InsertionParams>(parameters)?.check()?),
-        "lerf-minus-morf" => Box::new(read::<LerfMinusMorfParams>(parameters)?.check()?),
+        "deletion" => Box::new(Deletion::new(read_over(&Deletion::DEFAULT, parameters)?)?),
+        "insertion" => Box::new(Insertion::new(read_over(&Insertion::DEFAULT, parameters)?)?),
+        "lerf-minus-morf" => Box::new(LerfMinusMorf::new(read_over(&LerfMinusMorf::DEFAULT, parameters)?)?),
         "road" => Box::new(read::<RoadParams>(parameters)?.check()?),
         "infidelity" => Box::new(read::<InfidelityParams>(parameters)?.check()?),
         "faithfulness-correlation" => Box::new(read::<FaithfulnessCorrelationParams>(parameters)?.check()?),
         "sensitivity-n" => Box::new(read::<SensitivityNParams>(parameters)?.check()?),
         "sufficiency" => Box::new(read::<SufficiencyParams>(parameters)?.check()?),
         "attacked-stability" => Box::new(read::<AttackedStabilityParams>(parameters)?.check()?),
-        "max-sensitivity" => Box::new(read::<MaxSensitivityParams>(parameters)?.check()?),
-        "relative-stability" => Box::new(read::<RelativeStabilityParams>(parameters)?.check()?),
+        "max-sensitivity" => Box::new(MaxSensitivity::new(read_over(&MaxSensitivity::DEFAULT, parameters)?)?),
+        "relative-stability" => Box::new(RelativeStability::new(read_over(&RelativeStability::DEFAULT, parameters)?)?),
         "mosaic" => Box::new(read::<MosaicParams>(parameters)?.check()?),
         "mprt" => Box::new(read::<MprtParams>(parameters)?.check()?),
         "smooth-mprt" => Box::new(read::<SmoothMprtParams>(parameters)?.check()?),

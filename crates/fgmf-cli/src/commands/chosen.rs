@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use fgmf::Error;
+use fgmf::evaluate::{Metric, ids};
 use serde_json::{Value, json};
 
 /// `--settings`: settings by id.
@@ -44,4 +45,13 @@ pub(super) fn chosen<T: ?Sized>(
         false => Err(Error::parameter(name, format!("all, or of {}", known.join(", ")), id).into()),
     };
     wanted.iter().map(one).collect()
+}
+
+/// Costs hundreds of explanations an image, and is about a smoothed map instead of the explainer's own.
+const OPTIONAL: [&str; 1] = ["certified-top-k"];
+
+/// The metrics of a list of ids; `all` leaves out the optional ones.
+pub(super) fn metrics(wanted: &[String], settings: &Settings) -> Result<Vec<Box<dyn Metric>>> {
+    let usual: Vec<&str> = ids().into_iter().filter(|id| !OPTIONAL.contains(id)).collect();
+    chosen("metrics", wanted, &ids(), &usual, |id| fgmf::evaluate::with_parameters(id, settings.of(id)))
 }

@@ -1,7 +1,7 @@
 //! `fgmf evaluate`.
 
 use super::attacked::Attacker;
-use super::chosen::{Settings, chosen};
+use super::chosen::{Settings, chosen, metrics};
 use super::{check_fit, create, data_record, read_model, write};
 use crate::Outcome;
 use crate::arguments::{Arguments, Evaluate};
@@ -9,17 +9,15 @@ use crate::console;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::load;
-use fgmf::evaluate::{Job, Metric, evaluate, ids};
+use fgmf::evaluate::{Job, evaluate};
 use fgmf::explain::{Context, IDS, applicable, with_parameters};
 use fgmf::oracle::Oracle;
 use fgmf::record::{EvaluationRecord, FigureRow, ModelFile};
 use fgmf_net::Tensor;
 
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
-    let usual: Vec<&str> = ids().into_iter().filter(|id| !OPTIONAL.contains(id)).collect();
     let settings = Settings::read(a.settings.as_deref())?;
-    let metrics: Vec<Box<dyn Metric>> =
-        chosen("metrics", &a.metrics, &ids(), &usual, |id| fgmf::evaluate::with_parameters(id, settings.of(id)))?;
+    let metrics = metrics(&a.metrics, &settings)?;
     let (net, sha256) = read_model(&a.model)?;
     let mut data = load(&a.data, a.split.parse()?)?;
     data.truncate(a.limit)?;
@@ -65,9 +63,6 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     console::result(&if global.json { json } else { table(&record) });
     Ok(Outcome::Done)
 }
-
-/// Costs hundreds of explanations an image, and is about a smoothed map instead of the explainer's own.
-const OPTIONAL: [&str; 1] = ["certified-top-k"];
 
 /// A line an explainer and figure: means with intervals on each input, and the test between them.
 fn table(r: &EvaluationRecord) -> String {

@@ -4,7 +4,7 @@ mod block;
 mod images;
 
 use super::attacked::Attacker;
-use super::chosen::{Settings, chosen};
+use super::chosen::{Settings, chosen, metrics};
 use super::{create, data_record, percent, read_model, write};
 use crate::Outcome;
 use crate::arguments::{Arguments, Explain};
@@ -12,7 +12,6 @@ use crate::console;
 use anyhow::Result;
 use block::Block;
 use fgmf::Error;
-use fgmf::evaluate::{Metric, ids};
 use fgmf::explain::{Context, Explainer, IDS, applicable, with_parameters};
 use fgmf::oracle::Oracle;
 use fgmf::record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
@@ -34,8 +33,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let oracle = Oracle::new(&net);
     let explainers = explainers(a, &settings, &oracle)?;
     let wanted = if a.metrics == ["none"] { &[][..] } else { a.metrics.as_slice() };
-    let metrics: Vec<Box<dyn Metric>> =
-        chosen("metrics", wanted, &ids(), &ids(), |id| fgmf::evaluate::with_parameters(id, settings.of(id)))?;
+    let metrics = metrics(wanted, &settings)?;
     settings.check(&explainers.iter().map(|e| e.id()).chain(metrics.iter().map(|m| m.info().id)).collect::<Vec<_>>())?;
     let images = Images::new(a, &net)?;
     let [c, h, w] = net.image_shape();

@@ -98,13 +98,14 @@ def stability():
     figures = ["attacked-top-k", "attacked-tolerant-top-k", "attacked-spearman", "attacked-ssim"]
     if not about:
         return
-    some = next(iter(about.values()))
-    print(f"\n### Attacked stability, n = {some['data']['n']}, {some['threat']['norm']} eps {some['threat']['eps']}\n")
-    print("| net | method | attacker |" + "".join(f" {f} |" for f in figures) + "\n| --- | --- | --- |" + " --- |" * len(figures))
+    threat = next(iter(about.values()))["threat"]
+    print(f"\n### Attacked stability, {threat['norm']} eps {threat['eps']}\n")
+    print("| net | method | attacker | n |" + "".join(f" {f} |" for f in figures) + "\n| --- | --- | --- | --- |" + " --- |" * len(figures))
     for net, methods in nets.items():
         for m, rows in methods.items():
             method, attacker = m.split("@") if "@" in m else (m, "all")
-            print(f"| {net} | `{method}` | {attacker} |" + "".join(f" {cell(rows[f, 'clean']['values'])} |" for f in figures))
+            n = len(rows[figures[0], "clean"]["values"])
+            print(f"| {net} | `{method}` | {attacker} | {n} |" + "".join(f" {cell(rows[f, 'clean']['values'])} |" for f in figures))
     print()
     worst = {}
     for net, methods in nets.items():

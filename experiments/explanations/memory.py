@@ -1,14 +1,15 @@
-"""Peak memory of `fgmf evaluate` (standard library only): python experiments/explanations/memory.py FGMF MODEL.onnx > table.md
+"""Peak memory of explaining (standard library only): python experiments/explanations/memory.py FGMF MODEL.onnx [METHOD ...] > table.md
 
-Explains images of the embedded test set with the cheapest metric (entropy) and reads the peak resident size of each process, at two numbers
-of images and two caps. The program itself, the model and the images of the data set are part of every figure.
+Runs `fgmf evaluate` with the cheapest metric (entropy) on images of the embedded test set, one process a row and column, and reads the peak
+resident size. The program, the model and the images of the data set are part of every figure. Without METHOD: all that need no attention.
 """
 import os
 import sys
 import tempfile
 
-METHODS = ["saliency", "integrated-gradients", "lrp-epsilon", "grad-cam-pp", "score-cam", "occlusion", "pgca", "kernel-shap"]
-RUNS = [(100, 16), (1000, 16), (100, 1024), (1000, 1024)]
+METHODS = """saliency gradient-x-input guided-backprop integrated-gradients gradient-shap deep-lift deep-shap lrp-epsilon lrp-alpha-beta
+    grad-cam grad-cam-pp layer-cam score-cam occlusion rise kernel-shap pgca smooth-grad square-grad var-grad contrast""".split()
+RUNS = [(64, 16), (1000, 16), (64, 256), (1000, 256)]
 
 
 def peak(program, model, method, n, cap):
@@ -24,8 +25,8 @@ def peak(program, model, method, n, cap):
 
 def main():
     program, model = os.path.abspath(sys.argv[1]), sys.argv[2]
-    print("| method |" + "".join(f" n = {n}, cap {cap} |" for n, cap in RUNS) + "\n| --- |" + " --- |" * len(RUNS))
-    for method in METHODS:
+    print("| method |" + "".join(f" cap {cap}, n = {n} |" for n, cap in RUNS) + "\n| --- |" + " --- |" * len(RUNS))
+    for method in sys.argv[3:] or METHODS:
         print(f"| `{method}` |" + "".join(f" {peak(program, model, method, n, cap):.0f} MiB |" for n, cap in RUNS), flush=True)
 
 

@@ -1,67 +1,82 @@
 #!/usr/bin/env bash
-# PGCA, its parts and every other explainer, on four trainings of cnn-tiny, clean and attacked.
+# PGCA, its parts and every other explainer, on trainings of cnn-tiny, clean and attacked.
 # Usage: experiments/explanations/run.sh OUT    (run again to go on after a kill; then collect.py OUT > tables.md)
-# Set NETS, N_CLAIMS, N_STABILITY, N_GRID to run less or more; the defaults are those of docs/results/explanations.md.
+# Set NETS, PARTS, N_CLAIMS, N_OTHERS, N_STABILITY, N_GRID to run less or more; the defaults are those of docs/results/explanations.md.
+# FGMF names a binary to use instead of building one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:?usage: run.sh OUT}
-nets=${NETS:-"fgmf-0 standard-0 pgd-at-0 scor-pio-0"}
-cargo build --release --locked --quiet
-fgmf=${CARGO_TARGET_DIR:-target}/release/fgmf
+nets=${NETS:-"fgmf-0 standard-0 pgd-at-0 scor-pio-0 fgmf-1 fgmf-2"}
+fgmf=${FGMF:-${CARGO_TARGET_DIR:-target}/release/fgmf}
+[ -n "${FGMF:-}" ] || cargo build --release --locked --quiet
 variants=experiments/explanations/variants.txt
 
-# net: the settings of experiments/first-form, and standard.json here.
+all="pgca saliency gradient-x-input guided-backprop integrated-gradients gradient-shap deep-lift deep-shap lrp-epsilon lrp-alpha-beta
+  grad-cam grad-cam-pp layer-cam score-cam occlusion rise kernel-shap smooth-grad square-grad var-grad contrast"
+forms=$(grep -v '^#' "$variants" | cut -d' ' -f1)
+few="pgca pgca-faithful deep-shap gradient-shap grad-cam-pp"
+
+# net-seed: the settings of experiments/first-form, and standard.json here.
 train() {
   local dir=$out/nets/$1 config=experiments/first-form/${1%-*}.json
+  [ -e "$dir/model.onnx" ] && return
   mkdir -p "$dir"
   [ -e "$config" ] || config=experiments/explanations/${1%-*}.json
   sed "s/\"seed\": 0/\"seed\": ${1##*-}/" "$config" > "$dir/config.json"
   "$fgmf" train --config "$dir/config.json" --quiet --out "$dir" > "$dir/table.txt"
 }
 
-# part net label explainer metrics n settings [more flags]
+# part net row method metrics n [settings of the metrics [more flags]]; a method is an explainer, or a form of PGCA from variants.txt.
 evaluate() {
-  local dir=$out/$1/$2/$3 model=$out/nets/$2/model.onnx
+  local part=$1 net=$2 row=$3 method=$4 metrics=$5 n=$6 own=${7:-} dir=$out/$1/$2/$3 id=$4 form
   [ -e "$dir/evaluation.json" ] && return
+  train "$net"
   mkdir -p "$dir"
-  "$fgmf" evaluate "$model" --data fashion-mnist-mini --explainers "$4" --metrics "$5" -n "$6" --settings "$7" --quiet --out "$dir" "${@:8}" \
-    > "$dir/table.txt"
-  echo "$1 $2 $3"
+  if form=$(grep "^$method " "$variants"); then
+    read -r _ id form <<< "$form"
+    own=${own:+$own,}${form:1:-1}
+  fi
+  "$fgmf" evaluate "$out/nets/$net/model.onnx" --data fashion-mnist-mini --explainers "$id" --metrics "$metrics" -n "$n" --settings "{$own}" \
+    --quiet --out "$dir" "${@:8}" > "$dir/table.txt"
+  echo "$part $net $row"
 }
 
-methods="pgca saliency gradient-x-input guided-backprop integrated-gradients gradient-shap deep-lift deep-shap lrp-epsilon lrp-alpha-beta
-  grad-cam grad-cam-pp layer-cam score-cam occlusion rise kernel-shap smooth-grad square-grad var-grad contrast"
-
-for net in $nets; do train "$net"; done
-
-# Falsifier 3: LeRF minus MoRF under ROAD. Variants of PGCA (label, then settings) on the net that the claim is about.
-for net in $nets; do
-  n=${N_CLAIMS:-500}
-  [ "$net" = fgmf-0 ] || n=${N_OTHERS:-100}
-  for method in $methods; do evaluate claims "$net" "$method" "$method" lerf-minus-morf "$n" '{}'; done
-  [ "$net" = fgmf-0 ] || continue
-  while read -r label id settings; do
-    evaluate claims "$net" "$label" "$id" lerf-minus-morf "$n" "$settings"
-  done < <(grep -v '^#' "$variants")
-done
+# Falsifier 3: LeRF minus MoRF under ROAD. Every form of PGCA on the net that the claim is about, a few methods on its other seeds.
+claims() {
+  local net method methods n
+  for net in $nets; do
+    n=${N_CLAIMS:-500}
+    case $net in
+      fgmf-0) methods="$all $forms" ;;
+      fgmf-*) methods=$few ;;
+      *) methods="$all pgca-faithful" n=${N_OTHERS:-100} ;;
+    esac
+    for method in $methods; do evaluate claims "$net" "$method" "$method" lerf-minus-morf "$n"; done
+  done
+}
 
 # Stability under attack: both searches, and each alone.
-faithful=$(grep '^pgca-faithful ' "$variants" | cut -d' ' -f3)
-for net in $nets; do
-  n=${N_STABILITY:-200}
-  for method in pgca grad-cam-pp pgca-faithful; do
-    id=$method own=
-    [ "$method" = pgca-faithful ] && id=pgca own=,${faithful:1:-1}
-    stability() { evaluate stability "$net" "$1" "$id" attacked-stability "$n" "{\"attacked-stability\": {$2}$own}" --attack none; }
-    stability "$method" ''
-    stability "$method@gradients" '"queries": 0'
-    stability "$method@scores" '"steps": 0, "queries": 200'
+stability() {
+  local net method n=${N_STABILITY:-200}
+  search() { evaluate stability "$net" "$method$1" "$method" attacked-stability "$n" "\"attacked-stability\": {$2}" --attack none; }
+  for net in $nets; do
+    [[ $net = *-0 ]] || continue
+    for method in pgca grad-cam-pp pgca-faithful; do
+      search '' ''
+      search @gradients '"queries": 0'
+      search @scores '"steps": 0, "queries": 200'
+    done
   done
-done
+}
 
 # Everything else at a smaller n.
-for net in $nets; do
-  for method in $methods; do
-    evaluate grid "$net" "$method" "$method" "${GRID_METRICS:-sufficiency,road,deletion,insertion,criteria,sparseness,entropy}" "${N_GRID:-100}" '{}'
+grid() {
+  local net method
+  local metrics=${GRID_METRICS:-sufficiency,road,deletion,insertion,criteria,sparseness,entropy}
+  for net in $nets; do
+    [[ $net = *-0 ]] || continue
+    for method in $all pgca-faithful; do evaluate grid "$net" "$method" "$method" "$metrics" "${N_GRID:-100}"; done
   done
-done
+}
+
+for part in ${PARTS:-claims stability grid}; do "$part"; done

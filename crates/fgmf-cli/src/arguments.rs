@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Train(Train),
     /// Attack a model; writes attack.json and adversarial.safetensors.
     Attack(Attack),
-    /// Explain what a model sees in images; writes an overlay (PNG), the raw map and its figures (JSON).
+    /// Explain what a model sees in images; writes gallery.html, a page (PNG) an image, and every map (PNG, JSON).
     Explain(Explain),
     /// Score explainers on clean and attacked images, side by side; writes evaluation.json.
     Evaluate(Evaluate),
@@ -164,21 +164,35 @@ pub(crate) struct Explain {
     /// Model (ONNX).
     pub(crate) model: PathBuf,
     /// Images (PNG, JPEG) of the model's size.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "data")]
     pub(crate) images: Vec<PathBuf>,
-    /// Method: pgca, grad-cam, integrated-gradients, … (an unknown one lists all).
-    #[arg(long, default_value = "pgca")]
-    pub(crate) method: String,
-    /// Settings of the method as JSON, such as '{"steps": 64}'; what is left out has its default.
+    /// Data instead of single images, as for `train`.
+    #[arg(long, conflicts_with = "images")]
+    pub(crate) data: Option<String>,
+    /// Part of the data: test, train.
+    #[arg(long, default_value = "test")]
+    pub(crate) split: String,
+    /// First images of the data used.
+    #[arg(long, short = 'n', default_value_t = 16)]
+    pub(crate) limit: usize,
+    /// Methods: pgca, grad-cam, integrated-gradients, … (an unknown one lists all), or `all` that apply to the model.
+    #[arg(long, alias = "method", value_name = "ID,…", value_delimiter = ',', default_value = "pgca")]
+    pub(crate) methods: Vec<String>,
+    /// Metrics that judge the maps, as for `evaluate`, or `none`.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', default_value = "lerf-minus-morf,sparseness")]
+    pub(crate) metrics: Vec<String>,
+    /// Settings of methods and metrics by id as JSON, such as '{"integrated-gradients": {"steps": 64}}'; what is left out has its default.
     #[arg(long, value_name = "JSON")]
-    pub(crate) params: Option<String>,
+    pub(crate) settings: Option<String>,
     /// Class explained; the predicted one if not given.
     #[arg(long)]
     pub(crate) class: Option<usize>,
     /// Value of the graph that class activation maps are made of (see `fgmf info`); chosen if not given.
     #[arg(long)]
     pub(crate) layer: Option<String>,
-    /// Seed of noise fills.
+    #[command(flatten)]
+    pub(crate) attacked: Attacked,
+    /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Most images in a model call; bounds memory, changes no result.
@@ -187,6 +201,26 @@ pub(crate) struct Explain {
     /// Folder for the results.
     #[arg(long)]
     pub(crate) out: PathBuf,
+}
+
+/// Attacked images beside the clean ones.
+#[derive(Debug, Args)]
+pub(crate) struct Attacked {
+    /// Attack on the prediction that makes the second input: pgd, apgd, none [default: pgd to evaluate, none to explain]
+    #[arg(long)]
+    pub(crate) attack: Option<String>,
+    /// Take the attacked images from an adversarial.safetensors of `fgmf attack` on the same data instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "attack")]
+    pub(crate) adversarial: Option<PathBuf>,
+    /// Class explained on attacked images: the one explained on the clean image (clean), or the one predicted on the attacked one (own).
+    #[arg(long, default_value = "clean")]
+    pub(crate) explain: String,
+    /// Norm of the threat: linf, l2, l1.
+    #[arg(long, default_value = "linf")]
+    pub(crate) norm: String,
+    /// Its radius, in pixel units of 0 to 1: of attacked images and of what may be done to maps.
+    #[arg(long, default_value_t = 0.1)]
+    pub(crate) eps: f64,
 }
 
 #[derive(Debug, Args)]
@@ -212,21 +246,8 @@ pub(crate) struct Evaluate {
     /// what is left out has its default.
     #[arg(long, value_name = "JSON")]
     pub(crate) settings: Option<String>,
-    /// Attack on the prediction that makes the second input: pgd, apgd, none.
-    #[arg(long, default_value = "pgd")]
-    pub(crate) attack: String,
-    /// Take the attacked images from an adversarial.safetensors of `fgmf attack` on the same data instead.
-    #[arg(long, value_name = "FILE", conflicts_with = "attack")]
-    pub(crate) adversarial: Option<PathBuf>,
-    /// Class explained on attacked images: the one predicted on the clean image (clean), or on the attacked one (own).
-    #[arg(long, default_value = "clean")]
-    pub(crate) explain: String,
-    /// Norm of the threat: linf, l2, l1.
-    #[arg(long, default_value = "linf")]
-    pub(crate) norm: String,
-    /// Its radius, in pixel units of 0 to 1: of attacked images and of what may be done to maps.
-    #[arg(long, default_value_t = 0.1)]
-    pub(crate) eps: f64,
+    #[command(flatten)]
+    pub(crate) attacked: Attacked,
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,

@@ -2,8 +2,10 @@
 //! `report` and the command line read nothing else.
 
 mod evaluation;
+mod gallery;
 
 pub use evaluation::{CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord, PairedDifference};
+pub use gallery::{GalleryRecord, ImageRecord, MapFacts, MapPicture, ViewPictures, ViewRecord};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,37 +1,37 @@
 //! `fgmf evaluate`.
 
+use super::attacked::Attacker;
+use super::chosen::{Settings, chosen, metrics};
 use super::{check_fit, create, data_record, read_model, write};
 use crate::Outcome;
 use crate::arguments::{Arguments, Evaluate};
 use crate::console;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::{ApgdParams, Attack, Batch, PgdParams, predictions, run_attack};
-use fgmf::data::{Dataset, load};
-use fgmf::evaluate::{Input, Job, Metric, evaluate, ids, read_adversarial};
+use fgmf::data::load;
+use fgmf::evaluate::{Job, evaluate};
 use fgmf::explain::{Context, IDS, applicable, with_parameters};
-use fgmf::oracle::{Oracle, Scores};
+use fgmf::oracle::Oracle;
 use fgmf::record::{EvaluationRecord, FigureRow, ModelFile};
-use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
-use serde_json::{Value, json};
 
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
-    let threat = ThreatModel::new(Norm::parse(&a.norm)?, a.eps, [0.0, 1.0])?;
-    let usual: Vec<&str> = ids().into_iter().filter(|id| !OPTIONAL.contains(id)).collect();
-    let settings = Settings::read(a)?;
-    let metrics: Vec<Box<dyn Metric>> =
-        chosen("metrics", &a.metrics, &ids(), &usual, |id| fgmf::evaluate::with_parameters(id, settings.of(id)))?;
+    let settings = Settings::read(a.settings.as_deref())?;
+    let metrics = metrics(&a.metrics, &settings)?;
     let (net, sha256) = read_model(&a.model)?;
     let mut data = load(&a.data, a.split.parse()?)?;
     data.truncate(a.limit)?;
     check_fit(&net, &data)?;
+    let [c, h, w] = data.shape();
+    let attacker = Attacker::new(&a.attacked, "pgd", [data.len(), c, h, w], a.seed)?;
     let oracle = Oracle::new(&net);
     let able = applicable(&oracle);
     let explainers = chosen("explainers", &a.explainers, &IDS, &able, |id| with_parameters(id, settings.of(id)))?;
     let used: Vec<&str> = explainers.iter().map(|e| e.id()).chain(metrics.iter().map(|m| m.info().id)).collect();
     settings.check(&used)?;
-    let inputs = inputs(a, &oracle, &data, &threat)?;
+    let rows: Vec<usize> = (0..data.len()).collect();
+    let x = Tensor::new::<f32>(&[data.len(), c, h, w], data.images(&rows));
+    let inputs = attacker.inputs(&oracle, &x, 0, None)?;
     create(&a.out)?;
     let bar = console::bar(global.quiet, 1, "evaluating");
     let mut watch = |done: usize, all: usize| {
@@ -40,13 +40,13 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     };
     let state = a.out.join("evaluation.state.jsonl");
     let context = Context { seed: a.seed, first_index: 0, cap: a.cap };
-    let job = Job { oracle: &oracle, explainers: &explainers, metrics: &metrics, inputs: &inputs, threat: &threat, context };
+    let job = Job { oracle: &oracle, explainers: &explainers, metrics: &metrics, inputs: &inputs, threat: attacker.threat(), context };
     let found = evaluate(&job, Some(&state), &mut watch)?;
     bar.finish_and_clear();
     let record = EvaluationRecord {
         model: ModelFile { file: a.model.display().to_string(), sha256 },
         data: data_record(&data),
-        threat: threat.record(),
+        threat: attacker.threat().record(),
         seed: a.seed,
         version: env!("CARGO_PKG_VERSION").into(),
         inputs: found.inputs,
@@ -62,92 +62,6 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     std::fs::remove_file(&state).map_err(Error::io(&state))?;
     console::result(&if global.json { json } else { table(&record) });
     Ok(Outcome::Done)
-}
-
-/// Costs hundreds of explanations an image, and is about a smoothed map instead of the explainer's own.
-const OPTIONAL: [&str; 1] = ["certified-top-k"];
-
-/// `--settings`: settings by id.
-struct Settings(serde_json::Map<String, Value>);
-
-impl Settings {
-    fn read(a: &Evaluate) -> Result<Self> {
-        let given = a.settings.as_deref().unwrap_or("{}");
-        let refused = |found: &dyn std::fmt::Display| Error::parameter("settings", "a JSON object of settings by id", found);
-        match serde_json::from_str(given).map_err(|e| refused(&e))? {
-            Value::Object(settings) => Ok(Self(settings)),
-            _ => Err(refused(&given).into()),
-        }
-    }
-
-    fn of(&self, id: &str) -> Value {
-        self.0.get(id).cloned().unwrap_or_else(|| json!({}))
-    }
-
-    /// Settings that nothing uses are a mistake.
-    fn check(&self, used: &[&str]) -> Result<()> {
-        match self.0.keys().find(|id| !used.contains(&id.as_str())) {
-            Some(id) => Err(Error::parameter("settings", format!("ids that are evaluated: {}", used.join(", ")), id).into()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The methods of a list of ids of `known`, or those of `all` for the list `all`.
-fn chosen<T: ?Sized>(
-    name: &'static str,
-    wanted: &[String],
-    known: &[&str],
-    all: &[&str],
-    make: impl Fn(&str) -> fgmf::Result<Box<T>>,
-) -> Result<Vec<Box<T>>> {
-    let wanted: Vec<&str> = if wanted == ["all"] { all.to_vec() } else { wanted.iter().map(String::as_str).collect() };
-    let one = |id: &&str| match known.contains(id) {
-        true => Ok(make(id)?),
-        false => Err(Error::parameter(name, format!("all, or of {}", known.join(", ")), id).into()),
-    };
-    wanted.iter().map(one).collect()
-}
-
-/// The clean images and, if asked for, the attacked ones. What is attacked is the model's own answer, so that no image is left out.
-fn inputs(a: &Evaluate, oracle: &Oracle<'_>, data: &Dataset, threat: &ThreatModel) -> Result<Vec<Input>> {
-    let index: Vec<usize> = (0..data.len()).collect();
-    let [c, h, w] = data.shape();
-    let x = Tensor::new::<f32>(&[data.len(), c, h, w], data.images(&index));
-    let labels = predictions(&oracle.logits(&x)?);
-    let own = match a.explain.as_str() {
-        "clean" => false,
-        "own" => true,
-        other => return Err(Error::parameter("explain", "clean or own", other).into()),
-    };
-    let attack = match a.attack.as_str() {
-        "none" => None,
-        "pgd" => Some(Attack::White(Box::new(PgdParams::default().check()?))),
-        "apgd" => Some(Attack::White(Box::new(ApgdParams::default().check()?))),
-        other => return Err(Error::parameter("attack", "pgd, apgd or none", other).into()),
-    };
-    let mut out = vec![Input { name: "clean".into(), parameters: json!({}), x: x.clone(), targets: labels.clone() }];
-    let moved = match (&a.adversarial, attack) {
-        (Some(path), _) => {
-            let moved = read_adversarial(path, x.shape())?;
-            Some((
-                "adversarial".to_owned(),
-                json!({ "file": path, "sha256": fgmf::hash::sha256(&std::fs::read(path).map_err(Error::io(path))?) }),
-                moved,
-            ))
-        }
-        (None, Some(attack)) => {
-            let batch = Batch { x, labels: labels.clone(), index: index.iter().map(|&i| i as u64).collect() };
-            let found = run_attack(&attack, oracle, &batch, threat, a.seed)?;
-            Some((attack.id().to_owned(), attack.parameters(), found.adversarial))
-        }
-        (None, None) => None,
-    };
-    if let Some((name, parameters, x)) = moved {
-        let targets = if own { predictions(&oracle.logits(&x)?) } else { labels };
-        out.push(Input { name, parameters, x, targets });
-    }
-    Ok(out)
 }
 
 /// A line an explainer and figure: means with intervals on each input, and the test between them.

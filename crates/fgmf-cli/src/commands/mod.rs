@@ -1,6 +1,8 @@
 //! One file a command.
 
 mod attack;
+mod attacked;
+mod chosen;
 mod demo;
 mod evaluate;
 mod explain;
@@ -77,6 +79,13 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 fn create(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(fgmf::Error::io(folder))?;
     Ok(())
+}
+
+fn softmax(z: &[f64]) -> Vec<f64> {
+    let top = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let e: Vec<f64> = z.iter().map(|v| (v - top).exp()).collect();
+    let total: f64 = e.iter().sum();
+    e.iter().map(|v| v / total).collect()
 }
 
 fn percent(share: f64) -> String {

@@ -74,25 +74,19 @@ fn info_explain_and_thresholds() {
     for method in fgmf::explain::IDS {
         let out = folder.path().join(method);
         if ["attention-rollout", "transformer-attribution"].contains(&method) {
-            let told = refused(&["explain", text(&model), text(&image), "--method", method, "--out", text(&out)]);
+            let told = refused(&["explain", text(&model), text(&image), "--methods", method, "--out", text(&out)]);
             assert!(told.contains("a network with attention"), "{told}");
             continue;
         }
-        let results: Value = serde_json::from_str(&ok(&[
-            "explain",
-            text(&model),
-            text(&image),
-            "--method",
-            method,
-            "--json",
-            "--quiet",
-            "--out",
-            text(&out),
-        ]))
-        .unwrap();
-        assert_eq!(results[0]["attribution"]["values"]["values"].as_array().unwrap().len(), 784);
-        let written: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().path()).collect();
-        assert!(written.len() == 2 && written.iter().any(|p| p.extension().is_some_and(|e| e == "png")), "{written:?}");
+        let base =
+            ["explain", text(&model), text(&image), "--methods", method, "--metrics", "none", "--json", "--quiet", "--out", text(&out)];
+        let gallery: Value = serde_json::from_str(&ok(&base)).unwrap();
+        assert_eq!(gallery["explainers"][0]["id"], method);
+        let mut maps: Vec<_> = std::fs::read_dir(out.join("maps")).unwrap().map(|e| e.unwrap().path()).collect();
+        maps.sort();
+        assert!(maps.len() == 2 && maps[1].extension().is_some_and(|e| e == "png"), "{maps:?}");
+        let map: Value = serde_json::from_slice(&std::fs::read(&maps[0]).unwrap()).unwrap();
+        assert_eq!(map["attribution"]["values"]["values"].as_array().unwrap().len(), 784);
     }
     let out = folder.path().join("attack");
     let attack = |extra: &[&str]| {
@@ -110,6 +104,58 @@ fn info_explain_and_thresholds() {
     assert!(std::fs::metadata(out.join("adversarial.safetensors")).unwrap().len() > 32 * 784 * 4);
     assert_eq!(attack(&["--curve", "0,-1"]), Some(2));
     assert_eq!(attack(&["--stop-early"]), Some(2));
+}
+
+/// Images of a data set, before and after an attack: one page for all, one PNG each, and the figures that `evaluate` gives. The same on one thread
+/// and on two.
+#[test]
+fn explain_writes_a_gallery() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let gallery = |threads: &str| {
+        let out = folder.path().join(format!("gallery{threads}"));
+        let base =
+            ["explain", text(&model), "--data", "fashion-mnist-mini", "-n", "3", "--attack", "pgd", "--seed", "3", "--threads", threads];
+        let shown = ok(&[&base[..], &["--methods", "pgca,integrated-gradients", "--quiet", "--out", text(&out)]].concat());
+        assert!(shown.contains("gallery.html") && shown.contains("shift-top-k"), "{shown}");
+        (out.clone(), std::fs::read_to_string(out.join("gallery.html")).unwrap())
+    };
+    let (out, page) = gallery("1");
+    assert!(gallery("2").1 == page, "two threads differ from one");
+    assert!(!page.contains("<script") && !page.contains("src=\"http") && page.contains("Ankle boot"));
+    let record: fgmf::record::GalleryRecord = serde_json::from_slice(&std::fs::read(out.join("gallery.json")).unwrap()).unwrap();
+    assert_eq!((record.images.len(), record.inputs.len()), (3, 2));
+    for image in &record.images {
+        let (channels, height, width, _) = fgmf::data::read_image(&out.join(format!("pages/{}.png", image.stem))).unwrap();
+        assert!(channels == 3 && height > 700 && width == 1344, "{channels} x {height} x {width}");
+        assert!(page.contains(&format!("href=\"pages/{}.png\"", image.stem)));
+    }
+    assert_eq!(std::fs::read_dir(out.join("maps")).unwrap().count(), 3 * 2 * 2 * 2);
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 4, "gallery.html, gallery.json, maps, pages");
+
+    let scores = folder.path().join("scores");
+    let base = ["evaluate", text(&model), "--data", "fashion-mnist-mini", "-n", "3", "--seed", "3", "--quiet", "--out", text(&scores)];
+    ok(&[&base[..], &["--explainers", "pgca,integrated-gradients", "--metrics", "lerf-minus-morf,sparseness"]].concat());
+    let judged: fgmf::record::EvaluationRecord = serde_json::from_slice(&std::fs::read(scores.join("evaluation.json")).unwrap()).unwrap();
+    for row in &judged.rows {
+        assert!(record.rows.contains(row), "{} of {} on {} differs", row.figure, row.explainer, row.input);
+    }
+    assert_eq!(record.rows.len(), judged.rows.len() + 2 + 2, "agreement of one method and gap of the other on two inputs");
+}
+
+/// Names that a file system allows are text on the page and harmless in addresses.
+#[test]
+fn names_of_files_are_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let image = folder.path().join("<b>&\"'#?.png");
+    fgmf_testkit::images::write_grey_png(&image, 28, 28, &[90; 784]);
+    let out = folder.path().join("out");
+    ok(&["explain", text(&model), text(&image), text(&image), "--methods", "saliency", "--quiet", "--out", text(&out)]);
+    let page = std::fs::read_to_string(out.join("gallery.html")).unwrap();
+    assert!(page.contains("&lt;b&gt;&amp;&quot;&#39;#?.png") && !page.contains("<b>&"));
+    let pages: Vec<String> = std::fs::read_dir(out.join("pages")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(pages.len() == 2 && pages.iter().all(|p| page.contains(&format!("href=\"pages/{p}\""))), "{pages:?}");
 }
 
 /// An evaluation on clean, attacked and stored adversarial images; the same bytes on one thread and on two, and after going on from a
@@ -237,11 +283,18 @@ fn misuse_is_refused_with_a_reason() {
     assert!(refused(&["train", "--data", text(&folder.path().join("nothing")), "--out", text(&out)]).contains("nothing"));
     assert!(refused(&["explain", model, text(&folder.path().join("none.png")), "--out", text(&out)]).contains("none.png"));
     let explain = |extra: &[&str]| refused(&[&["explain", model, model, "--out", text(&out)], extra].concat());
-    assert!(explain(&["--method", "tea-leaves"]).contains("pgca"));
-    assert!(explain(&["--method", "rise", "--layer", "act1"]).contains("score-cam"));
-    assert!(explain(&["--method", "rise", "--params", "{\"maskz\": 3}"]).contains("maskz"));
-    assert!(explain(&["--method", "rise", "--params", "{\"masks\": 0}"]).contains("`masks`"));
-    assert!(explain(&["--params", "[1]"]).contains("JSON object") && explain(&["--params", "{"]).contains("JSON object"));
+    assert!(explain(&["--methods", "tea-leaves"]).contains("pgca"));
+    assert!(explain(&["--methods", "rise", "--layer", "act1"]).contains("score-cam"));
+    assert!(explain(&["--methods", "rise", "--settings", "{\"rise\": {\"maskz\": 3}}"]).contains("maskz"));
+    assert!(explain(&["--methods", "rise", "--settings", "{\"rise\": {\"masks\": 0}}"]).contains("`masks`"));
+    assert!(explain(&["--settings", "{\"rise\": {}}"]).contains("ids that are used: pgca"));
+    assert!(explain(&["--settings", "[1]"]).contains("JSON object") && explain(&["--settings", "{"]).contains("JSON object"));
+    assert!(explain(&["--metrics", "magic"]).contains("lerf-minus-morf") && explain(&["--attack", "magic"]).contains("pgd, apgd or none"));
+    assert!(explain(&["--adversarial", model]).contains("--data") && explain(&["--class", "10"]).contains("below 10"));
+    assert!(explain(&["--data", "fashion-mnist-mini"]).contains("--data"));
+    let stored = |extra: &[&str]| refused(&[&["explain", model, "--data", "fashion-mnist-mini", "--out", text(&out)], extra].concat());
+    assert!(stored(&["-n", "0"]).contains("limit") && stored(&["--eps", "nan", "--attack", "pgd"]).contains("`eps`"));
+    assert!(stored(&["--adversarial", model]).contains("model.onnx"));
     assert!(refused(&["info", text(folder.path())]).contains("error"));
 }
 

@@ -23,7 +23,7 @@
 //! sparsified gradient's; (3) noisy images are not clipped, as the theorem needs. Reference: `levine2019`.
 
 use super::info::{Family, Info, Need, SHARE, higher};
-use super::max_sensitivity::check_noise;
+use super::noise::check_noise;
 use super::subject::{Draw, Subject};
 use super::{Metric, Scores};
 use crate::error::{Error, Result};

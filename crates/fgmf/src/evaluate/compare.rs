@@ -8,27 +8,11 @@ use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputTest, PairedDiff
 
 /// A row, from its values.
 pub(super) fn row(explainer: &str, metric: &str, figure: &Figure, input: &str, values: Vec<Option<f64>>) -> FigureRow {
-    let known: Vec<f64> = values.iter().flatten().copied().collect();
-    let (mean, interval) = mean_interval(&known);
-    let n = known.len();
-    let square: f64 = known.iter().map(|v| (v - mean).powi(2)).sum();
-    let deviation = if n > 1 { (square / (n - 1) as f64).sqrt() } else { 0.0 };
     let better = match figure.better {
         Direction::Higher => "higher",
         Direction::Lower => "lower",
     };
-    FigureRow {
-        explainer: explainer.into(),
-        metric: metric.into(),
-        figure: figure.id.into(),
-        input: input.into(),
-        better: better.into(),
-        n,
-        mean,
-        deviation,
-        interval,
-        values,
-    }
+    FigureRow::new([explainer, metric, figure.id, input], better, values)
 }
 
 /// Second less first, over the examples that have both.

@@ -27,7 +27,7 @@
 use super::curve::{Gone, curve};
 use super::fill::Fill;
 use super::info::{CORRELATION, Family, Figure, Info, Need, SHARE, higher};
-use super::max_sensitivity::check_noise;
+use super::noise::check_noise;
 use super::sensitivity_n::check_shares;
 use super::subject::{Draw, Output, Subject, predicted};
 use super::subsets::random_set;

@@ -2,7 +2,31 @@
 
 use super::fill::Fill;
 use super::subject::{Draw, Output, Subject, predicted};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Settings of the metrics that are areas under such curves; each has its own defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CurveParams {
+    /// Steps of a curve.
+    pub steps: usize,
+    /// What stands where pixels are gone.
+    pub fill: Fill,
+    /// What is measured.
+    pub output: Output,
+}
+
+impl CurveParams {
+    /// These settings, if they are in range.
+    pub(super) fn checked(self) -> Result<Self> {
+        if !(1..=10_000).contains(&self.steps) {
+            return Err(Error::parameter("steps", "1 to 10000", self.steps));
+        }
+        self.fill.check()?;
+        Ok(self)
+    }
+}
 
 /// Which pixels are gone at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

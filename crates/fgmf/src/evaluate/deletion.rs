@@ -16,56 +16,32 @@
 //! that the area does not grow with the number of steps. Removing pixels makes images that the model has never seen: compare
 //! `lerf-minus-morf`. Reference: `petsiuk2018`.
 
-use super::curve::{Gone, area_under, curve, even_counts, scores};
+use super::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use super::fill::Fill;
 use super::info::{Family, Info, SHARE, lower};
 use super::subject::{Output, Subject};
 use super::{Metric, Scores};
-use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
+use crate::error::Result;
 
 /// The metric as data.
 pub(super) const INFO: Info =
     Info { id: "deletion", family: Family::Faithfulness, figures: &[lower("deletion", SHARE)], needs: &[], reference: "petsiuk2018" };
 
-/// Settings of [`Deletion`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeletionParams {
-    /// Removals.
-    pub steps: usize,
-    /// What replaces removed pixels.
-    pub fill: Fill,
-    /// What is measured.
-    pub output: Output,
-}
-
-impl Default for DeletionParams {
-    fn default() -> Self {
-        Self { steps: 28, fill: Fill::Value(0.0), output: Output::default() }
-    }
-}
-
-impl DeletionParams {
-    /// The checked metric.
-    pub fn check(self) -> Result<Deletion> {
-        check_steps(self.steps)?;
-        self.fill.check()?;
-        Ok(Deletion { params: self })
-    }
-}
-
-pub(super) fn check_steps(steps: usize) -> Result<()> {
-    if (1..=10_000).contains(&steps) { Ok(()) } else { Err(Error::parameter("steps", "1 to 10000", steps)) }
-}
-
 /// Checked deletion.
 #[derive(Clone, Debug)]
 pub struct Deletion {
-    params: DeletionParams,
+    params: CurveParams,
 }
 
 impl Deletion {
+    /// Settings unless others are given.
+    pub const DEFAULT: CurveParams = CurveParams { steps: 28, fill: Fill::Value(0.0), output: Output::Probability };
+
+    /// The checked metric.
+    pub fn new(params: CurveParams) -> Result<Self> {
+        Ok(Self { params: params.checked()? })
+    }
+
     /// Scores of each example, from nothing removed to everything.
     pub fn curves(&self, subject: &Subject<'_>) -> Result<Vec<Vec<f64>>> {
         let counts = even_counts(subject.area(), self.params.steps);

@@ -15,50 +15,31 @@
 //! (3) at the border the blur's weights are shared among the pixels that exist, the paper's code pads with black. Reference:
 //! `petsiuk2018`.
 
-use super::curve::{Gone, area_under, curve, even_counts, scores};
-use super::deletion::check_steps;
+use super::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use super::fill::Fill;
 use super::info::{Family, Info, SHARE, higher};
 use super::subject::{Output, Subject};
 use super::{Metric, Scores};
 use crate::error::Result;
-use serde::{Deserialize, Serialize};
 
 /// The metric as data.
 pub(super) const INFO: Info =
     Info { id: "insertion", family: Family::Faithfulness, figures: &[higher("insertion", SHARE)], needs: &[], reference: "petsiuk2018" };
 
-/// Settings of [`Insertion`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct InsertionParams {
-    /// Insertions.
-    pub steps: usize,
-    /// What stands where nothing has been inserted yet.
-    pub fill: Fill,
-    /// What is measured.
-    pub output: Output,
-}
-
-impl Default for InsertionParams {
-    fn default() -> Self {
-        Self { steps: 28, fill: Fill::Blur(5.0), output: Output::default() }
-    }
-}
-
-impl InsertionParams {
-    /// The checked metric.
-    pub fn check(self) -> Result<Insertion> {
-        check_steps(self.steps)?;
-        self.fill.check()?;
-        Ok(Insertion { params: self })
-    }
-}
-
 /// Checked insertion.
 #[derive(Clone, Debug)]
 pub struct Insertion {
-    params: InsertionParams,
+    params: CurveParams,
+}
+
+impl Insertion {
+    /// Settings unless others are given.
+    pub const DEFAULT: CurveParams = CurveParams { steps: 28, fill: Fill::Blur(5.0), output: Output::Probability };
+
+    /// The checked metric.
+    pub fn new(params: CurveParams) -> Result<Self> {
+        Ok(Self { params: params.checked()? })
+    }
 }
 
 impl Metric for Insertion {

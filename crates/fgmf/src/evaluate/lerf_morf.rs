@@ -17,14 +17,12 @@
 //! order. Quantus has no such metric; its `RegionPerturbation` with `order` `lerf` less `morf` is a relative with patches instead of pixels.
 //! Reference: `bluecher2024`.
 
-use super::curve::{Gone, area_under, curve, even_counts, scores};
-use super::deletion::check_steps;
+use super::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use super::fill::Fill;
 use super::info::{CORRELATION, Family, Info, higher};
 use super::subject::{Output, Subject};
 use super::{Metric, Scores};
 use crate::error::Result;
-use serde::{Deserialize, Serialize};
 
 /// The metric as data.
 pub(super) const INFO: Info = Info {
@@ -35,37 +33,20 @@ pub(super) const INFO: Info = Info {
     reference: "bluecher2024",
 };
 
-/// Settings of [`LerfMinusMorf`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LerfMinusMorfParams {
-    /// Removals on each curve.
-    pub steps: usize,
-    /// What replaces removed pixels.
-    pub fill: Fill,
-    /// What is measured.
-    pub output: Output,
-}
-
-impl Default for LerfMinusMorfParams {
-    fn default() -> Self {
-        Self { steps: 20, fill: Fill::Linear(0.01), output: Output::default() }
-    }
-}
-
-impl LerfMinusMorfParams {
-    /// The checked metric.
-    pub fn check(self) -> Result<LerfMinusMorf> {
-        check_steps(self.steps)?;
-        self.fill.check()?;
-        Ok(LerfMinusMorf { params: self })
-    }
-}
-
 /// Checked LeRF minus MoRF.
 #[derive(Clone, Debug)]
 pub struct LerfMinusMorf {
-    params: LerfMinusMorfParams,
+    params: CurveParams,
+}
+
+impl LerfMinusMorf {
+    /// Settings unless others are given.
+    pub const DEFAULT: CurveParams = CurveParams { steps: 20, fill: Fill::Linear(0.01), output: Output::Probability };
+
+    /// The checked metric.
+    pub fn new(params: CurveParams) -> Result<Self> {
+        Ok(Self { params: params.checked()? })
+    }
 }
 
 impl Metric for LerfMinusMorf {

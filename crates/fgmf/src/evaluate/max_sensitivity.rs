@@ -14,13 +14,12 @@
 //! Differences from the paper: (1) draws that change the class are left out, as Quantus does; (2) images are clipped to their bounds, so
 //! that noise on black is one-sided; (3) Captum's radius and number of draws, Quantus has 0.2 and 200. Reference: `yeh2019`.
 
-use super::infidelity::check_samples;
 use super::info::{Family, Info, Need, POSITIVE, lower};
-use super::subject::{Draw, Subject, length, predicted};
+use super::noise::{NoiseParams, noisy};
+use super::subject::{Subject, length, predicted};
 use super::{Metric, Scores};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use fgmf_net::Tensor;
-use serde::{Deserialize, Serialize};
 
 /// The metric as data.
 pub(super) const INFO: Info = Info {
@@ -31,51 +30,21 @@ pub(super) const INFO: Info = Info {
     reference: "yeh2019",
 };
 
-/// Settings of [`MaxSensitivity`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MaxSensitivityParams {
-    /// Largest change of a value.
-    pub radius: f64,
-    /// Draws.
-    pub samples: usize,
-}
-
-impl Default for MaxSensitivityParams {
-    fn default() -> Self {
-        Self { radius: 0.02, samples: 10 }
-    }
-}
-
-impl MaxSensitivityParams {
-    /// The checked metric.
-    pub fn check(self) -> Result<MaxSensitivity> {
-        check_noise(self.radius, self.samples)?;
-        Ok(MaxSensitivity { params: self })
-    }
-}
-
-pub(super) fn check_noise(radius: f64, samples: usize) -> Result<()> {
-    check_samples(samples)?;
-    if radius.is_finite() && radius > 0.0 { Ok(()) } else { Err(Error::parameter("radius", "a finite number above 0", radius)) }
-}
-
 /// Checked max-sensitivity.
 #[derive(Clone, Debug)]
 pub struct MaxSensitivity {
-    params: MaxSensitivityParams,
-}
-
-/// Draw `round` of uniform noise on every image.
-pub(super) fn noisy(subject: &Subject<'_>, radius: f64, round: usize) -> Tensor {
-    let size: usize = subject.shape().iter().product();
-    subject.changed(|i| {
-        let mut rng = subject.stream(Draw::Noise, round, i);
-        (0..size).map(|_| radius * f64::from(rng.symmetric())).collect()
-    })
+    params: NoiseParams,
 }
 
 impl MaxSensitivity {
+    /// Settings unless others are given.
+    pub const DEFAULT: NoiseParams = NoiseParams { radius: 0.02, samples: 10 };
+
+    /// The checked metric.
+    pub fn new(params: NoiseParams) -> Result<Self> {
+        Ok(Self { params: params.checked()? })
+    }
+
     /// Both figures for given changed images, each `[n, c, h, w]`, instead of random ones.
     pub fn of_images(&self, subject: &Subject<'_>, count: usize, changed: impl Fn(usize) -> Tensor) -> Result<Scores> {
         let classes: Vec<usize> = subject.own_logits()?.iter().map(|z| predicted(z)).collect();

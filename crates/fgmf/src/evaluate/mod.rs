@@ -24,6 +24,7 @@ mod map_shift;
 mod max_sensitivity;
 mod mosaic;
 mod mprt;
+mod noise;
 mod randomise;
 mod relative_stability;
 mod road;
@@ -38,7 +39,7 @@ mod sufficiency;
 mod surrogate;
 
 use crate::error::{Error, Result};
-use crate::explain::{Attribution, Context, Explainer, explain, read};
+use crate::explain::{Attribution, Context, Explainer, explain, read, read_over};
 use crate::oracle::{Oracle, Scores as _};
 use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord};
 use crate::threat::ThreatModel;
@@ -50,19 +51,21 @@ pub use adversarial::read_adversarial;
 pub use attacked_stability::{AttackedStability, AttackedStabilityParams};
 pub use certified_top_k::{CertifiedTopK, CertifiedTopKParams};
 pub use criteria::{Criteria, CriteriaParams};
-pub use deletion::{Deletion, DeletionParams};
+pub use curve::CurveParams;
+pub use deletion::Deletion;
 pub use efficient_mprt::{EfficientMprt, EfficientMprtParams};
 pub use entropy::Entropy;
 pub use faithfulness_correlation::{FaithfulnessCorrelation, FaithfulnessCorrelationParams};
 pub use fill::Fill;
 pub use infidelity::{Infidelity, InfidelityParams};
 pub use info::{Direction, Family, Figure, Info, Need};
-pub use insertion::{Insertion, InsertionParams};
-pub use lerf_morf::{LerfMinusMorf, LerfMinusMorfParams};
-pub use max_sensitivity::{MaxSensitivity, MaxSensitivityParams};
+pub use insertion::Insertion;
+pub use lerf_morf::LerfMinusMorf;
+pub use max_sensitivity::MaxSensitivity;
 pub use mosaic::{Mosaic, MosaicParams};
 pub use mprt::{Mprt, MprtParams};
-pub use relative_stability::{RelativeStability, RelativeStabilityParams};
+pub use noise::NoiseParams;
+pub use relative_stability::RelativeStability;
 pub use road::{Road, RoadParams};
 pub use sensitivity_n::{SensitivityN, SensitivityNParams};
 pub use smooth_mprt::{SmoothMprt, SmoothMprtParams};
@@ -120,17 +123,17 @@ pub fn by_id(id: &str) -> Option<Box<dyn Metric>> {
 /// An error names an unknown metric, an unknown parameter, or one out of range.
 pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dyn Metric>> {
     Ok(match id {
-        "deletion" => Box::new(read::<DeletionParams>(parameters)?.check()?),
-        "insertion" => Box::new(read::<InsertionParams>(parameters)?.check()?),
-        "lerf-minus-morf" => Box::new(read::<LerfMinusMorfParams>(parameters)?.check()?),
+        "deletion" => Box::new(Deletion::new(read_over(&Deletion::DEFAULT, parameters)?)?),
+        "insertion" => Box::new(Insertion::new(read_over(&Insertion::DEFAULT, parameters)?)?),
+        "lerf-minus-morf" => Box::new(LerfMinusMorf::new(read_over(&LerfMinusMorf::DEFAULT, parameters)?)?),
         "road" => Box::new(read::<RoadParams>(parameters)?.check()?),
         "infidelity" => Box::new(read::<InfidelityParams>(parameters)?.check()?),
         "faithfulness-correlation" => Box::new(read::<FaithfulnessCorrelationParams>(parameters)?.check()?),
         "sensitivity-n" => Box::new(read::<SensitivityNParams>(parameters)?.check()?),
         "sufficiency" => Box::new(read::<SufficiencyParams>(parameters)?.check()?),
         "attacked-stability" => Box::new(read::<AttackedStabilityParams>(parameters)?.check()?),
-        "max-sensitivity" => Box::new(read::<MaxSensitivityParams>(parameters)?.check()?),
-        "relative-stability" => Box::new(read::<RelativeStabilityParams>(parameters)?.check()?),
+        "max-sensitivity" => Box::new(MaxSensitivity::new(read_over(&MaxSensitivity::DEFAULT, parameters)?)?),
+        "relative-stability" => Box::new(RelativeStability::new(read_over(&RelativeStability::DEFAULT, parameters)?)?),
         "mosaic" => Box::new(read::<MosaicParams>(parameters)?.check()?),
         "mprt" => Box::new(read::<MprtParams>(parameters)?.check()?),
         "smooth-mprt" => Box::new(read::<SmoothMprtParams>(parameters)?.check()?),
@@ -245,6 +248,17 @@ pub struct Evaluation {
 /// maps of the same example on the first and on it. `state` names a file that keeps what was done, so that the same call goes on
 /// after a kill, to the same values; the caller removes it. `watch` hears (steps done, all).
 pub fn evaluate(job: &Job<'_>, state: Option<&Path>, watch: &mut dyn FnMut(usize, usize)) -> Result<Evaluation> {
+    evaluate_maps(job, state, watch, &mut |_, _, _| ())
+}
+
+/// [`evaluate`] that also hands out the maps it judges: position of explainer and input in the job, and the maps of the next examples. Maps of
+/// steps that `state` remembers are not made again.
+pub fn evaluate_maps(
+    job: &Job<'_>,
+    state: Option<&Path>,
+    watch: &mut dyn FnMut(usize, usize),
+    seen: &mut dyn FnMut(usize, usize, &[Attribution]),
+) -> Result<Evaluation> {
     let n = check(job)?;
     let methods = |id: &str, parameters| MethodRecord { id: id.into(), parameters };
     let explainers: Vec<MethodRecord> = job.explainers.iter().map(|e| methods(e.id(), e.parameters())).collect();
@@ -258,7 +272,7 @@ pub fn evaluate(job: &Job<'_>, state: Option<&Path>, watch: &mut dyn FnMut(usize
     let total = blocks.len() * job.inputs.len() * job.explainers.len();
     let mut rows = Rows::default();
     let mut done = 0;
-    for explainer in job.explainers {
+    for (place, explainer) in job.explainers.iter().enumerate() {
         for &(start, len) in &blocks {
             let mut first: Option<Vec<Attribution>> = None;
             for (number, input) in job.inputs.iter().enumerate() {
@@ -266,8 +280,10 @@ pub fn evaluate(job: &Job<'_>, state: Option<&Path>, watch: &mut dyn FnMut(usize
                 let found = match state.get(&key) {
                     Some(found) => found,
                     None => {
-                        let found = one(job, explainer.as_ref(), number, (start, len), &mut first)?;
+                        let (found, maps) = one(job, explainer.as_ref(), number, (start, len), &mut first)?;
                         state.put(&key, &found)?;
+                        seen(place, number, &maps);
+                        first = first.or((number == 0).then_some(maps));
                         found
                     }
                 };
@@ -290,15 +306,15 @@ fn infos(job: &Job<'_>) -> Vec<&'static Info> {
     job.metrics.iter().map(|m| m.info()).chain(shift).collect()
 }
 
-/// Values of all metrics on a block of one input, figure by figure in the order of [`infos`]. `first` keeps the maps of the first
-/// input.
+/// Values of all metrics on a block of one input, figure by figure in the order of [`infos`], and its maps. `first` keeps the maps of the
+/// first input.
 fn one(
     job: &Job<'_>,
     explainer: &dyn Explainer,
     number: usize,
     (start, len): (usize, usize),
     first: &mut Option<Vec<Attribution>>,
-) -> Result<Scores> {
+) -> Result<(Scores, Vec<Attribution>)> {
     let context = Context { first_index: job.context.first_index.wrapping_add(start as u64), ..job.context };
     let maps = |input: &Input| explain(explainer, job.oracle, &input.x.rows(start, len), &input.targets[start..start + len], &context);
     let input = &job.inputs[number];
@@ -322,7 +338,6 @@ fn one(
     if job.inputs.len() > 1 {
         if number == 0 {
             out.extend(map_shift::INFO.figures.iter().map(|_| vec![None; len]));
-            *first = Some(found);
         } else {
             let before = match first {
                 Some(maps) => maps,
@@ -334,7 +349,7 @@ fn one(
             out.extend(scores);
         }
     }
-    Ok(out)
+    Ok((out, found))
 }
 
 fn input_record(job: &Job<'_>, input: &Input, logits: &[f64]) -> InputRecord {

@@ -18,14 +18,13 @@
 //! images clipped to their bounds. Reference: `agarwal2022`.
 
 use super::info::{Family, Figure, Info, Need, lower};
-use super::max_sensitivity::{check_noise, noisy};
+use super::noise::{NoiseParams, noisy};
 use super::subject::{Subject, length, predicted};
 use super::{Metric, Scores};
 use crate::error::Result;
 use crate::explain::choose_layer;
 use crate::oracle::Gradients as _;
 use fgmf_net::Tensor;
-use serde::{Deserialize, Serialize};
 
 const FROM: [f64; 2] = [-12.0, f64::INFINITY];
 const FIGURES: [Figure; 3] = [lower("ris", FROM), lower("ros", FROM), lower("rrs", FROM)];
@@ -34,34 +33,10 @@ const FIGURES: [Figure; 3] = [lower("ris", FROM), lower("ros", FROM), lower("rrs
 pub(super) const INFO: Info =
     Info { id: "relative-stability", family: Family::Stability, figures: &FIGURES, needs: &[Need::Explainer], reference: "agarwal2022" };
 
-/// Settings of [`RelativeStability`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RelativeStabilityParams {
-    /// Largest change of a value.
-    pub radius: f64,
-    /// Draws.
-    pub samples: usize,
-}
-
-impl Default for RelativeStabilityParams {
-    fn default() -> Self {
-        Self { radius: 0.05, samples: 10 }
-    }
-}
-
-impl RelativeStabilityParams {
-    /// The checked metric.
-    pub fn check(self) -> Result<RelativeStability> {
-        check_noise(self.radius, self.samples)?;
-        Ok(RelativeStability { params: self })
-    }
-}
-
 /// Checked relative stability.
 #[derive(Clone, Debug)]
 pub struct RelativeStability {
-    params: RelativeStabilityParams,
+    params: NoiseParams,
 }
 
 const LEAST: f64 = 1e-6;
@@ -76,6 +51,14 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl RelativeStability {
+    /// Settings unless others are given.
+    pub const DEFAULT: NoiseParams = NoiseParams { radius: 0.05, samples: 10 };
+
+    /// The checked metric.
+    pub fn new(params: NoiseParams) -> Result<Self> {
+        Ok(Self { params: params.checked()? })
+    }
+
     /// The three figures for given changed images, each `[n, c, h, w]`, instead of random ones.
     pub fn of_images(&self, subject: &Subject<'_>, count: usize, changed: impl Fn(usize) -> Tensor) -> Result<Scores> {
         let net = subject.oracle.network();

@@ -14,8 +14,8 @@
 //! stage, so that what differs is the model; (3) noisy images are clipped to their bounds. Reference: `hedstroem2023`.
 
 use super::info::{CORRELATION, Family, Info, Need, SHARE, lower};
-use super::max_sensitivity::check_noise;
 use super::mprt::{check_stages, likenesses};
+use super::noise::check_noise;
 use super::subject::{Draw, Subject};
 use super::{Metric, Scores};
 use crate::error::Result;

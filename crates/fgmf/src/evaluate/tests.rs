@@ -116,9 +116,9 @@ fn removal_curves_match_the_closed_form_on_linear_models() {
     let x = pictures(3, image, 2).to_f64();
     let logit = |fill| (fill, Output::Logit);
     let (fill, output) = logit(Fill::Value(0.0));
-    let deletion = DeletionParams { steps: 20, fill, output }.check().unwrap();
-    let insertion = InsertionParams { steps: 20, fill, output }.check().unwrap();
-    let both = LerfMinusMorfParams { steps: 20, fill, output }.check().unwrap();
+    let params = CurveParams { steps: 20, fill, output };
+    let (deletion, insertion, both) =
+        (Deletion::new(params).unwrap(), Insertion::new(params).unwrap(), LerfMinusMorf::new(params).unwrap());
     let got = [exact_and_noise(&deletion, image, 3), exact_and_noise(&insertion, image, 3), exact_and_noise(&both, image, 3)];
     for i in 0..3 {
         let mut shares: Vec<f64> = (0..20).map(|p| [p, p + 20].iter().map(|&j| weights[j] * x[i * 40 + j]).sum::<f64>()).collect();
@@ -332,7 +332,11 @@ fn misuse_is_refused() {
     short[1].targets.pop();
     assert!(run(&[], &short).is_err());
     assert!(run(&[], &inputs).is_ok() && by_id("map-shift").is_none() && by_id("magic").is_none());
-    assert!(DeletionParams { steps: 0, ..DeletionParams::default() }.check().is_err());
+    assert!(Deletion::new(CurveParams { steps: 0, ..Deletion::DEFAULT }).is_err());
+    assert!(MaxSensitivity::new(NoiseParams { radius: f64::NAN, ..MaxSensitivity::DEFAULT }).is_err());
+    let given = with_parameters("insertion", serde_json::json!({ "steps": 5 })).unwrap().parameters();
+    assert_eq!(given, serde_json::json!(CurveParams { steps: 5, ..Insertion::DEFAULT }));
+    assert!(with_parameters("insertion", serde_json::json!({ "stepz": 5 })).is_err());
     assert!(RoadParams { percentages: vec![101.0], ..RoadParams::default() }.check().is_err());
     assert!(AttackedStabilityParams { top: f64::NAN, ..AttackedStabilityParams::default() }.check().is_err());
     assert!(serde_json::from_str::<RoadParams>(r#"{"noises": 3}"#).is_err());

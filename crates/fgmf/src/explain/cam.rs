@@ -10,6 +10,51 @@ use crate::error::{Error, Result};
 use crate::oracle::Gradients;
 use fgmf_net::head::Logit;
 use fgmf_net::{Network, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Settings of the class activation maps that are a formula; the table is at the top of each method's page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CamParams {
+    /// Value of the graph to read.
+    pub layer: Option<String>,
+}
+
+/// From values, gradients and the number of positions to a map of the layer's size.
+type Formula = fn(&[f64], &[f64], usize) -> Vec<f64>;
+
+/// A checked class activation map that is a formula: [`super::grad_cam()`], [`super::grad_cam_pp()`] or [`super::layer_cam()`].
+#[derive(Clone, Debug)]
+pub struct ClassActivationMap {
+    id: &'static str,
+    formula: Formula,
+    params: CamParams,
+}
+
+impl ClassActivationMap {
+    /// Whether the layer exists shows when it meets a network.
+    pub(super) fn new(id: &'static str, formula: Formula, params: CamParams) -> Result<Self> {
+        check_layer(params.layer.as_ref())?;
+        Ok(Self { id, formula, params })
+    }
+}
+
+impl Explainer for ClassActivationMap {
+    fn id(&self) -> &'static str {
+        self.id
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!(self.params)
+    }
+
+    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
+        let layer = resolve(model.network(), self.params.layer.as_deref())?;
+        let maps = cams(model, x, targets, &layer, context.cap, self.formula)?;
+        let one = |(cam, &target): (Cam, &usize)| stretched(self, &layer, x, target, &cam.map);
+        Ok(maps.into_iter().zip(targets).map(one).collect())
+    }
+}
 
 /// Refuses an empty layer name.
 pub(super) fn check_layer(layer: Option<&String>) -> Result<()> {
@@ -101,21 +146,6 @@ pub(super) fn weighted(values: &[f64], weights: impl Iterator<Item = f64>, posit
 pub(super) fn rectified(map: Vec<f64>) -> Vec<f64> {
     // Not `max`, which would turn NaN into 0 unseen.
     map.into_iter().map(|m| if m < 0.0 { 0.0 } else { m }).collect()
-}
-
-/// The attributions of a method that is a formula.
-pub(super) fn attribute(
-    method: &dyn Explainer,
-    layer: Option<&str>,
-    model: &dyn Gradients,
-    (x, targets): (&Tensor, &[usize]),
-    context: &Context,
-    formula: impl Fn(&[f64], &[f64], usize) -> Vec<f64>,
-) -> Result<Vec<Attribution>> {
-    let layer = resolve(model.network(), layer)?;
-    let maps = cams(model, x, targets, &layer, context.cap, formula)?;
-    let one = |(cam, &target): (Cam, &usize)| stretched(method, &layer, x, target, &cam.map);
-    Ok(maps.into_iter().zip(targets).map(one).collect())
 }
 
 /// A map at the size of the image, stretched to `[0, 1]`.

@@ -13,32 +13,12 @@
 //! Differences from the paper: (1) the layer is chosen by rule ([`super::choose_layer`]) unless named. From `pytorch-grad-cam`: (2) stretched
 //! once, after resampling, without 10⁻⁷ in the divisor.
 
-use super::{Attribution, Context, Explainer, cam};
+use super::cam::{self, CamParams, ClassActivationMap};
 use crate::error::Result;
-use crate::oracle::Gradients;
-use fgmf_net::Tensor;
-use serde::{Deserialize, Serialize};
-
-/// Settings of [`GradCam`]; the table is at the top of the method's page.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GradCamParams {
-    /// Value of the graph to read.
-    pub layer: Option<String>,
-}
-
-impl GradCamParams {
-    /// The checked method. Whether the layer exists shows when it meets a network.
-    pub fn check(self) -> Result<GradCam> {
-        cam::check_layer(self.layer.as_ref())?;
-        Ok(GradCam { params: self })
-    }
-}
 
 /// Checked Grad-CAM.
-#[derive(Clone, Debug)]
-pub struct GradCam {
-    params: GradCamParams,
+pub fn grad_cam(params: CamParams) -> Result<ClassActivationMap> {
+    ClassActivationMap::new("grad-cam", formula, params)
 }
 
 fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
@@ -46,24 +26,10 @@ fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
     cam::weighted(values, gradients.chunks_exact(positions).map(mean), positions)
 }
 
-impl Explainer for GradCam {
-    fn id(&self) -> &'static str {
-        "grad-cam"
-    }
-
-    fn parameters(&self) -> serde_json::Value {
-        serde_json::json!(self.params)
-    }
-
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
-        cam::attribute(self, self.params.layer.as_deref(), model, (x, targets), context, formula)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
+    use crate::explain::{Context, explain, toy};
     use crate::oracle::Oracle;
 
     #[test]
@@ -89,13 +55,13 @@ mod tests {
             }
             let expected: Vec<f64> = expected.iter().map(|v| v.max(0.0)).collect();
             let (lo, hi) = expected.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
-            let method = GradCamParams::default().check().unwrap();
+            let method = grad_cam(CamParams::default()).unwrap();
             let map = explain(&method, &Oracle::new(&net), &x, &[target], &Context::default()).unwrap().swap_remove(0);
             assert_eq!(map.layer.as_deref(), Some("act"));
             for (v, e) in map.values.values.iter().zip(&expected) {
                 assert!((f64::from(*v) - if hi > lo { (e - lo) / (hi - lo) } else { 0.0 }).abs() < 1e-6);
             }
         }
-        assert!(GradCamParams { layer: Some(String::new()) }.check().is_err());
+        assert!(grad_cam(CamParams { layer: Some(String::new()) }).is_err());
     }
 }

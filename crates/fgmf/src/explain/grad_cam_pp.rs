@@ -4,42 +4,22 @@
 //! sum over positions; w_d = Σ α max(g, 0) over positions; map = max(0, Σ_d w_d A_d). It is resampled to the image (bilinear,
 //! half-pixel centres) and stretched to `[0, 1]`. Tokens `[t, d]` are laid out as a map first, without the class token.
 //!
+//! | parameter | default | range |
+//! | --- | --- | --- |
+//! | `layer` | none: chosen by rule | name of a value of the graph, `[n, c, h, w]` or `[n, t, d]` |
+//!
 //! Values in `[0, 1]`; a map that is the same everywhere becomes zeros. Cost: one forward and one backward pass an image.
 //!
 //! Differences from the paper: (1) the closed form of α holds for exp(z), and g is taken of z, as the library does; (2) the layer is
 //! chosen by rule ([`super::choose_layer`]). From the library: (3) stretched once, after resampling, without 10⁻⁷ in the
 //! divisor; (4) α is 0 where its divisor is 0.
 
-use super::{Attribution, Context, Explainer, cam};
+use super::cam::{self, CamParams, ClassActivationMap};
 use crate::error::Result;
-use crate::oracle::Gradients;
-use fgmf_net::Tensor;
-use serde::{Deserialize, Serialize};
-
-/// Settings of [`GradCamPp`].
-///
-/// | field | default | range |
-/// | --- | --- | --- |
-/// | `layer` | none: chosen by rule | name of a value of the graph, `[n, c, h, w]` or `[n, t, d]` |
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GradCamPpParams {
-    /// Value of the graph to read.
-    pub layer: Option<String>,
-}
-
-impl GradCamPpParams {
-    /// The checked method. Whether the layer exists shows when it meets a network.
-    pub fn check(self) -> Result<GradCamPp> {
-        cam::check_layer(self.layer.as_ref())?;
-        Ok(GradCamPp { params: self })
-    }
-}
 
 /// Checked Grad-CAM++.
-#[derive(Clone, Debug)]
-pub struct GradCamPp {
-    params: GradCamPpParams,
+pub fn grad_cam_pp(params: CamParams) -> Result<ClassActivationMap> {
+    ClassActivationMap::new("grad-cam-pp", formula, params)
 }
 
 /// The formula at the top of this file, before resampling; `positions` = h · w.
@@ -57,24 +37,10 @@ pub(super) fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Ve
     cam::weighted(values, weights, positions)
 }
 
-impl Explainer for GradCamPp {
-    fn id(&self) -> &'static str {
-        "grad-cam-pp"
-    }
-
-    fn parameters(&self) -> serde_json::Value {
-        serde_json::json!(self.params)
-    }
-
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
-        cam::attribute(self, self.params.layer.as_deref(), model, (x, targets), context, formula)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
+    use crate::explain::{Context, explain, toy};
     use crate::oracle::Oracle;
 
     /// From the formula, index by index; `a` and `g` are `[d][position]`.
@@ -108,7 +74,7 @@ mod tests {
         let x = toy::images([1, 2, 6, 6], 4);
         let values = net.values_at(&x, &[net.find("act").unwrap()]).unwrap().swap_remove(0).to_f64();
         let split = |v: &[f64]| v.chunks_exact(size).map(<[f64]>::to_vec).collect::<Vec<_>>();
-        let method = GradCamPpParams::default().check().unwrap();
+        let method = grad_cam_pp(CamParams::default()).unwrap();
         for (target, w) in weights.iter().enumerate() {
             let map = explain(&method, &Oracle::new(&net), &x, &[target], &Context::default()).unwrap().swap_remove(0);
             assert_eq!(map.layer.as_deref(), Some("act"));
@@ -131,7 +97,7 @@ mod tests {
     fn no_gradient_leaves_a_map_of_zeros() {
         let net = toy::conv_dense(&[0.1; 9], 1, &[vec![0.0; 36], vec![1.0; 36]], [1, 6, 6]);
         let map = explain(
-            &GradCamPpParams::default().check().unwrap(),
+            &grad_cam_pp(CamParams::default()).unwrap(),
             &Oracle::new(&net),
             &toy::images([1, 1, 6, 6], 1),
             &[0],

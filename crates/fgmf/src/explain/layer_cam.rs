@@ -13,32 +13,12 @@
 //! Differences from the paper: (1) the layer is chosen by rule ([`super::choose_layer`]) unless named; (2) one layer: no fusion of several
 //! and no tanh of the maps of early ones, as in `pytorch-grad-cam`, from which (3) stretching once, without 10⁻⁷, differs.
 
-use super::{Attribution, Context, Explainer, cam};
+use super::cam::{self, CamParams, ClassActivationMap};
 use crate::error::Result;
-use crate::oracle::Gradients;
-use fgmf_net::Tensor;
-use serde::{Deserialize, Serialize};
-
-/// Settings of [`LayerCam`]; the table is at the top of the method's page.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LayerCamParams {
-    /// Value of the graph to read.
-    pub layer: Option<String>,
-}
-
-impl LayerCamParams {
-    /// The checked method. Whether the layer exists shows when it meets a network.
-    pub fn check(self) -> Result<LayerCam> {
-        cam::check_layer(self.layer.as_ref())?;
-        Ok(LayerCam { params: self })
-    }
-}
 
 /// Checked Layer-CAM.
-#[derive(Clone, Debug)]
-pub struct LayerCam {
-    params: LayerCamParams,
+pub fn layer_cam(params: CamParams) -> Result<ClassActivationMap> {
+    ClassActivationMap::new("layer-cam", formula, params)
 }
 
 fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
@@ -50,24 +30,10 @@ fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
     cam::rectified(map)
 }
 
-impl Explainer for LayerCam {
-    fn id(&self) -> &'static str {
-        "layer-cam"
-    }
-
-    fn parameters(&self) -> serde_json::Value {
-        serde_json::json!(self.params)
-    }
-
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
-        cam::attribute(self, self.params.layer.as_deref(), model, (x, targets), context, formula)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
+    use crate::explain::{Context, explain, toy};
     use crate::oracle::Oracle;
 
     #[test]
@@ -89,7 +55,7 @@ mod tests {
             let at = |i: usize| (0..channels).map(|d| g[d * size + i].max(0.0) * a[d * size + i]).sum::<f64>().max(0.0);
             let expected: Vec<f64> = (0..size).map(at).collect();
             let (lo, hi) = expected.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
-            let method = LayerCamParams::default().check().unwrap();
+            let method = layer_cam(CamParams::default()).unwrap();
             let map = explain(&method, &Oracle::new(&net), &x, &[target], &Context::default()).unwrap().swap_remove(0);
             for (v, e) in map.values.values.iter().zip(&expected) {
                 assert!((f64::from(*v) - (e - lo) / (hi - lo)).abs() < 1e-6);

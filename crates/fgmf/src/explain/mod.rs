@@ -11,7 +11,7 @@
 //! | `deep-lift` | [`DeepLift`] | signed | 1 f, 1 b |
 //! | `deep-shap` | [`DeepShap`] | signed | references (f + b) |
 //! | `lrp-epsilon`, `lrp-alpha-beta` | [`Lrp`] | signed | 1 f, 1 b |
-//! | `grad-cam`, `grad-cam-pp`, `layer-cam` | [`GradCam`], [`GradCamPp`], [`LayerCam`] | `[0, 1]` | 1 f, 1 b |
+//! | `grad-cam`, `grad-cam-pp`, `layer-cam` | [`grad_cam()`], [`grad_cam_pp()`], [`layer_cam()`] | `[0, 1]` | 1 f, 1 b |
 //! | `score-cam` | [`ScoreCam`] | `[0, 1]` | 1 f, 1 b, channels f |
 //! | `occlusion` | [`Occlusion`] | signed | 1 f, windows f |
 //! | `rise` | [`Rise`] | `[0, 1]` | `masks` f |
@@ -42,6 +42,7 @@ mod lrp;
 mod map;
 mod noise_tunnel;
 mod occlusion;
+mod parts;
 mod perturbation;
 mod pgca;
 mod pgca_params;
@@ -63,23 +64,25 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 pub use attention_rollout::{AttentionRollout, AttentionRolloutParams};
+pub use cam::{CamParams, ClassActivationMap};
 pub use consensus::{Fusion, Scale};
 pub use contrast::{Contrast, ContrastParams};
 pub use deep_lift::{DeepLift, DeepLiftParams};
 pub use deep_shap::{DeepShap, DeepShapParams};
-pub use grad_cam::{GradCam, GradCamParams};
-pub use grad_cam_pp::{GradCamPp, GradCamPpParams};
+pub use grad_cam::grad_cam;
+pub use grad_cam_pp::grad_cam_pp;
 pub use gradient_shap::{GradientShap, GradientShapParams};
 pub use gradient_x_input::{GradientXInput, GradientXInputParams};
 pub use guided_backprop::{GuidedBackprop, GuidedBackpropParams};
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsParams};
 pub use kernel_shap::{KernelShap, KernelShapParams};
 pub use layer::{LayerKind, TargetLayer, choose_layer, named_layer};
-pub use layer_cam::{LayerCam, LayerCamParams};
+pub use layer_cam::layer_cam;
 pub use lrp::{Lrp, LrpAlphaBetaParams, LrpEpsilonParams};
 pub(crate) use map::upsample;
 pub use noise_tunnel::{Moment, NoiseTunnel, NoiseTunnelParams};
 pub use occlusion::{Occlusion, OcclusionParams};
+pub use parts::disagreement;
 pub use perturbation::Score;
 pub use pgca::{Pgca, PgcaParts};
 pub use pgca_params::PgcaParams;
@@ -178,8 +181,7 @@ pub fn by_id(id: &str) -> Option<Box<dyn Explainer>> {
 pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dyn Explainer>> {
     let tunnel = |moment| {
         let default = NoiseTunnelParams { moment, ..NoiseTunnelParams::default() };
-        let given = over(serde_json::json!(default), parameters.clone())?;
-        read::<NoiseTunnelParams>(given)?.check()
+        read_over(&default, parameters.clone())?.check()
     };
     Ok(match id {
         "saliency" => Box::new(read::<SaliencyParams>(parameters)?.check()?),
@@ -191,9 +193,9 @@ pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dy
         "deep-shap" => Box::new(read::<DeepShapParams>(parameters)?.check()?),
         "lrp-epsilon" => Box::new(read::<LrpEpsilonParams>(parameters)?.check()?),
         "lrp-alpha-beta" => Box::new(read::<LrpAlphaBetaParams>(parameters)?.check()?),
-        "grad-cam" => Box::new(read::<GradCamParams>(parameters)?.check()?),
-        "grad-cam-pp" => Box::new(read::<GradCamPpParams>(parameters)?.check()?),
-        "layer-cam" => Box::new(read::<LayerCamParams>(parameters)?.check()?),
+        "grad-cam" => Box::new(grad_cam(read(parameters)?)?),
+        "grad-cam-pp" => Box::new(grad_cam_pp(read(parameters)?)?),
+        "layer-cam" => Box::new(layer_cam(read(parameters)?)?),
         "score-cam" => Box::new(read::<ScoreCamParams>(parameters)?.check()?),
         "occlusion" => Box::new(read::<OcclusionParams>(parameters)?.check()?),
         "rise" => Box::new(read::<RiseParams>(parameters)?.check()?),
@@ -228,15 +230,14 @@ pub(crate) fn read<P: DeserializeOwned>(parameters: serde_json::Value) -> Result
         .map_err(|e| Error::parameter("parameters", format!("the settings of the method by name ({e})"), shown))
 }
 
-/// Settings laid over others.
-fn over(mut base: serde_json::Value, given: serde_json::Value) -> Result<serde_json::Value> {
-    match (base.as_object_mut(), given) {
-        (Some(base_map), serde_json::Value::Object(given)) => {
-            base_map.extend(given);
-            Ok(base)
-        }
-        (_, given) => Err(Error::parameter("parameters", "an object of settings by name", given)),
+/// [`read`], where what is left out is as in `base`.
+pub(crate) fn read_over<P: Serialize + DeserializeOwned>(base: &P, given: serde_json::Value) -> Result<P> {
+    let mut all = serde_json::json!(base);
+    match (all.as_object_mut(), given) {
+        (Some(fields), serde_json::Value::Object(given)) => fields.extend(given),
+        (_, given) => return Err(Error::parameter("parameters", "an object of settings by name", given)),
     }
+    read(all)
 }
 
 /// The method inside a wrapper.

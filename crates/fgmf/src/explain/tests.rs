@@ -108,7 +108,7 @@ fn what_does_not_fit_is_an_error() {
             Err(e) => assert!(wants_attention(method.id()) && e.to_string().contains("a network with attention"), "{e}"),
         }
     }
-    let unknown = GradCamPpParams { layer: Some("nowhere".into()) }.check().unwrap();
+    let unknown = grad_cam_pp(CamParams { layer: Some("nowhere".into()) }).unwrap();
     let told = explain(&unknown, &oracle, &x, &[0, 1], &context).unwrap_err().to_string();
     assert!(told.contains("layer") && told.contains("nowhere"), "{told}");
 }

@@ -1,7 +1,7 @@
 //! Records of an evaluation of explanations.
 
 use super::{DataRecord, ModelFile, ThreatRecord};
-use crate::metric::PairedTest;
+use crate::metric::{PairedTest, mean_interval};
 use serde::{Deserialize, Serialize};
 
 /// A method and every setting.
@@ -49,6 +49,36 @@ pub struct FigureRow {
     pub interval: [f64; 2],
     /// One an example; none where the figure is not defined.
     pub values: Vec<Option<f64>>,
+}
+
+impl FigureRow {
+    /// A row of these values.
+    pub fn new([explainer, metric, figure, input]: [&str; 4], better: &str, values: Vec<Option<f64>>) -> Self {
+        let known: Vec<f64> = values.iter().flatten().copied().collect();
+        let (mean, interval) = mean_interval(&known);
+        let n = known.len();
+        let square: f64 = known.iter().map(|v| (v - mean).powi(2)).sum();
+        let deviation = if n > 1 { (square / (n - 1) as f64).sqrt() } else { 0.0 };
+        Self {
+            explainer: explainer.into(),
+            metric: metric.into(),
+            figure: figure.into(),
+            input: input.into(),
+            better: better.into(),
+            n,
+            mean,
+            deviation,
+            interval,
+            values,
+        }
+    }
+
+    /// The row with further examples behind its own.
+    #[must_use]
+    pub fn with_more(&self, values: &[Option<f64>]) -> Self {
+        let names = [&self.explainer, &self.metric, &self.figure, &self.input].map(String::as_str);
+        Self::new(names, &self.better, [&self.values, values].concat())
+    }
 }
 
 /// Differences of two figures on the same examples.

@@ -53,9 +53,9 @@ fn view(report: &ReportRecord, case: &CaseRecord, view: &CaseView, with_mask: bo
     let said = |(label, probability)| verdict(report, case.label, label, probability);
     let of = |what: &str| format!("{what}, image {}, {title}", case.index);
     let attack = [
-        tile("image", Picture::of_image(&case.image, bounds), &of("Clean image"), &said(view.clean_prediction)),
+        tile("image", &Picture::of_image(&case.image, bounds), &of("Clean image"), &said(view.clean_prediction)),
         signed("perturbation", &view.perturbation, &of("Perturbation")),
-        tile("attacked image", Picture::of_image(&view.attacked, bounds), &of("Attacked image"), &said(view.attacked_prediction)),
+        tile("attacked image", &Picture::of_image(&view.attacked, bounds), &of("Attacked image"), &said(view.attacked_prediction)),
     ];
     let mut groups = group("Attack", 3, &attack.concat());
     if with_mask {
@@ -70,8 +70,8 @@ fn view(report: &ReportRecord, case: &CaseRecord, view: &CaseView, with_mask: bo
         .into_iter()
         .enumerate()
         .map(|(i, when)| {
-            let picture = Picture::overlay(over[i], bounds, &view.pgca[i], false);
-            withheld(tile(when, picture, &of(&format!("PGCA {when} the attack")), ""), &view.pgca[i], view.withheld[i].as_deref())
+            let picture = Picture::overlay(over[i], bounds, &view.pgca[i], None);
+            withheld(tile(when, &picture, &of(&format!("PGCA {when} the attack")), ""), &view.pgca[i], view.withheld[i].as_deref())
         })
         .collect();
     let [before, after] = &view.integrated_gradients;
@@ -87,10 +87,12 @@ fn group(title: &str, columns: usize, body: &str) -> String {
 }
 
 /// A picture with its caption, or the reason why there is none.
-fn tile(caption: &str, picture: Result<Picture>, alt: &str, below: &str) -> String {
-    let drawn = picture.and_then(|p| Ok(inline_png(&p.png()?, (p.width(), p.height()), alt)));
-    let body =
-        drawn.unwrap_or_else(|e| format!("<div class=\"nodata\">no data<span class=\"detail\">{}</span></div>", escape(&e.to_string())));
+pub(super) fn tile(caption: &str, picture: &Result<Picture>, alt: &str, below: &str) -> String {
+    let drawn = match picture {
+        Ok(p) => p.png().map(|png| inline_png(&png, (p.width(), p.height()), alt)).map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
+    };
+    let body = drawn.unwrap_or_else(|e| format!("<div class=\"nodata\">no data<span class=\"detail\">{}</span></div>", escape(&e)));
     format!("<div class=\"tile-picture\">{body}<p class=\"caption\">{caption}</p>{below}</div>")
 }
 
@@ -98,9 +100,9 @@ fn signed(caption: &str, map: &MapRecord, alt: &str) -> String {
     match Picture::of_signed(map) {
         Ok((picture, scale)) => {
             let mean = if map.channels == 3 { ", mean of channels" } else { "" };
-            tile(caption, Ok(picture), alt, &format!("<p class=\"scale\">s = {}{mean}</p>", number(f64::from(scale))))
+            tile(caption, &Ok(picture), alt, &format!("<p class=\"scale\">s = {}{mean}</p>", number(f64::from(scale))))
         }
-        Err(error) => tile(caption, Err(error), alt, ""),
+        Err(error) => tile(caption, &Err(error), alt, ""),
     }
 }
 
@@ -108,22 +110,21 @@ fn signed(caption: &str, map: &MapRecord, alt: &str) -> String {
 fn mapped(caption: &str, map: &MapRecord, alt: &str) -> String {
     let (low, high) = map.values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
     if low >= 0.0 && high <= 1.0 {
-        return tile(caption, Picture::of_map(map, [0.0, 1.0]), alt, "");
+        return tile(caption, &Picture::of_map(map, [0.0, 1.0]), alt, "");
     }
     let own = format!("<p class=\"scale\">{} to {}</p>", number(f64::from(low)), number(f64::from(high)));
-    tile(caption, Picture::of_map(map, [low, high]), alt, &own)
+    tile(caption, &Picture::of_map(map, [low, high]), alt, &own)
 }
 
 /// A tile behind a stamp if there is a reason; the hatching takes the shape of the map.
 fn withheld(tile: String, map: &MapRecord, reason: Option<&str>) -> String {
     let Some(reason) = reason else { return tile };
-    format!(
-        "<div class=\"withheld\" style=\"--shape:{}/{}\">{tile}<span class=\"stamp\">withheld</span>\
-         <p class=\"reason\">not shown to an operator: {}</p></div>",
-        map.width,
-        map.height,
-        escape(reason)
-    )
+    stamped(&format!("{tile}<p class=\"reason\">not shown to an operator: {}</p>", escape(reason)), [map.width, map.height])
+}
+
+/// Hatching in the shape of a map, and the stamp.
+pub(super) fn stamped(tile: &str, [width, height]: [usize; 2]) -> String {
+    format!("<div class=\"withheld\" style=\"--shape:{width}/{height}\">{tile}<span class=\"stamp\">withheld</span></div>")
 }
 
 fn class(report: &ReportRecord, label: usize) -> String {

@@ -1,17 +1,21 @@
-//! `report.html`: one self-contained page from a [`ReportRecord`]. No script, no request, nothing but the record read.
+//! `report.html`: one self-contained page from a [`ReportRecord`]. No script, no request, nothing but the record read. Galleries of maps: see
+//! [`gallery_head`].
 
 mod cases;
 pub mod chart;
 pub mod colormap;
 #[cfg(test)]
 mod fixture;
+mod gallery;
 mod html;
 mod methods;
 mod parameters;
 pub mod picture;
 mod summary;
 mod tables;
+mod text;
 
+pub use gallery::{doubts, gallery_head, gallery_image, gallery_tail, page_png};
 pub use picture::overlay_png;
 
 use crate::record::ReportRecord;
@@ -78,7 +82,7 @@ mod tests {
     use crate::record::Proportion;
 
     /// Elements that are open at the end, or the first that closes in the wrong place.
-    fn unbalanced(page: &str) -> Option<String> {
+    pub(super) fn unbalanced(page: &str) -> Option<String> {
         const VOID: [&str; 4] = ["meta", "img", "br", "!doctype"];
         let mut open: Vec<String> = Vec::new();
         for piece in page.split('<').skip(1) {

@@ -35,7 +35,7 @@ fn run(report: &ReportRecord) -> String {
     definitions(&rows)
 }
 
-fn data(data: &DataRecord) -> String {
+pub(super) fn data(data: &DataRecord) -> String {
     let classes: Vec<String> = data.classes.iter().map(|c| escape(c)).collect();
     format!(
         "{}, {} split, {} examples<br>{}<br><span class=\"detail\">classes: {}</span>",
@@ -61,17 +61,17 @@ fn model(style: usize, model: &ModelRecord) -> String {
     )
 }
 
-fn definitions(rows: &[(&str, String)]) -> String {
+pub(super) fn definitions(rows: &[(&str, String)]) -> String {
     let rows: String = rows.iter().map(|(k, v)| format!("<div><dt>{k}</dt><dd>{v}</dd></div>")).collect();
     format!("<dl class=\"definitions\">{rows}</dl>")
 }
 
-fn hash(hex: &str) -> String {
+pub(super) fn hash(hex: &str) -> String {
     format!("<code class=\"hash\">sha256 {}</code>", escape(hex))
 }
 
 /// JSON as nested definition lists; lists of plain values stay on one line.
-fn tree(value: &Value) -> String {
+pub(super) fn tree(value: &Value) -> String {
     match value {
         Value::Object(map) if !map.is_empty() => {
             let rows: String = map.iter().map(|(k, v)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(k), tree(v))).collect();

@@ -59,34 +59,65 @@ impl Picture {
     /// # Errors
     /// As [`Picture::of_image`].
     pub fn of_signed(map: &MapRecord) -> Result<(Self, f32)> {
-        let map = averaged(map)?;
-        let scale = colormap::signed_scale(&map.values);
-        let colour = |&v: &f32| colormap::diverging(if scale > 0.0 { v / scale } else { 0.0 });
-        Ok((Self { width: map.width, height: map.height, pixels: map.values.iter().map(colour).collect() }, scale))
+        let scale = colormap::signed_scale(&averaged(map)?.values);
+        Ok((Self::of_signed_to(map, scale)?, scale))
     }
 
-    /// A map over the grey image. A map in `[0, 1]` covers the image the more the larger it is; a signed map covers it by
-    /// its size and takes its colour from the sign.
+    /// [`Picture::of_signed`] with the scale given, so that several maps can be compared.
+    ///
+    /// # Errors
+    /// As [`Picture::of_image`].
+    pub fn of_signed_to(map: &MapRecord, scale: f32) -> Result<Self> {
+        let map = averaged(map)?;
+        let colour = |&v: &f32| colormap::diverging(if scale > 0.0 { v / scale } else { 0.0 });
+        Ok(Self { width: map.width, height: map.height, pixels: map.values.iter().map(colour).collect() })
+    }
+
+    /// A map over the grey image. A map in `[0, 1]` covers the image the more the larger it is; with a scale the map is signed, covers
+    /// the image by its size and takes its colour from the sign.
     ///
     /// # Errors
     /// As [`Picture::of_image`], or the two differ in rows or columns.
-    pub fn overlay(image: &MapRecord, bounds: [f64; 2], map: &MapRecord, signed: bool) -> Result<Self> {
+    pub fn overlay(image: &MapRecord, bounds: [f64; 2], map: &MapRecord, scale: Option<f32>) -> Result<Self> {
         let (image, map) = (averaged(image)?, averaged(map)?);
         if (image.height, image.width) != (map.height, map.width) {
             let found = format!("{} x {} under a map of {} x {}", image.height, image.width, map.height, map.width);
             return Err(Error::mismatch("overlay", "image and map of one size", found));
         }
-        let scale = colormap::signed_scale(&map.values).max(f32::MIN_POSITIVE);
         let pixels = image.values.iter().zip(&map.values).map(|(&below, &value)| {
-            let (colour, alpha) = if signed {
-                (colormap::diverging(value / scale), 0.85 * (value / scale).abs().min(1.0))
-            } else {
-                (colormap::sequential(value), 0.35 + 0.5 * value.clamp(0.0, 1.0))
+            let (colour, alpha) = match scale.map(|s| value / s.max(f32::MIN_POSITIVE)) {
+                Some(share) => (colormap::diverging(share), 0.85 * share.abs().min(1.0)),
+                None => (colormap::sequential(value), 0.35 + 0.5 * value.clamp(0.0, 1.0)),
             };
             let grey = f32::from(level(below, bounds));
             colour.map(|c| (alpha * f32::from(c) + (1.0 - alpha) * grey).round() as u8)
         });
         Ok(Self { width: image.width, height: image.height, pixels: pixels.collect() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(&self, [x, y]: [usize; 2]) -> Rgb {
+        self.pixels[y * self.width + x]
+    }
+
+    /// One colour.
+    pub(super) fn filled([width, height]: [usize; 2], colour: Rgb) -> Self {
+        Self { width, height, pixels: vec![colour; width * height] }
+    }
+
+    /// Draws `colour` over the pixel in column `x` and row `y`, covering it by `share`; nothing outside.
+    pub(super) fn blend(&mut self, [x, y]: [usize; 2], colour: Rgb, share: f32) {
+        if x < self.width && y < self.height {
+            let below = &mut self.pixels[y * self.width + x];
+            *below = std::array::from_fn(|i| (share * f32::from(colour[i]) + (1.0 - share) * f32::from(below[i])).round() as u8);
+        }
+    }
+
+    /// Draws another picture with its upper left corner at `[x, y]`; what is outside is cut off.
+    pub(super) fn place(&mut self, other: &Self, [x, y]: [usize; 2]) {
+        for (row, pixels) in other.pixels.chunks_exact(other.width).enumerate() {
+            pixels.iter().enumerate().for_each(|(column, &colour)| self.blend([x + column, y + row], colour, 1.0));
+        }
     }
 
     /// Every pixel as a square of `factor` pixels (at least 1).
@@ -126,7 +157,8 @@ impl Picture {
 /// # Errors
 /// As [`Picture::overlay`].
 pub fn overlay_png(image: &MapRecord, map: &MapRecord, signed: bool) -> Result<Vec<u8>> {
-    let picture = Picture::overlay(image, [0.0, 1.0], map, signed)?;
+    let scale = signed.then(|| colormap::signed_scale(&map.values));
+    let picture = Picture::overlay(image, [0.0, 1.0], map, scale)?;
     picture.enlarged(FILE_SIDE.div_ceil(picture.width.min(picture.height))).png()
 }
 

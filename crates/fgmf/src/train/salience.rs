@@ -5,7 +5,7 @@ use crate::attack::Batch;
 use crate::data::Dataset;
 use crate::defend::SgamParams;
 use crate::error::{Error, Result};
-use crate::explain::{Context, Explainer, GradCamPpParams, IntegratedGradientsParams, explain};
+use crate::explain::{CamParams, Context, Explainer, IntegratedGradientsParams, explain, grad_cam_pp};
 use crate::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::{Network, Tensor};
@@ -134,7 +134,7 @@ impl Salience {
         }
         if let Some(sgam) = config.sgam.as_ref().filter(|s| s.teach > 0.0) {
             let bytes = |map: &[f32]| map.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-            let maps = over_data(net, data, &GradCamPpParams::default().check()?, config.seed, bytes)?;
+            let maps = over_data(net, data, &grad_cam_pp(CamParams::default())?, config.seed, bytes)?;
             out.teacher = Some(Teacher { maps, weight: sgam.teach });
         }
         Ok(out)

@@ -2,7 +2,7 @@
 
 use fgmf::Result;
 use fgmf::evaluate::{
-    DeletionParams, FaithfulnessCorrelationParams, Fill, InfidelityParams, MaxSensitivityParams, Output, Reading, RelativeStabilityParams,
+    CurveParams, Deletion, FaithfulnessCorrelationParams, Fill, InfidelityParams, MaxSensitivity, Output, Reading, RelativeStability,
     RoadParams, Subject,
 };
 use fgmf::explain::{Attribution, Context, Explainer};
@@ -159,8 +159,8 @@ fn pure_figures() {
 fn pixel_flipping() {
     each(|case, subject, _| {
         let Some(rows) = case.expected["pixel_flipping"].as_array() else { return };
-        let params = DeletionParams { steps: case.x.shape()[2], fill: Fill::Value(0.0), output: Output::Logit };
-        for (ours, theirs) in params.check().unwrap().curves(subject).unwrap().iter().zip(rows) {
+        let params = CurveParams { steps: case.x.shape()[2], fill: Fill::Value(0.0), output: Output::Logit };
+        for (ours, theirs) in Deletion::new(params).unwrap().curves(subject).unwrap().iter().zip(rows) {
             close(case.name, &ours[1..], &numbers(theirs));
         }
     });
@@ -222,9 +222,9 @@ fn stability_under_noise() {
             Tensor::new::<f32>(case.x.shape(), moved.collect())
         };
         let expected = |key: &str| numbers(&case.expected[key]);
-        let sensitivity = MaxSensitivityParams::default().check().unwrap().of_images(subject, draws, noisy).unwrap();
+        let sensitivity = MaxSensitivity::new(MaxSensitivity::DEFAULT).unwrap().of_images(subject, draws, noisy).unwrap();
         close(case.name, &some(&sensitivity[0]), &expected("max_sensitivity"));
-        let relative = RelativeStabilityParams::default().check().unwrap().of_images(subject, draws, noisy).unwrap();
+        let relative = RelativeStability::new(RelativeStability::DEFAULT).unwrap().of_images(subject, draws, noisy).unwrap();
         let raised = |scores: &[Option<f64>]| some(scores).iter().map(|v| 10f64.powf(*v)).collect::<Vec<f64>>();
         close(case.name, &raised(&relative[0]), &expected("ris"));
         close(case.name, &raised(&relative[1]), &expected("ros"));

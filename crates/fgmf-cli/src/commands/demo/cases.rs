@@ -2,7 +2,7 @@
 
 use super::Subject;
 use crate::arguments::Arguments;
-use crate::commands::explain::softmax;
+use crate::commands::softmax;
 use crate::console;
 use anyhow::Result;
 use fgmf::Error;

@@ -1,0 +1,145 @@
+//! Some images, explained and judged together.
+
+use crate::commands::{softmax, write};
+use anyhow::Result;
+use fgmf::evaluate::{Input, Job, Metric, evaluate_maps};
+use fgmf::explain::{Attribution, Context, Explainer, disagreement};
+use fgmf::oracle::{Oracle, Scores};
+use fgmf::record::{FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord, ViewPictures, ViewRecord};
+use fgmf::report::{doubts, overlay_png};
+use fgmf::threat::ThreatModel;
+use fgmf_net::Tensor;
+use serde_json::json;
+use std::path::Path;
+
+/// What is known of an input of the block.
+struct Seen {
+    name: String,
+    x: Tensor,
+    explained: Vec<usize>,
+    /// Probabilities of all classes, one row an image.
+    probabilities: Vec<Vec<f64>>,
+    /// One entry an explainer, in it one an image.
+    maps: Vec<Vec<Attribution>>,
+    disagreements: Vec<Option<Vec<MapRecord>>>,
+}
+
+pub(super) struct Block {
+    seen: Vec<Seen>,
+    rows: Vec<FigureRow>,
+}
+
+impl Block {
+    pub(super) fn new(
+        oracle: &Oracle<'_>,
+        explainers: &[Box<dyn Explainer>],
+        metrics: &[Box<dyn Metric>],
+        inputs: &[Input],
+        threat: &ThreatModel,
+        context: Context,
+    ) -> Result<Self> {
+        let mut seen = inputs.iter().map(|i| Seen::new(i, oracle)).collect::<Result<Vec<_>>>()?;
+        let job = Job { oracle, explainers, metrics, inputs, threat, context };
+        let mut rows = evaluate_maps(&job, None, &mut |_, _| (), &mut |_, input, maps| seen[input].maps.push(maps.to_vec()))?.rows;
+        for (seen, input) in seen.iter_mut().zip(inputs) {
+            for (explainer, maps) in explainers.iter().zip(&seen.maps) {
+                let id = explainer.id();
+                let row = |figure, better, values| FigureRow::new([id, id, figure, &input.name], better, values);
+                rows.push(row("agreement", "higher", maps.iter().map(|m| m.agreement).collect()));
+                rows.push(row("completeness-gap", "lower", maps.iter().map(|m| m.completeness_gap).collect()));
+                seen.disagreements.push(disagreement(explainer.as_ref(), oracle, &input.x, &input.targets, &context)?);
+            }
+        }
+        Ok(Self { seen, rows })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.seen.first().map_or(0, |s| s.explained.len())
+    }
+
+    /// Puts the figures behind those of the `before` images of earlier blocks; figures that no image has are left out.
+    pub(super) fn add_rows(&self, all: &mut Vec<FigureRow>, before: usize) {
+        let same = |a: &FigureRow, b: &FigureRow| a.explainer == b.explainer && a.figure == b.figure && a.input == b.input;
+        for row in all.iter_mut() {
+            let more = self.rows.iter().find(|r| same(r, row)).map_or_else(|| vec![None; self.len()], |r| r.values.clone());
+            *row = row.with_more(&more);
+        }
+        for row in self.rows.iter().filter(|r| r.n > 0) {
+            if !all.iter().any(|r| same(r, row)) {
+                let names = [&row.explainer, &row.metric, &row.figure, &row.input].map(String::as_str);
+                all.push(FigureRow::new(names, &row.better, vec![None; before]).with_more(&row.values));
+            }
+        }
+    }
+
+    /// What is written of image `i`, number `at` of the rows.
+    pub(super) fn views(&self, i: usize, about: &GalleryRecord, at: usize) -> Vec<ViewRecord> {
+        let view = |seen: &Seen| {
+            let (predicted, probability) = seen.answer(i);
+            let facts = |(maps, method): (&Vec<Attribution>, &MethodRecord)| {
+                let map = &maps[i];
+                let own = |r: &&FigureRow, figure: &str| r.explainer == method.id && r.input == seen.name && r.figure == figure;
+                let figure = |name: &str| about.rows.iter().find(|r| own(r, name)).and_then(|r| r.values[at]);
+                MapFacts { layer: map.layer.clone(), note: map.note.clone(), withheld: map.withheld.clone(), doubts: doubts(figure) }
+            };
+            let maps = seen.maps.iter().zip(&about.explainers).map(facts).collect();
+            ViewRecord { predicted, probability, explained: seen.explained[i], maps }
+        };
+        self.seen.iter().map(view).collect()
+    }
+
+    pub(super) fn pictures(&self, i: usize) -> Vec<ViewPictures> {
+        let one = |seen: &Seen| {
+            let maps = seen.maps.iter().zip(&seen.disagreements).map(|(maps, parts)| MapPicture {
+                values: maps[i].values.clone(),
+                signed: maps[i].signed,
+                disagreement: parts.as_ref().map(|p| p[i].clone()),
+            });
+            ViewPictures { image: seen.image(i), maps: maps.collect() }
+        };
+        self.seen.iter().map(one).collect()
+    }
+
+    /// `<image>.<method>.<input>`: the overlay as PNG, the raw map as JSON.
+    pub(super) fn write_maps(&self, i: usize, about: &GalleryRecord, at: usize, folder: &Path) -> Result<()> {
+        let image = &about.images[at];
+        for (seen, view) in self.seen.iter().zip(&image.views) {
+            for (maps, method) in seen.maps.iter().zip(&about.explainers) {
+                let (map, stem) = (&maps[i], format!("{}.{}.{}", image.stem, method.id, seen.name));
+                write(&folder.join(format!("{stem}.png")), &overlay_png(&seen.image(i), &map.values, map.signed)?)?;
+                let record = json!({
+                    "model": about.model, "image": image.name, "input": seen.name, "predicted": view.predicted, "probability": view.probability,
+                    "method": method.id, "parameters": method.parameters, "seed": about.seed, "attribution": map,
+                });
+                write(&folder.join(format!("{stem}.json")), record.to_string().as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn new(input: &Input, oracle: &Oracle<'_>) -> Result<Self> {
+        let logits = oracle.logits(&input.x)?.to_f64();
+        Ok(Self {
+            name: input.name.clone(),
+            x: input.x.clone(),
+            explained: input.targets.clone(),
+            probabilities: logits.chunks_exact(oracle.classes()).map(softmax).collect(),
+            maps: Vec::new(),
+            disagreements: Vec::new(),
+        })
+    }
+
+    /// The class of the largest probability, the first of equals.
+    fn answer(&self, i: usize) -> (usize, f64) {
+        let p = &self.probabilities[i];
+        let best = (1..p.len()).fold(0, |best, c| if p[c] > p[best] { c } else { best });
+        (best, p[best])
+    }
+
+    fn image(&self, i: usize) -> MapRecord {
+        let shape = self.x.shape();
+        MapRecord { channels: shape[1], height: shape[2], width: shape[3], values: self.x.rows(i, 1).to_f32() }
+    }
+}

@@ -1,0 +1,14 @@
+//! Galleries: maps of several explainers on the same images, clean and attacked, as one HTML page and a PNG page an image. Both are drawn
+//! from the same panels, and write nothing but what the record holds.
+
+mod doubt;
+mod html;
+mod page;
+mod panel;
+
+pub use doubt::doubts;
+pub use html::{gallery_head, gallery_image, gallery_tail};
+pub use page::page_png;
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,9 @@ pub(crate) struct Train {
     /// Replace rectifiers by k-winners-take-all with this share of winners (a planted defence).
     #[arg(long, value_name = "SHARE")]
     pub(crate) k_wta: Option<f64>,
+    /// Resize and pad each training image at random, down to this share of its size (for a planted defence).
+    #[arg(long, value_name = "LEAST")]
+    pub(crate) resize_pad: Option<f64>,
     /// Temperature of distillation.
     #[arg(long)]
     pub(crate) temperature: Option<f64>,

@@ -1,7 +1,7 @@
-//! Planted defences and honest models under the masking verdict: `planted OUT STANDARD.onnx K-WTA.onnx DISTILLED.onnx HONEST.onnx…`.
+//! Planted defences and honest models under the masking verdict: `planted OUT STANDARD.onnx K-WTA.onnx DISTILLED.onnx MOVED.onnx HONEST.onnx…`.
 //!
 //! For each model: clean accuracy, PGD-50 on served gradients as an unaware evaluator runs it, the suite `adaptive` (for models that
-//! answer at random attacks on the expectation), the undefended twin under the suite `adaptive`, and the verdict. First 200 test images of
+//! answer at random attacks on the expectation, exact where all outcomes can be listed), the undefended twin under the suite `adaptive`, and the verdict. First 200 test images of
 //! the embedded slice, Linf, eps 0.1, seed 0. Each model's figures are kept in OUT/rows, so that a run that was killed goes on; OUT/table.md
 //! and OUT/flags.txt (what each attack breaks, and the evidence behind each flag) are written from them.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "progress, and how to use it")]
@@ -12,8 +12,9 @@ use fgmf::attack::verdict::judge;
 use fgmf::attack::{ApgdParams, AttackLoss, Batch, Eot, PgdParams, WhiteBox, misclassified};
 use fgmf::data::{Dataset, Split, load};
 use fgmf::defend::{
-    AdditiveNoiseParams, Averaged, BitDepthParams, JpegParams, Lie, LogitScalingParams, LyingGateParams, ResizePadParams, Served,
-    ThermometerParams, Transform, served_rules, with_bit_depth, with_jpeg, with_logit_scaling, with_lying_gate, with_thermometer,
+    AdditiveNoiseParams, Averaged, BitDepthParams, Expected, JpegParams, Lie, LogitScalingParams, LyingGateParams, Outcome,
+    ResizePadParams, Served, ThermometerParams, Transform, served_rules, with_bit_depth, with_jpeg, with_logit_scaling, with_lying_gate,
+    with_thermometer,
 };
 use fgmf::oracle::{Gradients, Oracle, Scores};
 use fgmf::record::{Proportion, VerdictRecord};
@@ -22,13 +23,16 @@ use fgmf_net::{Network, Tensor, onnx};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+type Done<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Answers that a random model's accuracy is the mean of.
 const DRAWS: usize = 10;
 
 /// Answers by which the attacker chooses among what its searches found.
 const CHOICE: usize = 20;
+
+/// Answers in each mean that an attack on a random model follows, where outcomes are too many to list.
+const ANSWERS: usize = 40;
 
 /// Temperature of the distilled network, as `experiments/planted/run.sh` trains it.
 const TEMPERATURE: f64 = 20.0;
@@ -75,44 +79,84 @@ fn network(bench: &Bench, net: &Network) -> fgmf::Result<Value> {
     }))
 }
 
-/// A model that answers at random: attacks on the expectation; for each example the point that fools most of [`CHOICE`] answers, judged
-/// by [`DRAWS`] of another deployment.
+/// Probability that the answer is right, one an example.
+fn surely(model: &Expected<'_>, x: &Tensor, labels: &[usize]) -> fgmf::Result<Vec<f64>> {
+    let mut right = vec![0.0; labels.len()];
+    for (probability, logits) in model.answers(x)? {
+        right.iter_mut().zip(misclassified(&logits, labels)).for_each(|(r, w)| *r += if w { 0.0 } else { probability });
+    }
+    Ok(right)
+}
+
+/// A model that answers at random: attacks on the expectation; for each example the point that fools it most often. Where the outcomes can
+/// be listed all is exact. Otherwise [`CHOICE`] answers choose the point, and [`DRAWS`] of another deployment judge it.
 fn random(bench: &Bench, net: &Network, transform: &dyn Transform) -> fgmf::Result<Value> {
     let Bench { batch, threat, .. } = bench;
     let oracle = Oracle::new(net);
     let deployed = |seed| Served::new(&oracle, transform, seed);
-    let judged = |x: &Tensor| right(&deployed(3), x, &batch.labels, DRAWS);
-    let served = deployed(1);
-    let mut best = right(&deployed(2), &batch.x, &batch.labels, CHOICE)?;
+    let (served, exact) = (deployed(1), Expected::new(&oracle, transform).ok());
+    let rate = |x: &Tensor, seed, draws| match &exact {
+        Some(exact) => surely(exact, x, &batch.labels),
+        None => right(&deployed(seed), x, &batch.labels, draws),
+    };
+    let (chosen, judged) = (|x: &Tensor| rate(x, 2, CHOICE), |x: &Tensor| rate(x, 3, DRAWS));
+    let model: &dyn Gradients = exact.as_ref().map_or(&served, |e| e);
+    let mut best = chosen(&batch.x)?;
     let mut worst = judged(&batch.x)?;
     let clean = percent(&worst);
     let mut attacks = Vec::new();
     let apgd = |loss, steps| ApgdParams { loss, steps, ..ApgdParams::default() }.check();
     let pgd = |loss, steps| PgdParams { loss, steps, ..PgdParams::default() }.check();
     let searches: Vec<(&str, Box<dyn WhiteBox>)> = vec![
-        ("PGD-200 on the capped margin, 40 answers", Box::new(Eot::new(pgd(AttackLoss::CappedMargin, 200)?, 40)?)),
-        ("PGD-100 on the margin, 40 answers", Box::new(Eot::new(pgd(AttackLoss::Margin, 100)?, 40)?)),
-        ("Auto-PGD-100 on the cross-entropy, 40 answers", Box::new(Eot::new(apgd(AttackLoss::CrossEntropy, 100)?, 40)?)),
+        ("PGD-200 on the capped margin", Box::new(Eot::new(pgd(AttackLoss::CappedMargin, 200)?, ANSWERS)?)),
+        ("PGD-100 on the margin", Box::new(Eot::new(pgd(AttackLoss::Margin, 100)?, ANSWERS)?)),
+        ("Auto-PGD-100 on the cross-entropy", Box::new(Eot::new(apgd(AttackLoss::CrossEntropy, 100)?, ANSWERS)?)),
     ];
+    let over = exact.as_ref().map_or_else(|| format!("{ANSWERS} answers"), |_| "all outcomes".into());
     for (number, (name, attack)) in searches.iter().enumerate() {
-        let found = attack.perturb(&served, batch, threat, number as u64)?;
-        let (chosen, fresh) = (right(&deployed(2), &found.x, &batch.labels, CHOICE)?, judged(&found.x)?);
-        attacks.push(format!("{name}: {:.1} right", percent(&fresh)));
+        let found = attack.perturb(model, batch, threat, number as u64)?;
+        let (chosen, fresh) = (chosen(&found.x)?, judged(&found.x)?);
+        attacks.push(format!("{name}, {over}: {:.1} right", percent(&fresh)));
         for i in (0..batch.len()).filter(|&i| chosen[i] < best[i]).collect::<Vec<_>>() {
             (best[i], worst[i]) = (chosen[i], fresh[i]);
         }
     }
-    let expected = Averaged::new(&served, 20)?;
-    let target = Target { bypass: Some(&expected), ..Target::new(&served) };
+    if let Some(outcomes) = transform.outcomes(net.image_shape()) {
+        attacks.push(format!("an attacker who knows each draw: {:.1} right", foreseen(bench, &oracle, outcomes)?));
+    }
+    let mean = Averaged::new(&served, 20)?;
+    let target = Target { bypass: Some(exact.as_ref().map_or(&mean, |e| e as &dyn Gradients)), ..Target::new(&served) };
     let verdict = judge(&gather(&target, batch, threat, &ProbeParams::default(), 0)?.evidence).record();
     Ok(json!({
         "clean": clean, "served": unaware(bench, &served, DRAWS)?, "adaptive": percent(&worst), "verdict": verdict, "attacks": attacks,
     }))
 }
 
+/// Per cent right if the attacker sees each draw before the point is chosen: nobody who does not can do better.
+fn foreseen(bench: &Bench, oracle: &Oracle<'_>, outcomes: Vec<Outcome>) -> fgmf::Result<f64> {
+    let mut sum = 0.0;
+    for outcome in outcomes {
+        let probability = outcome.probability;
+        let known = Expected::over(oracle, vec![Outcome { probability: 1.0, ..outcome }]);
+        let stands = |b: &Batch, x: &Tensor| -> fgmf::Result<Batch> {
+            let wrong = misclassified(&known.logits(x)?, &b.labels);
+            Ok(b.select(&(0..b.len()).filter(|&i| !wrong[i]).collect::<Vec<_>>()))
+        };
+        let mut left = stands(&bench.batch, &bench.batch.x)?;
+        for loss in [AttackLoss::CrossEntropy, AttackLoss::TargetedDlr] {
+            if left.len() > 0 {
+                let attack = ApgdParams { loss, ..ApgdParams::default() }.check()?;
+                left = stands(&left, &attack.perturb(&known, &left, &bench.threat, 0)?.x)?;
+            }
+        }
+        sum += probability * 100.0 * left.len() as f64 / bench.batch.len() as f64;
+    }
+    Ok(sum)
+}
+
 impl Bench {
     /// A row of the table: from its file if it is there, else computed and kept. `twin` names the row it is compared with.
-    fn row(&mut self, name: &str, twin: &str, compute: impl FnOnce(&Self) -> fgmf::Result<Value>) -> Outcome<()> {
+    fn row(&mut self, name: &str, twin: &str, compute: impl FnOnce(&Self) -> fgmf::Result<Value>) -> Done<()> {
         let slug: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
         let path = self.rows.join(slug + ".json");
         let row = if path.exists() {
@@ -129,7 +173,7 @@ impl Bench {
     }
 
     /// The table, and the evidence.
-    fn report(&self) -> Outcome<(String, String)> {
+    fn report(&self) -> Done<(String, String)> {
         let mut table = String::from(
             "| model | clean | PGD-50, served | adaptive | 95% | twin | gap | verdict | flags |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         );
@@ -164,10 +208,10 @@ impl Bench {
     }
 }
 
-fn main() -> Outcome<()> {
+fn main() -> Done<()> {
     let paths: Vec<PathBuf> = std::env::args().skip(1).map(PathBuf::from).collect();
-    let [out, standard, k_wta, distilled, honest @ ..] = paths.as_slice() else {
-        println!("usage: planted OUT STANDARD.onnx K-WTA.onnx DISTILLED.onnx HONEST.onnx…");
+    let [out, standard, k_wta, distilled, moved, honest @ ..] = paths.as_slice() else {
+        println!("usage: planted OUT STANDARD.onnx K-WTA.onnx DISTILLED.onnx MOVED.onnx HONEST.onnx…");
         return Ok(());
     };
     let mut data = load("fashion-mnist-mini", Split::Test)?;
@@ -179,11 +223,12 @@ fn main() -> Outcome<()> {
     let threat = ThreatModel::new(Norm::Linf, 0.1, [0.0, 1.0])?;
     let mut bench = Bench { data, batch, threat, rows: out.join("rows"), done: Vec::new() };
     std::fs::create_dir_all(&bench.rows)?;
-    let (net, student) = (onnx::read(standard)?, onnx::read(distilled)?);
-    let (twin, cooled) = ("standard, no defence", "distilled, logits / 20 again");
+    let (net, student, moved) = (onnx::read(standard)?, onnx::read(distilled)?, onnx::read(moved)?);
+    let (twin, cooled, still) = ("standard, no defence", "distilled, logits / 20 again", "trained for resize and pad, served without");
     let (signs, reverse) = (LyingGateParams { lie: Lie::Signs, seed: 0 }, LyingGateParams { lie: Lie::Reverse, seed: 0 });
     let noise = AdditiveNoiseParams { deviation: 0.1 }.check()?;
-    let pad = ResizePadParams { least: 0.8 }.check()?;
+    // 299 of 331 pixels, as in the paper.
+    let pad = ResizePadParams { least: 0.9 }.check()?;
     bench.row(twin, "", |b| network(b, &net))?;
     bench.row("bit depth 3", twin, |b| network(b, &with_bit_depth(&net, &BitDepthParams { bits: 3 })?))?;
     bench.row("JPEG quality 50", twin, |b| network(b, &with_jpeg(&net, &JpegParams { quality: 50 })?))?;
@@ -195,7 +240,9 @@ fn main() -> Outcome<()> {
     bench.row("lying gate, reverse", twin, |b| network(b, &with_lying_gate(&net, &reverse)?))?;
     bench.row("k-winners-take-all, 10%", twin, |b| network(b, &onnx::read(k_wta)?))?;
     bench.row("noise 0.1", twin, |b| random(b, &net, &noise))?;
-    bench.row("resize and pad 0.8", twin, |b| random(b, &net, &pad))?;
+    bench.row(still, "", |b| network(b, &moved))?;
+    bench.row("resize and pad 0.9, trained for it", still, |b| random(b, &moved, &pad))?;
+    bench.row("resize and pad 0.9", twin, |b| random(b, &net, &pad))?;
     for (i, path) in honest.iter().enumerate() {
         bench.row(&format!("PGD-AT, seed {i}"), "", |b| network(b, &onnx::read(path)?))?;
     }

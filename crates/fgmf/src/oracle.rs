@@ -70,6 +70,27 @@ pub struct FeatureGradient {
 /// Logits of variants of images: window (rows, columns), which image each variant comes from, and its pixels inside the window, `[n, c, rows,
 /// columns]`, as [`Network::window_logits`].
 pub type Variants<'m> = Box<dyn Fn(&[Range<usize>; 2], &[usize], &Tensor) -> Result<Tensor> + Sync + 'm>;
+impl FeatureGradient {
+    /// The sum of two, entry by entry.
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        Self {
+            losses: self.losses.iter().zip(&other.losses).map(|(a, b)| a + b).collect(),
+            logits: self.logits.add(&other.logits),
+            value: self.value.add(&other.value),
+            gradient: self.gradient.add(&other.gradient),
+        }
+    }
+
+    /// Every entry times a factor.
+    pub(crate) fn times(&self, factor: f64) -> Self {
+        Self {
+            losses: self.losses.iter().map(|l| l * factor).collect(),
+            logits: self.logits.affine(factor, 0.0),
+            value: self.value.affine(factor, 0.0),
+            gradient: self.gradient.affine(factor, 0.0),
+        }
+    }
+}
 
 /// Logits, and nothing else.
 pub trait Scores: Sync {

@@ -19,6 +19,8 @@ pub enum Purpose {
     Training = 5,
     /// Draws of an evaluation (samples, baselines).
     Evaluation = 6,
+    /// Transforms of the training images.
+    Augmentation = 7,
 }
 
 /// A stream of random numbers.

@@ -7,7 +7,7 @@ use crate::console;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::{Dataset, Split, load};
-use fgmf::defend::{KWtaParams, SgamParams};
+use fgmf::defend::{KWtaParams, ResizePadParams, SgamParams};
 use fgmf::threat::Norm;
 use fgmf::train::{ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit};
 use fgmf_net::Network;
@@ -104,6 +104,7 @@ fn from_flags(a: &Train) -> Result<TrainConfig> {
     };
     config.sgam = a.sgam.then(SgamParams::default);
     config.k_wta = a.k_wta.map(|share| KWtaParams { share });
+    config.resize_pad = a.resize_pad.map(|least| ResizePadParams { least });
     config.norm = Norm::parse(&a.norm)?;
     config.limit = a.limit;
     config.seed = a.seed;

@@ -252,6 +252,11 @@ fn planted_training_from_the_command_line() {
     let teacher = train("teacher", &["--objective", "distillation", "--temperature", "10"]);
     let student = train("student", &["--objective", "distillation", "--temperature", "10", "--teacher", text(&teacher)]);
     let k_wta = train("k-wta", &["--objective", "standard", "--k-wta", "0.2"]);
+    let (moved, plain) =
+        (train("moved", &["--objective", "standard", "--resize-pad", "0.7"]), train("plain", &["--objective", "standard"]));
+    assert_ne!(std::fs::read(&moved).unwrap(), std::fs::read(plain).unwrap());
+    let run: Value = serde_json::from_slice(&std::fs::read(moved.with_file_name("run.json")).unwrap()).unwrap();
+    assert_eq!(run["config"]["resize_pad"]["least"], 0.7);
     let run: Value = serde_json::from_slice(&std::fs::read(student.with_file_name("run.json")).unwrap()).unwrap();
     assert_eq!(run["config"]["objective"]["temperature"], 10.0);
     assert!(run["config"]["objective"]["teacher_sha256"].is_string());
@@ -261,6 +266,8 @@ fn planted_training_from_the_command_line() {
     assert!(wrong(&["--objective", "standard", "--temperature", "10"]).contains("distillation"));
     assert!(wrong(&["--objective", "distillation", "--temperature", "0"]).contains("`temperature`"));
     assert!(wrong(&["--objective", "standard", "--k-wta", "2"]).contains("`share`"));
+    assert!(wrong(&["--objective", "standard", "--resize-pad", "0"]).contains("`least`"));
+    assert!(wrong(&["--objective", "scor-pio", "--resize-pad", "0.8"]).contains("salient"));
 }
 
 #[test]

@@ -14,6 +14,13 @@ use crate::oracle::{FeatureGradient, Gradients, Scores};
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Tensor, ValueId};
 
+fn at_least_one(samples: usize) -> Result<usize> {
+    if samples == 0 {
+        return Err(Error::parameter("samples", "1 or more", samples));
+    }
+    Ok(samples)
+}
+
 /// The mean of several answers of a model that answers at random, as a model of its own.
 pub struct Averaged<'a> {
     model: &'a dyn Gradients,
@@ -23,10 +30,7 @@ pub struct Averaged<'a> {
 impl<'a> Averaged<'a> {
     /// The mean over `samples` answers, 1 or more.
     pub fn new(model: &'a dyn Gradients, samples: usize) -> Result<Self> {
-        if samples == 0 {
-            return Err(Error::parameter("samples", "1 or more", samples));
-        }
-        Ok(Self { model, samples })
+        Ok(Self { model, samples: at_least_one(samples)? })
     }
 
     fn mean<T>(&self, ask: impl Fn() -> Result<T>, add: impl Fn(T, T) -> T) -> Result<T> {
@@ -60,20 +64,8 @@ impl Gradients for Averaged<'_> {
     }
 
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
-        let add = |a: FeatureGradient, b: FeatureGradient| FeatureGradient {
-            losses: a.losses.iter().zip(&b.losses).map(|(a, b)| a + b).collect(),
-            logits: a.logits.add(&b.logits),
-            value: a.value.add(&b.value),
-            gradient: a.gradient.add(&b.gradient),
-        };
-        let sum = self.mean(|| self.model.feature_gradient(x, head, at), add)?;
-        let share = 1.0 / self.samples as f64;
-        Ok(FeatureGradient {
-            losses: sum.losses.iter().map(|l| l * share).collect(),
-            logits: sum.logits.affine(share, 0.0),
-            value: sum.value.affine(share, 0.0),
-            gradient: sum.gradient.affine(share, 0.0),
-        })
+        let sum = self.mean(|| self.model.feature_gradient(x, head, at), |a: FeatureGradient, b| a.plus(&b))?;
+        Ok(sum.times(1.0 / self.samples as f64))
     }
 }
 
@@ -87,10 +79,7 @@ pub struct Smoothed<'a> {
 impl<'a> Smoothed<'a> {
     /// Gradients are means over `samples` draws of the noise, 1 or more.
     pub fn new(model: &'a dyn Gradients, noise: &'a AdditiveNoise, samples: usize, seed: u64) -> Result<Self> {
-        if samples == 0 {
-            return Err(Error::parameter("samples", "1 or more", samples));
-        }
-        Ok(Self { model, noisy: Served::new(model, noise, seed), samples })
+        Ok(Self { model, noisy: Served::new(model, noise, seed), samples: at_least_one(samples)? })
     }
 }
 

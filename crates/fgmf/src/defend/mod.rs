@@ -1,11 +1,12 @@
 //! Defences: SGAM, the saliency-guided mask in front, and planted ones.
 //!
 //! A planted defence looks robust and is not. Each is known from the literature to fall to an attacker who knows it, and each
-//! comes with that attacker: backward rules that go around it ([`bypass_rules`]), samples that average it ([`Averaged`]), or a loss
+//! comes with that attacker: backward rules that go around it ([`bypass_rules`]), samples that average it ([`Averaged`], or exactly [`Expected`]), or a loss
 //! that does not see it. They exist so that the masking verdict and the adaptive suites can be tested on known answers.
 
 mod averaged;
 mod bit_depth;
+mod expected;
 mod jpeg;
 mod k_wta;
 mod logit_scaling;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 pub use averaged::{Averaged, Smoothed};
 pub use bit_depth::{BitDepthParams, with_bit_depth};
+pub use expected::{Expected, Outcome};
 pub use jpeg::{JpegParams, with_jpeg};
 pub use k_wta::{KWtaParams, with_k_wta};
 pub use logit_scaling::{LogitScalingParams, with_logit_scaling};

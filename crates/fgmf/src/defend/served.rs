@@ -6,6 +6,7 @@
 //!
 //! Cost: one pass of the model behind for each query.
 
+use super::Outcome;
 use crate::error::{Error, Result};
 use crate::oracle::{FeatureGradient, Gradients, Scores};
 use crate::rng::{Purpose, Stream};
@@ -27,6 +28,11 @@ pub trait Transform: Sync {
 
     /// A cotangent of that, pulled back to the image; the stream draws the same map again.
     fn pull_back(&self, cotangent: &[f32], shape: [usize; 3], rng: &mut Stream) -> Vec<f32>;
+
+    /// Every map that may be drawn, probabilities adding up to 1; `None` where they are too many to list.
+    fn outcomes(&self, _shape: [usize; 3]) -> Option<Vec<Outcome>> {
+        None
+    }
 }
 
 /// A model behind a random transform of its images.
@@ -55,13 +61,14 @@ impl<'a> Served<'a> {
         let out = self.each(&values, &values, query, |v, rng| self.transform.apply(v, shape, rng));
         Tensor::new(x.shape(), out).cast(x.precision())
     }
+}
 
-    fn check(&self, x: &Tensor) -> Result<()> {
-        let [c, h, w] = self.image_shape();
-        match x.shape() {
-            [_, rest @ ..] if rest == [c, h, w] => Ok(()),
-            other => Err(Error::mismatch("query", format!("images of shape [n, {c}, {h}, {w}]"), format!("{other:?}"))),
-        }
+/// An error unless these are images of the model's shape.
+pub(super) fn check(model: &dyn Scores, x: &Tensor) -> Result<()> {
+    let [c, h, w] = model.image_shape();
+    match x.shape() {
+        [_, rest @ ..] if rest == [c, h, w] => Ok(()),
+        other => Err(Error::mismatch("query", format!("images of shape [n, {c}, {h}, {w}]"), format!("{other:?}"))),
     }
 }
 
@@ -81,7 +88,7 @@ impl Scores for Served<'_> {
     }
 
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.check(x)?;
+        check(self, x)?;
         let query = self.queries.fetch_add(1, Ordering::Relaxed);
         self.model.logits(&self.seen(x, query))
     }
@@ -97,7 +104,7 @@ impl Gradients for Served<'_> {
     }
 
     fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
-        self.check(x)?;
+        check(self, x)?;
         let query = self.queries.fetch_add(1, Ordering::Relaxed);
         let mut out = self.model.feature_gradient(&self.seen(x, query), head, at)?;
         if at == self.network().input() {

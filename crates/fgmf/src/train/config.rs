@@ -4,7 +4,7 @@ use super::distillation::{Distillation, DistillationParams};
 use super::objective::{Objective, PgdAt, PgdAtParams, Standard};
 use super::optimise::{Optimiser, Schedule};
 use super::scorpio::{Scorpio, ScorpioParams};
-use crate::defend::{KWtaParams, SgamParams};
+use crate::defend::{KWtaParams, ResizePadParams, SgamParams};
 use crate::error::{Error, Result};
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::zoo::{Activation, Architecture};
@@ -86,6 +86,9 @@ pub struct TrainConfig {
     /// Rectifiers replaced by k-winners-take-all, a planted defence, if wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k_wta: Option<KWtaParams>,
+    /// Images resized and padded at random before each step, for a network to be served behind that planted defence, if wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize_pad: Option<ResizePadParams>,
     /// Objective.
     pub objective: ObjectiveConfig,
     /// Norm of the attacks trained against.
@@ -122,6 +125,7 @@ impl TrainConfig {
             activation: Activation::Relu,
             sgam: None,
             k_wta: None,
+            resize_pad: None,
             objective,
             norm: Norm::Linf,
             eps,
@@ -164,6 +168,17 @@ impl TrainConfig {
         if let Some(k_wta) = &self.k_wta {
             k_wta.check()?;
         }
-        Ok((ThreatModel::new(self.norm, self.eps, [0.0, 1.0])?, self.objective.check()?))
+        if let Some(resize_pad) = &self.resize_pad {
+            resize_pad.clone().check()?;
+        }
+        let objective = self.objective.check()?;
+        if self.resize_pad.is_some() && (self.sgam.is_some() || objective.salience().is_some()) {
+            return Err(Error::mismatch(
+                "resize and pad",
+                "a run that keeps no salient pixels",
+                "SGAM or an objective with salient pixels",
+            ));
+        }
+        Ok((ThreatModel::new(self.norm, self.eps, [0.0, 1.0])?, objective))
     }
 }

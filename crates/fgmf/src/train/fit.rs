@@ -5,8 +5,9 @@ use super::checkpoint::{self, State, write_atomically};
 use super::objective::Context;
 use super::optimise::{OptimiserState, clip};
 use super::salience::{Salience, batch_of};
+use crate::attack::Batch;
 use crate::data::Dataset;
-use crate::defend;
+use crate::defend::{self, ResizePadParams, Transform};
 use crate::error::{Error, Result};
 use crate::record::{EpochRecord, Proportion};
 use crate::rng::{Purpose, Stream};
@@ -97,6 +98,7 @@ fn statistics(data: &Dataset) -> (Vec<f64>, Vec<f64>) {
 /// bytes. A run that is done is returned as it is.
 pub fn fit(config: &TrainConfig, data: &Dataset, folder: &Path, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<(Network, Run)> {
     let (threat, objective) = config.check()?;
+    let transform = config.resize_pad.clone().map(ResizePadParams::check).transpose()?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let data_sha256 = data.sha256();
     if let Some(done) = finished(config, &data_sha256, folder)? {
@@ -121,7 +123,10 @@ pub fn fit(config: &TrainConfig, data: &Dataset, folder: &Path, watch: &mut dyn 
         let order = Stream::new(config.seed, Purpose::Shuffle, epoch as u64, 0).permutation(data.len());
         let (mut parts, mut correct, mut seen, mut rate): (Vec<(String, f64)>, usize, usize, f64) = (Vec::new(), 0, 0, 0.0);
         for (i, rows) in order.chunks(config.batch).enumerate() {
-            let batch = batch_of(data, rows);
+            let mut batch = batch_of(data, rows);
+            if let Some(transform) = &transform {
+                transform_batch(&mut batch, transform, config.seed, epoch as u64);
+            }
             let done = (epoch * steps + i) as f64 / (config.epochs * steps) as f64;
             let threat = threat.with_eps(config.eps * if done < config.eps_warmup { done / config.eps_warmup } else { 1.0 })?;
             let context = Context { threat: &threat, seed: config.seed, epoch: epoch as u64, salience: state.salience.as_ref() };
@@ -150,6 +155,14 @@ pub fn fit(config: &TrainConfig, data: &Dataset, folder: &Path, watch: &mut dyn 
     }
     let net = if config.ema.is_some() { state.optimiser.average } else { state.net };
     finish(config, data, data_sha256, folder, net, state.log)
+}
+
+/// Each image as the transform draws it in this epoch.
+fn transform_batch(batch: &mut Batch, transform: &dyn Transform, seed: u64, epoch: u64) {
+    let shape @ [c, h, w] = std::array::from_fn(|axis| batch.x.shape()[axis + 1]);
+    let one = |(image, &index): (&[f32], &u64)| transform.apply(image, shape, &mut Stream::new(seed, Purpose::Augmentation, epoch, index));
+    let seen: Vec<f32> = batch.x.to_f32().chunks_exact(c * h * w).zip(&batch.index).flat_map(one).collect();
+    batch.x = Tensor::new(batch.x.shape(), seen);
 }
 
 /// Saves the network and the record, then drops the resume file.

@@ -107,11 +107,20 @@ fn random(bench: &Bench, net: &Network, transform: &dyn Transform) -> fgmf::Resu
     let mut attacks = Vec::new();
     let apgd = |loss, steps| ApgdParams { loss, steps, ..ApgdParams::default() }.check();
     let pgd = |loss, steps| PgdParams { loss, steps, ..PgdParams::default() }.check();
-    let searches: Vec<(&str, Box<dyn WhiteBox>)> = vec![
+    let mut searches: Vec<(&str, Box<dyn WhiteBox>)> = vec![
         ("PGD-200 on the capped margin", Box::new(Eot::new(pgd(AttackLoss::CappedMargin, 200)?, ANSWERS)?)),
         ("PGD-100 on the margin", Box::new(Eot::new(pgd(AttackLoss::Margin, 100)?, ANSWERS)?)),
         ("Auto-PGD-100 on the cross-entropy", Box::new(Eot::new(apgd(AttackLoss::CrossEntropy, 100)?, ANSWERS)?)),
     ];
+    if exact.is_some() {
+        // Without a factor of 40 for the answers there is time for more.
+        let restarts = 5;
+        let pgd = PgdParams { steps: 500, loss: AttackLoss::CappedMargin, restarts, ..PgdParams::default() }.check()?;
+        let capped = ApgdParams { steps: 200, loss: AttackLoss::CappedMargin, restarts, ..ApgdParams::default() }.check()?;
+        searches.push(("PGD-500 on the capped margin, 5 restarts", Box::new(pgd)));
+        searches.push(("Auto-PGD-200 on the capped margin, 5 restarts", Box::new(capped)));
+        searches.push(("targeted Auto-PGD-100", Box::new(apgd(AttackLoss::TargetedDlr, 100)?)));
+    }
     let over = exact.as_ref().map_or_else(|| format!("{ANSWERS} answers"), |_| "all outcomes".into());
     for (number, (name, attack)) in searches.iter().enumerate() {
         let found = attack.perturb(model, batch, threat, number as u64)?;
@@ -144,7 +153,7 @@ fn foreseen(bench: &Bench, oracle: &Oracle<'_>, outcomes: Vec<Outcome>) -> fgmf:
         };
         let mut left = stands(&bench.batch, &bench.batch.x)?;
         for loss in [AttackLoss::CrossEntropy, AttackLoss::TargetedDlr] {
-            if left.len() > 0 {
+            if !left.is_empty() {
                 let attack = ApgdParams { loss, ..ApgdParams::default() }.check()?;
                 left = stands(&left, &attack.perturb(&known, &left, &bench.threat, 0)?.x)?;
             }

@@ -69,7 +69,7 @@ impl ResizePad {
     /// Intervals of the factor on which sizes stay the same: probability, rows, columns.
     fn sizes(&self, h: usize, w: usize) -> Vec<(f64, usize, usize)> {
         let least = self.params.least;
-        if least == 1.0 {
+        if least >= 1.0 {
             return vec![(1.0, h, w)];
         }
         let steps = |full: usize| (1..=full).map(move |k| k as f64 / full as f64);

@@ -245,7 +245,7 @@ fn planted_training_from_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let train = |name: &str, extra: &[&str]| {
         let out = folder.path().join(name);
-        let base = ["train", "--data", "fashion-mnist-mini", "--limit", "128", "--epochs", "1", "--quiet", "--out", text(&out)];
+        let base = ["train", "--data", "fashion-mnist-mini", "--limit", "128", "--epochs", "2", "--quiet", "--out", text(&out)];
         ok(&[&base, extra].concat());
         out.join("model.onnx")
     };

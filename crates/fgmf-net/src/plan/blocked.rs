@@ -2,7 +2,7 @@
 
 use super::run::Run;
 use super::window::{hull, reached, seen_by};
-use super::{Needs, Step};
+use super::{LANES, Needs, Step};
 use crate::network::ValueId;
 use fgmf_kernels::{
     Activation, Pool2d, activate, activate_grad, add_assign, avg_pool_blocked, avg_pool_blocked_adjoint, blocked_len, channel_affine,
@@ -249,7 +249,7 @@ impl Step for Pool {
             return false;
         }
         let x = run.crop(self.x, [rows.0, cols.0], [rows.1, cols.1]);
-        let mut y = run.arena.take(s.planes * region[0].len() * region[1].len() * blocked_len(1, 1, 1));
+        let mut y = run.arena.take(s.planes * region[0].len() * region[1].len() * LANES);
         self.apply(&Pool2d { h: rows.1, w: cols.1, pad: [0; 4], ceil: false, ..s }, &x, &mut y);
         run.arena.give(x);
         run.put_patch(self.y, region, y);

@@ -7,7 +7,7 @@ use super::generic::Generic;
 use super::norm::BatchNorm;
 use super::rows::{self, Dense, LayerNorm, Scale, Softmax};
 use super::view::View;
-use super::{Home, Needs, Packed, Plan, Purpose, Step};
+use super::{Home, LANES, Needs, Packed, Plan, Purpose, Step};
 use crate::error::{Error, Result};
 use crate::network::{Network, Node, Source, ValueId, concrete};
 use crate::op::{Binary, Gemm, Mode, Op, Unary};
@@ -212,7 +212,8 @@ impl<'a> Compiler<'a> {
             _ => false,
         };
         let inputs = &self.net.nodes()[dense].inputs;
-        let fits = map[1].is_multiple_of(16) && self.shape(y) == [1, map.iter().product()] && inputs[0] == y && !self.needs.of(inputs[1]);
+        let fits =
+            map[1].is_multiple_of(LANES) && self.shape(y) == [1, map.iter().product()] && inputs[0] == y && !self.needs.of(inputs[1]);
         if reads && fits {
             self.maps.insert(dense, x);
         }
@@ -382,7 +383,7 @@ impl<'a> Compiler<'a> {
     fn batch_norm(&mut self, node: usize, op: &crate::op::BatchNorm) -> Option<Box<dyn Step>> {
         let n = &self.net.nodes()[node];
         let (x, y, inputs) = (n.inputs[0], n.outputs[0], n.inputs.clone());
-        let lanes = self.shape(x)[1].next_multiple_of(16);
+        let lanes = self.shape(x)[1].next_multiple_of(LANES);
         if self.purpose.mode == Mode::Train {
             if inputs[1..].iter().any(|&id| self.net.parameter(id).is_none()) {
                 return None;
@@ -433,7 +434,7 @@ impl<'a> Compiler<'a> {
         let n = &self.net.nodes()[node];
         let (x, y) = (n.inputs[0], n.outputs[0]);
         let one = window.geometry(&self.shape(x));
-        let shape = Pool2d { planes: one.planes.div_ceil(16), ..one };
+        let shape = Pool2d { planes: one.planes.div_ceil(LANES), ..one };
         if kind == Pooling::Max && !max_pool_blocked_fits(&shape) {
             return None;
         }

@@ -33,6 +33,9 @@ use view::View;
 
 pub use window::Surroundings;
 
+/// Channels of a block of the blocked layout.
+const LANES: usize = fgmf_kernels::blocked_len(1, 1, 1);
+
 /// What a plan is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Purpose {

@@ -1,7 +1,7 @@
 //! Batch normalisation with the statistics of the chunk, and a rectifier behind it.
 
 use super::run::Run;
-use super::{Needs, Statistics, Step};
+use super::{LANES, Needs, Statistics, Step};
 use crate::network::ValueId;
 use fgmf_kernels::{batch_norm_grad, channel_affine, channel_moments, channel_products, channel_sums};
 use rayon::prelude::*;
@@ -61,7 +61,7 @@ impl Step for BatchNorm {
     fn forward(&self, run: &mut Run<'_>) {
         run.make_blocked(self.x);
         let (channels, plane) = run.planes(self.x);
-        let lanes = channels.next_multiple_of(16);
+        let lanes = channels.next_multiple_of(LANES);
         let (scale, bias) = (self.padded(run, self.scale, lanes), self.padded(run, self.bias, lanes));
         let x = run.blocked(self.x);
         let (piece, count) = (run.piece_len(x.len()), run.n * plane);
@@ -89,7 +89,7 @@ impl Step for BatchNorm {
     fn backward(&self, run: &mut Run<'_>) {
         let g = run.take_cotangent(self.y);
         let (channels, plane) = run.planes(self.x);
-        let lanes = channels.next_multiple_of(16);
+        let lanes = channels.next_multiple_of(LANES);
         let Statistics { mean, variance, count, .. } = self.statistics(run);
         let pad = |v: &[f64], fill: f64| v.iter().copied().chain(std::iter::repeat(fill)).take(lanes).collect::<Vec<f64>>();
         let (mean, variance, share) = (pad(mean, 0.0), pad(variance, 1.0), 1.0 / *count as f64);

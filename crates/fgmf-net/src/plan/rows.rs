@@ -1,17 +1,14 @@
 //! Steps on values in rows: dense layers, layer normalisation, softmax, activations, the scaling of the input.
 
 use super::run::Run;
-use super::{Needs, Packed, Step};
+use super::{LANES, Needs, Packed, Step};
 use crate::network::{Network, ValueId};
 use crate::tensor::Tensor;
 use fgmf_kernels::{
-    Activation, MatmulEpilogue, PackedMatrix, activate, activate_with_slope, blocked_len, layer_norm_rows, layer_norm_rows_grad,
+    Activation, MatmulEpilogue, PackedMatrix, activate, activate_with_slope, layer_norm_rows, layer_norm_rows_grad,
     layer_norm_rows_grad_parameters, matmul, matmul_packed, softmax_rows, softmax_rows_grad,
 };
 use std::sync::OnceLock;
-
-/// Channels of a block.
-const LANES: usize = blocked_len(1, 1, 1);
 
 /// `y = act(x W + bias + add)` over the last axis of `x`, with a stored `W`.
 #[derive(Debug)]

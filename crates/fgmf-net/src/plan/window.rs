@@ -6,7 +6,7 @@
 
 use super::memory::{Buffer, Slot};
 use super::run::Run;
-use super::{Home, Plan, Purpose, lock};
+use super::{Home, LANES, Plan, Purpose, lock};
 use crate::error::{Error, Result};
 use crate::network::{Network, ValueId};
 use crate::op::Mode;
@@ -15,9 +15,6 @@ use crate::tensor::{Precision, Tensor};
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Channels of a block.
-const LANES: usize = fgmf_kernels::blocked_len(1, 1, 1);
 
 /// Share of a map from which on all of it is computed.
 const MOST: f64 = 0.6;

@@ -58,12 +58,13 @@ impl ResizePad {
         (size(h), size(w))
     }
 
-    fn draw(&self, shape @ [_, h, w]: [usize; 3], rng: &mut Stream) -> Vec<(usize, usize)> {
+    /// An outcome, given that it is drawn.
+    fn draw(&self, shape @ [_, h, w]: [usize; 3], rng: &mut Stream) -> Outcome {
         let scale = self.params.least + (1.0 - self.params.least) * f64::from(rng.unit());
         let (rows, columns) = Self::size(scale, h, w);
         let top = rng.below((h - rows + 1) as u64) as usize;
         let left = rng.below((w - columns + 1) as u64) as usize;
-        moves(shape, (rows, columns), (top, left))
+        Outcome { probability: 1.0, moves: moves(shape, (rows, columns), (top, left)) }
     }
 
     /// Intervals of the factor on which sizes stay the same: probability, rows, columns.
@@ -109,15 +110,11 @@ impl Transform for ResizePad {
     }
 
     fn apply(&self, image: &[f32], shape: [usize; 3], rng: &mut Stream) -> Vec<f32> {
-        let mut out = vec![0.0; image.len()];
-        self.draw(shape, rng).into_iter().for_each(|(to, from)| out[to] = image[from]);
-        out
+        self.draw(shape, rng).apply(image)
     }
 
     fn pull_back(&self, cotangent: &[f32], shape: [usize; 3], rng: &mut Stream) -> Vec<f32> {
-        let mut out = vec![0.0; cotangent.len()];
-        self.draw(shape, rng).into_iter().for_each(|(to, from)| out[from] += cotangent[to]);
-        out
+        self.draw(shape, rng).pull_back(cotangent)
     }
 
     fn outcomes(&self, shape @ [_, h, w]: [usize; 3]) -> Option<Vec<Outcome>> {
@@ -169,8 +166,8 @@ mod tests {
             assert!((outcomes.iter().map(|o| o.probability).sum::<f64>() - 1.0).abs() < 1e-9);
             let mut found = vec![0.0; count];
             for draw in 0..20_000 {
-                let moves = transform.draw(shape, &mut Stream::new(5, Purpose::Evaluation, draw, 0));
-                let of = outcomes.iter().position(|o| o.moves == moves);
+                let drawn = transform.draw(shape, &mut Stream::new(5, Purpose::Evaluation, draw, 0));
+                let of = outcomes.iter().position(|o| o.moves == drawn.moves);
                 found[of.expect("a draw that is not listed")] += 1.0 / 20_000.0;
             }
             for (f, o) in found.iter().zip(&outcomes) {

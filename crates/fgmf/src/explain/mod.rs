@@ -42,7 +42,6 @@ mod lrp;
 mod map;
 mod noise_tunnel;
 mod occlusion;
-mod parts;
 mod perturbation;
 mod pgca;
 mod pgca_params;
@@ -82,7 +81,6 @@ pub use lrp::{Lrp, LrpAlphaBetaParams, LrpEpsilonParams};
 pub(crate) use map::upsample;
 pub use noise_tunnel::{Moment, NoiseTunnel, NoiseTunnelParams};
 pub use occlusion::{Occlusion, OcclusionParams};
-pub use parts::disagreement;
 pub use perturbation::Score;
 pub use pgca::{Pgca, PgcaParts};
 pub use pgca_params::PgcaParams;
@@ -108,6 +106,9 @@ pub struct Attribution {
     pub layer: Option<String>,
     /// Agreement of the parts of the method (Spearman, −1 to 1), if it has parts.
     pub agreement: Option<f64>,
+    /// First less second part of the method, if it has two, each on its common scale: 1 x h x w, −1 to 1, or −2 to 2 where both have signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreement: Option<MapRecord>,
     /// What a reader should know although the map can be shown.
     pub note: Option<String>,
     /// Why an operator should not be shown the map; `None` when it can be shown.
@@ -348,6 +349,7 @@ fn plain(method: &'static str, target: usize, size: [usize; 2], values: &[f64], 
         completeness_gap: None,
         layer: None,
         agreement: None,
+        disagreement: None,
         note: None,
         withheld: None,
     }

@@ -34,6 +34,7 @@ use super::{Attribution, Context, Explainer, explain, four, grad_cam_pp, map_rec
 use crate::error::Result;
 use crate::metric::spearman;
 use crate::oracle::Gradients;
+use crate::record::MapRecord;
 use fgmf_net::Tensor;
 use serde::Serialize;
 
@@ -66,6 +67,8 @@ pub struct PgcaParts {
 struct Fused {
     values: Vec<f64>,
     parts: PgcaParts,
+    /// P − G.
+    disagreement: MapRecord,
     note: Option<String>,
     withheld: Option<String>,
 }
@@ -118,6 +121,7 @@ impl Pgca {
                 completeness_gap: None,
                 layer: Some(layer.name.clone()),
                 agreement: Some(fused.parts.agreement),
+                disagreement: Some(fused.disagreement),
                 note: fused.note,
                 withheld: fused.withheld,
             };
@@ -168,7 +172,8 @@ impl Pgca {
             agreement,
             gradient_trusted: trusted,
         };
-        Ok(Fused { values, parts, note, withheld })
+        let apart: Vec<f64> = perturbation.iter().zip(&gradient).map(|(p, g)| p - g).collect();
+        Ok(Fused { values, parts, disagreement: map_record(grid.image, &apart), note, withheld })
     }
 }
 
@@ -226,6 +231,8 @@ mod tests {
         let (map, parts) = first(PgcaParams::default(), &net, &x);
         assert!(parts.gradient_trusted && parts.agreement > 0.2 && map.withheld.is_none() && map.note.is_none(), "{}", parts.agreement);
         assert_eq!(map.agreement, Some(parts.agreement));
+        let apart = map.disagreement.unwrap().values;
+        assert!((0..256).all(|i| (apart[i] - (parts.perturbation[i] - parts.cam[i])).abs() < 1e-6));
         assert_ne!(parts.consensus, parts.perturbation);
         let (map, parts) = first(PgcaParams { rho_min: 1.0, ..PgcaParams::default() }, &net, &x);
         assert!(!parts.gradient_trusted && map.note.is_some() && map.withheld.is_none());

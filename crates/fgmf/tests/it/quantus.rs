@@ -65,6 +65,7 @@ fn attribution(values: Vec<f32>, [height, width]: [usize; 2], target: usize) -> 
         completeness_gap: None,
         layer: None,
         agreement: None,
+        disagreement: None,
         note: None,
         withheld: None,
     }

@@ -3,7 +3,7 @@
 use crate::commands::{softmax, write};
 use anyhow::Result;
 use fgmf::evaluate::{Input, Job, Metric, evaluate_maps};
-use fgmf::explain::{Attribution, Context, Explainer, disagreement};
+use fgmf::explain::{Attribution, Context, Explainer};
 use fgmf::oracle::{Oracle, Scores};
 use fgmf::record::{FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord, ViewPictures, ViewRecord};
 use fgmf::report::{doubts, overlay_png};
@@ -21,7 +21,6 @@ struct Seen {
     probabilities: Vec<Vec<f64>>,
     /// One entry an explainer, in it one an image.
     maps: Vec<Vec<Attribution>>,
-    disagreements: Vec<Option<Vec<MapRecord>>>,
 }
 
 pub(super) struct Block {
@@ -47,7 +46,6 @@ impl Block {
                 let row = |figure, better, values| FigureRow::new([id, id, figure, &input.name], better, values);
                 rows.push(row("agreement", "higher", maps.iter().map(|m| m.agreement).collect()));
                 rows.push(row("completeness-gap", "lower", maps.iter().map(|m| m.completeness_gap).collect()));
-                seen.disagreements.push(disagreement(explainer.as_ref(), oracle, &input.x, &input.targets, &context)?);
             }
         }
         Ok(Self { seen, rows })
@@ -90,10 +88,10 @@ impl Block {
 
     pub(super) fn pictures(&self, i: usize) -> Vec<ViewPictures> {
         let one = |seen: &Seen| {
-            let maps = seen.maps.iter().zip(&seen.disagreements).map(|(maps, parts)| MapPicture {
+            let maps = seen.maps.iter().map(|maps| MapPicture {
                 values: maps[i].values.clone(),
                 signed: maps[i].signed,
-                disagreement: parts.as_ref().map(|p| p[i].clone()),
+                disagreement: maps[i].disagreement.clone(),
             });
             ViewPictures { image: seen.image(i), maps: maps.collect() }
         };
@@ -127,7 +125,6 @@ impl Seen {
             explained: input.targets.clone(),
             probabilities: logits.chunks_exact(oracle.classes()).map(softmax).collect(),
             maps: Vec::new(),
-            disagreements: Vec::new(),
         })
     }
 

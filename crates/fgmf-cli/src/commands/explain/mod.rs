@@ -18,7 +18,8 @@ use fgmf::record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
 use fgmf::report::{gallery_head, gallery_image, gallery_tail, page_png};
 use images::Images;
 use serde_json::json;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::path::Path;
 
 /// Images in memory at a time: as many as `evaluate` judges together.
@@ -54,9 +55,8 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     };
     let stems = images.stems();
     let bar = console::bar(global.quiet, images.len(), "explaining");
-    // The images' part of the page, which is put together once the figures above it are known.
-    let kept = a.out.join("gallery.html.tmp");
-    let mut sections = std::fs::File::create(&kept).map_err(Error::io(&kept))?;
+    // The images' part of the page, which is put together once the figures above it are known; a file without a name, gone however this ends.
+    let mut sections = tempfile::tempfile_in(&a.out).map_err(Error::io(&a.out))?;
     for start in (0..images.len()).step_by(BLOCK) {
         let x = images.batch(&net, start, BLOCK.min(images.len() - start))?;
         let inputs = attacker.inputs(&oracle, &x, start, a.class)?;
@@ -73,14 +73,13 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             let pictures = block.pictures(i);
             block.write_maps(i, &about, at, &a.out.join("maps"))?;
             write(&a.out.join("pages").join(format!("{}.png", stems[at])), &page_png(&about, at, &pictures)?)?;
-            sections.write_all(gallery_image(&about, at, &pictures).as_bytes()).map_err(Error::io(&kept))?;
+            sections.write_all(gallery_image(&about, at, &pictures).as_bytes()).map_err(Error::io(&a.out))?;
             bar.inc(1);
         }
     }
-    drop(sections);
     bar.finish_and_clear();
     let page = a.out.join("gallery.html");
-    join(&page, &gallery_head(&about), &kept, &gallery_tail(&about))?;
+    join(&page, &gallery_head(&about), sections, &gallery_tail(&about))?;
     let json = serde_json::to_string_pretty(&about)?;
     write(&a.out.join("gallery.json"), json.as_bytes())?;
     console::result(&if global.json { json } else { format!("{}\n{}", table(&about), page.display()) });
@@ -107,16 +106,16 @@ fn explainers(a: &Explain, settings: &Settings, oracle: &Oracle<'_>) -> Result<V
     })
 }
 
-/// A file from its parts, the middle one a file that goes.
-fn join(page: &Path, head: &str, middle: &Path, tail: &str) -> Result<()> {
+/// A file from its parts.
+fn join(page: &Path, head: &str, mut middle: File, tail: &str) -> Result<()> {
     let temporary = page.with_extension("new");
-    let put = || -> std::io::Result<()> {
-        let mut out = std::fs::File::create(&temporary)?;
+    let mut put = || -> std::io::Result<()> {
+        let mut out = File::create(&temporary)?;
         out.write_all(head.as_bytes())?;
-        std::io::copy(&mut std::fs::File::open(middle)?, &mut out)?;
+        middle.rewind()?;
+        std::io::copy(&mut middle, &mut out)?;
         out.write_all(tail.as_bytes())?;
-        std::fs::rename(&temporary, page)?;
-        std::fs::remove_file(middle)
+        std::fs::rename(&temporary, page)
     };
     Ok(put().map_err(Error::io(page))?)
 }

@@ -84,10 +84,12 @@ pub(crate) fn reset<T: Real>(buffer: &mut Vec<T>, len: usize) {
     buffer.resize(len, T::zero());
 }
 
-/// Makes `buffer` at least `len` long; what it holds is left as it is.
+/// Makes `buffer` at least `len` long. It holds anything: what it held, or zeros.
 pub(crate) fn at_least(buffer: &mut Vec<f32>, len: usize) {
     if buffer.len() < len {
-        buffer.resize(len, 0.0);
+        *buffer = Vec::new();
+        // Cleared by the allocator, page by page as they are used.
+        *buffer = vec![0.0; len];
     }
 }
 

@@ -114,11 +114,12 @@ fn random(bench: &Bench, net: &Network, transform: &dyn Transform) -> fgmf::Resu
     ];
     if exact.is_some() {
         // Without a factor of 40 for the answers there is time for more.
-        let restarts = 5;
-        let pgd = PgdParams { steps: 500, loss: AttackLoss::CappedMargin, restarts, ..PgdParams::default() }.check()?;
-        let capped = ApgdParams { steps: 200, loss: AttackLoss::CappedMargin, restarts, ..ApgdParams::default() }.check()?;
-        searches.push(("PGD-500 on the capped margin, 5 restarts", Box::new(pgd)));
-        searches.push(("Auto-PGD-200 on the capped margin, 5 restarts", Box::new(capped)));
+        let pgd = |loss| PgdParams { steps: 500, loss, restarts: 5, ..PgdParams::default() }.check();
+        let long = |loss, restarts| ApgdParams { steps: 200, loss, restarts, ..ApgdParams::default() }.check();
+        searches.push(("PGD-500 on the capped margin, 5 restarts", Box::new(pgd(AttackLoss::CappedMargin)?)));
+        searches.push(("Auto-PGD-200 on the capped margin, 5 restarts", Box::new(long(AttackLoss::CappedMargin, 5)?)));
+        searches.push(("PGD-500 on the probability of an error, 5 restarts", Box::new(pgd(AttackLoss::ErrorProbability)?)));
+        searches.push(("Auto-PGD-200 on the probability of an error, 20 restarts", Box::new(long(AttackLoss::ErrorProbability, 20)?)));
         searches.push(("targeted Auto-PGD-100", Box::new(apgd(AttackLoss::TargetedDlr, 100)?)));
     }
     let over = exact.as_ref().map_or_else(|| format!("{ANSWERS} answers"), |_| "all outcomes".into());

@@ -255,7 +255,7 @@ impl Apgd {
 impl WhiteBox for Apgd {
     fn id(&self) -> &'static str {
         match self.params.loss {
-            AttackLoss::CrossEntropy => "apgd-ce",
+            AttackLoss::CrossEntropy | AttackLoss::ErrorProbability => "apgd-ce",
             AttackLoss::Margin | AttackLoss::CappedMargin | AttackLoss::Dlr => "apgd-dlr",
             AttackLoss::TargetedMargin | AttackLoss::TargetedDlr => "apgd-t",
         }

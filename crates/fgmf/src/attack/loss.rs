@@ -3,7 +3,7 @@
 //!
 //! With z₍₁₎ ≥ z₍₂₎ ≥ … the sorted logits, y the label and t a target:
 //!
-//! - difference z_t − z_y; capped margin min(max_{i≠y} z_i − z_y, 1)
+//! - difference z_t − z_y; capped margin min(max_{i≠y} z_i − z_y, 1); probability of an error 1 − e^{z_y} / Σ e^{z_i}
 //! - DLR (max_{i≠y} z_i − z_y) / (z₍₁₎ − z₍₃₎ + 10⁻¹²), for 3 classes or more
 //! - targeted DLR (z_t − z_y) / (z₍₁₎ − (z₍₃₎ + z₍₄₎) / 2 + 10⁻¹²), for 4 classes or more
 
@@ -26,6 +26,8 @@ pub enum AttackLoss {
     Dlr,
     /// The margin, at most 1: for models that answer at random, where answers that are wrong already should not count further.
     CappedMargin,
+    /// Probability of an error, 1 − softmax(z)_y: for models that answer at random, whose mean of it is close to how often they err.
+    ErrorProbability,
     /// A target's logit minus the label's.
     TargetedMargin,
     /// Difference of logits ratio towards a target; 4 classes or more.
@@ -63,6 +65,7 @@ impl AttackLoss {
             Self::CrossEntropy => Box::new(CrossEntropy::labels(labels)),
             Self::Margin => Box::new(Margin::new(labels)),
             Self::CappedMargin => Box::new(Capped(Margin::new(labels))),
+            Self::ErrorProbability => Box::new(ErrorProbability { entropy: CrossEntropy::labels(labels), labels: labels.to_vec() }),
             Self::Dlr => Box::new(Dlr::new(labels)),
             Self::TargetedMargin => Box::new(Difference::new(labels, targets)),
             Self::TargetedDlr => Box::new(TargetedDlr::new(labels, targets)),
@@ -105,6 +108,21 @@ impl Head for Capped {
         let open = margins.iter().map(|&m| f64::from(u8::from(m < 1.0))).collect::<Vec<f64>>();
         let open = Tensor::new(&[margins.len(), 1], open).cast(logits.precision());
         (margins.into_iter().map(|m| m.min(1.0)).collect(), cotangent.mul(&open.into()))
+    }
+}
+
+/// 1 − p_y; its cotangent is p_y times that of the cross-entropy, p − e_y.
+struct ErrorProbability {
+    entropy: CrossEntropy,
+    labels: Vec<usize>,
+}
+
+impl Head for ErrorProbability {
+    fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
+        let (_, cotangent) = self.entropy.evaluate(logits, examples.clone());
+        let own = directions(logits, examples.map(|e| row(logits.shape()[1], &[(self.labels[e], 1.0)])));
+        let right = cotangent.mul(&own).sum(&[1]).affine(1.0, 1.0);
+        (right.value.to_f64().into_iter().map(|p| 1.0 - p).collect(), cotangent.mul(&right))
     }
 }
 
@@ -186,5 +204,21 @@ impl Head for TargetedDlr {
             }),
         );
         ratio(logits, &n, &d)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// softmax(ln 3, 0) = (¾, ¼): the error has probability ¼ or ¾, with slope p (1 − p) in both logits.
+    #[test]
+    fn probability_of_an_error() {
+        let logits: Dual = Tensor::new(&[2, 2], vec![3f64.ln(), 0.0, 3f64.ln(), 0.0]).into();
+        let head = AttackLoss::ErrorProbability.head(&[0, 1], &[]);
+        let (losses, cotangent) = head.evaluate(&logits, 0..2);
+        let close = |a: &[f64], b: &[f64]| assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12), "{a:?} and {b:?}");
+        close(&losses, &[0.25, 0.75]);
+        close(&cotangent.value.to_f64(), &[-0.1875, 0.1875, 0.1875, -0.1875]);
     }
 }

@@ -67,8 +67,6 @@ pub struct PgcaParts {
 struct Fused {
     values: Vec<f64>,
     parts: PgcaParts,
-    /// P − G.
-    disagreement: MapRecord,
     note: Option<String>,
     withheld: Option<String>,
 }
@@ -113,6 +111,7 @@ impl Pgca {
         }
         let one = |(i, &target): (usize, &usize)| {
             let fused = self.fuse(&falls[i], &maps[i], (&cams[i], signed), &grid)?;
+            let apart = fused.parts.perturbation.iter().zip(&fused.parts.cam).map(|(p, g)| p - g).collect();
             let attribution = Attribution {
                 values: map_record([h, w], &fused.values),
                 target,
@@ -121,7 +120,7 @@ impl Pgca {
                 completeness_gap: None,
                 layer: Some(layer.name.clone()),
                 agreement: Some(fused.parts.agreement),
-                disagreement: Some(fused.disagreement),
+                disagreement: Some(MapRecord { channels: 1, height: h, width: w, values: apart }),
                 note: fused.note,
                 withheld: fused.withheld,
             };
@@ -172,8 +171,7 @@ impl Pgca {
             agreement,
             gradient_trusted: trusted,
         };
-        let apart: Vec<f64> = perturbation.iter().zip(&gradient).map(|(p, g)| p - g).collect();
-        Ok(Fused { values, parts, disagreement: map_record(grid.image, &apart), note, withheld })
+        Ok(Fused { values, parts, note, withheld })
     }
 }
 

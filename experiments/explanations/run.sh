@@ -69,13 +69,16 @@ stability() {
   done
 }
 
-# Everything else at a smaller n.
+# Everything else at a smaller n; what explains an image hundreds of times, on a few images.
 grid() {
   local net method
-  local metrics=${GRID_METRICS:-sufficiency,road,deletion,insertion,criteria,sparseness,entropy}
+  local metrics=${GRID_METRICS:-sufficiency,road,deletion,insertion,infidelity,faithfulness-correlation,sensitivity-n,criteria,sparseness,entropy,max-sensitivity,relative-stability,mosaic,mprt,efficient-mprt}
   for net in $nets; do
     [[ $net = *-0 ]] || continue
-    for method in $all pgca-faithful; do evaluate grid "$net" "$method" "$method" "$metrics" "${N_GRID:-100}"; done
+    for method in $all pgca-faithful; do
+      evaluate grid "$net" "$method" "$method" "$metrics" "${N_GRID:-100}"
+      evaluate slow "$net" "$method" "$method" smooth-mprt,certified-top-k "${N_SLOW:-8}"
+    done
   done
 }
 

@@ -78,8 +78,11 @@ fn table(r: &EvaluationRecord) -> String {
         r.seed,
         inputs.join(" against ")
     )];
-    let heads: String = inputs.iter().map(|i| format!("{i:<27}")).collect();
-    lines.push(format!("{:<26}{:<22}{:<8}{heads}{}", "figure", "explainer", "better", if inputs.len() > 1 { "p" } else { "" }));
+    let widest = |names: &mut dyn Iterator<Item = &str>| names.map(str::len).max().unwrap_or(0).max(20) + 2;
+    let first = widest(&mut r.rows.iter().map(|row| row.figure.as_str()));
+    let second = widest(&mut r.explainers.iter().map(|e| e.id.as_str()));
+    let heads: String = inputs.iter().map(|i| format!("{i:<28}")).collect();
+    lines.push(format!("{:<first$}{:<second$}{:<8}{heads}{}", "figure", "explainer", "better", if inputs.len() > 1 { "p" } else { "" }));
     let mut figures: Vec<&str> = Vec::new();
     r.rows.iter().for_each(|row| {
         if !figures.contains(&row.figure.as_str()) {
@@ -91,16 +94,16 @@ fn table(r: &EvaluationRecord) -> String {
             let row = |input: &&str| r.rows.iter().find(|x| x.figure == figure && x.explainer == explainer.id && x.input == *input);
             let rows: Vec<Option<&FigureRow>> = inputs.iter().map(row).collect();
             let better = rows.iter().flatten().next().map_or("", |x| x.better.as_str());
-            let cells: String = rows.iter().map(|x| format!("{:<27}", x.map_or_else(String::new, |x| cell(x, r.data.n)))).collect();
+            let cells: String = rows.iter().map(|x| format!("{:<28}", x.map_or_else(String::new, |x| cell(x, r.data.n)))).collect();
             let test = r.input_tests.iter().find(|t| t.figure == figure && t.explainer == explainer.id);
             let p = test.map_or_else(String::new, |t| format!("{:.2e}", t.paired.wilcoxon.p));
-            lines.push(format!("{figure:<26}{:<22}{better:<8}{cells}{p}", explainer.id));
+            lines.push(format!("{figure:<first$}{:<second$}{better:<8}{cells}{p}", explainer.id).trim_end().to_owned());
         }
     }
     for row in &r.criteria {
         let weights: Vec<String> = row.criteria.iter().zip(&row.weights).map(|(c, w)| format!("{c} {w:.2}")).collect();
         lines.push(format!("entropy-weighted criteria, {} (weights: {})", row.input, weights.join(", ")));
-        lines.extend(row.scores.iter().map(|(explainer, score)| format!("{:<26}{explainer:<22}{score:.3}", "")));
+        lines.extend(row.scores.iter().map(|(explainer, score)| format!("{:<first$}{explainer:<second$}{score:.3}", "")));
     }
     lines.join("\n")
 }

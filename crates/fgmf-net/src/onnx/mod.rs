@@ -9,7 +9,7 @@
 //!
 //! Whatever does not depend on the image is computed while reading, at two batch sizes: what is equal at both is a
 //! constant, what is a multiple of the batch size follows the batch. Shapes, axes, pads, positions and bounds must be
-//! constants in this sense.
+//! constants in this sense. GELU spelled out around `Erf` or `Tanh`, as operator sets below 20 must, is read as `Gelu`.
 //!
 //! Supported, with the restrictions of this subset:
 //!
@@ -53,6 +53,7 @@ mod proto;
 mod read;
 mod rearrange;
 mod site;
+mod spelled;
 mod window;
 mod write;
 
@@ -82,7 +83,7 @@ pub fn read(path: &Path) -> Result<Network> {
 pub fn from_bytes(bytes: &[u8]) -> Result<Network> {
     let model =
         proto::ModelProto::decode(bytes).map_err(|e| Error::Graph(format!("expected an ONNX model, found other or damaged data ({e})")))?;
-    read::network(&model)
+    read::network(model)
 }
 
 /// The bytes of an ONNX file of this network.

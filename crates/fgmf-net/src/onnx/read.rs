@@ -7,6 +7,7 @@ use super::nodes::convert;
 use super::plan::{Plan, Step, is_standard, plan};
 use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto, dtype};
 use super::site::Site;
+use super::spelled::merge;
 use super::{FROZEN, OPSETS, frozen_names};
 use crate::error::{Error, Result};
 use crate::network::{Builder, Dim, Network, PROBES, ValueId, concrete};
@@ -37,14 +38,16 @@ pub(super) struct Reader<'a> {
     folded: usize,
 }
 
-pub(super) fn network(model: &ModelProto) -> Result<Network> {
-    let graph = model.graph.as_ref().ok_or_else(|| Error::Graph("expected an ONNX model, found no graph in it".to_owned()))?;
-    check_opset(model)?;
+pub(super) fn network(mut model: ModelProto) -> Result<Network> {
+    check_opset(&model)?;
+    let graph = model.graph.as_mut().ok_or_else(|| Error::Graph("expected an ONNX model, found no graph in it".to_owned()))?;
     if !graph.sparse_initializer.is_empty() {
         return Err(Error::Graph("expected dense stored arrays, found sparse ones".to_owned()));
     }
     let mut metadata: BTreeMap<String, String> = model.metadata_props.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
     let frozen: Option<HashSet<String>> = metadata.remove(FROZEN).map(|list| frozen_names(&list));
+    merge(graph, frozen.as_ref());
+    let graph = &*graph;
 
     let (input, image, fixed_batch) = image_input(graph)?;
     let output = graph.output.first().ok_or_else(|| Error::Graph("expected an output, found none".to_owned()))?;

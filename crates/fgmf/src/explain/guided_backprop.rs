@@ -6,7 +6,7 @@
 //!
 //! Differences from the paper: (1) activations that resemble a rectifier (LeakyReLU, PReLU, ELU, GELU, softplus, HardSwish, a clip to
 //! `[0, …]`) are guided, too: what their derivative passes back is cut at 0. Captum and `pytorch-grad-cam` guide ReLU only. (2) A network
-//! without such an activation is refused; one that spells GELU out in small operators has none.
+//! without such an activation is refused.
 //!
 //! Known limits: the map hardly depends on the class or on the weights of late layers (Adebayo et al. 2018). Read it as a picture of edges
 //! that the network can see.

@@ -229,3 +229,110 @@ fn what_trains_can_be_stated() {
     assert_eq!(super::trainable(&net), ["s"]);
     assert!(net.metadata.is_empty());
 }
+
+const ERF: [&str; 5] = ["Div x root2 -> a", "Erf a -> b", "Add b one -> c", "Mul x c -> d", "Mul d half -> f"];
+const TANH: [&str; 8] = [
+    "Pow x three -> a",
+    "Mul a small -> b",
+    "Add x b -> c",
+    "Mul c scale -> d",
+    "Tanh d -> e",
+    "Add one e -> g",
+    "Mul half x -> h",
+    "Mul h g -> f",
+];
+
+fn spelled(lines: &[&str]) -> ModelProto {
+    let number = |name, v| floats(name, &[], &[v]);
+    let numbers = [
+        ("root2", std::f32::consts::SQRT_2),
+        ("root_half", std::f32::consts::FRAC_1_SQRT_2),
+        ("one", 1.0),
+        ("half", 0.5),
+        ("third", 0.333),
+        ("three", 3.0),
+        ("small", 0.044715),
+        ("scale", 0.797_884_6),
+    ];
+    classifier(lines.iter().map(|l| node(l)).collect(), numbers.iter().map(|&(n, v)| number(n, v)).collect())
+}
+
+/// Operators before the pooling.
+#[track_caller]
+fn read_as(model: &ModelProto) -> Vec<&'static str> {
+    let names: Vec<_> = imported(model).nodes().iter().map(|n| n.op.name()).collect();
+    names.into_iter().take_while(|&n| n != "GlobalAveragePool").collect()
+}
+
+/// By its power series.
+fn erf(x: f64) -> f64 {
+    let term = |power: &mut f64, n: u32| {
+        let now = *power;
+        *power *= -x * x / f64::from(n + 1);
+        Some(now / f64::from(2 * n + 1))
+    };
+    std::f64::consts::FRAC_2_SQRT_PI * (0..60).scan(x, term).sum::<f64>()
+}
+
+#[test]
+fn spelled_gelu_is_one_node() {
+    let first = ["Mul x half -> h", "Mul x root_half -> a", "Erf a -> b", "Add one b -> c", "Mul h c -> f"];
+    let last = ["Mul root_half x -> a", "Erf a -> b", "Add b one -> c", "Mul c half -> d", "Mul d x -> f"];
+    let cubed = ["Mul x x -> q", "Mul x q -> a"].iter().chain(&TANH[1..]).copied().collect::<Vec<_>>();
+    let gelu = |v: f64| 0.5 * v * (1.0 + erf(v / std::f64::consts::SQRT_2));
+    let tanh = |v: f64| 0.5 * v * (1.0 + (0.797_884_560_802_865_4 * (v + 0.044_715 * v.powi(3))).tanh());
+    type Form<'a> = (&'a [&'a str], &'a dyn Fn(f64) -> f64);
+    let forms: [Form<'_>; 5] = [(&ERF, &gelu), (&first, &gelu), (&last, &gelu), (&TANH, &tanh), (&cubed, &tanh)];
+    for (lines, exact) in forms {
+        let model = spelled(lines);
+        assert_eq!(read_as(&model), ["Gelu"], "{lines:?}");
+        let net = imported(&model);
+        assert_eq!(net.value(net.nodes()[0].outputs[0]).name, "f");
+        let found = net.values_at(&images(2), &[net.find("f").unwrap()]).unwrap().swap_remove(0).to_f64();
+        let x = images(2).to_f64();
+        assert!(x.iter().zip(&found).all(|(&x, y)| (exact(x) - y).abs() < 1e-6), "{lines:?}");
+    }
+    // One behind the other, with numbers from nodes.
+    let twice = [
+        "Div x root2 -> a",
+        "Erf a -> b",
+        "Add b one -> c",
+        "Mul x c -> d",
+        "Mul d half -> u",
+        "Div u root2 -> i",
+        "Erf i -> j",
+        "Add j one -> k",
+        "Mul u k -> l",
+        "Mul l half -> f",
+    ];
+    assert_eq!(read_as(&spelled(&twice)), ["Gelu", "Gelu"]);
+    let half = AttributeProto { name: "value_float".to_owned(), f: Some(0.5), r#type: kind::FLOAT, ..Default::default() };
+    let mut model = spelled(&ERF[..4]);
+    model.graph.as_mut().unwrap().node.splice(4..4, [with("Constant -> p", vec![half]), node("Mul d p -> f")]);
+    assert_eq!(read_as(&model), ["Gelu"]);
+}
+
+#[test]
+fn what_is_not_gelu_stays_as_it_is() {
+    let other = |at: usize, line: &'static str| {
+        let mut lines = ERF;
+        lines[at] = line;
+        spelled(&lines)
+    };
+    // Other numbers; a value within that something else reads.
+    for model in [other(4, "Mul d third -> f"), other(0, "Div x one -> a"), other(3, "Mul c c -> d")] {
+        assert!(read_as(&model).contains(&"Erf"));
+    }
+    assert_eq!(read_as(&spelled(&["Erf x -> f"])), ["Erf"]);
+    let mut read_elsewhere = ERF.to_vec();
+    read_elsewhere[4] = "Mul d half -> z";
+    read_elsewhere.push("Add z c -> f");
+    assert_eq!(read_as(&spelled(&read_elsewhere)), ["Div", "Erf", "Add", "Mul", "Mul", "Add"]);
+    // The file says that one of the numbers trains.
+    let mut model = spelled(&ERF);
+    let frozen = |names: &str| StringStringEntryProto { key: "fgmf.frozen".to_owned(), value: names.to_owned() };
+    model.metadata_props = vec![frozen("root2,one")];
+    assert!(read_as(&model).contains(&"Erf"));
+    model.metadata_props = vec![frozen("root2,one,half")];
+    assert_eq!(read_as(&model), ["Gelu"]);
+}

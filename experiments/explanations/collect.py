@@ -1,6 +1,6 @@
-"""Tables of run.sh (standard library only): python experiments/explanations/collect.py OUT [METHOD] > tables.md
+"""Tables of run.sh (standard library only): python experiments/explanations/collect.py OUT [METHOD [PART ...]] > tables.md
 
-Reads OUT/<part>/<net>/<method>/evaluation.json; METHOD (pgca) is what the others are compared with. Means with 95% intervals (normal approximation); paired tests are Wilcoxon's signed-rank
+Reads OUT/<part>/<net>/<method>/evaluation.json; METHOD (pgca) is what the others are compared with; PART is claims, stability or grid (all). Means with 95% intervals (normal approximation); paired tests are Wilcoxon's signed-rank
 test (normal approximation with ties, as `fgmf evaluate` computes it), corrected by Holm over the rows of a table.
 """
 import json
@@ -123,26 +123,36 @@ def stability():
         print(f"\n{PGCA} on fgmf-0 over Grad-CAM++ on standard-0: {ratio:.2f}; {PGCA} less twice Grad-CAM++, per image: {cell(excess)}")
 
 
+def means(rows, figure, inputs):
+    return [summary(rows[figure, i]["values"]) if (figure, i) in rows else (0, 0.0, 0.0) for i in inputs]
+
+
 def grid():
-    nets, about = read("grid")
-    for net, methods in nets.items():
-        some = next(iter(methods.values()))
-        figures = list(dict.fromkeys(f for rows in methods.values() for f, _ in rows))
-        inputs = [i["name"] for i in about[net]["inputs"]]
-        print(f"\n### {net}: all figures, n = {about[net]['data']['n']}, {' / '.join(inputs)}\n")
-        for start in range(0, len(figures), 6):
-            part = figures[start:start + 6]
-            better = {f: r["better"] for (f, _), r in some.items()}
-            print("| method |" + "".join(f" {f} ({better.get(f, '')}) |" for f in part) + "\n| --- |" + " --- |" * len(part))
-            for m, rows in methods.items():
-                def both(f):
-                    means = [summary(rows[f, i]["values"]) if (f, i) in rows else (0, 0, 0) for i in inputs]
-                    return " / ".join("–" if n == 0 else f"{mean:.3g}" for n, mean, _ in means)
-                print(f"| `{m}` |" + "".join(f" {both(f)} |" for f in part))
-            print()
+    """Every figure of every method, and which come first."""
+    for part in ["grid", "slow"]:
+        nets, about = read(part)
+        for net, methods in nets.items():
+            directions = {f: r["better"] for rows in methods.values() for (f, _), r in rows.items()}
+            inputs = [i["name"] for i in about[net]["inputs"]]
+            # What the attack alone did to the maps comes with every part.
+            figures = [f for f in directions if part == "grid" or not f.startswith("shift-")]
+            print(f"\n## {net}, n = {about[net]['data']['n']}, {' / '.join(inputs)}\n")
+            print(f"| figure | better |{''.join(f' first three, {i} |' for i in inputs)}\n| --- | --- |{' --- |' * len(inputs)}")
+            for f in figures:
+                sign = 1 if directions[f] == "lower" else -1
+                firsts = []
+                for k in range(len(inputs)):
+                    known = [(sign * means(rows, f, inputs)[k][1], m) for m, rows in methods.items() if means(rows, f, inputs)[k][0]]
+                    firsts.append(", ".join(f"`{m}`" for _, m in sorted(known)[:3]) or "–")
+                print(f"| {f} | {directions[f]} | {' | '.join(firsts)} |")
+            for start in range(0, len(figures), 6):
+                some = figures[start:start + 6]
+                print("\n| method |" + "".join(f" {f} ({directions[f]}) |" for f in some) + "\n| --- |" + " --- |" * len(some))
+                for m, rows in methods.items():
+                    both = (" / ".join("–" if n == 0 else f"{mean:.3g}" for n, mean, _ in means(rows, f, inputs)) for f in some)
+                    print(f"| `{m}` |" + "".join(f" {cells} |" for cells in both))
 
 
 if __name__ == "__main__":
-    faithfulness()
-    stability()
-    grid()
+    for part in sys.argv[3:] or ["claims", "stability", "grid"]:
+        {"claims": faithfulness, "stability": stability, "grid": grid}[part]()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # PGCA, its parts and every other explainer, on trainings of cnn-tiny, clean and attacked.
 # Usage: experiments/explanations/run.sh OUT    (run again to go on after a kill; then collect.py OUT > tables.md)
-# Set NETS, PARTS, N_CLAIMS, N_OTHERS, N_STABILITY, N_GRID to run less or more; the defaults are those of docs/results/explanations.md.
+# Set NETS, PARTS, N_CLAIMS, N_OTHERS, N_STABILITY, N_GRID, N_GRID_OTHERS, N_SLOW to run less or more; the defaults are those of docs/results/explanations.md.
 # FGMF names a binary to use instead of building one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -69,17 +69,19 @@ stability() {
   done
 }
 
-# Everything else at a smaller n; what explains an image hundreds of times, on a few images.
+# Everything else at a smaller n; what explains an image hundreds of times, on a few images of the net that the claims are about.
 grid() {
-  local net method
+  local net method n
   local metrics=${GRID_METRICS:-sufficiency,road,deletion,insertion,infidelity,faithfulness-correlation,sensitivity-n,criteria,sparseness,entropy,max-sensitivity,relative-stability,mosaic,mprt,efficient-mprt}
   for net in $nets; do
-    [[ $net = *-0 ]] || continue
-    for method in $all pgca-faithful; do
-      evaluate grid "$net" "$method" "$method" "$metrics" "${N_GRID:-100}"
-      evaluate slow "$net" "$method" "$method" smooth-mprt,certified-top-k "${N_SLOW:-8}"
-    done
+    case $net in
+      fgmf-0) n=${N_GRID:-100} ;;
+      *-0) n=${N_GRID_OTHERS:-50} ;;
+      *) continue ;;
+    esac
+    for method in $all pgca-faithful; do evaluate grid "$net" "$method" "$method" "$metrics" "$n"; done
   done
+  for method in $all pgca-faithful; do evaluate slow fgmf-0 "$method" "$method" smooth-mprt,certified-top-k "${N_SLOW:-8}"; done
 }
 
 for part in ${PARTS:-claims stability grid}; do "$part"; done

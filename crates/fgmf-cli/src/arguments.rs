@@ -198,12 +198,22 @@ pub(crate) struct Explain {
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Most images in a model call; bounds memory, changes no result.
-    #[arg(long, default_value_t = 256)]
-    pub(crate) cap: usize,
+    #[command(flatten)]
+    pub(crate) memory: Memory,
     /// Folder for the results.
     #[arg(long)]
     pub(crate) out: PathBuf,
+}
+
+/// How much is done at once; changes no result.
+#[derive(Debug, Args)]
+pub(crate) struct Memory {
+    /// Most images in a model call.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) cap: usize,
+    /// Most memory of the process in MiB, which sets what is done at once.
+    #[arg(long, value_name = "MIB", conflicts_with = "cap")]
+    pub(crate) memory: Option<u64>,
 }
 
 /// Attacked images beside the clean ones.
@@ -254,9 +264,8 @@ pub(crate) struct Evaluate {
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Most images in a model call.
-    #[arg(long, default_value_t = 256)]
-    pub(crate) cap: usize,
+    #[command(flatten)]
+    pub(crate) memory: Memory,
     /// Folder for the results; run again with the same settings to go on after a kill.
     #[arg(long)]
     pub(crate) out: PathBuf,

@@ -68,14 +68,20 @@ pub fn in_chunks<R: Send>(n: usize, chunk: usize, f: impl Fn(Range<usize>) -> Re
 }
 
 impl Network {
-    /// Examples per chunk, from the network alone. Convolutions block for the cache themselves, and deep ones want several images for
+    /// Keeps chunks at `most` examples, at least one; bounds memory and changes no result.
+    pub fn limit_chunks(&mut self, most: usize) {
+        self.most = most.max(1);
+    }
+
+    /// Examples per chunk, from the network alone, or fewer ([`Self::limit_chunks`]). Convolutions block for the cache themselves, and deep ones want several images for
     /// each pass over their weights, the more so if an image's values are few; the rows of a transformer are best kept in the cache.
     pub fn chunk(&self) -> usize {
-        match 2 * self.convolution_flops() > self.flops() {
+        let usual = match 2 * self.convolution_flops() > self.flops() {
             true if self.numbers_per_image() <= SMALL => 32,
             true => 16,
             false => 4,
-        }
+        };
+        usual.min(self.most)
     }
 
     /// Examples per chunk of `n` on a plan that evaluates: [`Self::chunk`] at most, and the same number of chunks for every thread that has

@@ -83,6 +83,8 @@ pub struct Network {
     nodes: Vec<Node>,
     input: ValueId,
     output: ValueId,
+    /// Most examples in a chunk that evaluates.
+    pub(crate) most: usize,
     pub(crate) cache: crate::plan::Cache,
 }
 
@@ -204,6 +206,11 @@ impl Network {
         self.nodes.iter().filter(|n| matches!(n.op, Op::Conv(_) | Op::ConvTranspose(_))).map(|n| self.node_flops(n)).sum()
     }
 
+    /// Numbers stored in the network.
+    pub fn stored_numbers(&self) -> usize {
+        self.values.iter().map(|v| if let Source::Parameter { tensor, .. } = &v.source { tensor.len() } else { 0 }).sum()
+    }
+
     /// Numbers of all values that nodes make for one image.
     pub fn numbers_per_image(&self) -> usize {
         let outputs = self.nodes.iter().flat_map(|n| &n.outputs);
@@ -319,6 +326,7 @@ impl Builder {
             nodes: Vec::new(),
             input: ValueId(0),
             output: ValueId(0),
+            most: usize::MAX,
             cache: crate::plan::Cache::default(),
         };
         Ok(Self { net, names: HashSet::from([input.to_owned()]), counter: 0 })

@@ -2,7 +2,7 @@
 
 use super::attacked::Attacker;
 use super::chosen::{Settings, chosen, metrics};
-use super::{check_fit, create, data_record, read_model, write};
+use super::{check_fit, create, data_record, images_at_once, read_model, write};
 use crate::Outcome;
 use crate::arguments::{Arguments, Evaluate};
 use crate::console;
@@ -18,19 +18,21 @@ use fgmf_net::Tensor;
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
     let metrics = metrics(&a.metrics, &settings)?;
-    let (net, sha256) = read_model(&a.model)?;
+    let (mut net, sha256) = read_model(&a.model)?;
     let mut data = load(&a.data, a.split.parse()?)?;
     data.truncate(a.limit)?;
     check_fit(&net, &data)?;
     let [c, h, w] = data.shape();
     let attacker = Attacker::new(&a.attacked, "pgd", [data.len(), c, h, w], a.seed)?;
+    let rows: Vec<usize> = (0..data.len()).collect();
+    let x = Tensor::new::<f32>(&[data.len(), c, h, w], data.images(&rows));
+    // Attacked images, and two copies on the way to them.
+    let cap = images_at_once(&mut net, &a.memory, 3 * x.len(), &metrics)?;
     let oracle = Oracle::new(&net);
-    let able = applicable(&oracle);
+    let able = if a.explainers == ["all"] { applicable(&oracle, cap) } else { Vec::new() };
     let explainers = chosen("explainers", &a.explainers, &IDS, &able, |id| with_parameters(id, settings.of(id)))?;
     let used: Vec<&str> = explainers.iter().map(|e| e.id()).chain(metrics.iter().map(|m| m.info().id)).collect();
     settings.check(&used)?;
-    let rows: Vec<usize> = (0..data.len()).collect();
-    let x = Tensor::new::<f32>(&[data.len(), c, h, w], data.images(&rows));
     let inputs = attacker.inputs(&oracle, &x, 0, None)?;
     create(&a.out)?;
     let bar = console::bar(global.quiet, 1, "evaluating");
@@ -39,7 +41,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         bar.set_position(done as u64);
     };
     let state = a.out.join("evaluation.state.jsonl");
-    let context = Context { seed: a.seed, first_index: 0, cap: a.cap };
+    let context = Context { seed: a.seed, first_index: 0, cap };
     let job = Job { oracle: &oracle, explainers: &explainers, metrics: &metrics, inputs: &inputs, threat: attacker.threat(), context };
     let found = evaluate(&job, Some(&state), &mut watch)?;
     bar.finish_and_clear();

@@ -10,11 +10,15 @@ mod info;
 mod train;
 
 use crate::Outcome;
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Memory};
 use anyhow::Result;
 use fgmf::data::Dataset;
+use fgmf::evaluate::Metric;
+use fgmf::explain::Calls;
+use fgmf::oracle::{Gradients, Oracle};
 use fgmf::record::{DataRecord, MachineRecord};
-use fgmf_net::Network;
+use fgmf_net::head::Logit;
+use fgmf_net::{Network, Precision, Tensor};
 use std::path::Path;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -67,6 +71,33 @@ fn machine() -> MachineRecord {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|l| l.strip_prefix("model name")).map(|l| l.trim_start_matches([' ', '\t', ':']).to_owned());
     MachineRecord { cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()), threads: rayon::current_num_threads() }
+}
+
+/// Images in a model call; with a limit on memory, chunks of the network are cut to it, too. `held` numbers will be kept besides.
+fn images_at_once(net: &mut Network, a: &Memory, held: usize, metrics: &[Box<dyn Metric>]) -> Result<usize> {
+    if a.cap == 0 {
+        return Err(fgmf::Error::parameter("cap", "1 or more", 0).into());
+    }
+    let Some(mib) = a.memory else { return Ok(a.cap) };
+    // One image, so that weights are packed, which is in use from then on.
+    let [c, h, w] = net.image_shape();
+    Oracle::new(net).loss_gradient(&Tensor::full(&[1, c, h, w], 0.0, Precision::F32), &Logit::new(&[0]))?;
+    let taken = resident() + 4 * held as u64;
+    let threads = rayon::current_num_threads();
+    let curvature = metrics.iter().any(|m| m.info().id == "attacked-stability");
+    let calls = Calls::within(net, mib.saturating_mul(1 << 20).saturating_sub(taken), threads, curvature).ok_or_else(|| {
+        let least = (taken + Calls::least(net, threads, curvature)).div_ceil(1 << 20);
+        fgmf::Error::parameter("memory", format!("at least {least} MiB for this model and data on {threads} threads"), mib)
+    })?;
+    net.limit_chunks(calls.chunk);
+    Ok(calls.cap)
+}
+
+/// Bytes of the process in memory; where the system does not say, what it usually is.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).map_or(32 << 20, |kib| kib << 10)
 }
 
 /// Writes a file, whole or not at all.

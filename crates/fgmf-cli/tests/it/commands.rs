@@ -199,6 +199,8 @@ fn evaluate_scores_explainers_on_clean_and_attacked_images() {
     assert!(wrong(&["--attack", "magic"]).contains("pgd, apgd or none"));
     assert!(wrong(&["--adversarial", text(&model)]).contains("model.onnx"));
     assert!(wrong(&["--eps", "nan"]).contains("`eps`") && wrong(&["-n", "0"]).contains("limit") && wrong(&["--cap", "0"]).contains("cap"));
+    assert!(wrong(&["--memory", "1"]).contains("parameter `memory`: expected at least"));
+    assert!(wrong(&["--memory", "64", "--cap", "4"]).contains("--cap"));
 }
 
 /// A masking defence fails the run that asks for an honest figure; the model without it passes.

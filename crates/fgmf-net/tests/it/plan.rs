@@ -292,6 +292,14 @@ fn the_same_bytes_on_any_number_of_threads_and_in_any_batch() {
             })
         };
         assert!(run(1) == run(3), "{architecture:?}");
+        let mut few = case.net.clone();
+        few.limit_chunks(3);
+        let gradients = |net: &Network| {
+            let found = net.loss_gradients(&x, &CrossEntropy::labels(&labels), &[net.input()], &Rules::exact()).unwrap();
+            found.gradients.iter().flat_map(|g| g.to_f32()).map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(few.chunk(), 3);
+        assert!(gradients(&case.net) == gradients(&few), "{architecture:?}");
         let whole = case.net.logits(&x).unwrap();
         for i in [0, 7, n - 1] {
             let alone = case.net.logits(&x.rows(i, 1)).unwrap();

@@ -41,7 +41,9 @@ pub(super) fn smoothed(net: &Network, beta: f64) -> Result<Network> {
             map.extend(node.outputs.iter().copied().zip(outputs));
         }
     }
-    Ok(builder.finish(map[&net.output()])?)
+    let mut made = builder.finish(map[&net.output()])?;
+    made.limit_chunks(net.chunk());
+    Ok(made)
 }
 
 /// A network in two: the image to a value, and that value to the logits.
@@ -79,7 +81,9 @@ pub(super) fn cut(net: &Network, at: ValueId) -> Result<Option<Cut>> {
         } else {
             end
         };
-        Ok(Some(builder.finish(end)?))
+        let mut made = builder.finish(end)?;
+        made.limit_chunks(net.chunk());
+        Ok(Some(made))
     };
     let (front, back) = (half(net.input(), net.image_shape(), at)?, half(at, [d, h, w], net.output())?);
     Ok(front.zip(back).map(|(front, back)| Cut { front, back }))

@@ -249,7 +249,7 @@ fn every_explainer_can_be_judged() {
     let image = [1, 12, 12];
     let net = zoo(Architecture::CnnTiny, image);
     let oracle = Oracle::new(&net);
-    let explainers: Vec<Box<dyn Explainer>> = applicable(&oracle).into_iter().map(|id| crate::explain::by_id(id).unwrap()).collect();
+    let explainers: Vec<Box<dyn Explainer>> = applicable(&oracle, 256).into_iter().map(|id| crate::explain::by_id(id).unwrap()).collect();
     let metrics: Vec<Box<dyn Metric>> = vec![Box::new(Sparseness), by_id("lerf-minus-morf").unwrap()];
     let (inputs, threat) = (two_inputs(2, image), threat(0.05));
     let found = evaluate(&job(&oracle, &explainers, &metrics, &inputs, &threat), None, &mut |_, _| {}).unwrap();

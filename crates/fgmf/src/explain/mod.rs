@@ -40,6 +40,7 @@ mod layer;
 mod layer_cam;
 mod lrp;
 mod map;
+mod memory;
 mod noise_tunnel;
 mod occlusion;
 mod perturbation;
@@ -79,6 +80,7 @@ pub use layer::{LayerKind, TargetLayer, choose_layer, named_layer};
 pub use layer_cam::layer_cam;
 pub use lrp::{Lrp, LrpAlphaBetaParams, LrpEpsilonParams};
 pub(crate) use map::upsample;
+pub use memory::Calls;
 pub use noise_tunnel::{Moment, NoiseTunnel, NoiseTunnelParams};
 pub use occlusion::{Occlusion, OcclusionParams};
 pub use perturbation::Score;
@@ -213,11 +215,12 @@ pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dy
 }
 
 /// Ids of the methods that explain a grey image of the model: the others need something that it does not have (attention, a layer, an
-/// operator with a rule).
-pub fn applicable(model: &dyn Gradients) -> Vec<&'static str> {
+/// operator with a rule). Found by trying each, with at most `cap` images in a model call.
+pub fn applicable(model: &dyn Gradients, cap: usize) -> Vec<&'static str> {
     let ([c, h, w], precision) = (model.image_shape(), model.network().precision().unwrap_or(Precision::F32));
     let x = Tensor::full(&[1, c, h, w], 0.5, precision);
-    let explains = |e: Box<dyn Explainer>| explain(e.as_ref(), model, &x, &[0], &Context::default()).is_ok();
+    let context = Context { cap, ..Context::default() };
+    let explains = |e: Box<dyn Explainer>| explain(e.as_ref(), model, &x, &[0], &context).is_ok();
     IDS.into_iter().filter(|id| by_id(id).is_some_and(explains)).collect()
 }
 

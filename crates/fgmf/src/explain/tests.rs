@@ -43,7 +43,7 @@ fn methods_that_apply_are_found() {
     for (architecture, image) in [(Architecture::CnnTiny, [1, 12, 12]), (Architecture::ConvvitTiny, [3, 16, 16])] {
         let net = zoo(architecture, image);
         let expected: Vec<&str> = IDS.into_iter().filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id)).collect();
-        assert_eq!(applicable(&Oracle::new(&net)), expected);
+        assert_eq!(applicable(&Oracle::new(&net), 64), expected);
     }
 }
 

@@ -5,7 +5,7 @@ mod images;
 
 use super::attacked::Attacker;
 use super::chosen::{Settings, chosen, metrics};
-use super::{create, data_record, percent, read_model, write};
+use super::{create, data_record, images_at_once, percent, read_model, write};
 use crate::Outcome;
 use crate::arguments::{Arguments, Explain};
 use crate::console;
@@ -27,17 +27,19 @@ const BLOCK: usize = 64;
 
 pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
-    let (net, sha256) = read_model(&a.model)?;
+    let (mut net, sha256) = read_model(&a.model)?;
     if let Some(c) = a.class.filter(|&c| c >= net.classes()) {
         return Err(Error::parameter("class", format!("below {}", net.classes()), c).into());
     }
-    let oracle = Oracle::new(&net);
-    let explainers = explainers(a, &settings, &oracle)?;
     let wanted = if a.metrics == ["none"] { &[][..] } else { a.metrics.as_slice() };
     let metrics = metrics(wanted, &settings)?;
-    settings.check(&explainers.iter().map(|e| e.id()).chain(metrics.iter().map(|m| m.info().id)).collect::<Vec<_>>())?;
     let images = Images::new(a, &net)?;
     let [c, h, w] = net.image_shape();
+    // A block, attacked, in both precisions, and its maps.
+    let cap = images_at_once(&mut net, &a.memory, BLOCK * (8 * c + 8 * a.methods.len()) * h * w, &metrics)?;
+    let oracle = Oracle::new(&net);
+    let explainers = explainers(a, &settings, &oracle, cap)?;
+    settings.check(&explainers.iter().map(|e| e.id()).chain(metrics.iter().map(|m| m.info().id)).collect::<Vec<_>>())?;
     let attacker = Attacker::new(&a.attacked, "none", [images.len(), c, h, w], a.seed)?;
     ["", "maps", "pages"].iter().try_for_each(|folder| create(&a.out.join(folder)))?;
 
@@ -60,7 +62,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     for start in (0..images.len()).step_by(BLOCK) {
         let x = images.batch(&net, start, BLOCK.min(images.len() - start))?;
         let inputs = attacker.inputs(&oracle, &x, start, a.class)?;
-        let context = Context { seed: a.seed, first_index: start as u64, cap: a.cap };
+        let context = Context { seed: a.seed, first_index: start as u64, cap };
         let block = Block::new(&oracle, &explainers, &metrics, &inputs, attacker.threat(), context)?;
         about.inputs = inputs.iter().map(|i| MethodRecord { id: i.name.clone(), parameters: i.parameters.clone() }).collect();
         about.threat = (inputs.len() > 1).then(|| attacker.threat().record());
@@ -86,8 +88,8 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn explainers(a: &Explain, settings: &Settings, oracle: &Oracle<'_>) -> Result<Vec<Box<dyn Explainer>>> {
-    let all = if a.methods == ["all"] { applicable(oracle) } else { Vec::new() };
+fn explainers(a: &Explain, settings: &Settings, oracle: &Oracle<'_>, cap: usize) -> Result<Vec<Box<dyn Explainer>>> {
+    let all = if a.methods == ["all"] { applicable(oracle, cap) } else { Vec::new() };
     let looks =
         |id: &str| with_parameters(id, json!({})).is_ok_and(|e| e.parameters().as_object().is_some_and(|p| p.contains_key("layer")));
     let used = || a.methods.iter().map(String::as_str).chain(all.iter().copied());

@@ -118,7 +118,7 @@ pub const METHODS: [Method; 73] = [
     method!("faithfulness-correlation", Metric, 1, "bhatt2020", "evaluate/faithfulness_correlation.rs"),
     method!("sensitivity-n", Metric, 1, "ancona2018", "evaluate/sensitivity_n.rs"),
     method!("sufficiency", Metric, 1, "deyoung2020", "evaluate/sufficiency.rs"),
-    method!("attacked-stability", Metric, 2, "ghorbani2019", "evaluate/attacked_stability.rs"),
+    method!("attacked-stability", Metric, 3, "ghorbani2019", "evaluate/attacked_stability.rs"),
     method!("map-shift", Metric, 1, "ghorbani2019", "evaluate/map_shift.rs"),
     method!("max-sensitivity", Metric, 1, "yeh2019", "evaluate/max_sensitivity.rs"),
     method!("relative-stability", Metric, 1, "agarwal2022", "evaluate/relative_stability.rs"),

@@ -2,13 +2,13 @@
 //! Kamath et al. 2024).
 //!
 //! The attacker searches the threat's ball for an image of the same predicted class whose map has as little as it can in the pixels that
-//! were on top: by steps along exact derivatives of four maps (slopes, path gradients, falls of cells and Grad-CAM++, of the network with
-//! rounded rectifiers), then by random windows. Every point is judged by the explainer's own map. Four figures compare the map before and
+//! were on top: by steps along exact derivatives of six maps (slopes; path gradients from black and from three greys; falls of cells, black and
+//! blurred; Grad-CAM++; all of the network with rounded rectifiers), then by random windows. Every point is judged by the explainer's own map. Four figures compare the map before and
 //! after: overlap of the top pixels, rank correlation, structural similarity, and overlap of the top pixels where a neighbour counts.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
-//! | `steps` | 10: gradient steps for each of four maps; 0 leaves them out | 0 to 10,000 |
+//! | `steps` | 10: gradient steps for each of six maps; 0 leaves them out | 0 to 10,000 |
 //! | `path` | 4: points of the path | 1 to 1,000 |
 //! | `beta` | 30: ln(1 + e^(βx)) / β for max(0, x) | above 0, at most 10,000 |
 //! | `queries` | 30: random windows | 0 to 1,000,000 |
@@ -17,11 +17,11 @@
 //!
 //! `attacked-top-k`, `attacked-tolerant-top-k` in `[0, 1]`, `attacked-spearman`, `attacked-ssim` in `[-1, 1]`; higher is more stable. Two
 //! random maps overlap by `top` on average. An example whose class the attacker could not keep away from the clean image scores 1. Cost:
-//! `queries` + 16 explanations; 4 `steps` forward passes, `steps` (2 + `path`) forward, backward and Hessian-vector products, and 50 `steps`
+//! `queries` + 24 explanations; 6 `steps` forward passes, `steps` (2 + 4 `path`) forward, backward and Hessian-vector products, and 100 `steps`
 //! forward and backward passes for the cells.
 //!
 //! Differences from Ghorbani et al.: (1) the share of positive values on top is driven down, not their sum, so that scaling a map down is
-//! no success, and points are judged by the overlap itself; (2) rounded rectifiers with β = 30, not softplus throughout; (3) four surrogate
+//! no success, and points are judged by the overlap itself; (2) rounded rectifiers with β = 30, not softplus throughout; (3) six surrogate
 //! maps and a search without gradients, so that every explainer is attacked; (4) the figures are upper bounds: a stronger attacker may
 //! find less overlap. No other library has this metric. Reference: `ghorbani2019`.
 
@@ -51,7 +51,7 @@ pub(super) const INFO: Info = Info {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AttackedStabilityParams {
-    /// Gradient steps for each of the four maps.
+    /// Gradient steps for each of the six maps.
     pub steps: usize,
     /// Points of the path.
     pub path: usize,

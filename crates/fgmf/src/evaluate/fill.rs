@@ -38,7 +38,7 @@ impl Fill {
         match self {
             Self::Value(v) => planes().filter(|(_, at)| removed[*at]).for_each(|(i, _)| out[i] = v),
             Self::Blur(deviation) => {
-                let soft: Vec<f64> = image.chunks_exact(h * w).flat_map(|plane| blur(plane, [h, w], deviation)).collect();
+                let soft: Vec<f64> = image.chunks_exact(h * w).flat_map(|plane| blurred(plane, [h, w], deviation)).collect();
                 planes().filter(|(_, at)| removed[*at]).for_each(|(i, _)| out[i] = soft[i]);
             }
             Self::Linear(deviation) => {
@@ -53,19 +53,25 @@ impl Fill {
 }
 
 /// Gaussian blur, rows then columns.
-fn blur(plane: &[f64], [h, w]: [usize; 2], deviation: f64) -> Vec<f64> {
+pub(super) fn blurred(plane: &[f64], size: [usize; 2], deviation: f64) -> Vec<f64> {
+    blur(plane, size, deviation, false)
+}
+
+/// The transpose of [`blurred`]: what a change of the blurred plane means for the plane.
+pub(super) fn blurred_back(plane: &[f64], size: [usize; 2], deviation: f64) -> Vec<f64> {
+    blur(plane, size, deviation, true)
+}
+
+fn blur(plane: &[f64], [h, w]: [usize; 2], deviation: f64, back: bool) -> Vec<f64> {
     let reach = deviation.ceil() as usize;
     let weights: Vec<f64> = (0..=reach).map(|d| (-0.5 * (d as f64 / deviation).powi(2)).exp()).collect();
     let pass = |values: &[f64], count: usize, stride: usize| -> Vec<f64> {
+        let near = |i: usize| i.saturating_sub(reach)..=(i + reach).min(count - 1);
+        let totals: Vec<f64> = (0..count).map(|i| near(i).map(|j| weights[i.abs_diff(j)]).sum()).collect();
         let one = |at: usize| {
             let i = at / stride % count;
-            let (mut sum, mut total) = (0.0, 0.0);
-            for j in i.saturating_sub(reach)..=(i + reach).min(count - 1) {
-                let g = weights[i.abs_diff(j)];
-                sum += g * values[at - i * stride + j * stride];
-                total += g;
-            }
-            sum / total
+            let term = |j: usize| weights[i.abs_diff(j)] * values[at - i * stride + j * stride] / totals[if back { j } else { i }];
+            near(i).map(term).sum()
         };
         (0..values.len()).map(one).collect()
     };
@@ -96,7 +102,16 @@ mod tests {
     #[test]
     fn blur_matches_a_hand_value() {
         let g = (-0.5f64).exp();
-        let out = blur(&[6.0, 0.0, 0.0], [1, 3], 1.0);
+        let out = blurred(&[6.0, 0.0, 0.0], [1, 3], 1.0);
         assert!((out[0] - 6.0 / (1.0 + g)).abs() < 1e-12 && (out[1] - 6.0 * g / (1.0 + 2.0 * g)).abs() < 1e-12 && out[2].abs() < 1e-12);
+    }
+    /// ⟨B a, b⟩ = ⟨a, Bᵀ b⟩.
+    #[test]
+    fn blur_has_its_transpose() {
+        let plane = |k: usize| (0..35).map(|i| ((i * k) % 17) as f64 - 5.0).collect::<Vec<f64>>();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let (a, b) = (plane(5), plane(11));
+        let (there, back) = (dot(&blurred(&a, [5, 7], 1.5), &b), dot(&a, &blurred_back(&b, [5, 7], 1.5)));
+        assert!((there - back).abs() < 1e-10 && there.abs() > 1.0);
     }
 }

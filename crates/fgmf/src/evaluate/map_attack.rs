@@ -3,8 +3,8 @@
 //! Two searches over images inside the threat whose predicted class stays, the second from the best point of the first:
 //!
 //! 1. *Derivatives.* The map's share R(φ) = Σ_top φ⁺ / Σ φ⁺ in the pixels that were on top before is driven down along its steepest
-//!    descent for four maps whose derivatives are exact (`surrogate`): slopes, path gradients, falls of cells, Grad-CAM++. For methods that
-//!    are such a map, or are made from such maps as PGCA is, this is the white-box attack; for others it is a transfer.
+//!    descent for six maps whose derivatives are exact (`surrogate`): slopes, path gradients from black and from three greys, falls of cells that
+//!    are black or blurred, Grad-CAM++. For methods that are such a map, or are made from such maps as PGCA is, this is the white-box attack; for others it is a transfer.
 //! 2. *Scores.* Random windows set to the border of the ball, as in the Square attack. Works for every explainer.
 //!
 //! Every candidate is judged by the explainer itself on the model itself, by the overlap of its top pixels with those before, among
@@ -23,7 +23,7 @@ use fgmf_net::head::Margin;
 /// How hard the attacker tries.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MapAttack {
-    /// Gradient steps for each of the four maps.
+    /// Gradient steps for each of the six maps.
     pub(super) steps: usize,
     /// Points of the path.
     pub(super) path: usize,

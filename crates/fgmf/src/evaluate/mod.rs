@@ -5,6 +5,7 @@
 
 mod adversarial;
 mod attacked_stability;
+mod cells;
 mod certified_top_k;
 mod compare;
 mod criteria;

@@ -3,14 +3,15 @@
 //! R(φ) = Σ_top φ⁺ / Σ φ⁺, u = ∂R/∂φ, f the target logit, g = ∇f. All are taken of the network with rounded rectifiers (`smooth_net`).
 //!
 //! - *Slopes*, φ = Σ_c |g|: ∇R = H [u ⊙ sign g].
-//! - *Path*, φ = Σ_c x ⊙ ḡ (Integrated Gradients from black, ḡ = mean of g(aₖ x)): ∇R = u ⊙ ḡ + mean aₖ H(aₖ x) [u ⊙ x].
-//! - *Cells*, φ = max(0, f(x) − f(x with the pixel's cell black)), cells a seventh of each side: ∇R = Σ over cells with a fall of U_c (g(x) −
-//!   M_c g(M_c x)), U_c the sum of u in the cell, M_c its blanking. First derivatives are all it needs.
+//! - *Path*, φ = mean over greys b of Σ_c (x − b) ⊙ ḡ_b (ḡ_b = mean of g(b + aₖ (x − b))): ∇R = mean of u ⊙ ḡ_b + mean aₖ H(…) [u ⊙ (x − b)].
+//!   Once from black (Integrated Gradients), once from black, grey and white (as GradientSHAP and DeepSHAP).
+//! - *Cells*, φ = max(0, f(x) − f(x with the pixel's cell filled)): `cells`, once black (occlusion, PGCA), once with a blur (PGCA's `faithful`).
 //! - *Grad-CAM++* at the layer A that the explainers choose, φ = resized max(0, Σ_d w_d A_d), w_d = Σ pull(g_A, Σ A): with v the adjoint
 //!   of resizing applied to u where the sum is positive, q_d = Σ v A_d, c = q_d ∂pull/∂g_A: ∇R = Jᵀ [v w_d + q_d Σ ∂pull/∂S + H_A c], J the
 //!   Jacobian of A in x and H_A the Hessian of f in A. Left out where the layer is no feature map or the logits also depend on the
 //!   image around it.
 
+use super::cells::cells;
 use super::smooth_net::{Cut, cut};
 use super::subject::Subject;
 use crate::error::Result;
@@ -20,14 +21,17 @@ use fgmf_net::head::{Head, Logit};
 use fgmf_net::{Dual, Network, Tensor};
 use std::ops::Range;
 
+/// Deviation of the blur, pixels: that of PGCA's `faithful`.
+const BLUR: f64 = 4.0;
+
 /// A map to follow.
 pub(super) enum Surrogate {
     /// Size of the gradient.
     Slopes,
-    /// Path gradients, at these shares of the image.
-    Path(Vec<f64>),
-    /// Falls of blanked cells.
-    Cells,
+    /// Path gradients, at these shares of the way from each of the greys.
+    Path { nodes: Vec<f64>, greys: &'static [f64] },
+    /// Falls of cells, black or filled with a blur of that deviation.
+    Cells { blur: Option<f64> },
     /// Grad-CAM++.
     Cam(Box<Cam>),
 }
@@ -65,9 +69,11 @@ impl Head for Along {
 impl Surrogate {
     /// All that a network has; `net` has rounded rectifiers, `path` is a number of points.
     pub(super) fn all(net: &Network, path: usize) -> Result<Vec<Self>> {
-        let nodes = (0..path).map(|k| (k as f64 + 0.5) / path as f64).collect();
+        let nodes: Vec<f64> = (0..path).map(|k| (k as f64 + 0.5) / path as f64).collect();
         let cam = Cam::new(net)?.map(|cam| Self::Cam(Box::new(cam)));
-        Ok([Self::Slopes, Self::Path(nodes), Self::Cells].into_iter().chain(cam).collect())
+        let from = |greys: &'static [f64]| Self::Path { nodes: nodes.clone(), greys };
+        let cells = [None, Some(BLUR)].map(|blur| Self::Cells { blur });
+        Ok([Self::Slopes, from(&[0.0]), from(&[0.0, 0.5, 1.0])].into_iter().chain(cells).chain(cam).collect())
     }
 
     /// ∇R at points, given what was on top.
@@ -80,106 +86,60 @@ impl Surrogate {
     ) -> Result<Vec<Vec<f64>>> {
         let x = subject.images(points.iter().flatten().map(|&v| f64::from(v)).collect());
         let found = match self {
-            Self::Slopes => gradients(subject, smooth, &x, top, None)?,
-            Self::Path(nodes) => gradients(subject, smooth, &x, top, Some(nodes))?,
-            Self::Cells => cells(subject, smooth, &x, top)?,
+            Self::Slopes => gradient(subject, smooth, &x, top)?,
+            Self::Path { nodes, greys } => path(subject, smooth, &x, top, nodes, greys)?,
+            Self::Cells { blur } => cells(subject, smooth, &x, top, *blur)?,
             Self::Cam(cam) => cam.slopes(subject, &x, top)?,
         };
         Ok(found.chunks_exact(found.len() / points.len()).map(<[f64]>::to_vec).collect())
     }
 }
 
-/// Slopes, or with `nodes` the path.
-fn gradients(subject: &Subject<'_>, smooth: &Oracle<'_>, x: &Tensor, top: &[Vec<bool>], nodes: Option<&[f64]>) -> Result<Vec<f64>> {
-    let (area, values) = (subject.area(), x.to_f64());
-    let size = values.len() / top.len();
+fn gradient(subject: &Subject<'_>, smooth: &Oracle<'_>, x: &Tensor, top: &[Vec<bool>]) -> Result<Vec<f64>> {
     let head = Logit::new(subject.targets);
-    let at = |a: f64| subject.images(values.iter().map(|v| a * v).collect());
-    let (along, stops) = (nodes.is_some(), nodes.unwrap_or(&[1.0]));
-    let mut g = vec![0.0; values.len()];
-    for &a in stops {
-        let found = smooth.loss_gradient(&at(a), &head)?.gradient.to_f64();
-        g.iter_mut().zip(found).for_each(|(g, v)| *g += v / stops.len() as f64);
-    }
-    // u ⊙ x or u ⊙ sign g, and the part of ∇R that is not a product with the Hessian.
-    let (mut direction, mut out) = (vec![0.0; values.len()], vec![0.0; values.len()]);
-    for (i, top) in top.iter().enumerate() {
-        let mut map = vec![0.0; area];
-        let part = |at: usize| if along { values[at] * g[at] } else { g[at].abs() };
-        (0..size).for_each(|j| map[j % area] += part(i * size + j));
-        let u = share(&map, top).1;
-        for j in 0..size {
-            let at = i * size + j;
-            direction[at] = u[j % area] * if along { values[at] } else { g[at].signum() };
-            out[at] = if along { u[j % area] * g[at] } else { 0.0 };
-        }
-    }
-    let direction = subject.images(direction);
-    for &a in stops {
-        let bend = smooth.hvp(&at(a), &head, &direction)?.1.to_f64();
-        out.iter_mut().zip(bend).for_each(|(o, v)| *o += a * v / stops.len() as f64);
-    }
-    Ok(out)
+    let g = smooth.loss_gradient(x, &head)?.gradient.to_f64();
+    let u = slopes_of_share(top, &g.iter().map(|g| g.abs()).collect::<Vec<f64>>());
+    let direction = g.iter().zip(u).map(|(g, u)| u * g.signum()).collect();
+    Ok(smooth.hvp(x, &head, &subject.images(direction))?.1.to_f64())
 }
 
-/// Rows and columns of each cell.
-fn grid([_, h, w]: [usize; 3]) -> Vec<[Range<usize>; 2]> {
-    let along = |side: usize| {
-        let n = side.min(7);
-        (0..n).map(move |i| i * side / n..(i + 1) * side / n)
-    };
-    along(h).flat_map(|rows| along(w).map(move |columns| [rows.clone(), columns])).collect()
-}
-
-fn cells(subject: &Subject<'_>, smooth: &Oracle<'_>, x: &Tensor, top: &[Vec<bool>]) -> Result<Vec<f64>> {
-    let ([_, _, w], area, values, cells) = (subject.shape(), subject.area(), x.to_f64(), grid(subject.shape()));
-    let (size, each) = (values.len() / top.len(), cells.len() + 1);
-    let inside = |cell: usize, pixel: usize| {
-        let [rows, columns] = &cells[cell];
-        rows.contains(&(pixel / w)) && columns.contains(&(pixel % w))
-    };
-    // Variant 0 of an image is the image itself, variant c + 1 lacks cell c.
-    let variant = |item: usize| {
-        let (i, cell) = (item / each, (item % each).checked_sub(1));
-        let gone = move |j: usize| cell.is_some_and(|c| inside(c, j % area));
-        (0..size).map(|j| if gone(j) { 0.0 } else { values[i * size + j] }).collect::<Vec<f64>>()
-    };
-    let (mut falls, mut all) = (vec![0.0; top.len() * each], top.len() * each);
-    for start in (0..all).step_by(subject.context.cap.max(1)) {
-        let part = start..(start + subject.context.cap.max(1)).min(all);
-        let classes: Vec<usize> = part.clone().map(|item| subject.targets[item / each]).collect();
-        let logits = smooth.logits(&subject.images(part.clone().flat_map(variant).collect()))?.to_f64();
-        let k = logits.len() / part.len();
-        part.zip(logits.chunks_exact(k)).zip(classes).for_each(|((item, z), y)| falls[item] = z[y]);
-    }
-    // Weight of each variant's logit in R: those of cells without a fall are 0, the image's own is minus their sum.
-    let mut weights = vec![0.0; all];
-    for (i, top) in top.iter().enumerate() {
-        let mut map = vec![0.0; area];
-        let fall = |c: usize| falls[i * each] - falls[i * each + c + 1];
-        let of = |pixel: usize| (0..cells.len()).find(|&c| inside(c, pixel)).unwrap_or(0);
-        map.iter_mut().enumerate().for_each(|(at, m)| *m = fall(of(at)).max(0.0));
-        for (at, u) in share(&map, top).1.into_iter().enumerate() {
-            weights[i * each + of(at) + 1] -= u;
-            weights[i * each] += u;
+fn path(subject: &Subject<'_>, smooth: &Oracle<'_>, x: &Tensor, top: &[Vec<bool>], nodes: &[f64], greys: &[f64]) -> Result<Vec<f64>> {
+    let (values, head) = (x.to_f64(), Logit::new(subject.targets));
+    let at = |grey: f64, a: f64| subject.images(values.iter().map(|v| grey + a * (v - grey)).collect());
+    let share = 1.0 / greys.len() as f64;
+    let mut means = Vec::with_capacity(greys.len());
+    let mut map = vec![0.0; values.len()];
+    for &grey in greys {
+        let mut mean = vec![0.0; values.len()];
+        for &a in nodes {
+            let found = smooth.loss_gradient(&at(grey, a), &head)?.gradient.to_f64();
+            mean.iter_mut().zip(found).for_each(|(m, g)| *m += g / nodes.len() as f64);
         }
+        map.iter_mut().zip(&values).zip(&mean).for_each(|((m, v), g)| *m += share * (v - grey) * g);
+        means.push(mean);
     }
-    let used: Vec<usize> = (0..all).filter(|&item| weights[item].abs() > 0.0).collect();
-    all = used.len();
+    let u = slopes_of_share(top, &map);
     let mut out = vec![0.0; values.len()];
-    for start in (0..all).step_by(subject.context.cap.max(1)) {
-        let part = &used[start..(start + subject.context.cap.max(1)).min(all)];
-        let classes: Vec<usize> = part.iter().map(|item| subject.targets[item / each]).collect();
-        let batch = subject.images(part.iter().flat_map(|&item| variant(item)).collect());
-        let g = smooth.loss_gradient(&batch, &Logit::new(&classes))?.gradient.to_f64();
-        for (&item, g) in part.iter().zip(g.chunks_exact(size)) {
-            let (i, cell) = (item / each, (item % each).checked_sub(1));
-            for (j, g) in g.iter().enumerate().filter(|(j, _)| !cell.is_some_and(|c| inside(c, j % area))) {
-                out[i * size + j] += weights[item] * g;
-            }
+    for (&grey, mean) in greys.iter().zip(&means) {
+        out.iter_mut().zip(&u).zip(mean).for_each(|((o, u), g)| *o += share * u * g);
+        let direction = subject.images(u.iter().zip(&values).map(|(u, v)| u * (v - grey)).collect());
+        for &a in nodes {
+            let bend = smooth.hvp(&at(grey, a), &head, &direction)?.1.to_f64();
+            out.iter_mut().zip(bend).for_each(|(o, v)| *o += share * a * v / nodes.len() as f64);
         }
     }
     Ok(out)
+}
+
+/// ∂R/∂φ at every value of the images, φ the sum of `parts` over the channels.
+fn slopes_of_share(top: &[Vec<bool>], parts: &[f64]) -> Vec<f64> {
+    let size = parts.len() / top.len();
+    let one = |(top, parts): (&Vec<bool>, &[f64])| {
+        let mut map = vec![0.0; top.len()];
+        parts.iter().enumerate().for_each(|(j, v)| map[j % top.len()] += v);
+        share(&map, top).1.into_iter().cycle().take(size).collect::<Vec<f64>>()
+    };
+    top.iter().zip(parts.chunks_exact(size)).flat_map(one).collect()
 }
 
 /// max(g, 0) α of Grad-CAM++, and its derivatives in g and in Σ A.
@@ -254,6 +214,7 @@ impl Cam {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::fill::blurred;
     use crate::evaluate::smooth_net::smoothed;
     use crate::explain::{Context, by_id};
     use crate::threat::{Norm, ThreatModel};
@@ -294,24 +255,27 @@ mod tests {
         let gradient = |p: &[f64]| smooth.loss_gradient(&tensor(p), &Logit::new(&[1])).unwrap().gradient.to_f64();
         let folded = |v: &[f64]| (0..64).map(|j| v[j] + v[64 + j]).collect::<Vec<f64>>();
         let surrogates = Surrogate::all(&smooth_net, 2).unwrap();
-        assert_eq!(surrogates.len(), 4);
+        assert_eq!(surrogates.len(), 6);
         for (number, surrogate) in surrogates.iter().enumerate() {
             let map = |p: &[f64]| match surrogate {
                 Surrogate::Slopes => folded(&gradient(p).iter().map(|g| g.abs()).collect::<Vec<f64>>()),
-                Surrogate::Path(nodes) => {
+                Surrogate::Path { nodes, greys } => {
                     let mut map = vec![0.0; 64];
-                    for a in nodes {
-                        let g = gradient(&p.iter().map(|v| a * v).collect::<Vec<f64>>());
-                        let part: Vec<f64> = g.iter().zip(p).map(|(g, x)| g * x / nodes.len() as f64).collect();
+                    for (b, a) in greys.iter().flat_map(|b| nodes.iter().map(move |a| (b, a))) {
+                        let g = gradient(&p.iter().map(|v| b + a * (v - b)).collect::<Vec<f64>>());
+                        let n = (nodes.len() * greys.len()) as f64;
+                        let part: Vec<f64> = g.iter().zip(p).map(|(g, x)| g * (x - b) / n).collect();
                         map.iter_mut().zip(folded(&part)).for_each(|(m, v)| *m += v);
                     }
                     map
                 }
-                Surrogate::Cells => {
+                Surrogate::Cells { blur } => {
+                    let filled: Vec<f64> =
+                        p.chunks_exact(64).flat_map(|plane| blur.map_or(vec![0.0; 64], |s| blurred(plane, [8, 8], s))).collect();
                     let side = |i: usize| (0..7).find(|c| (c * 8 / 7..(c + 1) * 8 / 7).contains(&i)).unwrap();
                     let cell = |j: usize| (side(j % 64 / 8), side(j % 8));
                     let fall = |at: usize| {
-                        let without: Vec<f64> = (0..128).map(|j| if cell(j) == cell(at) { 0.0 } else { p[j] }).collect();
+                        let without: Vec<f64> = (0..128).map(|j| if cell(j) == cell(at) { filled[j] } else { p[j] }).collect();
                         (logit(p) - logit(&without)).max(0.0)
                     };
                     (0..64).map(fall).collect()

@@ -22,13 +22,15 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train, attack and explain a hardened model and a standard one on embedded images; write one HTML report.
+    /// Train, attack and explain a hardened model and a standard one on embedded images; write one
+    /// HTML report.
     Demo(Demo),
     /// Train a network; writes model.onnx, run.json and log.jsonl.
     Train(Train),
     /// Attack a model; writes attack.json and adversarial.safetensors.
     Attack(Attack),
-    /// Explain what a model sees in images; writes gallery.html, a page (PNG) an image, and every map (PNG, JSON).
+    /// Explain what a model sees in images; writes gallery.html, a page (PNG) an image, and every
+    /// map (PNG, JSON).
     Explain(Explain),
     /// Score explainers on clean and attacked images, side by side; writes evaluation.json.
     Evaluate(Evaluate),
@@ -54,7 +56,8 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Train {
-    /// `fashion-mnist-mini`, or a folder of IDX files, CIFAR-10 batches, or images in a folder per class.
+    /// `fashion-mnist-mini`, or a folder of IDX files, CIFAR-10 batches, or images in a folder per
+    /// class.
     #[arg(long, required_unless_present = "config")]
     pub(crate) data: Option<String>,
     /// Network: cnn-tiny, cnn-small, preact-resnet18, wrn-28-10, vit-tiny, convvit-tiny.
@@ -72,13 +75,15 @@ pub(crate) struct Train {
     /// Replace rectifiers by k-winners-take-all with this share of winners (a planted defence).
     #[arg(long, value_name = "SHARE")]
     pub(crate) k_wta: Option<f64>,
-    /// Resize and pad each training image at random, down to this share of its size (for a planted defence).
+    /// Resize and pad each training image at random, down to this share of its size (for a planted
+    /// defence).
     #[arg(long, value_name = "LEAST")]
     pub(crate) resize_pad: Option<f64>,
     /// Temperature of distillation.
     #[arg(long)]
     pub(crate) temperature: Option<f64>,
-    /// Model that distillation learns from (ONNX); without one labels are learned, which makes a teacher.
+    /// Model that distillation learns from (ONNX); without one labels are learned, which makes a
+    /// teacher.
     #[arg(long, value_name = "FILE")]
     pub(crate) teacher: Option<PathBuf>,
     /// Norm trained against: linf, l2, l1.
@@ -108,7 +113,8 @@ pub(crate) struct Train {
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// All settings as JSON (the `config` of a run.json); the other flags but --out are then ignored.
+    /// All settings as JSON (the `config` of a run.json); the other flags but --out are then
+    /// ignored.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Folder for the results; run again with the same settings to go on after a kill.
@@ -135,8 +141,8 @@ pub(crate) struct Attack {
     /// Radius, in pixel units of 0 to 1.
     #[arg(long, default_value_t = 0.1)]
     pub(crate) eps: f64,
-    /// Attacks: quick, standard (AutoAttack), adaptive (that, and what goes around a defence), plus, rand; or names of attacks,
-    /// separated by commas.
+    /// Attacks: quick, standard (AutoAttack), adaptive (that, and what goes around a defence),
+    /// plus, rand; or names of attacks, separated by commas.
     #[arg(long, default_value = "adaptive")]
     pub(crate) suite: String,
     /// Seed.
@@ -178,19 +184,33 @@ pub(crate) struct Explain {
     /// First images of the data used.
     #[arg(long, short = 'n', default_value_t = 16)]
     pub(crate) limit: usize,
-    /// Methods: pgca, grad-cam, integrated-gradients, … (an unknown one lists all), or `all` that apply to the model.
-    #[arg(long, alias = "method", value_name = "ID,…", value_delimiter = ',', default_value = "pgca")]
+    /// Methods: pgca, grad-cam, integrated-gradients, … (an unknown one lists all), or `all` that
+    /// apply to the model.
+    #[arg(
+        long,
+        alias = "method",
+        value_name = "ID,…",
+        value_delimiter = ',',
+        default_value = "pgca"
+    )]
     pub(crate) methods: Vec<String>,
     /// Metrics that judge the maps, as for `evaluate`, or `none`.
-    #[arg(long, value_name = "ID,…", value_delimiter = ',', default_value = "lerf-minus-morf,sparseness")]
+    #[arg(
+        long,
+        value_name = "ID,…",
+        value_delimiter = ',',
+        default_value = "lerf-minus-morf,sparseness"
+    )]
     pub(crate) metrics: Vec<String>,
-    /// Settings of methods and metrics by id as JSON, such as '{"integrated-gradients": {"steps": 64}}'; what is left out has its default.
+    /// Settings of methods and metrics by id as JSON, such as '{"integrated-gradients": {"steps":
+    /// 64}}'; what is left out has its default.
     #[arg(long, value_name = "JSON")]
     pub(crate) settings: Option<String>,
     /// Class explained; the predicted one if not given.
     #[arg(long)]
     pub(crate) class: Option<usize>,
-    /// Value of the graph that class activation maps are made of (see `fgmf info`); chosen if not given.
+    /// Value of the graph that class activation maps are made of (see `fgmf info`); chosen if not
+    /// given.
     #[arg(long)]
     pub(crate) layer: Option<String>,
     #[command(flatten)]
@@ -219,13 +239,16 @@ pub(crate) struct Memory {
 /// Attacked images beside the clean ones.
 #[derive(Debug, Args)]
 pub(crate) struct Attacked {
-    /// Attack on the prediction that makes the second input: pgd, apgd, none [default: pgd to evaluate, none to explain]
+    /// Attack on the prediction that makes the second input: pgd, apgd, none [default: pgd to
+    /// evaluate, none to explain]
     #[arg(long)]
     pub(crate) attack: Option<String>,
-    /// Take the attacked images from an adversarial.safetensors of `fgmf attack` on the same data instead.
+    /// Take the attacked images from an adversarial.safetensors of `fgmf attack` on the same data
+    /// instead.
     #[arg(long, value_name = "FILE", conflicts_with = "attack")]
     pub(crate) adversarial: Option<PathBuf>,
-    /// Class explained on attacked images: the one explained on the clean image (clean), or the one predicted on the attacked one (own).
+    /// Class explained on attacked images: the one explained on the clean image (clean), or the one
+    /// predicted on the attacked one (own).
     #[arg(long, default_value = "clean")]
     pub(crate) explain: String,
     /// Norm of the threat: linf, l2, l1.
@@ -250,13 +273,23 @@ pub(crate) struct Evaluate {
     #[arg(long, short = 'n', default_value_t = 100)]
     pub(crate) limit: usize,
     /// Explainers, or `all` that apply to the model.
-    #[arg(long, value_name = "ID,…", value_delimiter = ',', default_value = "all")]
+    #[arg(
+        long,
+        value_name = "ID,…",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
     pub(crate) explainers: Vec<String>,
     /// Metrics, or `all`, which leaves out certified-top-k.
-    #[arg(long, value_name = "ID,…", value_delimiter = ',', default_value = "all")]
+    #[arg(
+        long,
+        value_name = "ID,…",
+        value_delimiter = ',',
+        default_value = "all"
+    )]
     pub(crate) metrics: Vec<String>,
-    /// Settings of explainers and metrics by id as JSON, such as '{"pgca": {"kappa": 0}, "attacked-stability": {"steps": 40}}';
-    /// what is left out has its default.
+    /// Settings of explainers and metrics by id as JSON, such as '{"pgca": {"kappa": 0},
+    /// "attacked-stability": {"steps": 40}}'; what is left out has its default.
     #[arg(long, value_name = "JSON")]
     pub(crate) settings: Option<String>,
     #[command(flatten)]

@@ -1,5 +1,10 @@
-//! What people see while they wait, and when something is wrong. The only place that writes to the terminal.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module is the terminal")]
+//! What people see while they wait, and when something is wrong. The only place that writes to the
+//! terminal.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this module is the terminal"
+)]
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
@@ -36,9 +41,14 @@ pub(crate) fn error(error: &anyhow::Error, hint: Option<&str>) {
 
 /// A progress bar with rate and time left; hidden if quiet or if standard error is no terminal.
 pub(crate) fn bar(quiet: bool, length: usize, label: &str) -> ProgressBar {
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(length as u64) };
-    let style = ProgressStyle::with_template("{prefix:>12} [{bar:24}] {pos}/{len}  {eta} left  {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = if quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(length as u64)
+    };
+    let style =
+        ProgressStyle::with_template("{prefix:>12} [{bar:24}] {pos}/{len}  {eta} left  {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("=> "));
     bar.set_prefix(label.to_owned());
     bar.enable_steady_tick(Duration::from_millis(500));

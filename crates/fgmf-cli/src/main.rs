@@ -1,5 +1,5 @@
-//! The binary `fgmf`: results on standard output, everything else on standard error; exit 0 done, 1 a stated threshold
-//! failed, 2 error.
+//! The binary `fgmf`: results on standard output, everything else on standard error; exit 0 done, 1
+//! a stated threshold failed, 2 error.
 
 mod arguments;
 mod commands;
@@ -20,7 +20,9 @@ enum Outcome {
 fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
     let run = || -> anyhow::Result<Outcome> {
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads.map_or(0, usize::from)).build()?;
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(arguments.threads.map_or(0, usize::from))
+            .build()?;
         threads.install(|| commands::run(&arguments))
     };
     match run() {

@@ -53,16 +53,32 @@ impl fmt::Display for ShapeError {
         match self {
             Self::Zero { what } => write!(f, "{what} must be at least 1"),
             Self::KernelTooLarge { axis, span, padded } => {
-                write!(f, "the kernel spans {span} cells of {axis}, the padded input has only {padded}")
+                write!(
+                    f,
+                    "the kernel spans {span} cells of {axis}, the padded input has only {padded}"
+                )
             }
-            Self::Groups { groups, c_in, c_out } => {
-                write!(f, "{groups} groups do not divide {c_in} input and {c_out} output channels")
+            Self::Groups {
+                groups,
+                c_in,
+                c_out,
+            } => {
+                write!(
+                    f,
+                    "{groups} groups do not divide {c_in} input and {c_out} output channels"
+                )
             }
             Self::EmptyWindow { axis } => {
-                write!(f, "a pooling window along {axis} may lie in the padding only")
+                write!(
+                    f,
+                    "a pooling window along {axis} may lie in the padding only"
+                )
             }
             Self::Scale { axis, scale } => {
-                write!(f, "the {axis} scale {scale} is not a positive finite number")
+                write!(
+                    f,
+                    "the {axis} scale {scale} is not a positive finite number"
+                )
             }
             Self::Overflow { what } => write!(f, "the {what} is too large"),
         }
@@ -88,14 +104,26 @@ pub(crate) struct Axis {
 impl Axis {
     /// Cells from the first to the last tap, and of the padded input.
     fn spans(&self) -> Result<(usize, usize), ShapeError> {
-        for (what, v) in [("input size", self.len), ("kernel size", self.kernel), ("stride", self.stride), ("dilation", self.dilation)] {
+        for (what, v) in [
+            ("input size", self.len),
+            ("kernel size", self.kernel),
+            ("stride", self.stride),
+            ("dilation", self.dilation),
+        ] {
             if v == 0 {
                 return Err(ShapeError::Zero { what });
             }
         }
-        let too_large = ShapeError::Overflow { what: "padded input" };
-        let span = (self.kernel - 1).checked_mul(self.dilation).and_then(|s| s.checked_add(1));
-        let padded = self.len.checked_add(self.before).and_then(|s| s.checked_add(self.after));
+        let too_large = ShapeError::Overflow {
+            what: "padded input",
+        };
+        let span = (self.kernel - 1)
+            .checked_mul(self.dilation)
+            .and_then(|s| s.checked_add(1));
+        let padded = self
+            .len
+            .checked_add(self.before)
+            .and_then(|s| s.checked_add(self.after));
         let (Some(span), Some(padded)) = (span, padded) else {
             return Err(too_large);
         };
@@ -104,7 +132,11 @@ impl Axis {
             return Err(too_large);
         }
         if span > padded {
-            return Err(ShapeError::KernelTooLarge { axis: self.name, span, padded });
+            return Err(ShapeError::KernelTooLarge {
+                axis: self.name,
+                span,
+                padded,
+            });
         }
         Ok((span, padded))
     }
@@ -125,7 +157,11 @@ impl Axis {
 
 /// Product of sizes that must be addressable as 8-byte numbers.
 pub(crate) fn product(what: &'static str, sizes: &[usize]) -> Result<usize, ShapeError> {
-    sizes.iter().try_fold(1usize, |p, &s| p.checked_mul(s)).filter(|&p| p <= isize::MAX as usize / 8).ok_or(ShapeError::Overflow { what })
+    sizes
+        .iter()
+        .try_fold(1usize, |p, &s| p.checked_mul(s))
+        .filter(|&p| p <= isize::MAX as usize / 8)
+        .ok_or(ShapeError::Overflow { what })
 }
 
 pub(crate) fn saturating_product(sizes: &[usize]) -> usize {
@@ -138,7 +174,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn axis(len: usize, kernel: usize, stride: usize, before: usize, after: usize) -> Axis {
-        Axis { name: "height", len, kernel, stride, dilation: 1, before, after }
+        Axis {
+            name: "height",
+            len,
+            kernel,
+            stride,
+            dilation: 1,
+            before,
+            after,
+        }
     }
 
     #[test]
@@ -178,12 +222,26 @@ mod tests {
     #[test]
     fn extreme_numbers_are_errors() {
         let m = usize::MAX;
-        for (len, kernel, stride, before, after) in
-            [(m, 3, 1, 1, 1), (5, m, 1, 0, 0), (5, 3, m, 1, 1), (5, 3, 1, m, m), (0, 1, 1, 0, 0), (5, 0, 1, 0, 0), (5, 1, 0, 0, 0)]
-        {
+        for (len, kernel, stride, before, after) in [
+            (m, 3, 1, 1, 1),
+            (5, m, 1, 0, 0),
+            (5, 3, m, 1, 1),
+            (5, 3, 1, m, m),
+            (0, 1, 1, 0, 0),
+            (5, 0, 1, 0, 0),
+            (5, 1, 0, 0, 0),
+        ] {
             assert!(axis(len, kernel, stride, before, after).out(true).is_err());
         }
-        let text = ShapeError::KernelTooLarge { axis: "width", span: 5, padded: 4 }.to_string();
-        assert_eq!(text, "the kernel spans 5 cells of width, the padded input has only 4");
+        let text = ShapeError::KernelTooLarge {
+            axis: "width",
+            span: 5,
+            padded: 4,
+        }
+        .to_string();
+        assert_eq!(
+            text,
+            "the kernel spans 5 cells of width, the padded input has only 4"
+        );
     }
 }

@@ -55,20 +55,31 @@ impl Conv2d {
     /// A zero size, stride, dilation or group count; a kernel larger than the padded input; groups
     /// that do not divide both channel counts; sizes whose product does not fit the address space.
     pub fn check(&self) -> Result<(), ShapeError> {
-        for (what, size) in [("group count", self.groups), ("input channel count", self.c_in), ("output channel count", self.c_out)] {
+        for (what, size) in [
+            ("group count", self.groups),
+            ("input channel count", self.c_in),
+            ("output channel count", self.c_out),
+        ] {
             if size == 0 {
                 return Err(ShapeError::Zero { what });
             }
         }
         if !(self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups)) {
-            return Err(ShapeError::Groups { groups: self.groups, c_in: self.c_in, c_out: self.c_out });
+            return Err(ShapeError::Groups {
+                groups: self.groups,
+                c_in: self.c_in,
+                c_out: self.c_out,
+            });
         }
         let (oh, ow) = (self.axis(0).out(false)?, self.axis(1).out(false)?);
         let n = self.n.max(1);
         product("convolution input", &[n, self.c_in, self.h, self.w])?;
         product("convolution output", &[n, self.c_out, oh, ow])?;
         let [kh, kw] = self.kernel;
-        product("convolution weight", &[self.c_out, self.c_in / self.groups, kh, kw])?;
+        product(
+            "convolution weight",
+            &[self.c_out, self.c_in / self.groups, kh, kw],
+        )?;
         Ok(())
     }
 
@@ -114,7 +125,10 @@ impl Conv2d {
     }
 
     fn assert_lengths(&self, x: usize, w: usize, y: usize) {
-        assert!(self.check().is_ok(), "the shape did not pass check(): {self:?}");
+        assert!(
+            self.check().is_ok(),
+            "the shape did not pass check(): {self:?}"
+        );
         assert_eq!(x, self.x_len(), "input length of {self:?}");
         assert_eq!(w, self.w_len(), "weight length of {self:?}");
         assert_eq!(y, self.y_len(), "output length of {self:?}");
@@ -135,7 +149,13 @@ pub fn conv2d<T: Real>(s: &Conv2d, x: &[T], w: &[T], y: &mut [T]) {
         return;
     }
     T::with_scratch(|scratch| {
-        Arch::new().dispatch(Forward { s, x, w, y, scratch });
+        Arch::new().dispatch(Forward {
+            s,
+            x,
+            w,
+            y,
+            scratch,
+        });
     });
 }
 
@@ -153,7 +173,13 @@ pub fn conv2d_grad_input<T: Real>(s: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) {
         return;
     }
     T::with_scratch(|scratch| {
-        Arch::new().dispatch(GradInput { s, dy, w, dx, scratch });
+        Arch::new().dispatch(GradInput {
+            s,
+            dy,
+            w,
+            dx,
+            scratch,
+        });
     });
 }
 
@@ -175,7 +201,13 @@ pub fn conv2d_grad_weight<T: Real>(s: &Conv2d, x: &[T], dy: &[T], dw: &mut [T]) 
         return;
     }
     T::with_scratch(|scratch| {
-        Arch::new().dispatch(GradWeight { s, x, dy, dw, scratch });
+        Arch::new().dispatch(GradWeight {
+            s,
+            x,
+            dy,
+            dw,
+            scratch,
+        });
     });
 }
 

@@ -21,7 +21,11 @@ fn each(s: &Conv2d, mut f: impl FnMut(usize, usize, usize)) {
                         let row = cell(at / ow, tap / kw, 0);
                         let col = cell(at % ow, tap % kw, 1);
                         if let (Some(row), Some(col)) = (row, col) {
-                            f((plane * s.h + row) * s.w + col, (o * ci + c) * kh * kw + tap, (b * s.c_out + o) * oh * ow + at);
+                            f(
+                                (plane * s.h + row) * s.w + col,
+                                (o * ci + c) * kh * kw + tap,
+                                (b * s.c_out + o) * oh * ow + at,
+                            );
                         }
                     }
                 }
@@ -34,7 +38,9 @@ fn noise(len: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f64 / f64::from(1u32 << 23) - 1.0
         })
         .collect()
@@ -49,7 +55,10 @@ fn assert_close<T: Real>(got: &[T], want: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), want.len());
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let off = (got.to_f64() - want).abs();
-        assert!(off <= tolerance * (1.0 + want.abs()), "{what}[{i}]: {got:?}, not {want}");
+        assert!(
+            off <= tolerance * (1.0 + want.abs()),
+            "{what}[{i}]: {got:?}, not {want}"
+        );
     }
 }
 
@@ -72,11 +81,19 @@ fn run<T: Real>(s: &Conv2d, x: &[T], w: &[T], dy: &[T]) -> Passes<T> {
 /// All passes against the defining sum in both precisions, and image by image.
 fn judge(s: &Conv2d) {
     s.check().unwrap();
-    let (x, w, dy) = (noise(s.x_len(), 1), noise(s.w_len(), 2), noise(s.y_len(), 3));
+    let (x, w, dy) = (
+        noise(s.x_len(), 1),
+        noise(s.w_len(), 2),
+        noise(s.y_len(), 3),
+    );
     let (x, w, dy) = (narrow(&x), narrow(&w), narrow(&dy));
     let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
     let (xd, wd, dyd) = (wide(&x), wide(&w), wide(&dy));
-    let (mut y, mut dx, mut dw) = (vec![0.0; s.y_len()], vec![0.0; s.x_len()], vec![0.0; s.w_len()]);
+    let (mut y, mut dx, mut dw) = (
+        vec![0.0; s.y_len()],
+        vec![0.0; s.x_len()],
+        vec![0.0; s.w_len()],
+    );
     each(s, |i, j, k| {
         y[k] += xd[i] * wd[j];
         dx[i] += dyd[k] * wd[j];
@@ -124,45 +141,117 @@ fn layers_of_small_nets() {
     judge(&shape(3, [12, 32], [14, 14], 4, 2));
     judge(&shape(2, [3, 8], [32, 32], 3, 1));
     judge(&shape(2, [13, 11], [9, 7], 3, 1));
-    judge(&Conv2d { pad: [0; 4], ..shape(3, [8, 5], [16, 16], 1, 1) });
-    judge(&Conv2d { pad: [0; 4], ..shape(3, [8, 6], [9, 9], 1, 2) });
-    judge(&Conv2d { groups: 6, ..shape(2, [6, 6], [12, 12], 3, 1) });
-    judge(&Conv2d { groups: 6, ..shape(2, [6, 12], [12, 12], 3, 2) });
+    judge(&Conv2d {
+        pad: [0; 4],
+        ..shape(3, [8, 5], [16, 16], 1, 1)
+    });
+    judge(&Conv2d {
+        pad: [0; 4],
+        ..shape(3, [8, 6], [9, 9], 1, 2)
+    });
+    judge(&Conv2d {
+        groups: 6,
+        ..shape(2, [6, 6], [12, 12], 3, 1)
+    });
+    judge(&Conv2d {
+        groups: 6,
+        ..shape(2, [6, 12], [12, 12], 3, 2)
+    });
 }
 
 #[test]
 fn outputs_of_few_cells() {
-    judge(&Conv2d { pad: [0; 4], ..shape(35, [9, 10], [4, 4], 4, 1) });
-    judge(&Conv2d { pad: [0; 4], ..shape(5, [8, 9], [7, 7], 7, 1) });
+    judge(&Conv2d {
+        pad: [0; 4],
+        ..shape(35, [9, 10], [4, 4], 4, 1)
+    });
+    judge(&Conv2d {
+        pad: [0; 4],
+        ..shape(5, [8, 9], [7, 7], 7, 1)
+    });
     judge(&shape(21, [10, 7], [2, 2], 3, 1));
-    judge(&Conv2d { groups: 2, ..shape(9, [10, 8], [4, 4], 3, 2) });
-    judge(&Conv2d { kernel: [1, 7], pad: [0; 4], ..shape(3, [4, 5], [7, 7], 1, 1) });
-    judge(&Conv2d { kernel: [7, 1], pad: [0; 4], ..shape(3, [4, 5], [7, 7], 1, 1) });
+    judge(&Conv2d {
+        groups: 2,
+        ..shape(9, [10, 8], [4, 4], 3, 2)
+    });
+    judge(&Conv2d {
+        kernel: [1, 7],
+        pad: [0; 4],
+        ..shape(3, [4, 5], [7, 7], 1, 1)
+    });
+    judge(&Conv2d {
+        kernel: [7, 1],
+        pad: [0; 4],
+        ..shape(3, [4, 5], [7, 7], 1, 1)
+    });
 }
 
 /// More images than one pass takes together, and not a multiple of it.
 #[test]
 fn long_batches() {
-    judge(&Conv2d { pad: [0; 4], ..shape(200, [3, 9], [4, 4], 4, 1) });
+    judge(&Conv2d {
+        pad: [0; 4],
+        ..shape(200, [3, 9], [4, 4], 4, 1)
+    });
     judge(&shape(50, [5, 8], [2, 2], 3, 1));
     judge(&shape(5, [32, 5], [28, 28], 3, 1));
 }
 
 /// All passes with the vectors of `simd`.
 fn run_with<S: Simd>(simd: S, s: &Conv2d, x: &[f64], w: &[f64], dy: &[f64]) -> [Vec<f64>; 3] {
-    let (mut y, mut dx, mut dw) = (vec![f64::NAN; s.y_len()], vec![f64::NAN; s.x_len()], vec![0.0; s.w_len()]);
-    f64::with_scratch(|scratch| simd.vectorize(Forward { s, x, w, y: &mut y, scratch }));
-    f64::with_scratch(|scratch| simd.vectorize(GradInput { s, dy, w, dx: &mut dx, scratch }));
-    f64::with_scratch(|scratch| simd.vectorize(GradWeight { s, x, dy, dw: &mut dw, scratch }));
+    let (mut y, mut dx, mut dw) = (
+        vec![f64::NAN; s.y_len()],
+        vec![f64::NAN; s.x_len()],
+        vec![0.0; s.w_len()],
+    );
+    f64::with_scratch(|scratch| {
+        simd.vectorize(Forward {
+            s,
+            x,
+            w,
+            y: &mut y,
+            scratch,
+        })
+    });
+    f64::with_scratch(|scratch| {
+        simd.vectorize(GradInput {
+            s,
+            dy,
+            w,
+            dx: &mut dx,
+            scratch,
+        })
+    });
+    f64::with_scratch(|scratch| {
+        simd.vectorize(GradWeight {
+            s,
+            x,
+            dy,
+            dw: &mut dw,
+            scratch,
+        })
+    });
     [y, dx, dw]
 }
 
 /// Processors with fewer or no vector registers take other tiles.
 #[test]
 fn every_instruction_set() {
-    let depthwise = Conv2d { groups: 3, ..shape(2, [3, 3], [30, 9], 3, 1) };
-    for s in [shape(3, [5, 11], [9, 14], 3, 1), shape(3, [4, 23], [4, 4], 3, 1), shape(2, [3, 6], [17, 8], 4, 2), depthwise] {
-        let (x, w, dy) = (noise(s.x_len(), 7), noise(s.w_len(), 8), noise(s.y_len(), 9));
+    let depthwise = Conv2d {
+        groups: 3,
+        ..shape(2, [3, 3], [30, 9], 3, 1)
+    };
+    for s in [
+        shape(3, [5, 11], [9, 14], 3, 1),
+        shape(3, [4, 23], [4, 4], 3, 1),
+        shape(2, [3, 6], [17, 8], 4, 2),
+        depthwise,
+    ] {
+        let (x, w, dy) = (
+            noise(s.x_len(), 7),
+            noise(s.w_len(), 8),
+            noise(s.y_len(), 9),
+        );
         let Passes { y, dx, dw } = run(&s, &x, &w, &dy);
         let judge = |got: [Vec<f64>; 3]| {
             for (got, want) in got.iter().zip([&y, &dx, &dw]) {
@@ -179,16 +268,31 @@ fn every_instruction_set() {
 
 #[test]
 fn padding_wider_than_the_image() {
-    judge(&Conv2d { pad: [4, 0, 5, 7], ..shape(2, [2, 3], [2, 3], 3, 2) });
-    judge(&Conv2d { pad: [9, 8, 0, 0], ..shape(2, [2, 3], [2, 3], 2, 1) });
-    judge(&Conv2d { stride: [7, 5], pad: [0, 3, 2, 0], ..shape(2, [2, 3], [6, 6], 2, 1) });
+    judge(&Conv2d {
+        pad: [4, 0, 5, 7],
+        ..shape(2, [2, 3], [2, 3], 3, 2)
+    });
+    judge(&Conv2d {
+        pad: [9, 8, 0, 0],
+        ..shape(2, [2, 3], [2, 3], 2, 1)
+    });
+    judge(&Conv2d {
+        stride: [7, 5],
+        pad: [0, 3, 2, 0],
+        ..shape(2, [2, 3], [6, 6], 2, 1)
+    });
 }
 
 #[test]
 fn an_empty_batch_has_a_zero_weight_gradient() {
     let s = shape(0, [2, 3], [5, 5], 3, 1);
     assert_eq!(s.check(), Ok(()));
-    let passes = run::<f32>(&s, &[], &noise(54, 1).iter().map(|&v| v as f32).collect::<Vec<_>>(), &[]);
+    let passes = run::<f32>(
+        &s,
+        &[],
+        &noise(54, 1).iter().map(|&v| v as f32).collect::<Vec<_>>(),
+        &[],
+    );
     assert!(passes.dw.iter().all(|&v| v == 0.0));
 }
 
@@ -202,24 +306,69 @@ fn malformed_shapes_are_errors() {
         Conv2d { c_out: 0, ..good },
         Conv2d { h: 0, ..good },
         Conv2d { w: 0, ..good },
-        Conv2d { kernel: [0, 3], ..good },
-        Conv2d { stride: [1, 0], ..good },
-        Conv2d { dilation: [0, 1], ..good },
+        Conv2d {
+            kernel: [0, 3],
+            ..good
+        },
+        Conv2d {
+            stride: [1, 0],
+            ..good
+        },
+        Conv2d {
+            dilation: [0, 1],
+            ..good
+        },
         Conv2d { groups: 0, ..good },
         Conv2d { groups: 4, ..good },
         Conv2d { groups: 3, ..good },
-        Conv2d { kernel: [8, 3], ..good },
-        Conv2d { dilation: [1, 4], ..good },
+        Conv2d {
+            kernel: [8, 3],
+            ..good
+        },
+        Conv2d {
+            dilation: [1, 4],
+            ..good
+        },
         Conv2d { n: m, ..good },
         Conv2d { h: m, ..good },
-        Conv2d { c_in: m - 1, c_out: m - 1, ..good },
-        Conv2d { kernel: [m, m], ..good },
-        Conv2d { stride: [m, m], ..good },
-        Conv2d { dilation: [m, m], ..good },
-        Conv2d { pad: [m; 4], ..good },
-        Conv2d { pad: [m / 8, 1, 1, 1], ..good },
+        Conv2d {
+            c_in: m - 1,
+            c_out: m - 1,
+            ..good
+        },
+        Conv2d {
+            kernel: [m, m],
+            ..good
+        },
+        Conv2d {
+            stride: [m, m],
+            ..good
+        },
+        Conv2d {
+            dilation: [m, m],
+            ..good
+        },
+        Conv2d {
+            pad: [m; 4],
+            ..good
+        },
+        Conv2d {
+            pad: [m / 8, 1, 1, 1],
+            ..good
+        },
         Conv2d { groups: m, ..good },
-        Conv2d { n: m, c_in: m, h: m, w: m, c_out: m, kernel: [m; 2], stride: [m; 2], pad: [m; 4], dilation: [m; 2], groups: m },
+        Conv2d {
+            n: m,
+            c_in: m,
+            h: m,
+            w: m,
+            c_out: m,
+            kernel: [m; 2],
+            stride: [m; 2],
+            pad: [m; 4],
+            dilation: [m; 2],
+            groups: m,
+        },
     ];
     for s in bad {
         assert!(s.check().is_err(), "{s:?}");

@@ -1,6 +1,6 @@
 //! The zero-padded copy of an image that convolutions read: for stride `s` it is split into `s * s`
-//! phases (every `s`-th row and column), so that the numbers one kernel tap meets are contiguous and
-//! another tap is only another offset.
+//! phases (every `s`-th row and column), so that the numbers one kernel tap meets are contiguous
+//! and another tap is only another offset.
 
 use crate::Real;
 
@@ -46,7 +46,8 @@ impl Grid {
 
     /// Where in a channel a phase cell is.
     pub(crate) fn at(&self, phase: [usize; 2], row: usize, col: usize) -> usize {
-        ((phase[0] * self.cols.phases.len() + phase[1]) * self.rows.extent + row) * self.cols.extent + col
+        ((phase[0] * self.cols.phases.len() + phase[1]) * self.rows.extent + row) * self.cols.extent
+            + col
     }
 
     /// Runs of stored real cells of a channel.
@@ -58,7 +59,11 @@ impl Grid {
                 let (left, right, first_col) = self.cols.real(j);
                 for (r, row) in (top..bottom).enumerate().filter(|_| left < right) {
                     let cell = (first_row + r * self.rows.stride) * self.cols.len + first_col;
-                    runs.push(Run { cell, at: self.at([i, j], row, left), count: right - left });
+                    runs.push(Run {
+                        cell,
+                        at: self.at([i, j], row, left),
+                        count: right - left,
+                    });
                 }
             }
         }
@@ -70,7 +75,11 @@ impl Grid {
         let (planes, runs) = (x.chunks_exact(self.rows.len * self.cols.len), self.runs());
         for (x, grid) in planes.zip(grid.chunks_exact_mut(self.plane())) {
             for run in &runs {
-                copy_strided(&x[run.cell..], self.cols.stride, &mut grid[run.at..run.at + run.count]);
+                copy_strided(
+                    &x[run.cell..],
+                    self.cols.stride,
+                    &mut grid[run.at..run.at + run.count],
+                );
             }
         }
     }

@@ -8,9 +8,10 @@
 //! * [`max_pool2d`], [`avg_pool2d`], [`avg_pool2d_adjoint`], [`gather_planes`], [`scatter_planes`];
 //! * [`resize2d`], [`resize2d_adjoint`]: ONNX `Resize` on the two spatial axes;
 //! * [`matmul`]: the dense product;
-//! * [`activate`], [`softmax_rows`], [`layer_norm_rows`], [`Attention`] and their gradients, in `f32`;
-//! * [`max_pool_blocked`], [`avg_pool_blocked`], [`global_average_blocked`], [`channel_affine`], [`channel_sums`],
-//!   [`batch_norm_grad`] and their like: `f32` images in the blocked layout.
+//! * [`activate`], [`softmax_rows`], [`layer_norm_rows`], [`Attention`] and their gradients, in
+//!   `f32`;
+//! * [`max_pool_blocked`], [`avg_pool_blocked`], [`global_average_blocked`], [`channel_affine`],
+//!   [`channel_sums`], [`batch_norm_grad`] and their like: `f32` images in the blocked layout.
 //!
 //! # Contract
 //!
@@ -19,9 +20,10 @@
 //! error and panics with a message. Every kernel expects a shape that passed `check()`.
 //!
 //! Kernels run on the calling thread only; a caller splits a batch into chunks. The result of
-//! [`conv2d`] and [`conv2d_grad_input`] for an image, and of [`matmul`] for a row, has the same bits whatever batch it is in, and
-//! every kernel gives the same bits on every run on the same kind of processor. (The vector width and
-//! the use of fused multiply-add are chosen at run time, so another processor may round differently.)
+//! [`conv2d`] and [`conv2d_grad_input`] for an image, and of [`matmul`] for a row, has the same
+//! bits whatever batch it is in, and every kernel gives the same bits on every run on the same kind
+//! of processor. (The vector width and the use of fused multiply-add are chosen at run time, so
+//! another processor may round differently.)
 //!
 //! ```
 //! use fgmf_kernels::{Conv2d, conv2d};
@@ -59,11 +61,12 @@ pub use attention::{Attention, AttentionScratch, Strided};
 pub use axis::ShapeError;
 pub use blocked::{BlockedConv, Epilogue, Pass, blocked_len, from_blocked, to_blocked};
 pub use blocked::{
-    add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments, channel_products, channel_sums, gate,
+    add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments,
+    channel_products, channel_sums, gate,
 };
 pub use blocked::{
-    avg_pool_blocked, avg_pool_blocked_adjoint, global_average_blocked, global_average_blocked_grad, max_pool_blocked,
-    max_pool_blocked_fits, max_pool_blocked_grad,
+    avg_pool_blocked, avg_pool_blocked_adjoint, global_average_blocked,
+    global_average_blocked_grad, max_pool_blocked, max_pool_blocked_fits, max_pool_blocked_grad,
 };
 pub use conv::{Conv2d, conv2d, conv2d_grad_input, conv2d_grad_weight};
 pub use dense::matmul;
@@ -72,7 +75,7 @@ pub use pool::{Pool2d, avg_pool2d, avg_pool2d_adjoint, gather_planes, max_pool2d
 pub use real::Real;
 pub use resize::{Coordinates, NearestRounding, Resize2d, ResizeMode, resize2d, resize2d_adjoint};
 pub use rowwise::{
-    Activation, activate, activate_grad, activate_in_place, activate_with_slope, layer_norm_rows, layer_norm_rows_grad,
-    layer_norm_rows_grad_parameters, softmax_rows, softmax_rows_grad,
+    Activation, activate, activate_grad, activate_in_place, activate_with_slope, layer_norm_rows,
+    layer_norm_rows_grad, layer_norm_rows_grad_parameters, softmax_rows, softmax_rows_grad,
 };
 pub use simd::instruction_set;

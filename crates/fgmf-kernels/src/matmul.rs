@@ -27,7 +27,12 @@ fn row_tiles<S: Simd>(m: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// Appends the `m` by `k` matrix `at(row, column)` to `packed` in the order [`product`] reads it:
 /// tile by tile, and columns within a tile.
-pub(crate) fn pack<T: Real, S: Simd>(packed: &mut Vec<T>, m: usize, k: usize, at: impl Fn(usize, usize) -> T) {
+pub(crate) fn pack<T: Real, S: Simd>(
+    packed: &mut Vec<T>,
+    m: usize,
+    k: usize,
+    at: impl Fn(usize, usize) -> T,
+) {
     for (row, height) in row_tiles::<S>(m) {
         for column in 0..k {
             packed.extend((row..row + height).map(|r| at(r, column)));
@@ -35,19 +40,34 @@ pub(crate) fn pack<T: Real, S: Simd>(packed: &mut Vec<T>, m: usize, k: usize, at
     }
 }
 
-/// `out[i * ldo + c] = sum over j of a[i, j] * b[offsets[j] + c]` for `i < m` and `c < columns`, where
-/// `size` is `[m, columns]`.
+/// `out[i * ldo + c] = sum over j of a[i, j] * b[offsets[j] + c]` for `i < m` and `c < columns`,
+/// where `size` is `[m, columns]`.
 ///
-/// `a` is packed. Columns are computed in whole registers: `b` must be readable and `out` writable up
-/// to `columns` rounded up to a register. Every number is summed over ascending `j` whatever the tile
-/// it falls in, so its bits depend on nothing else.
+/// `a` is packed. Columns are computed in whole registers: `b` must be readable and `out` writable
+/// up to `columns` rounded up to a register. Every number is summed over ascending `j` whatever the
+/// tile it falls in, so its bits depend on nothing else.
 #[inline(always)]
-pub(crate) fn product<T: Real, S: Simd>(simd: S, size: [usize; 2], a: &[T], b: &[T], offsets: &[usize], out: &mut [T], ldo: usize) {
-    simd.vectorize(Product { size, a, b, offsets, out, ldo });
+pub(crate) fn product<T: Real, S: Simd>(
+    simd: S,
+    size: [usize; 2],
+    a: &[T],
+    b: &[T],
+    offsets: &[usize],
+    out: &mut [T],
+    ldo: usize,
+) {
+    simd.vectorize(Product {
+        size,
+        a,
+        b,
+        offsets,
+        out,
+        ldo,
+    });
 }
 
-/// A call of [`product`]. Behind `vectorize` it is compiled once, alone: inlined into its callers the
-/// register tiles do not stay in registers.
+/// A call of [`product`]. Behind `vectorize` it is compiled once, alone: inlined into its callers
+/// the register tiles do not stay in registers.
 struct Product<'a, T> {
     size: [usize; 2],
     a: &'a [T],
@@ -62,13 +82,28 @@ impl<T: Real> WithSimd for Product<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { size, a, b, offsets, out, ldo } = self;
+        let Self {
+            size,
+            a,
+            b,
+            offsets,
+            out,
+            ldo,
+        } = self;
         strips(simd, size, a, b, offsets, out, ldo);
     }
 }
 
 #[inline(always)]
-fn strips<T: Real, S: Simd>(simd: S, [m, columns]: [usize; 2], a: &[T], b: &[T], offsets: &[usize], out: &mut [T], ldo: usize) {
+fn strips<T: Real, S: Simd>(
+    simd: S,
+    [m, columns]: [usize; 2],
+    a: &[T],
+    b: &[T],
+    offsets: &[usize],
+    out: &mut [T],
+    ldo: usize,
+) {
     let lanes = T::lanes::<S>();
     let end = round_up(columns, lanes);
     let mut start = 0;
@@ -146,7 +181,12 @@ pub(crate) struct Dots<'a, T> {
 /// `out[i, j] += sum over images and c < length of rows[i * length + c] * lines[offsets[j] + c]`,
 /// where `out` has a column for every offset.
 #[inline(always)]
-pub(crate) fn dot_products<T: Real, S: Simd>(simd: S, dots: &Dots<'_, T>, offsets: &[usize], out: &mut [T]) {
+pub(crate) fn dot_products<T: Real, S: Simd>(
+    simd: S,
+    dots: &Dots<'_, T>,
+    offsets: &[usize],
+    out: &mut [T],
+) {
     let k = offsets.len();
     let m = out.len() / k;
     let most = if S::REGISTER_COUNT >= 32 { 6 } else { 3 };

@@ -46,9 +46,9 @@ impl Pool2d {
     ///
     /// # Errors
     ///
-    /// A zero size, stride or dilation; a kernel larger than the padded input; a pad not smaller than
-    /// the kernel, or a dilated window that sees padding only; more than `u32::MAX` cells in a plane;
-    /// sizes whose product does not fit the address space.
+    /// A zero size, stride or dilation; a kernel larger than the padded input; a pad not smaller
+    /// than the kernel, or a dilated window that sees padding only; more than `u32::MAX` cells in a
+    /// plane; sizes whose product does not fit the address space.
     pub fn check(&self) -> Result<(), ShapeError> {
         let mut out = [0; 2];
         for (i, out) in out.iter_mut().enumerate() {
@@ -73,7 +73,9 @@ impl Pool2d {
         product("pooling input", &[self.planes.max(1), self.h, self.w])?;
         product("pooling output", &[self.planes.max(1), out[0], out[1]])?;
         if u32::try_from(self.h * self.w).is_err() {
-            return Err(ShapeError::Overflow { what: "pooling plane" });
+            return Err(ShapeError::Overflow {
+                what: "pooling plane",
+            });
         }
         Ok(())
     }
@@ -157,8 +159,14 @@ impl Tap {
             .filter_map(|tap| {
                 let at = tap * a.dilation;
                 let from = a.before.saturating_sub(at).div_ceil(a.stride);
-                let to = (a.before + a.len).saturating_sub(at).div_ceil(a.stride).min(out);
-                (from < to).then(|| Self { outputs: from..to, first: from * a.stride + at - a.before })
+                let to = (a.before + a.len)
+                    .saturating_sub(at)
+                    .div_ceil(a.stride)
+                    .min(out);
+                (from < to).then(|| Self {
+                    outputs: from..to,
+                    first: from * a.stride + at - a.before,
+                })
             })
             .collect()
     }
@@ -169,8 +177,11 @@ impl Tap {
         // The common strides as constants, for the compiler.
         match stride {
             1 => (0..self.outputs.len()).for_each(|i| f(self.outputs.start + i, self.first + i)),
-            2 => (0..self.outputs.len()).for_each(|i| f(self.outputs.start + i, self.first + 2 * i)),
-            _ => (0..self.outputs.len()).for_each(|i| f(self.outputs.start + i, self.first + stride * i)),
+            2 => {
+                (0..self.outputs.len()).for_each(|i| f(self.outputs.start + i, self.first + 2 * i))
+            }
+            _ => (0..self.outputs.len())
+                .for_each(|i| f(self.outputs.start + i, self.first + stride * i)),
         }
     }
 }
@@ -188,8 +199,12 @@ pub fn max_pool2d<T: Real>(s: &Pool2d, x: &[T], y: &mut [T], index: &mut [u32]) 
     assert_eq!(index.len(), y.len(), "index length of {s:?}");
     let [rows, cols] = s.windows();
     let taps = Tap::all(&s.axis(1), cols.len());
-    let outputs = y.chunks_exact_mut(cols.len()).zip(index.chunks_exact_mut(cols.len()));
-    let planes = x.chunks_exact(s.h * s.w).flat_map(|plane| rows.iter().map(move |row| (plane, row)));
+    let outputs = y
+        .chunks_exact_mut(cols.len())
+        .zip(index.chunks_exact_mut(cols.len()));
+    let planes = x
+        .chunks_exact(s.h * s.w)
+        .flat_map(|plane| rows.iter().map(move |row| (plane, row)));
     for ((plane, row), (y, index)) in planes.zip(outputs) {
         for (col, (y, index)) in cols.iter().zip(y.iter_mut().zip(index.iter_mut())) {
             let at = row.first * s.w + col.first;
@@ -249,7 +264,13 @@ pub fn gather_planes<T: Real>(planes: usize, in_len: usize, x: &[T], index: &[u3
 /// # Panics
 ///
 /// If lengths do not fit, or an index is not below `in_len`.
-pub fn scatter_planes<T: Real>(planes: usize, in_len: usize, dy: &[T], index: &[u32], dx: &mut [T]) {
+pub fn scatter_planes<T: Real>(
+    planes: usize,
+    in_len: usize,
+    dy: &[T],
+    index: &[u32],
+    dx: &mut [T],
+) {
     let out_len = plane_lengths(planes, in_len, dx.len(), index.len(), dy.len());
     dx.fill(T::zero());
     if out_len == 0 {
@@ -266,15 +287,19 @@ pub fn scatter_planes<T: Real>(planes: usize, in_len: usize, dy: &[T], index: &[
 
 /// Reciprocal of what a window's sum is divided by.
 fn weight<T: Real>(count_include_pad: bool, row: &Window, col: &Window) -> T {
-    let cells = if count_include_pad { row.padded * col.padded } else { row.count * col.count };
+    let cells = if count_include_pad {
+        row.padded * col.padded
+    } else {
+        row.count * col.count
+    };
     T::one() / T::from_f64(cells as f64)
 }
 
 /// `y[p, o] = sum of x[p] over window o / divisor`.
 ///
 /// The divisor is the number of real cells in the window, or with `count_include_pad` of its taps
-/// inside the padded input (so in ceil mode an overhanging window counts fewer, as in PyTorch and ONNX
-/// Runtime). `x`: `[planes, h, w]`; `y`: `[planes, oh, ow]`.
+/// inside the padded input (so in ceil mode an overhanging window counts fewer, as in PyTorch and
+/// ONNX Runtime). `x`: `[planes, h, w]`; `y`: `[planes, oh, ow]`.
 ///
 /// # Panics
 ///
@@ -283,7 +308,9 @@ pub fn avg_pool2d<T: Real>(s: &Pool2d, count_include_pad: bool, x: &[T], y: &mut
     s.assert_lengths(x.len(), y.len());
     let [rows, cols] = s.windows();
     let taps = Tap::all(&s.axis(1), cols.len());
-    let planes = x.chunks_exact(s.h * s.w).flat_map(|plane| rows.iter().map(move |row| (plane, row)));
+    let planes = x
+        .chunks_exact(s.h * s.w)
+        .flat_map(|plane| rows.iter().map(move |row| (plane, row)));
     for ((plane, row), y) in planes.zip(y.chunks_exact_mut(cols.len())) {
         y.fill(T::zero());
         for iy in row.cells(s.dilation[0]) {
@@ -333,11 +360,22 @@ mod tests {
     use proptest::prelude::*;
 
     fn pool(size: [usize; 2], kernel: usize, stride: usize, pad: usize, ceil: bool) -> Pool2d {
-        Pool2d { planes: 1, h: size[0], w: size[1], kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 4], dilation: [1; 2], ceil }
+        Pool2d {
+            planes: 1,
+            h: size[0],
+            w: size[1],
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            pad: [pad; 4],
+            dilation: [1; 2],
+            ceil,
+        }
     }
 
     fn numbers(len: usize) -> Vec<f64> {
-        (0..len).map(|i| ((i * 37 + 11) % 23) as f64 - 9.0).collect()
+        (0..len)
+            .map(|i| ((i * 37 + 11) % 23) as f64 - 9.0)
+            .collect()
     }
 
     /// Every real cell of every window: `f(output, cell, taps inside the padded input)`.
@@ -348,8 +386,10 @@ mod tests {
         for o in 0..s.planes * oh * ow {
             let (plane, at) = (o / (oh * ow), [o / ow % oh, o % ow]);
             let taps = || (0..s.kernel[0]).flat_map(|i| (0..s.kernel[1]).map(move |j| [i, j]));
-            let spots: Vec<[usize; 2]> =
-                taps().map(|t| [0, 1].map(|i| position(at[i], t[i], i))).filter(|p| inside(p[0], 0) && inside(p[1], 1)).collect();
+            let spots: Vec<[usize; 2]> = taps()
+                .map(|t| [0, 1].map(|i| position(at[i], t[i], i)))
+                .filter(|p| inside(p[0], 0) && inside(p[1], 1))
+                .collect();
             for p in &spots {
                 let cell = [0, 1].map(|i| p[i].checked_sub(s.pad[i]));
                 if let [Some(r), Some(c)] = cell
@@ -402,20 +442,59 @@ mod tests {
         let m = usize::MAX;
         let bad = [
             Pool2d { h: 0, ..good },
-            Pool2d { kernel: [3, 0], ..good },
-            Pool2d { stride: [0, 1], ..good },
-            Pool2d { dilation: [1, 0], ..good },
-            Pool2d { pad: [3, 0, 0, 0], ..good },
-            Pool2d { pad: [0, 0, 0, 3], ..good },
-            Pool2d { kernel: [8, 3], ..good },
-            Pool2d { dilation: [4, 1], ..good },
+            Pool2d {
+                kernel: [3, 0],
+                ..good
+            },
+            Pool2d {
+                stride: [0, 1],
+                ..good
+            },
+            Pool2d {
+                dilation: [1, 0],
+                ..good
+            },
+            Pool2d {
+                pad: [3, 0, 0, 0],
+                ..good
+            },
+            Pool2d {
+                pad: [0, 0, 0, 3],
+                ..good
+            },
+            Pool2d {
+                kernel: [8, 3],
+                ..good
+            },
+            Pool2d {
+                dilation: [4, 1],
+                ..good
+            },
             Pool2d { planes: m, ..good },
             Pool2d { h: m, w: m, ..good },
-            Pool2d { h: 1 << 17, w: 1 << 17, ..good },
-            Pool2d { kernel: [m; 2], pad: [m - 1; 4], ..good },
-            Pool2d { stride: [m; 2], dilation: [m; 2], ..good },
+            Pool2d {
+                h: 1 << 17,
+                w: 1 << 17,
+                ..good
+            },
+            Pool2d {
+                kernel: [m; 2],
+                pad: [m - 1; 4],
+                ..good
+            },
+            Pool2d {
+                stride: [m; 2],
+                dilation: [m; 2],
+                ..good
+            },
             // Two taps three apart with one cell of padding on each side straddle the two cells.
-            Pool2d { h: 2, kernel: [2, 1], dilation: [3, 1], pad: [1, 0, 1, 0], ..good },
+            Pool2d {
+                h: 2,
+                kernel: [2, 1],
+                dilation: [3, 1],
+                pad: [1, 0, 1, 0],
+                ..good
+            },
         ];
         for s in bad {
             assert!(s.check().is_err(), "{s:?}");

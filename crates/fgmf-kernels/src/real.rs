@@ -51,7 +51,12 @@ pub(crate) mod sealed {
         /// Writes the first `lanes` numbers of `to`; panics if there are fewer.
         fn store<S: Simd>(simd: S, to: &mut [Self], v: Self::Vector<S>);
         /// `a * b + c`, fused where the instruction set can.
-        fn mul_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+        fn mul_add<S: Simd>(
+            simd: S,
+            a: Self::Vector<S>,
+            b: Self::Vector<S>,
+            c: Self::Vector<S>,
+        ) -> Self::Vector<S>;
         /// Sum of the lanes in a fixed order.
         fn reduce<S: Simd>(simd: S, v: Self::Vector<S>) -> Self;
         /// The numbers themselves, if they are `f32`.
@@ -93,7 +98,8 @@ pub(crate) fn at_least(buffer: &mut Vec<f32>, len: usize) {
     }
 }
 
-/// [`at_least`], with the first `len` numbers cleared. The buffer keeps its length: a buffer that shrank would be cleared once more as it grows.
+/// [`at_least`], with the first `len` numbers cleared. The buffer keeps its length: a buffer that
+/// shrank would be cleared once more as it grows.
 pub(crate) fn zeros(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     at_least(buffer, len);
     let zeros = &mut buffer[..len];
@@ -146,7 +152,12 @@ macro_rules! real {
                 to[..S::$lanes].copy_from_slice(pulp::bytemuck::cast_slice(&[v]));
             }
             #[inline(always)]
-            fn mul_add<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
+            fn mul_add<S: Simd>(
+                simd: S,
+                a: S::$vector,
+                b: S::$vector,
+                c: S::$vector,
+            ) -> S::$vector {
                 simd.$fma(a, b, c)
             }
             #[inline(always)]
@@ -174,8 +185,26 @@ macro_rules! real {
     };
 }
 
-real!(f32, f32s, F32_LANES, as_simd_f32s, splat_f32s, mul_add_e_f32s, reduce_sum_f32s, true);
-real!(f64, f64s, F64_LANES, as_simd_f64s, splat_f64s, mul_add_e_f64s, reduce_sum_f64s, false);
+real!(
+    f32,
+    f32s,
+    F32_LANES,
+    as_simd_f32s,
+    splat_f32s,
+    mul_add_e_f32s,
+    reduce_sum_f32s,
+    true
+);
+real!(
+    f64,
+    f64s,
+    F64_LANES,
+    as_simd_f64s,
+    splat_f64s,
+    mul_add_e_f64s,
+    reduce_sum_f64s,
+    false
+);
 
 #[cfg(test)]
 mod tests {

@@ -66,10 +66,15 @@ impl Resize2d {
     ///
     /// # Errors
     ///
-    /// A zero size, a scale that is not positive and finite, or sizes whose product does not fit the
-    /// address space.
+    /// A zero size, a scale that is not positive and finite, or sizes whose product does not fit
+    /// the address space.
     pub fn check(&self) -> Result<(), ShapeError> {
-        for (what, size) in [("input size", self.h), ("input size", self.w), ("output size", self.out_h), ("output size", self.out_w)] {
+        for (what, size) in [
+            ("input size", self.h),
+            ("input size", self.w),
+            ("output size", self.out_h),
+            ("output size", self.out_w),
+        ] {
             if size == 0 {
                 return Err(ShapeError::Zero { what });
             }
@@ -80,7 +85,10 @@ impl Resize2d {
             }
         }
         product("resize input", &[self.planes.max(1), self.h, self.w])?;
-        product("resize output", &[self.planes.max(1), self.out_h, self.out_w])?;
+        product(
+            "resize output",
+            &[self.planes.max(1), self.out_h, self.out_w],
+        )?;
         Ok(())
     }
 
@@ -110,7 +118,9 @@ impl Resize2d {
                         let cell = self.nearest(i, o, input[i], output[i], rounding);
                         Tap::of(cell as f64, input[i])
                     }
-                    ResizeMode::Linear => Tap::of(self.coordinate(i, o, input[i], output[i]), input[i]),
+                    ResizeMode::Linear => {
+                        Tap::of(self.coordinate(i, o, input[i], output[i]), input[i])
+                    }
                 })
                 .collect()
         })
@@ -128,7 +138,14 @@ impl Resize2d {
 
     /// The cell, decided in single precision: ONNX stores scales so, and with a scale of 0.6 the
     /// quotient 3 / 0.6 is a whole number only there.
-    fn nearest(&self, axis: usize, o: usize, input: usize, output: usize, rounding: NearestRounding) -> usize {
+    fn nearest(
+        &self,
+        axis: usize,
+        o: usize,
+        input: usize,
+        output: usize,
+        rounding: NearestRounding,
+    ) -> usize {
         let (of, scale) = (o as f32, self.scale[axis] as f32);
         let at = match self.coordinates {
             Coordinates::PytorchHalfPixel | Coordinates::AlignCorners if output == 1 => 0.0,
@@ -159,7 +176,10 @@ impl<T: Real> Tap<T> {
         let at = coordinate.clamp(0.0, (len - 1) as f64);
         let low = at as usize;
         let part = at - low as f64;
-        Self { cells: [low, (low + 1).min(len - 1)], weights: [T::from_f64(1.0 - part), T::from_f64(part)] }
+        Self {
+            cells: [low, (low + 1).min(len - 1)],
+            weights: [T::from_f64(1.0 - part), T::from_f64(part)],
+        }
     }
 }
 
@@ -184,7 +204,9 @@ pub fn resize2d<T: Real>(s: &Resize2d, x: &[T], y: &mut [T]) {
                     }
                 }
                 ResizeMode::Linear => {
-                    let blend = |line: &[T], col: &Tap<T>| line[col.cells[0]] * col.weights[0] + line[col.cells[1]] * col.weights[1];
+                    let blend = |line: &[T], col: &Tap<T>| {
+                        line[col.cells[0]] * col.weights[0] + line[col.cells[1]] * col.weights[1]
+                    };
                     for (col, y) in cols.iter().zip(y) {
                         *y = blend(low, col) * row.weights[0] + blend(high, col) * row.weights[1];
                     }
@@ -229,8 +251,23 @@ mod tests {
     use proptest::prelude::*;
     use {Coordinates::*, NearestRounding::*, ResizeMode::*};
 
-    fn resize(size: [usize; 2], out: [usize; 2], scale: [f64; 2], mode: ResizeMode, coordinates: Coordinates) -> Resize2d {
-        Resize2d { planes: 1, h: size[0], w: size[1], out_h: out[0], out_w: out[1], scale, mode, coordinates }
+    fn resize(
+        size: [usize; 2],
+        out: [usize; 2],
+        scale: [f64; 2],
+        mode: ResizeMode,
+        coordinates: Coordinates,
+    ) -> Resize2d {
+        Resize2d {
+            planes: 1,
+            h: size[0],
+            w: size[1],
+            out_h: out[0],
+            out_w: out[1],
+            scale,
+            mode,
+            coordinates,
+        }
     }
 
     #[track_caller]
@@ -249,20 +286,40 @@ mod tests {
     fn nearest_of_the_specification() {
         let x = [1.0, 2.0, 3.0, 4.0];
         assert_resizes(
-            &resize([2, 2], [4, 6], [2.0, 3.0], Nearest(RoundPreferFloor), HalfPixel),
+            &resize(
+                [2, 2],
+                [4, 6],
+                [2.0, 3.0],
+                Nearest(RoundPreferFloor),
+                HalfPixel,
+            ),
             &x,
-            &[1., 1., 1., 2., 2., 2., 1., 1., 1., 2., 2., 2., 3., 3., 3., 4., 4., 4., 3., 3., 3., 4., 4., 4.],
+            &[
+                1., 1., 1., 2., 2., 2., 1., 1., 1., 2., 2., 2., 3., 3., 3., 4., 4., 4., 3., 3., 3.,
+                4., 4., 4.,
+            ],
         );
         let x: Vec<f64> = (1..=8).map(f64::from).collect();
-        assert_resizes(&resize([2, 4], [1, 2], [0.6, 0.6], Nearest(RoundPreferFloor), HalfPixel), &x, &[1., 3.]);
+        assert_resizes(
+            &resize(
+                [2, 4],
+                [1, 2],
+                [0.6, 0.6],
+                Nearest(RoundPreferFloor),
+                HalfPixel,
+            ),
+            &x,
+            &[1., 3.],
+        );
         let x: Vec<f64> = (1..=16).map(f64::from).collect();
         assert_resizes(
             &resize([4, 4], [8, 8], [2.0, 2.0], Nearest(Floor), AlignCorners),
             &x,
             &[
-                1., 1., 1., 2., 2., 3., 3., 4., 1., 1., 1., 2., 2., 3., 3., 4., 1., 1., 1., 2., 2., 3., 3., 4., 5., 5., 5., 6., 6., 7., 7.,
-                8., 5., 5., 5., 6., 6., 7., 7., 8., 9., 9., 9., 10., 10., 11., 11., 12., 9., 9., 9., 10., 10., 11., 11., 12., 13., 13.,
-                13., 14., 14., 15., 15., 16.,
+                1., 1., 1., 2., 2., 3., 3., 4., 1., 1., 1., 2., 2., 3., 3., 4., 1., 1., 1., 2., 2.,
+                3., 3., 4., 5., 5., 5., 6., 6., 7., 7., 8., 5., 5., 5., 6., 6., 7., 7., 8., 9., 9.,
+                9., 10., 10., 11., 11., 12., 9., 9., 9., 10., 10., 11., 11., 12., 13., 13., 13.,
+                14., 14., 15., 15., 16.,
             ],
         );
     }
@@ -273,17 +330,38 @@ mod tests {
         assert_resizes(
             &resize([2, 2], [4, 4], [2.0, 2.0], Linear, HalfPixel),
             &x,
-            &[1., 1.25, 1.75, 2., 1.5, 1.75, 2.25, 2.5, 2.5, 2.75, 3.25, 3.5, 3., 3.25, 3.75, 4.],
+            &[
+                1., 1.25, 1.75, 2., 1.5, 1.75, 2.25, 2.5, 2.5, 2.75, 3.25, 3.5, 3., 3.25, 3.75, 4.,
+            ],
         );
         let third = 1.0 / 3.0;
         let line = |v: f64| [v, v + third, v + 2.0 * third, v + 1.0];
-        let corners: Vec<f64> = [0, 1, 2, 3].iter().flat_map(|&i| line(1.0 + 2.0 * third * f64::from(i))).collect();
-        assert_resizes(&resize([2, 2], [4, 4], [2.0, 2.0], Linear, AlignCorners), &x, &corners);
+        let corners: Vec<f64> = [0, 1, 2, 3]
+            .iter()
+            .flat_map(|&i| line(1.0 + 2.0 * third * f64::from(i)))
+            .collect();
+        assert_resizes(
+            &resize([2, 2], [4, 4], [2.0, 2.0], Linear, AlignCorners),
+            &x,
+            &corners,
+        );
         let x: Vec<f64> = (1..=8).map(f64::from).collect();
-        assert_resizes(&resize([2, 4], [1, 2], [0.6, 0.6], Linear, HalfPixel), &x, &[2.666_666_5, 4.333_333_1]);
-        assert_resizes(&resize([2, 4], [1, 2], [0.6, 0.6], Linear, AlignCorners), &x, &[1.0, 4.0]);
+        assert_resizes(
+            &resize([2, 4], [1, 2], [0.6, 0.6], Linear, HalfPixel),
+            &x,
+            &[2.666_666_5, 4.333_333_1],
+        );
+        assert_resizes(
+            &resize([2, 4], [1, 2], [0.6, 0.6], Linear, AlignCorners),
+            &x,
+            &[1.0, 4.0],
+        );
         let x: Vec<f64> = (1..=16).map(f64::from).collect();
-        assert_resizes(&resize([4, 4], [3, 1], [0.75, 0.25], Linear, PytorchHalfPixel), &x, &[1.666_666_7, 7.0, 12.333_333]);
+        assert_resizes(
+            &resize([4, 4], [3, 1], [0.75, 0.25], Linear, PytorchHalfPixel),
+            &x,
+            &[1.666_666_7, 7.0, 12.333_333],
+        );
     }
 
     #[test]
@@ -297,7 +375,11 @@ mod tests {
         // 3 / 0.6 is cell 5, though 0.6 as ONNX stores it is a little more.
         let scale = [1.0, f64::from(0.6f32)];
         let x: Vec<f64> = (0..7).map(f64::from).collect();
-        assert_resizes(&resize([1, 7], [1, 4], scale, Nearest(Floor), Asymmetric), &x, &[0., 1., 3., 5.]);
+        assert_resizes(
+            &resize([1, 7], [1, 4], scale, Nearest(Floor), Asymmetric),
+            &x,
+            &[0., 1., 3., 5.],
+        );
     }
 
     #[test]
@@ -308,12 +390,28 @@ mod tests {
         let bad = [
             Resize2d { h: 0, ..good },
             Resize2d { out_w: 0, ..good },
-            Resize2d { scale: [0.0, 1.0], ..good },
-            Resize2d { scale: [1.0, -1.0], ..good },
-            Resize2d { scale: [f64::NAN, 1.0], ..good },
-            Resize2d { scale: [1.0, f64::INFINITY], ..good },
+            Resize2d {
+                scale: [0.0, 1.0],
+                ..good
+            },
+            Resize2d {
+                scale: [1.0, -1.0],
+                ..good
+            },
+            Resize2d {
+                scale: [f64::NAN, 1.0],
+                ..good
+            },
+            Resize2d {
+                scale: [1.0, f64::INFINITY],
+                ..good
+            },
             Resize2d { planes: m, ..good },
-            Resize2d { out_h: m, out_w: m, ..good },
+            Resize2d {
+                out_h: m,
+                out_w: m,
+                ..good
+            },
         ];
         for s in bad {
             assert!(s.check().is_err(), "{s:?}");

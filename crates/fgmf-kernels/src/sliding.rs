@@ -52,7 +52,11 @@ impl Input {
                 }
             }
         }
-        Self { grid, offsets, columns }
+        Self {
+            grid,
+            offsets,
+            columns,
+        }
     }
 }
 
@@ -72,11 +76,21 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         if unrolled::pays(self.s) {
             return unrolled::forward(simd, self);
         }
-        let Self { s, x, w, y, scratch } = self;
+        let Self {
+            s,
+            x,
+            w,
+            y,
+            scratch,
+        } = self;
         let lanes = T::lanes::<S>();
         let [ci, co] = s.per_group();
         let [oh, ow] = s.out_size();
-        let Input { grid, offsets, columns } = Input::new(s);
+        let Input {
+            grid,
+            offsets,
+            columns,
+        } = Input::new(s);
         let k = offsets.len();
         let wide = grid.cols.extent;
         let ldo = round_up(columns, lanes);
@@ -96,7 +110,15 @@ impl<T: Real> WithSimd for Forward<'_, T> {
                     product(simd, [co, columns], a, b, &offsets, y, ldo);
                     continue;
                 }
-                product(simd, [co, columns], a, b, &offsets, &mut scratch.output, ldo);
+                product(
+                    simd,
+                    [co, columns],
+                    a,
+                    b,
+                    &offsets,
+                    &mut scratch.output,
+                    ldo,
+                );
                 let planes = y.chunks_exact_mut(oh * ow);
                 for (y, out) in planes.zip(scratch.output.chunks_exact(ldo)) {
                     for (y, out) in y.chunks_exact_mut(ow).zip(out.chunks(wide)) {
@@ -129,7 +151,12 @@ fn phases(s: &Conv2d, i: usize) -> Vec<Phase> {
                 .filter(|tap| tap * s.dilation[i] % stride == phase)
                 .map(|tap| (tap, tap * s.dilation[i] / stride))
                 .collect();
-            (from < to).then(|| Phase { from, to, cell: from * stride + phase - before, taps })
+            (from < to).then(|| Phase {
+                from,
+                to,
+                cell: from * stride + phase - before,
+                taps,
+            })
         })
         .collect()
 }
@@ -142,7 +169,8 @@ pub(crate) struct GradInput<'a, T> {
     pub(crate) scratch: &'a mut Scratch<T>,
 }
 
-/// One pair of phases of the input: a stride-1 convolution of `dy` with the taps that reach its cells.
+/// One pair of phases of the input: a stride-1 convolution of `dy` with the taps that reach its
+/// cells.
 pub(crate) struct Part {
     /// Cells of the part.
     pub(crate) rows: usize,
@@ -161,18 +189,38 @@ pub(crate) fn parts(s: &Conv2d) -> (Grid, Vec<Part>) {
         let back = (s.kernel[i] - 1) * s.dilation[i] / s.stride[i];
         let from = per_axis[i].iter().map(|p| p.from).min().unwrap_or(0);
         let to = per_axis[i].iter().map(|p| p.to).max().unwrap_or(0);
-        GridAxis { len: out[i], before: back as isize - from as isize, stride: 1, extent: to - from + back, phases: vec![0] }
+        GridAxis {
+            len: out[i],
+            before: back as isize - from as isize,
+            stride: 1,
+            extent: to - from + back,
+            phases: vec![0],
+        }
     });
     let grid = Grid { rows, cols };
     // Never negative: `before` makes room for the farthest tap.
-    let at = |axis: &GridAxis, phase: &Phase, back: usize| (phase.from as isize + axis.before) as usize - back;
+    let at = |axis: &GridAxis, phase: &Phase, back: usize| {
+        (phase.from as isize + axis.before) as usize - back
+    };
     let mut parts = Vec::new();
     for row in &per_axis[0] {
         for col in &per_axis[1] {
-            let pairs = row.taps.iter().flat_map(|&i| col.taps.iter().map(move |&j| (i, j)));
-            let taps = pairs
-                .map(|((i, up), (j, left))| (i * s.kernel[1] + j, at(&grid.rows, row, up) * grid.cols.extent + at(&grid.cols, col, left)));
-            parts.push(Part { rows: row.to - row.from, cols: col.to - col.from, cell: [row.cell, col.cell], taps: taps.collect() });
+            let pairs = row
+                .taps
+                .iter()
+                .flat_map(|&i| col.taps.iter().map(move |&j| (i, j)));
+            let taps = pairs.map(|((i, up), (j, left))| {
+                (
+                    i * s.kernel[1] + j,
+                    at(&grid.rows, row, up) * grid.cols.extent + at(&grid.cols, col, left),
+                )
+            });
+            parts.push(Part {
+                rows: row.to - row.from,
+                cols: col.to - col.from,
+                cell: [row.cell, col.cell],
+                taps: taps.collect(),
+            });
         }
     }
     (grid, parts)
@@ -195,7 +243,13 @@ impl<T: Real> WithSimd for GradInput<'_, T> {
         if unrolled::pays(self.s) {
             return unrolled::grad_input(simd, self);
         }
-        let Self { s, dy, w, dx, scratch } = self;
+        let Self {
+            s,
+            dy,
+            w,
+            dx,
+            scratch,
+        } = self;
         let lanes = T::lanes::<S>();
         let [ci, co] = s.per_group();
         let out = s.out_size();
@@ -204,7 +258,9 @@ impl<T: Real> WithSimd for GradInput<'_, T> {
         scratch.weight.clear();
         let pack_part = |part: Part, weights: &mut Vec<T>| {
             let taps = &part.taps;
-            let offsets: Vec<usize> = (0..co).flat_map(|o| taps.iter().map(move |&(_, at)| o * plane + at)).collect();
+            let offsets: Vec<usize> = (0..co)
+                .flat_map(|o| taps.iter().map(move |&(_, at)| o * plane + at))
+                .collect();
             let weight = weights.len();
             for w in w.chunks_exact(co * ci * s.taps()) {
                 pack::<T, S>(weights, ci, offsets.len(), |r, c| {
@@ -213,9 +269,17 @@ impl<T: Real> WithSimd for GradInput<'_, T> {
                 });
             }
             let columns = (part.rows - 1) * wide + part.cols;
-            Packed { part, offsets, columns, weight }
+            Packed {
+                part,
+                offsets,
+                columns,
+                weight,
+            }
         };
-        let parts: Vec<Packed> = parts.into_iter().map(|p| pack_part(p, &mut scratch.weight)).collect();
+        let parts: Vec<Packed> = parts
+            .into_iter()
+            .map(|p| pack_part(p, &mut scratch.weight))
+            .collect();
         let most = parts.iter().map(|p| p.columns).max().unwrap_or(0);
         reset(&mut scratch.input, s.c_out * plane + lanes);
         reset(&mut scratch.output, ci * round_up(most, lanes));
@@ -247,7 +311,9 @@ impl<T: Real> WithSimd for GradInput<'_, T> {
 fn spread<T: Real>(s: &Conv2d, part: &Part, wide: usize, out: &[T], ldo: usize, dx: &mut [T]) {
     let length = part.cols;
     for (dx, out) in dx.chunks_exact_mut(s.h * s.w).zip(out.chunks_exact(ldo)) {
-        let lines = dx[part.cell[0] * s.w..].chunks_mut(s.w).step_by(s.stride[0]);
+        let lines = dx[part.cell[0] * s.w..]
+            .chunks_mut(s.w)
+            .step_by(s.stride[0]);
         for (dx, out) in lines.zip(out.chunks(wide)).take(part.rows) {
             let (dx, out) = (&mut dx[part.cell[1]..], &out[..length]);
             match s.stride[1] {
@@ -286,11 +352,21 @@ impl<T: Real> WithSimd for GradWeight<'_, T> {
         if unrolled::pays(self.s) {
             return unrolled::grad_weight(simd, self);
         }
-        let Self { s, x, dy, dw, scratch } = self;
+        let Self {
+            s,
+            x,
+            dy,
+            dw,
+            scratch,
+        } = self;
         let lanes = T::lanes::<S>();
         let [ci, co] = s.per_group();
         let [oh, ow] = s.out_size();
-        let Input { grid, offsets, columns } = Input::new(s);
+        let Input {
+            grid,
+            offsets,
+            columns,
+        } = Input::new(s);
         let k = offsets.len();
         let wide = grid.cols.extent;
         let length = round_up(columns, lanes);

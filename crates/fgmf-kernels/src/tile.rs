@@ -1,9 +1,11 @@
-//! The register tile behind every fast `f32` product: convolution, Winograd, matrix product, and their gradients.
+//! The register tile behind every fast `f32` product: convolution, Winograd, matrix product, and
+//! their gradients.
 //!
-//! `y[r, 16 j + l] = Σ_s Σ_k a[s.a + r ROW + k STEP] · b[j panel + s.b + 16 k + l]`: a number of `a` is spread over a vector and
-//! multiplied by a vector of `b`. `a` is read where it lies (its stretches are the taps of a convolution), `b` is packed in panels of
-//! sixteen columns. Each sum runs over ascending stretches and k in one register, so its bits depend on neither the tile
-//! nor the other rows.
+//! `y[r, 16 j + l] = Σ_s Σ_k a[s.a + r ROW + k STEP] · b[j panel + s.b + 16 k + l]`: a number of
+//! `a` is spread over a vector and multiplied by a vector of `b`. `a` is read where it lies (its
+//! stretches are the taps of a convolution), `b` is packed in panels of sixteen columns. Each sum
+//! runs over ascending stretches and k in one register, so its bits depend on neither the tile nor
+//! the other rows.
 #![allow(unsafe_code, reason = "see `simd`")]
 
 use crate::simd::{Kernel, LANES, Vector};
@@ -37,15 +39,27 @@ pub(crate) struct Finish {
 impl Finish {
     /// The sum as it is, in blocks of sixteen columns that are all written.
     pub(crate) fn plain(y: *mut f32, step: usize, block: usize) -> Self {
-        Self { y, step, block, width: usize::MAX, bias: std::ptr::null(), add: std::ptr::null(), relu: false }
+        Self {
+            y,
+            step,
+            block,
+            width: usize::MAX,
+            bias: std::ptr::null(),
+            add: std::ptr::null(),
+            relu: false,
+        }
     }
 
     /// Whether the sum is added to what `y` holds.
     pub(crate) fn accumulate(self, on: bool) -> Self {
-        Self { add: if on { self.y } else { self.add }, ..self }
+        Self {
+            add: if on { self.y } else { self.add },
+            ..self
+        }
     }
 
-    /// From the number `start` of `y` and panel `panel` on, with another distance between rows and panels.
+    /// From the number `start` of `y` and panel `panel` on, with another distance between rows and
+    /// panels.
     ///
     /// # Safety
     ///
@@ -58,8 +72,16 @@ impl Finish {
                 y: self.y.add(start),
                 step,
                 block,
-                bias: if self.bias.is_null() { self.bias } else { self.bias.add(panel * LANES) },
-                add: if self.add.is_null() { self.add } else { self.add.add(start) },
+                bias: if self.bias.is_null() {
+                    self.bias
+                } else {
+                    self.bias.add(panel * LANES)
+                },
+                add: if self.add.is_null() {
+                    self.add
+                } else {
+                    self.add.add(start)
+                },
                 ..self
             }
         }
@@ -74,8 +96,16 @@ impl Finish {
             Self {
                 y: self.y.add(offset),
                 width: self.width - (panel * LANES).min(self.width),
-                bias: if self.bias.is_null() { self.bias } else { self.bias.add(panel * LANES) },
-                add: if self.add.is_null() { self.add } else { self.add.add(offset) },
+                bias: if self.bias.is_null() {
+                    self.bias
+                } else {
+                    self.bias.add(panel * LANES)
+                },
+                add: if self.add.is_null() {
+                    self.add
+                } else {
+                    self.add.add(offset)
+                },
                 ..self
             }
         }
@@ -107,7 +137,8 @@ impl Finish {
 
     #[inline(always)]
     unsafe fn write<V: Vector, const P: usize, const B: usize>(self, sums: &[[V; B]; P]) {
-        // Safety: the caller's product owns these rows and panels of `y`, and `add` and `bias` cover them.
+        // Safety: the caller's product owns these rows and panels of `y`, and `add` and `bias`
+        // cover them.
         unsafe {
             for (p, row) in sums.iter().enumerate() {
                 for (j, &sum) in row.iter().enumerate() {
@@ -150,7 +181,8 @@ impl<const ROW: usize, const STEP: usize> Product<'_, ROW, STEP> {
     ///
     /// # Safety
     ///
-    /// `a` and `b` are readable wherever the definition reads, `y` writable where it writes, and `y` overlaps neither.
+    /// `a` and `b` are readable wherever the definition reads, `y` writable where it writes, and
+    /// `y` overlaps neither.
     #[inline(always)]
     pub(crate) unsafe fn run<V: Vector>(self) {
         let [most, wide] = V::TILE;
@@ -195,14 +227,25 @@ impl<const ROW: usize, const STEP: usize> Product<'_, ROW, STEP> {
     }
 }
 
-struct Tile<'s, const P: usize, const B: usize, const ROW: usize, const STEP: usize>(Product<'s, ROW, STEP>);
+struct Tile<'s, const P: usize, const B: usize, const ROW: usize, const STEP: usize>(
+    Product<'s, ROW, STEP>,
+);
 
-impl<const P: usize, const B: usize, const ROW: usize, const STEP: usize> Kernel for Tile<'_, P, B, ROW, STEP> {
+impl<const P: usize, const B: usize, const ROW: usize, const STEP: usize> Kernel
+    for Tile<'_, P, B, ROW, STEP>
+{
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Product { a, b, panel, segments, finish, .. } = self.0;
+        let Product {
+            a,
+            b,
+            panel,
+            segments,
+            finish,
+            ..
+        } = self.0;
         // Safety: `Product::run` passes on what its caller vouches for.
         unsafe {
             let mut sums = [[V::zero(); B]; P];

@@ -1,5 +1,5 @@
-//! Convolution with an unrolled copy of the input (im2col), for outputs of so few cells that several
-//! images have to share a register.
+//! Convolution with an unrolled copy of the input (im2col), for outputs of so few cells that
+//! several images have to share a register.
 
 use crate::Real;
 use crate::conv::Conv2d;
@@ -61,11 +61,22 @@ impl Plan {
                 let at = p * s.stride[0] + up;
                 if from < to && at >= s.pad[0] && at - s.pad[0] < s.h {
                     let line = (c * s.h + at - s.pad[0]) * s.w;
-                    runs.push(Run { row, cell: p * ow + from, count: to - from, x: line + from * s.stride[1] + left - s.pad[1] });
+                    runs.push(Run {
+                        row,
+                        cell: p * ow + from,
+                        count: to - from,
+                        x: line + from * s.stride[1] + left - s.pad[1],
+                    });
                 }
             }
         }
-        Self { runs, offsets: (0..rows).map(|r| r * ld).collect(), cells, together, ld }
+        Self {
+            runs,
+            offsets: (0..rows).map(|r| r * ld).collect(),
+            cells,
+            together,
+            ld,
+        }
     }
 
     /// Unrolls one image's channels of a group. Cells in the padding are zero already.
@@ -92,7 +103,10 @@ impl Plan {
 
     /// Copies one image's output channels of a group into the columns they are computed in.
     fn gather<T: Real>(&self, dy: &[T], image: usize, to: &mut [T]) {
-        for (dy, to) in dy.chunks_exact(self.cells).zip(to.chunks_exact_mut(self.ld)) {
+        for (dy, to) in dy
+            .chunks_exact(self.cells)
+            .zip(to.chunks_exact_mut(self.ld))
+        {
             to[image * self.cells..(image + 1) * self.cells].copy_from_slice(dy);
         }
     }
@@ -100,7 +114,13 @@ impl Plan {
 
 #[inline(always)]
 pub(crate) fn forward<T: Real, S: Simd>(simd: S, pass: Forward<'_, T>) {
-    let Forward { s, x, w, y, scratch } = pass;
+    let Forward {
+        s,
+        x,
+        w,
+        y,
+        scratch,
+    } = pass;
     let plan = Plan::new(s, T::lanes::<S>());
     let [ci, co] = s.per_group();
     let (k, cells, ld) = (plan.offsets.len(), plan.cells, plan.ld);
@@ -117,7 +137,12 @@ pub(crate) fn forward<T: Real, S: Simd>(simd: S, pass: Forward<'_, T>) {
         let columns = x.len() / x_image * cells;
         for (g, a) in scratch.weight.chunks_exact(co * k).enumerate() {
             for (p, x) in x.chunks_exact(x_image).enumerate() {
-                plan.unroll(s.stride[1], &x[g * x_group..][..x_group], p, &mut scratch.input);
+                plan.unroll(
+                    s.stride[1],
+                    &x[g * x_group..][..x_group],
+                    p,
+                    &mut scratch.input,
+                );
             }
             let (b, out) = (&scratch.input, &mut scratch.output);
             product(simd, [co, columns], a, b, &plan.offsets, out, ld);
@@ -133,7 +158,13 @@ pub(crate) fn forward<T: Real, S: Simd>(simd: S, pass: Forward<'_, T>) {
 
 #[inline(always)]
 pub(crate) fn grad_input<T: Real, S: Simd>(simd: S, pass: GradInput<'_, T>) {
-    let GradInput { s, dy, w, dx, scratch } = pass;
+    let GradInput {
+        s,
+        dy,
+        w,
+        dx,
+        scratch,
+    } = pass;
     let plan = Plan::new(s, T::lanes::<S>());
     let [ci, co] = s.per_group();
     let (k, cells, ld) = (plan.offsets.len(), plan.cells, plan.ld);
@@ -166,7 +197,13 @@ pub(crate) fn grad_input<T: Real, S: Simd>(simd: S, pass: GradInput<'_, T>) {
 
 #[inline(always)]
 pub(crate) fn grad_weight<T: Real, S: Simd>(simd: S, pass: GradWeight<'_, T>) {
-    let GradWeight { s, x, dy, dw, scratch } = pass;
+    let GradWeight {
+        s,
+        x,
+        dy,
+        dw,
+        scratch,
+    } = pass;
     let plan = Plan::new(s, T::lanes::<S>());
     let [ci, co] = s.per_group();
     let (k, cells, ld) = (plan.offsets.len(), plan.cells, plan.ld);
@@ -180,10 +217,22 @@ pub(crate) fn grad_weight<T: Real, S: Simd>(simd: S, pass: GradWeight<'_, T>) {
         for (g, dw) in dw.chunks_exact_mut(co * k).enumerate() {
             let images = x.chunks_exact(x_image).zip(dy.chunks_exact(y_image));
             for (p, (x, dy)) in images.enumerate() {
-                plan.unroll(s.stride[1], &x[g * x_group..][..x_group], p, &mut scratch.input);
+                plan.unroll(
+                    s.stride[1],
+                    &x[g * x_group..][..x_group],
+                    p,
+                    &mut scratch.input,
+                );
                 plan.gather(&dy[g * y_group..][..y_group], p, &mut scratch.output);
             }
-            let dots = Dots { images: 1, length: ld, rows: &scratch.output, rows_image: 0, lines: &scratch.input, lines_image: 0 };
+            let dots = Dots {
+                images: 1,
+                length: ld,
+                rows: &scratch.output,
+                rows_image: 0,
+                lines: &scratch.input,
+                lines_image: 0,
+            };
             dot_products(simd, &dots, &plan.offsets, dw);
         }
     }

@@ -1,4 +1,5 @@
-//! Writes the zoo as ONNX files with inputs, for `parity/zoo_onnxruntime.py`: `cargo run --release -p fgmf-net --example export_zoo -- DIR`.
+//! Writes the zoo as ONNX files with inputs, for `parity/zoo_onnxruntime.py`:
+//! `cargo run --release -p fgmf-net --example export_zoo -- DIR`.
 
 use fgmf_net::onnx;
 use fgmf_testkit::zoo::{CASES, case};
@@ -12,7 +13,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         onnx::write(&c.net, &Path::new(&folder).join(format!("{}.onnx", c.name)))?;
         let logits = c.net.logits(&c.x)?.to_f32();
         let json = serde_json::json!({ "input_shape": c.x.shape(), "input": c.x.to_f32(), "logits": logits });
-        std::fs::write(Path::new(&folder).join(format!("{}.input.json", c.name)), json.to_string())?;
+        std::fs::write(
+            Path::new(&folder).join(format!("{}.input.json", c.name)),
+            json.to_string(),
+        )?;
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! Dual numbers over tensors: a value and, when somebody asked for it, its derivative along one direction.
+//! Dual numbers over tensors: a value and, when somebody asked for it, its derivative along one
+//! direction.
 //!
-//! Every operator is written once, over [`Dual`]. With no tangent it is plain arithmetic. With the tangent of the input
-//! set, running the graph forward gives the Jacobian-vector product, and running the *backward* pass on the same duals
-//! gives the exact Hessian-vector product (forward over reverse, Pearlmutter 1994): no second tape, no second set of rules.
+//! Every operator is written once, over [`Dual`]. With no tangent it is plain arithmetic. With the
+//! tangent of the input set, running the graph forward gives the Jacobian-vector product, and
+//! running the *backward* pass on the same duals gives the exact Hessian-vector product (forward
+//! over reverse, Pearlmutter 1994): no second tape, no second set of rules.
 
 use crate::tensor::{MapFn, Precision, Tensor};
 use fgmf_kernels::{Conv2d, Pool2d, Resize2d};
@@ -18,15 +20,25 @@ pub struct Dual {
 
 impl From<Tensor> for Dual {
     fn from(value: Tensor) -> Self {
-        Self { value, tangent: None }
+        Self {
+            value,
+            tangent: None,
+        }
     }
 }
 
 impl Dual {
     /// A value with a direction of the same shape.
     pub fn new(value: Tensor, tangent: Tensor) -> Self {
-        assert_eq!(value.shape(), tangent.shape(), "dual: value and tangent differ in shape");
-        Self { value, tangent: Some(tangent) }
+        assert_eq!(
+            value.shape(),
+            tangent.shape(),
+            "dual: value and tangent differ in shape"
+        );
+        Self {
+            value,
+            tangent: Some(tangent),
+        }
     }
 
     /// Shape of the value.
@@ -46,7 +58,9 @@ impl Dual {
 
     /// The tangent, zeros if there is none.
     pub fn tangent_or_zeros(&self) -> Tensor {
-        self.tangent.clone().unwrap_or_else(|| self.value.zeros_like())
+        self.tangent
+            .clone()
+            .unwrap_or_else(|| self.value.zeros_like())
     }
 
     /// The value as a constant.
@@ -56,19 +70,31 @@ impl Dual {
 
     /// A linear function.
     pub fn linear(&self, f: impl Fn(&Tensor) -> Tensor) -> Self {
-        Self { value: f(&self.value), tangent: self.tangent.as_ref().map(f) }
+        Self {
+            value: f(&self.value),
+            tangent: self.tangent.as_ref().map(f),
+        }
     }
 
     /// A function linear in each of two arguments: the product rule.
     pub fn bilinear(&self, other: &Self, f: impl Fn(&Tensor, &Tensor) -> Tensor) -> Self {
         let left = self.tangent.as_ref().map(|t| f(t, &other.value));
         let right = other.tangent.as_ref().map(|t| f(&self.value, t));
-        Self { value: f(&self.value, &other.value), tangent: plus(left, right) }
+        Self {
+            value: f(&self.value, &other.value),
+            tangent: plus(left, right),
+        }
     }
 
     /// An elementwise function given with its derivative: the chain rule.
     pub fn map(&self, f: &impl MapFn, derivative: &impl MapFn) -> Self {
-        Self { value: self.value.map(f), tangent: self.tangent.as_ref().map(|t| t.mul(&self.value.map(derivative))) }
+        Self {
+            value: self.value.map(f),
+            tangent: self
+                .tangent
+                .as_ref()
+                .map(|t| t.mul(&self.value.map(derivative))),
+        }
     }
 
     /// `self + other`, broadcast.
@@ -102,13 +128,22 @@ impl Dual {
         let value = self.value.div(&other.value);
         // (a / b)' = (a' - (a / b) b') / b
         let from_a = self.tangent.as_ref().map(|t| t.div(&other.value));
-        let from_b = other.tangent.as_ref().map(|t| value.mul(t).div(&other.value).neg());
-        Self { tangent: plus(from_a.map(|t| t.expand(value.shape())), from_b), value }
+        let from_b = other
+            .tangent
+            .as_ref()
+            .map(|t| value.mul(t).div(&other.value).neg());
+        Self {
+            tangent: plus(from_a.map(|t| t.expand(value.shape())), from_b),
+            value,
+        }
     }
 
     /// `a * self + b`.
     pub fn affine(&self, a: f64, b: f64) -> Self {
-        Self { value: self.value.affine(a, b), tangent: self.tangent.as_ref().map(|t| t.affine(a, 0.0)) }
+        Self {
+            value: self.value.affine(a, b),
+            tangent: self.tangent.as_ref().map(|t| t.affine(a, 0.0)),
+        }
     }
 
     /// Sum over axes, kept with size 1.
@@ -159,11 +194,16 @@ impl Dual {
 
     /// Joined along one axis.
     pub fn concat(parts: &[Self], axis: usize) -> Self {
-        let value = Tensor::concat(&parts.iter().map(|p| p.value.clone()).collect::<Vec<_>>(), axis);
-        let tangent = parts
-            .iter()
-            .any(|p| p.tangent.is_some())
-            .then(|| Tensor::concat(&parts.iter().map(Self::tangent_or_zeros).collect::<Vec<_>>(), axis));
+        let value = Tensor::concat(
+            &parts.iter().map(|p| p.value.clone()).collect::<Vec<_>>(),
+            axis,
+        );
+        let tangent = parts.iter().any(|p| p.tangent.is_some()).then(|| {
+            Tensor::concat(
+                &parts.iter().map(Self::tangent_or_zeros).collect::<Vec<_>>(),
+                axis,
+            )
+        });
         Self { value, tangent }
     }
 

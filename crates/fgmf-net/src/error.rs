@@ -57,14 +57,25 @@ pub enum Error {
 impl Error {
     /// [`Error::Call`] from anything printable.
     pub fn call(operation: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Call { operation, expected: expected.to_string(), found: found.to_string() }
+        Self::Call {
+            operation,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
     }
 
     pub(crate) fn node(node: &str, operator: &str, reason: impl ToString) -> Self {
-        Self::Node { node: node.to_owned(), operator: operator.to_owned(), reason: reason.to_string() }
+        Self::Node {
+            node: node.to_owned(),
+            operator: operator.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::Io { path: path.to_owned(), source }
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 }

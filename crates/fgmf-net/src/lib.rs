@@ -1,8 +1,9 @@
 //! Networks as data: graph, operators, backward rules, executor, ONNX, zoo.
 //!
-//! A [`Network`] is a list of nodes over named values, read from and written to ONNX. [`Network::forward`] and
-//! [`Network::backward`] walk it over [`Dual`] numbers, so that one definition of each operator yields values, gradients of
-//! any value, Jacobian-vector products and exact Hessian-vector products. [`batch`] runs whole batches in parallel chunks.
+//! A [`Network`] is a list of nodes over named values, read from and written to ONNX.
+//! [`Network::forward`] and [`Network::backward`] walk it over [`Dual`] numbers, so that one
+//! definition of each operator yields values, gradients of any value, Jacobian-vector products and
+//! exact Hessian-vector products. [`batch`] runs whole batches in parallel chunks.
 
 pub mod batch;
 pub mod dual;

@@ -89,7 +89,8 @@ pub struct Network {
 }
 
 /// What [`Network::graft_with`] asks for each node.
-pub type Replace<'a> = dyn FnMut(&mut Builder, &Node, &[ValueId]) -> Result<Option<Vec<ValueId>>> + 'a;
+pub type Replace<'a> =
+    dyn FnMut(&mut Builder, &Node, &[ValueId]) -> Result<Option<Vec<ValueId>>> + 'a;
 
 /// Batch sizes that shapes are inferred at; two, so that what depends on the batch shows.
 pub(crate) const PROBES: [usize; 2] = [3, 5];
@@ -144,8 +145,19 @@ impl Network {
 
     /// Ids of all parameters that training may change, in definition order.
     pub fn trainable(&self) -> Vec<ValueId> {
-        let is = |v: &Value| matches!(v.source, Source::Parameter { trainable: true, .. });
-        (0..self.values.len()).filter(|&i| is(&self.values[i])).map(ValueId).collect()
+        let is = |v: &Value| {
+            matches!(
+                v.source,
+                Source::Parameter {
+                    trainable: true,
+                    ..
+                }
+            )
+        };
+        (0..self.values.len())
+            .filter(|&i| is(&self.values[i]))
+            .map(ValueId)
+            .collect()
     }
 
     /// A stored parameter.
@@ -159,15 +171,23 @@ impl Network {
     /// Replaces a parameter by one of the same shape and precision.
     pub fn set_parameter(&mut self, id: ValueId, new: Tensor) -> Result<()> {
         match &mut self.values[id.0].source {
-            Source::Parameter { tensor, .. } if tensor.shape() == new.shape() && tensor.precision() == new.precision() => {
+            Source::Parameter { tensor, .. }
+                if tensor.shape() == new.shape() && tensor.precision() == new.precision() =>
+            {
                 *tensor = new;
                 self.cache.forget_weights();
                 Ok(())
             }
-            Source::Parameter { tensor, .. } => {
-                Err(Error::call("set parameter", format!("shape {:?}", tensor.shape()), format!("{:?}", new.shape())))
-            }
-            _ => Err(Error::call("set parameter", "a parameter", &self.values[id.0].name)),
+            Source::Parameter { tensor, .. } => Err(Error::call(
+                "set parameter",
+                format!("shape {:?}", tensor.shape()),
+                format!("{:?}", new.shape()),
+            )),
+            _ => Err(Error::call(
+                "set parameter",
+                "a parameter",
+                &self.values[id.0].name,
+            )),
         }
     }
 
@@ -188,43 +208,77 @@ impl Network {
 
     /// Precision of the stored arrays; `None` if there are none.
     pub fn precision(&self) -> Option<Precision> {
-        (0..self.values.len()).find_map(|i| self.parameter(ValueId(i))).map(Tensor::precision)
+        (0..self.values.len())
+            .find_map(|i| self.parameter(ValueId(i)))
+            .map(Tensor::precision)
     }
 
     /// Number of trainable numbers.
     pub fn parameter_count(&self) -> usize {
-        self.trainable().iter().filter_map(|&id| self.parameter(id)).map(Tensor::len).sum()
+        self.trainable()
+            .iter()
+            .filter_map(|&id| self.parameter(id))
+            .map(Tensor::len)
+            .sum()
     }
 
-    /// Multiplications of one forward pass for one image (convolutions and matrix products), as twice as many FLOPs.
+    /// Multiplications of one forward pass for one image (convolutions and matrix products), as
+    /// twice as many FLOPs.
     pub fn flops(&self) -> u64 {
         self.nodes.iter().map(|n| self.node_flops(n)).sum()
     }
 
     /// The part of [`Self::flops`] that convolutions have.
     pub(crate) fn convolution_flops(&self) -> u64 {
-        self.nodes.iter().filter(|n| matches!(n.op, Op::Conv(_) | Op::ConvTranspose(_))).map(|n| self.node_flops(n)).sum()
+        self.nodes
+            .iter()
+            .filter(|n| matches!(n.op, Op::Conv(_) | Op::ConvTranspose(_)))
+            .map(|n| self.node_flops(n))
+            .sum()
     }
 
     /// Numbers stored in the network.
     pub fn stored_numbers(&self) -> usize {
-        self.values.iter().map(|v| if let Source::Parameter { tensor, .. } = &v.source { tensor.len() } else { 0 }).sum()
+        self.values
+            .iter()
+            .map(|v| {
+                if let Source::Parameter { tensor, .. } = &v.source {
+                    tensor.len()
+                } else {
+                    0
+                }
+            })
+            .sum()
     }
 
     /// Numbers of all values that nodes make for one image.
     pub fn numbers_per_image(&self) -> usize {
         let outputs = self.nodes.iter().flat_map(|n| &n.outputs);
-        outputs.map(|id| concrete(&self.values[id.0].shape, 1).iter().product::<usize>()).sum()
+        outputs
+            .map(|id| {
+                concrete(&self.values[id.0].shape, 1)
+                    .iter()
+                    .product::<usize>()
+            })
+            .sum()
     }
 
     fn node_flops(&self, node: &Node) -> u64 {
         let shapes = |id: &ValueId| concrete(&self.values[id.0].shape, 1);
-        let (Some(x), Some(w), Some(y)) = (node.inputs.first(), node.inputs.get(1), node.outputs.first()) else { return 0 };
+        let (Some(x), Some(w), Some(y)) = (
+            node.inputs.first(),
+            node.inputs.get(1),
+            node.outputs.first(),
+        ) else {
+            return 0;
+        };
         let (x, w) = (shapes(x), shapes(w));
         let y: usize = shapes(y).iter().product();
         let per_output = match &node.op {
             Op::Conv(_) => w[1..].iter().product(),
-            Op::ConvTranspose(_) => return 2 * (x.iter().product::<usize>() * w[1..].iter().product::<usize>()) as u64,
+            Op::ConvTranspose(_) => {
+                return 2 * (x.iter().product::<usize>() * w[1..].iter().product::<usize>()) as u64;
+            }
             Op::Gemm(g) => x[usize::from(!g.trans_a)],
             Op::MatMul(_) => x[x.len() - 1],
             _ => return 0,
@@ -244,20 +298,28 @@ impl Network {
         out
     }
 
-    /// Copies this network's parameters and nodes into a builder, reading `input` instead of its own images; returns the
-    /// logits. This is how a layer is put in front of a finished network.
+    /// Copies this network's parameters and nodes into a builder, reading `input` instead of its
+    /// own images; returns the logits. This is how a layer is put in front of a finished network.
     pub fn graft(&self, builder: &mut Builder, input: ValueId) -> Result<ValueId> {
         self.graft_with(builder, input, &mut |_, _, _| Ok(None))
     }
 
-    /// [`Network::graft`] with nodes of another make: `replace` sees each node with its inputs in the new network, and may return the
-    /// outputs to put in the place of the node's own.
-    pub fn graft_with(&self, builder: &mut Builder, input: ValueId, replace: &mut Replace<'_>) -> Result<ValueId> {
+    /// [`Network::graft`] with nodes of another make: `replace` sees each node with its inputs in
+    /// the new network, and may return the outputs to put in the place of the node's own.
+    pub fn graft_with(
+        &self,
+        builder: &mut Builder,
+        input: ValueId,
+        replace: &mut Replace<'_>,
+    ) -> Result<ValueId> {
         let mut map: HashMap<ValueId, ValueId> = HashMap::from([(self.input, input)]);
         for (i, value) in self.values.iter().enumerate() {
             if let Source::Parameter { tensor, trainable } = &value.source {
                 let name = builder.fresh(&value.name);
-                map.insert(ValueId(i), builder.parameter(&name, tensor.clone(), *trainable)?);
+                map.insert(
+                    ValueId(i),
+                    builder.parameter(&name, tensor.clone(), *trainable)?,
+                );
             }
         }
         for node in &self.nodes {
@@ -265,7 +327,11 @@ impl Network {
             let outputs = match replace(builder, node, &inputs)? {
                 Some(outputs) => outputs,
                 None => {
-                    let names: Vec<String> = node.outputs.iter().map(|id| builder.fresh(&self.values[id.0].name)).collect();
+                    let names: Vec<String> = node
+                        .outputs
+                        .iter()
+                        .map(|id| builder.fresh(&self.values[id.0].name))
+                        .collect();
                     builder.nodes(&node.name, node.op.clone(), &inputs, &names)?
                 }
             };
@@ -293,11 +359,18 @@ fn infer_node(node: &Node, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
     for shape in &outputs {
         let size = shape.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
         if size.is_none_or(|s| s > crate::op::MAX_VALUES || s == 0) {
-            return Err(wrong(format!("expected between 1 and {} values, found shape {shape:?}", crate::op::MAX_VALUES)));
+            return Err(wrong(format!(
+                "expected between 1 and {} values, found shape {shape:?}",
+                crate::op::MAX_VALUES
+            )));
         }
     }
     if outputs.len() != node.outputs.len() {
-        return Err(wrong(format!("expected {} outputs, found {}", outputs.len(), node.outputs.len())));
+        return Err(wrong(format!(
+            "expected {} outputs, found {}",
+            outputs.len(),
+            node.outputs.len()
+        )));
     }
     Ok(outputs)
 }
@@ -315,10 +388,21 @@ impl Builder {
     pub fn new(name: &str, input: &str, image: [usize; 3]) -> Result<Self> {
         let size = image.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
         if size.is_none_or(|s| s == 0 || s > crate::op::MAX_VALUES) {
-            return Err(Error::Graph(format!("expected images of positive size, found {image:?}")));
+            return Err(Error::Graph(format!(
+                "expected images of positive size, found {image:?}"
+            )));
         }
-        let shape = vec![Dim::Batch(1), Dim::Fixed(image[0]), Dim::Fixed(image[1]), Dim::Fixed(image[2])];
-        let value = Value { name: input.to_owned(), source: Source::Input, shape };
+        let shape = vec![
+            Dim::Batch(1),
+            Dim::Fixed(image[0]),
+            Dim::Fixed(image[1]),
+            Dim::Fixed(image[2]),
+        ];
+        let value = Value {
+            name: input.to_owned(),
+            source: Source::Input,
+            shape,
+        };
         let net = Network {
             name: name.to_owned(),
             metadata: BTreeMap::new(),
@@ -329,7 +413,11 @@ impl Builder {
             most: usize::MAX,
             cache: crate::plan::Cache::default(),
         };
-        Ok(Self { net, names: HashSet::from([input.to_owned()]), counter: 0 })
+        Ok(Self {
+            net,
+            names: HashSet::from([input.to_owned()]),
+            counter: 0,
+        })
     }
 
     /// The image batch.
@@ -356,14 +444,22 @@ impl Builder {
         if !self.names.insert(name.clone()) {
             return Err(twice(&name));
         }
-        self.net.values.push(Value { name, source, shape });
+        self.net.values.push(Value {
+            name,
+            source,
+            shape,
+        });
         Ok(ValueId(self.net.values.len() - 1))
     }
 
     /// Adds a stored array.
     pub fn parameter(&mut self, name: &str, tensor: Tensor, trainable: bool) -> Result<ValueId> {
         let shape = tensor.shape().iter().map(|&d| Dim::Fixed(d)).collect();
-        self.value(name.to_owned(), Source::Parameter { tensor, trainable }, shape)
+        self.value(
+            name.to_owned(),
+            Source::Parameter { tensor, trainable },
+            shape,
+        )
     }
 
     /// Adds a node with one output of the same name.
@@ -372,22 +468,53 @@ impl Builder {
         Ok(ids[0])
     }
 
-    /// Adds a node with named outputs. Its shapes are checked at every batch size that a chunk may have.
-    pub fn nodes(&mut self, name: &str, op: Op, inputs: &[ValueId], outputs: &[String]) -> Result<Vec<ValueId>> {
-        let mut node = Node { name: name.to_owned(), op, inputs: inputs.to_vec(), outputs: outputs.iter().map(|_| ValueId(0)).collect() };
-        let input_shapes = |n: usize| -> Vec<Vec<usize>> { inputs.iter().map(|id| concrete(&self.net.values[id.0].shape, n)).collect() };
+    /// Adds a node with named outputs. Its shapes are checked at every batch size that a chunk may
+    /// have.
+    pub fn nodes(
+        &mut self,
+        name: &str,
+        op: Op,
+        inputs: &[ValueId],
+        outputs: &[String],
+    ) -> Result<Vec<ValueId>> {
+        let mut node = Node {
+            name: name.to_owned(),
+            op,
+            inputs: inputs.to_vec(),
+            outputs: outputs.iter().map(|_| ValueId(0)).collect(),
+        };
+        let input_shapes = |n: usize| -> Vec<Vec<usize>> {
+            inputs
+                .iter()
+                .map(|id| concrete(&self.net.values[id.0].shape, n))
+                .collect()
+        };
         let probe = |n: usize| infer_node(&node, &views(&input_shapes(n)));
         let (at, at_other) = (probe(PROBES[0])?, probe(PROBES[1])?);
         let index = self.net.nodes.len();
         let wrong = |reason: String| Error::node(name, node.op.name(), reason);
-        let shapes = at.iter().zip(&at_other).map(|(a, b)| symbolic(a, b)).collect::<Option<Vec<_>>>();
-        let shapes = shapes.ok_or_else(|| wrong(format!("expected sizes that grow with the batch, found {at:?} and {at_other:?}")))?;
+        let shapes = at
+            .iter()
+            .zip(&at_other)
+            .map(|(a, b)| symbolic(a, b))
+            .collect::<Option<Vec<_>>>();
+        let shapes = shapes.ok_or_else(|| {
+            wrong(format!(
+                "expected sizes that grow with the batch, found {at:?} and {at_other:?}"
+            ))
+        })?;
         // Two sizes do not show everything: a slice of the batch may fit them and not one image.
         for n in 1..=TRAINING_CHUNK {
             let expected: Vec<Vec<usize>> = shapes.iter().map(|s| concrete(s, n)).collect();
-            let found = node.op.operator().infer(&views(&input_shapes(n))).map_err(|e| wrong(format!("at batch size {n}: {e}")))?;
+            let found = node
+                .op
+                .operator()
+                .infer(&views(&input_shapes(n)))
+                .map_err(|e| wrong(format!("at batch size {n}: {e}")))?;
             if found != expected {
-                return Err(wrong(format!("expected shapes {expected:?} at batch size {n}, found {found:?}")));
+                return Err(wrong(format!(
+                    "expected shapes {expected:?} at batch size {n}, found {found:?}"
+                )));
             }
         }
         for (i, name) in outputs.iter().enumerate() {
@@ -409,7 +536,10 @@ impl Builder {
             [Dim::Batch(1), Dim::Fixed(k)] if *k >= 2 => {}
             other => {
                 let found: Vec<String> = other.iter().map(ToString::to_string).collect();
-                return Err(Error::Graph(format!("expected logits of shape [n, k] with k at least 2, found [{}]", found.join(", "))));
+                return Err(Error::Graph(format!(
+                    "expected logits of shape [n, k] with k at least 2, found [{}]",
+                    found.join(", ")
+                )));
             }
         }
         self.net.output = output;

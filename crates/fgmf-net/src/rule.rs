@@ -1,8 +1,8 @@
 //! Backward rules: what a node passes back instead of its derivative.
 //!
-//! The default is the true derivative. Everything that bends gradients on purpose (a mask frozen by an attacker, a
-//! straight-through step past a layer that has no gradient, guided backpropagation) is a rule on a node, not another
-//! network.
+//! The default is the true derivative. Everything that bends gradients on purpose (a mask frozen by
+//! an attacker, a straight-through step past a layer that has no gradient, guided backpropagation)
+//! is a rule on a node, not another network.
 
 mod relevance;
 mod rescale;
@@ -73,27 +73,36 @@ pub struct OnlyInput(pub usize);
 
 impl BackwardRule for OnlyInput {
     fn backward(&self, op: &Op, local: &Local<'_>) -> Vec<Option<Dual>> {
-        let wanted: Vec<bool> = local.wanted.iter().enumerate().map(|(i, &w)| w && i == self.0).collect();
-        op.operator().backward(&Local { wanted: &wanted, ..*local })
+        let wanted: Vec<bool> = local
+            .wanted
+            .iter()
+            .enumerate()
+            .map(|(i, &w)| w && i == self.0)
+            .collect();
+        op.operator().backward(&Local {
+            wanted: &wanted,
+            ..*local
+        })
     }
 }
 
-/// Passes the cotangent straight to one input of the same shape, as if the node were the identity in it (BPDA, Athalye et
-/// al. 2018). An input of another shape gets nothing.
+/// Passes the cotangent straight to one input of the same shape, as if the node were the identity
+/// in it (BPDA, Athalye et al. 2018). An input of another shape gets nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct StraightThrough(pub usize);
 
 impl BackwardRule for StraightThrough {
     fn backward(&self, _: &Op, local: &Local<'_>) -> Vec<Option<Dual>> {
         let g = local.g();
-        let pass = |(i, x): (usize, &&Dual)| (i == self.0 && x.shape() == g.shape()).then(|| g.clone());
+        let pass =
+            |(i, x): (usize, &&Dual)| (i == self.0 && x.shape() == g.shape()).then(|| g.clone());
         local.inputs.iter().enumerate().map(pass).collect()
     }
 }
 
-/// Multiplies what the derivative passes to one input by `offset + scale · gate`, where the gate is another input of the
-/// same node: SGAM's backward gate. It changes gradients and nothing else, so it is obfuscation by construction; it
-/// exists to be measured.
+/// Multiplies what the derivative passes to one input by `offset + scale · gate`, where the gate is
+/// another input of the same node: SGAM's backward gate. It changes gradients and nothing else, so
+/// it is obfuscation by construction; it exists to be measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     /// The input whose cotangent is gated.
@@ -117,13 +126,14 @@ impl BackwardRule for Gate {
     }
 }
 
-/// Guided backpropagation (Springenberg et al. 2015) for rectifiers: negative cotangents are dropped as well.
+/// Guided backpropagation (Springenberg et al. 2015) for rectifiers: negative cotangents are
+/// dropped as well.
 #[derive(Clone, Copy, Debug)]
 pub struct Guided;
 
 impl Guided {
-    /// This rule on every node that is a rectifier or a smooth relative of one (ReLU, LeakyReLU, PReLU, ELU, GELU, softplus,
-    /// HardSwish), on a clip to `[0, …]`, and nowhere else.
+    /// This rule on every node that is a rectifier or a smooth relative of one (ReLU, LeakyReLU,
+    /// PReLU, ELU, GELU, softplus, HardSwish), on a clip to `[0, …]`, and nowhere else.
     pub fn everywhere(net: &Network) -> Rules {
         let rectifies = |op: &Op| match op {
             Op::PRelu(_) => true,
@@ -141,7 +151,12 @@ impl Guided {
             _ => false,
         };
         let mut rules = Rules::exact();
-        for (i, _) in net.nodes().iter().enumerate().filter(|(_, n)| rectifies(&n.op)) {
+        for (i, _) in net
+            .nodes()
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| rectifies(&n.op))
+        {
             rules.set(i, Arc::new(Self));
         }
         rules
@@ -151,7 +166,10 @@ impl Guided {
 impl BackwardRule for Guided {
     fn backward(&self, op: &Op, local: &Local<'_>) -> Vec<Option<Dual>> {
         let exact = op.operator().backward(local);
-        exact.into_iter().map(|d| d.map(|d| Unary::Relu.run(&d, 0))).collect()
+        exact
+            .into_iter()
+            .map(|d| d.map(|d| Unary::Relu.run(&d, 0)))
+            .collect()
     }
 }
 
@@ -179,12 +197,18 @@ fn image_dependent(net: &Network) -> Vec<bool> {
 
 /// Positions of a node's inputs that depend on the image.
 fn moving(node: &Node, depends: &[bool]) -> Vec<usize> {
-    (0..node.inputs.len()).filter(|&i| depends[node.inputs[i].0]).collect()
+    (0..node.inputs.len())
+        .filter(|&i| depends[node.inputs[i].0])
+        .collect()
 }
 
 /// The only node that reads a value, if there is one and the value is not the logits.
 fn only_reader(net: &Network, id: ValueId) -> Option<usize> {
-    let mut readers = net.nodes().iter().enumerate().filter(|(_, n)| n.inputs.contains(&id));
+    let mut readers = net
+        .nodes()
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| n.inputs.contains(&id));
     match (readers.next(), readers.next()) {
         (Some((i, _)), None) if id != net.output() => Some(i),
         _ => None,

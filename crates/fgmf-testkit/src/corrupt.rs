@@ -7,8 +7,20 @@ use rand_core::{RngCore, SeedableRng};
 /// Kinds of damage; twice as many variants hold every kind.
 const KINDS: usize = 16;
 
-const EXTREMES: [u64; 12] =
-    [0, 1, 0x7f, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x1_0000_0001, 0x7fff_ffff_ffff_ffff, u64::MAX];
+const EXTREMES: [u64; 12] = [
+    0,
+    1,
+    0x7f,
+    0xff,
+    0x7fff,
+    0xffff,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    0x1_0000_0001,
+    0x7fff_ffff_ffff_ffff,
+    u64::MAX,
+];
 
 /// Bytes from the start within which header fields are looked for.
 const HEADER: usize = 64;
@@ -84,7 +96,10 @@ fn damage(original: &[u8], kind: usize, round: usize, rng: &mut ChaCha8Rng) -> (
                 _ => noise(rng, at.len()),
             };
             bytes[at.clone()].copy_from_slice(&filler);
-            format!("bytes {at:?} overwritten with {}", ["0x00", "0xff", "noise"][kind - 8])
+            format!(
+                "bytes {at:?} overwritten with {}",
+                ["0x00", "0xff", "noise"][kind - 8]
+            )
         }
         11 => {
             let at = below(rng, len.min(HEADER));
@@ -113,7 +128,10 @@ fn damage(original: &[u8], kind: usize, round: usize, rng: &mut ChaCha8Rng) -> (
         }
         14 => {
             let size = 1 + below(rng, (len / 2).min(64));
-            let (a, b) = (below(rng, (len / 2).saturating_sub(size)), len / 2 + below(rng, (len / 2).saturating_sub(size)));
+            let (a, b) = (
+                below(rng, (len / 2).saturating_sub(size)),
+                len / 2 + below(rng, (len / 2).saturating_sub(size)),
+            );
             for offset in 0..size.min(len / 2) {
                 bytes.swap(a + offset, b + offset);
             }
@@ -151,14 +169,22 @@ fn integer(bytes: &mut [u8], at: usize, rng: &mut ChaCha8Rng) -> String {
     let value = EXTREMES[below(rng, EXTREMES.len())];
     let size = [2, 4, 8][below(rng, 3)];
     // Header fields are mostly aligned.
-    let at = if below(rng, 4) == 0 { at } else { at - at % size.min(4) };
+    let at = if below(rng, 4) == 0 {
+        at
+    } else {
+        at - at % size.min(4)
+    };
     let big = below(rng, 2) == 0;
     if big {
         put(bytes, at, &value.to_be_bytes()[8 - size..]);
     } else {
         put(bytes, at, &value.to_le_bytes()[..size]);
     }
-    format!("{}-bit {}-endian 0x{value:x} at {at}", 8 * size, if big { "big" } else { "little" })
+    format!(
+        "{}-bit {}-endian 0x{value:x} at {at}",
+        8 * size,
+        if big { "big" } else { "little" }
+    )
 }
 
 #[cfg(test)]
@@ -170,7 +196,11 @@ mod tests {
         for original in [&[][..], &[7], &[0; 300], b"0123456789abcdef"] {
             let variants = corruptions(original, 5, 500);
             assert_eq!(variants.len(), 500);
-            assert!(variants.iter().all(|(label, bytes)| !label.is_empty() && bytes != original));
+            assert!(
+                variants
+                    .iter()
+                    .all(|(label, bytes)| !label.is_empty() && bytes != original)
+            );
             assert_eq!(variants, corruptions(original, 5, 500));
             assert_ne!(variants, corruptions(original, 6, 500));
         }
@@ -178,7 +208,11 @@ mod tests {
 
     #[test]
     fn holds_every_kind_of_damage() {
-        let variants = corruptions(&(0..=255).cycle().take(5000).collect::<Vec<u8>>(), 1, 2 * KINDS);
+        let variants = corruptions(
+            &(0..=255).cycle().take(5000).collect::<Vec<u8>>(),
+            1,
+            2 * KINDS,
+        );
         for part in [
             "empty",
             "text",
@@ -195,7 +229,10 @@ mod tests {
             "swapped",
             "garbage",
         ] {
-            assert!(variants.iter().any(|(label, _)| label.contains(part)), "{part}");
+            assert!(
+                variants.iter().any(|(label, _)| label.contains(part)),
+                "{part}"
+            );
         }
     }
 }

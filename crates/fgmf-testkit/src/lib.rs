@@ -1,4 +1,5 @@
-//! Toy models with known answers, slow twins, makers of damaged files. Used by the tests of the other crates; never published.
+//! Toy models with known answers, slow twins, makers of damaged files. Used by the tests of the
+//! other crates; never published.
 
 pub mod corrupt;
 pub mod finite;

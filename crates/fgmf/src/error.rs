@@ -1,4 +1,5 @@
-//! The one error type of the library: misuse and input/output. How an attack or a training run *ended* is data, not an error.
+//! The one error type of the library: misuse and input/output. How an attack or a training run
+//! *ended* is data, not an error.
 
 use std::path::{Path, PathBuf};
 
@@ -55,7 +56,8 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// An oracle's budget of forward passes is used up. Attacks turn this into an ending; it reaches callers of a bare oracle.
+    /// An oracle's budget of forward passes is used up. Attacks turn this into an ending; it
+    /// reaches callers of a bare oracle.
     #[error("the budget of {limit} forward passes is used up")]
     Budget {
         /// The budget, in examples.
@@ -75,26 +77,48 @@ pub enum Error {
 impl Error {
     /// [`Error::Data`] from anything printable.
     pub fn data(path: &Path, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Data { path: path.to_owned(), expected: expected.to_string(), found: found.to_string() }
+        Self::Data {
+            path: path.to_owned(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
     }
 
     /// [`Error::Parameter`] from anything printable.
     pub fn parameter(name: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Parameter { name, expected: expected.to_string(), found: found.to_string() }
+        Self::Parameter {
+            name,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
     }
 
     /// [`Error::Mismatch`] from anything printable.
-    pub fn mismatch(operation: &'static str, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Mismatch { operation, expected: expected.to_string(), found: found.to_string() }
+    pub fn mismatch(
+        operation: &'static str,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Self {
+        Self::Mismatch {
+            operation,
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
     }
 
     /// Wraps an [`std::io::Error`] with the path it is about.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::Io { path: path.to_owned(), source }
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// [`Error::Record`] from anything printable.
     pub fn record(path: &Path, reason: impl ToString) -> Self {
-        Self::Record { path: path.to_owned(), reason: reason.to_string() }
+        Self::Record {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
     }
 }

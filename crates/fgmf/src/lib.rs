@@ -4,8 +4,8 @@
 //!
 //! - [`data`] reads images; [`threat`] says what an attacker may do to them;
 //! - [`oracle`] is a network as an attack or explainer may see it, counted;
-//! - [`attack`] breaks what can be broken, [`explain`] shows why a model answers as it does, [`evaluate`] scores
-//!   the maps with the figures of [`metric`];
+//! - [`attack`] breaks what can be broken, [`explain`] shows why a model answers as it does,
+//!   [`evaluate`] scores the maps with the figures of [`metric`];
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
 //! - [`record`] is the plain data that comes out, [`report`] draws it.
 //!

@@ -1,10 +1,13 @@
-//! Plain data of runs: what was done, on what, and what came out. No tensors, no behaviour beyond arithmetic on counts;
-//! `report` and the command line read nothing else.
+//! Plain data of runs: what was done, on what, and what came out. No tensors, no behaviour beyond
+//! arithmetic on counts; `report` and the command line read nothing else.
 
 mod evaluation;
 mod gallery;
 
-pub use evaluation::{CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord, PairedDifference};
+pub use evaluation::{
+    CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord,
+    PairedDifference,
+};
 pub use gallery::{GalleryRecord, ImageRecord, MapFacts, MapPicture, ViewPictures, ViewRecord};
 
 use serde::{Deserialize, Serialize};
@@ -23,17 +26,27 @@ pub struct Proportion {
 }
 
 impl Proportion {
-    /// Counts to proportion: centre `(p + z²/2n) / (1 + z²/n)`, half width `z √(p(1-p)/n + z²/4n²) / (1 + z²/n)`, z = 1.96
-    /// (Wilson 1927).
+    /// Counts to proportion: centre `(p + z²/2n) / (1 + z²/n)`, half width
+    /// `z √(p(1-p)/n + z²/4n²) / (1 + z²/n)`, z = 1.96 (Wilson 1927).
     pub fn new(count: usize, n: usize) -> Self {
         if n == 0 {
-            return Self { count, n, value: 0.0, interval: [0.0, 1.0] };
+            return Self {
+                count,
+                n,
+                value: 0.0,
+                interval: [0.0, 1.0],
+            };
         }
         let (p, n_f, z) = (count as f64 / n as f64, n as f64, 1.959_963_984_540_054_f64);
         let scale = 1.0 + z * z / n_f;
         let centre = (p + z * z / (2.0 * n_f)) / scale;
         let half = z * (p * (1.0 - p) / n_f + z * z / (4.0 * n_f * n_f)).sqrt() / scale;
-        Self { count, n, value: p, interval: [(centre - half).max(0.0), (centre + half).min(1.0)] }
+        Self {
+            count,
+            n,
+            value: p,
+            interval: [(centre - half).max(0.0), (centre + half).min(1.0)],
+        }
     }
 }
 
@@ -94,7 +107,8 @@ pub struct EpochRecord {
     pub learning_rate: f64,
     /// Named parts of the objective, means over the epoch.
     pub parts: Vec<(String, f64)>,
-    /// Accuracy over the epoch, on the images as they were trained on (attacked ones, if the objective attacks).
+    /// Accuracy over the epoch, on the images as they were trained on (attacked ones, if the
+    /// objective attacks).
     pub train_accuracy: f64,
     /// Wall time.
     pub seconds: f64,
@@ -172,7 +186,8 @@ pub struct CaseView {
     pub integrated_gradients: [MapRecord; 2],
     /// Figures under the pictures.
     pub figures: Vec<Figure>,
-    /// Why an operator should not be shown the PGCA map (clean, attacked); `None` when it can be shown.
+    /// Why an operator should not be shown the PGCA map (clean, attacked); `None` when it can be
+    /// shown.
     pub withheld: [Option<String>; 2],
 }
 
@@ -322,7 +337,8 @@ pub struct AttackRecord {
     pub verdict: VerdictRecord,
     /// One row an example.
     pub examples: Vec<ExampleRecord>,
-    /// Whether the run ended, as asked, once it was known whether `--min-robust` holds; the figures then cover the examples done.
+    /// Whether the run ended, as asked, once it was known whether `--min-robust` holds; the figures
+    /// then cover the examples done.
     #[serde(default)]
     pub stopped_early: bool,
     /// Accuracy against eps, where asked for.
@@ -365,14 +381,24 @@ pub struct RobustAccuracy {
 mod tests {
     use super::*;
 
-    /// Wilson's own interval for 8 of 10, and the edge cases that a normal approximation gets wrong.
+    /// Wilson's own interval for 8 of 10, and the edge cases that a normal approximation gets
+    /// wrong.
     #[test]
     fn wilson_interval_matches_the_closed_form() {
         let p = Proportion::new(8, 10);
-        assert!((p.interval[0] - 0.490_162).abs() < 1e-5 && (p.interval[1] - 0.943_318).abs() < 1e-5, "{p:?}");
+        assert!(
+            (p.interval[0] - 0.490_162).abs() < 1e-5 && (p.interval[1] - 0.943_318).abs() < 1e-5,
+            "{p:?}"
+        );
         let none = Proportion::new(0, 20);
-        assert!(none.interval[0].abs() < 1e-12 && (none.interval[1] - 0.161_125).abs() < 1e-5, "{none:?}");
+        assert!(
+            none.interval[0].abs() < 1e-12 && (none.interval[1] - 0.161_125).abs() < 1e-5,
+            "{none:?}"
+        );
         let empty = Proportion::new(0, 0);
-        assert!(empty.n == 0 && empty.interval[1] - empty.interval[0] > 0.999, "{empty:?}");
+        assert!(
+            empty.n == 0 && empty.interval[1] - empty.interval[0] > 0.999,
+            "{empty:?}"
+        );
     }
 }

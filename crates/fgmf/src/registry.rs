@@ -1,4 +1,5 @@
-//! One list of all methods. The generated pages in `docs/methods/` and the checks that no method file is forgotten read it.
+//! One list of all methods. The generated pages in `docs/methods/` and the checks that no method
+//! file is forgotten read it.
 
 /// Kind of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +37,12 @@ impl Method {
     /// The method's page: the leading comment of its file, as Markdown.
     pub fn page(&self) -> String {
         let lines = self.source.lines().take_while(|l| l.starts_with("//!"));
-        let text: Vec<&str> = lines.map(|l| l.trim_start_matches("//!").strip_prefix(' ').unwrap_or("")).collect();
+        let text: Vec<&str> = lines
+            .map(|l| l.trim_start_matches("//!").strip_prefix(' ').unwrap_or(""))
+            .collect();
         format!(
-            "# `{}`\n\nFamily: {:?}. Revision: {}. Reference: `{}` in `REFERENCES.bib`. Code: `crates/fgmf/src/{}`, whose leading comment this page is.\n\n{}\n",
+            "# `{}`\n\nFamily: {:?}. Revision: {}. Reference: `{}` in `REFERENCES.bib`. \
+                Code: `crates/fgmf/src/{}`, whose leading comment this page is.\n\n{}\n",
             self.id,
             self.family,
             self.revision,
@@ -51,7 +55,14 @@ impl Method {
 
 macro_rules! method {
     ($id:literal, $family:ident, $revision:literal, $reference:literal, $file:literal) => {
-        Method { id: $id, family: Family::$family, revision: $revision, reference: $reference, file: $file, source: include_str!($file) }
+        Method {
+            id: $id,
+            family: Family::$family,
+            revision: $revision,
+            reference: $reference,
+            file: $file,
+            source: include_str!($file),
+        }
     };
 }
 
@@ -60,9 +71,21 @@ pub const METHODS: [Method; 73] = [
     method!("pgd", Attack, 2, "madry2018", "attack/pgd.rs"),
     method!("apgd", Attack, 1, "croce2020", "attack/apgd.rs"),
     method!("fab", Attack, 1, "croce2020a", "attack/fab.rs"),
-    method!("square", Attack, 1, "andriushchenko2020", "attack/square.rs"),
+    method!(
+        "square",
+        Attack,
+        1,
+        "andriushchenko2020",
+        "attack/square.rs"
+    ),
     method!("eot", Attack, 2, "athalye2018", "attack/eot.rs"),
-    method!("random-search", Attack, 1, "athalye2018", "attack/random.rs"),
+    method!(
+        "random-search",
+        Attack,
+        1,
+        "athalye2018",
+        "attack/random.rs"
+    ),
     method!("mi-fgsm", Attack, 1, "dong2018", "attack/mi_fgsm.rs"),
     method!("smooth", Attack, 1, "tramer2020", "attack/smooth.rs"),
     method!("carlini-wagner", Attack, 1, "carlini2017", "attack/cw.rs"),
@@ -72,72 +95,313 @@ pub const METHODS: [Method; 73] = [
     method!("nes", Attack, 1, "ilyas2018", "attack/nes.rs"),
     method!("spsa", Attack, 1, "uesato2018", "attack/spsa.rs"),
     method!("evolution", Attack, 1, "meunier2019", "attack/evolution.rs"),
-    method!("hop-skip-jump", Attack, 1, "chen2020", "attack/hop_skip_jump.rs"),
+    method!(
+        "hop-skip-jump",
+        Attack,
+        1,
+        "chen2020",
+        "attack/hop_skip_jump.rs"
+    ),
     method!("transfer", Attack, 1, "papernot2017", "attack/transfer.rs"),
     method!("sgam", Defence, 1, "islam2024", "defend/sgam.rs"),
     method!("bit-depth", Defence, 1, "xu2018", "defend/bit_depth.rs"),
     method!("jpeg", Defence, 1, "guo2018", "defend/jpeg.rs"),
-    method!("thermometer", Defence, 1, "buckman2018", "defend/thermometer.rs"),
-    method!("logit-scaling", Defence, 1, "papernot2016", "defend/logit_scaling.rs"),
+    method!(
+        "thermometer",
+        Defence,
+        1,
+        "buckman2018",
+        "defend/thermometer.rs"
+    ),
+    method!(
+        "logit-scaling",
+        Defence,
+        1,
+        "papernot2016",
+        "defend/logit_scaling.rs"
+    ),
     method!("k-wta", Defence, 1, "xiao2020", "defend/k_wta.rs"),
-    method!("lying-gate", Defence, 1, "athalye2018", "defend/lying_gate.rs"),
+    method!(
+        "lying-gate",
+        Defence,
+        1,
+        "athalye2018",
+        "defend/lying_gate.rs"
+    ),
     method!("additive-noise", Defence, 1, "liu2018", "defend/noise.rs"),
     method!("resize-pad", Defence, 1, "xie2018", "defend/resize_pad.rs"),
-    method!("standard", Objective, 1, "goodfellow2015", "train/objective.rs"),
+    method!(
+        "standard",
+        Objective,
+        1,
+        "goodfellow2015",
+        "train/objective.rs"
+    ),
     method!("pgd-at", Objective, 1, "madry2018", "train/objective.rs"),
-    method!("distillation", Objective, 1, "papernot2016", "train/distillation.rs"),
-    method!("scor-pio", Objective, 1, "tsiligkaridis2020", "train/scorpio.rs"),
-    method!("saliency", Explainer, 1, "simonyan2014", "explain/saliency.rs"),
-    method!("gradient-x-input", Explainer, 1, "shrikumar2016", "explain/gradient_x_input.rs"),
-    method!("guided-backprop", Explainer, 1, "springenberg2015", "explain/guided_backprop.rs"),
-    method!("integrated-gradients", Explainer, 1, "sundararajan2017", "explain/integrated_gradients.rs"),
-    method!("gradient-shap", Explainer, 1, "erion2021", "explain/gradient_shap.rs"),
-    method!("deep-lift", Explainer, 1, "shrikumar2017", "explain/deep_lift.rs"),
-    method!("deep-shap", Explainer, 1, "lundberg2017", "explain/deep_shap.rs"),
+    method!(
+        "distillation",
+        Objective,
+        1,
+        "papernot2016",
+        "train/distillation.rs"
+    ),
+    method!(
+        "scor-pio",
+        Objective,
+        1,
+        "tsiligkaridis2020",
+        "train/scorpio.rs"
+    ),
+    method!(
+        "saliency",
+        Explainer,
+        1,
+        "simonyan2014",
+        "explain/saliency.rs"
+    ),
+    method!(
+        "gradient-x-input",
+        Explainer,
+        1,
+        "shrikumar2016",
+        "explain/gradient_x_input.rs"
+    ),
+    method!(
+        "guided-backprop",
+        Explainer,
+        1,
+        "springenberg2015",
+        "explain/guided_backprop.rs"
+    ),
+    method!(
+        "integrated-gradients",
+        Explainer,
+        1,
+        "sundararajan2017",
+        "explain/integrated_gradients.rs"
+    ),
+    method!(
+        "gradient-shap",
+        Explainer,
+        1,
+        "erion2021",
+        "explain/gradient_shap.rs"
+    ),
+    method!(
+        "deep-lift",
+        Explainer,
+        1,
+        "shrikumar2017",
+        "explain/deep_lift.rs"
+    ),
+    method!(
+        "deep-shap",
+        Explainer,
+        1,
+        "lundberg2017",
+        "explain/deep_shap.rs"
+    ),
     method!("lrp-epsilon", Explainer, 1, "bach2015", "explain/lrp.rs"),
     method!("lrp-alpha-beta", Explainer, 1, "bach2015", "explain/lrp.rs"),
-    method!("grad-cam", Explainer, 1, "selvaraju2017", "explain/grad_cam.rs"),
-    method!("grad-cam-pp", Explainer, 1, "chattopadhay2018", "explain/grad_cam_pp.rs"),
-    method!("layer-cam", Explainer, 1, "jiang2021", "explain/layer_cam.rs"),
-    method!("score-cam", Explainer, 1, "wang2020", "explain/score_cam.rs"),
-    method!("occlusion", Explainer, 1, "zeiler2014", "explain/occlusion.rs"),
+    method!(
+        "grad-cam",
+        Explainer,
+        1,
+        "selvaraju2017",
+        "explain/grad_cam.rs"
+    ),
+    method!(
+        "grad-cam-pp",
+        Explainer,
+        1,
+        "chattopadhay2018",
+        "explain/grad_cam_pp.rs"
+    ),
+    method!(
+        "layer-cam",
+        Explainer,
+        1,
+        "jiang2021",
+        "explain/layer_cam.rs"
+    ),
+    method!(
+        "score-cam",
+        Explainer,
+        1,
+        "wang2020",
+        "explain/score_cam.rs"
+    ),
+    method!(
+        "occlusion",
+        Explainer,
+        1,
+        "zeiler2014",
+        "explain/occlusion.rs"
+    ),
     method!("rise", Explainer, 1, "petsiuk2018", "explain/rise.rs"),
-    method!("kernel-shap", Explainer, 1, "lundberg2017", "explain/kernel_shap.rs"),
-    method!("attention-rollout", Explainer, 1, "abnar2020", "explain/attention_rollout.rs"),
-    method!("transformer-attribution", Explainer, 1, "chefer2021", "explain/transformer_attribution.rs"),
+    method!(
+        "kernel-shap",
+        Explainer,
+        1,
+        "lundberg2017",
+        "explain/kernel_shap.rs"
+    ),
+    method!(
+        "attention-rollout",
+        Explainer,
+        1,
+        "abnar2020",
+        "explain/attention_rollout.rs"
+    ),
+    method!(
+        "transformer-attribution",
+        Explainer,
+        1,
+        "chefer2021",
+        "explain/transformer_attribution.rs"
+    ),
     method!("pgca", Explainer, 1, "islam2024", "explain/pgca.rs"),
-    method!("smooth-grad", Explainer, 1, "smilkov2017", "explain/noise_tunnel.rs"),
-    method!("square-grad", Explainer, 1, "hooker2019", "explain/noise_tunnel.rs"),
-    method!("var-grad", Explainer, 1, "adebayo2018", "explain/noise_tunnel.rs"),
-    method!("contrast", Explainer, 1, "prabhushankar2020", "explain/contrast.rs"),
+    method!(
+        "smooth-grad",
+        Explainer,
+        1,
+        "smilkov2017",
+        "explain/noise_tunnel.rs"
+    ),
+    method!(
+        "square-grad",
+        Explainer,
+        1,
+        "hooker2019",
+        "explain/noise_tunnel.rs"
+    ),
+    method!(
+        "var-grad",
+        Explainer,
+        1,
+        "adebayo2018",
+        "explain/noise_tunnel.rs"
+    ),
+    method!(
+        "contrast",
+        Explainer,
+        1,
+        "prabhushankar2020",
+        "explain/contrast.rs"
+    ),
     method!("deletion", Metric, 1, "petsiuk2018", "evaluate/deletion.rs"),
-    method!("insertion", Metric, 1, "petsiuk2018", "evaluate/insertion.rs"),
-    method!("lerf-minus-morf", Metric, 1, "bluecher2024", "evaluate/lerf_morf.rs"),
+    method!(
+        "insertion",
+        Metric,
+        1,
+        "petsiuk2018",
+        "evaluate/insertion.rs"
+    ),
+    method!(
+        "lerf-minus-morf",
+        Metric,
+        1,
+        "bluecher2024",
+        "evaluate/lerf_morf.rs"
+    ),
     method!("road", Metric, 1, "rong2022", "evaluate/road.rs"),
     method!("infidelity", Metric, 1, "yeh2019", "evaluate/infidelity.rs"),
-    method!("faithfulness-correlation", Metric, 1, "bhatt2020", "evaluate/faithfulness_correlation.rs"),
-    method!("sensitivity-n", Metric, 1, "ancona2018", "evaluate/sensitivity_n.rs"),
-    method!("sufficiency", Metric, 1, "deyoung2020", "evaluate/sufficiency.rs"),
-    method!("attacked-stability", Metric, 3, "ghorbani2019", "evaluate/attacked_stability.rs"),
-    method!("map-shift", Metric, 1, "ghorbani2019", "evaluate/map_shift.rs"),
-    method!("max-sensitivity", Metric, 1, "yeh2019", "evaluate/max_sensitivity.rs"),
-    method!("relative-stability", Metric, 1, "agarwal2022", "evaluate/relative_stability.rs"),
-    method!("sparseness", Metric, 1, "chalasani2020", "evaluate/sparseness.rs"),
+    method!(
+        "faithfulness-correlation",
+        Metric,
+        1,
+        "bhatt2020",
+        "evaluate/faithfulness_correlation.rs"
+    ),
+    method!(
+        "sensitivity-n",
+        Metric,
+        1,
+        "ancona2018",
+        "evaluate/sensitivity_n.rs"
+    ),
+    method!(
+        "sufficiency",
+        Metric,
+        1,
+        "deyoung2020",
+        "evaluate/sufficiency.rs"
+    ),
+    method!(
+        "attacked-stability",
+        Metric,
+        3,
+        "ghorbani2019",
+        "evaluate/attacked_stability.rs"
+    ),
+    method!(
+        "map-shift",
+        Metric,
+        1,
+        "ghorbani2019",
+        "evaluate/map_shift.rs"
+    ),
+    method!(
+        "max-sensitivity",
+        Metric,
+        1,
+        "yeh2019",
+        "evaluate/max_sensitivity.rs"
+    ),
+    method!(
+        "relative-stability",
+        Metric,
+        1,
+        "agarwal2022",
+        "evaluate/relative_stability.rs"
+    ),
+    method!(
+        "sparseness",
+        Metric,
+        1,
+        "chalasani2020",
+        "evaluate/sparseness.rs"
+    ),
     method!("entropy", Metric, 1, "bhatt2020", "evaluate/entropy.rs"),
     method!("mosaic", Metric, 1, "boehle2021", "evaluate/mosaic.rs"),
     method!("mprt", Metric, 1, "adebayo2018", "evaluate/mprt.rs"),
-    method!("smooth-mprt", Metric, 1, "hedstroem2023", "evaluate/smooth_mprt.rs"),
-    method!("efficient-mprt", Metric, 1, "hedstroem2023", "evaluate/efficient_mprt.rs"),
+    method!(
+        "smooth-mprt",
+        Metric,
+        1,
+        "hedstroem2023",
+        "evaluate/smooth_mprt.rs"
+    ),
+    method!(
+        "efficient-mprt",
+        Metric,
+        1,
+        "hedstroem2023",
+        "evaluate/efficient_mprt.rs"
+    ),
     method!("criteria", Metric, 1, "islam2024", "evaluate/criteria.rs"),
-    method!("certified-top-k", Metric, 1, "levine2019", "evaluate/certified_top_k.rs"),
+    method!(
+        "certified-top-k",
+        Metric,
+        1,
+        "levine2019",
+        "evaluate/certified_top_k.rs"
+    ),
 ];
 
 /// `docs/methods/README.md`.
 pub fn index() -> String {
-    let row = |m: &Method| format!("| [`{0}`]({0}.md) | {1:?} | {2} | `{3}` |", m.id, m.family, m.revision, m.reference);
+    let row = |m: &Method| {
+        format!(
+            "| [`{0}`]({0}.md) | {1:?} | {2} | `{3}` |",
+            m.id, m.family, m.revision, m.reference
+        )
+    };
     let rows: Vec<String> = METHODS.iter().map(row).collect();
     format!(
-        "# Methods\n\nGenerated from `crates/fgmf/src/registry.rs`; `UPDATE_DOCS=1 cargo test --release -p fgmf --test it` writes it anew.\n\n| method | family | revision | reference |\n| --- | --- | --- | --- |\n{}\n",
+        "# Methods\n\nGenerated from `crates/fgmf/src/registry.rs`; `UPDATE_DOCS=1 cargo \
+            test --release -p fgmf --test it` writes it anew.\n\n| method | family | \
+            revision | reference |\n| --- | --- | --- | --- |\n{}\n",
         rows.join("\n")
     )
 }

@@ -1,5 +1,6 @@
-//! Derived random streams. Nothing in the library draws from a global or a clock: a stream is named by what it is for, so
-//! a batch draws what its examples would draw one by one, on any number of threads.
+//! Derived random streams. Nothing in the library draws from a global or a clock: a stream is named
+//! by what it is for, so a batch draws what its examples would draw one by one, on any number of
+//! threads.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -28,10 +29,14 @@ pub enum Purpose {
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of (seed, purpose, round, index): `round` is an epoch or restart, `index` an example.
+    /// The stream of (seed, purpose, round, index): `round` is an epoch or restart, `index` an
+    /// example.
     pub fn new(seed: u64, purpose: Purpose, round: u64, index: u64) -> Self {
         let mut key = [0; 32];
-        for (slot, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, round, index]) {
+        for (slot, word) in key
+            .chunks_exact_mut(8)
+            .zip([seed, purpose as u64, round, index])
+        {
             slot.copy_from_slice(&word.to_le_bytes());
         }
         Self(ChaCha8Rng::from_seed(key))
@@ -49,7 +54,11 @@ impl Stream {
 
     /// −1 or 1, equally likely.
     pub fn sign(&mut self) -> f32 {
-        if self.0.next_u32() >> 31 == 0 { 1.0 } else { -1.0 }
+        if self.0.next_u32() >> 31 == 0 {
+            1.0
+        } else {
+            -1.0
+        }
     }
 
     /// Standard normal (Box & Muller).
@@ -107,7 +116,10 @@ mod tests {
         let mean = normals.iter().sum::<f64>() / f64::from(n);
         let variance = normals.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / f64::from(n);
         // Five standard errors of the mean (1/√n) and of the variance (√(2/n)).
-        assert!(mean.abs() < 5.0 / f64::from(n).sqrt() && (variance - 1.0).abs() < 5.0 * (2.0 / f64::from(n)).sqrt());
+        assert!(
+            mean.abs() < 5.0 / f64::from(n).sqrt()
+                && (variance - 1.0).abs() < 5.0 * (2.0 / f64::from(n)).sqrt()
+        );
         let mut order = s.permutation(100);
         order.sort_unstable();
         assert_eq!(order, (0..100).collect::<Vec<_>>());

@@ -1,5 +1,5 @@
-//! What an attacker may do: a norm ball around each image, cut to the bounds of an image. Nothing else in the library
-//! clips, projects or measures distance.
+//! What an attacker may do: a norm ball around each image, cut to the bounds of an image. Nothing
+//! else in the library clips, projects or measures distance.
 
 use crate::error::{Error, Result};
 use crate::record::ThreatRecord;
@@ -61,7 +61,11 @@ impl Norm {
         match self {
             Self::Linf => in_lanes(a, b, |l, a, b| {
                 let d = change(a, b);
-                lanes[l] = if d > lanes[l] || d.is_nan() { d } else { lanes[l] };
+                lanes[l] = if d > lanes[l] || d.is_nan() {
+                    d
+                } else {
+                    lanes[l]
+                };
             }),
             Self::L2 => in_lanes(a, b, |l, a, b| lanes[l] += change(a, b) * change(a, b)),
             Self::L1 => in_lanes(a, b, |l, a, b| lanes[l] += change(a, b)),
@@ -74,14 +78,18 @@ impl Norm {
     }
 }
 
-/// Calls `f` with a lane of 0 to 7 and each pair of values. Sums kept in one variable a lane run in vector registers, and always in the
-/// same order.
+/// Calls `f` with a lane of 0 to 7 and each pair of values. Sums kept in one variable a lane run in
+/// vector registers, and always in the same order.
 pub(crate) fn in_lanes(a: &[f32], b: &[f32], mut f: impl FnMut(usize, f32, f32)) {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     for (a, b) in a.iter().zip(b) {
         (0..8).for_each(|l| f(l, a[l], b[l]));
     }
-    a_rest.iter().zip(b_rest).enumerate().for_each(|(l, (&a, &b))| f(l, a, b));
+    a_rest
+        .iter()
+        .zip(b_rest)
+        .enumerate()
+        .for_each(|(l, (&a, &b))| f(l, a, b));
 }
 
 /// A checked threat: norm, radius, bounds.
@@ -99,7 +107,11 @@ impl ThreatModel {
             return Err(Error::parameter("eps", "a finite number, 0 or more", eps));
         }
         if !(bounds[0].is_finite() && bounds[1].is_finite() && bounds[0] < bounds[1]) {
-            return Err(Error::parameter("bounds", "two finite numbers, the smaller first", format!("{bounds:?}")));
+            return Err(Error::parameter(
+                "bounds",
+                "two finite numbers, the smaller first",
+                format!("{bounds:?}"),
+            ));
         }
         Ok(Self { norm, eps, bounds })
     }
@@ -126,7 +138,11 @@ impl ThreatModel {
 
     /// For a report.
     pub fn record(&self) -> ThreatRecord {
-        ThreatRecord { norm: self.norm.name().into(), eps: self.eps, bounds: self.bounds }
+        ThreatRecord {
+            norm: self.norm.name().into(),
+            eps: self.eps,
+            bounds: self.bounds,
+        }
     }
 
     /// ‖x − origin‖.
@@ -137,11 +153,14 @@ impl ThreatModel {
     /// Distance of the image farthest from `origin` within the bounds.
     pub fn reach(&self, origin: &[f32]) -> f64 {
         let [lo, hi] = self.bounds;
-        self.norm.of(origin.iter().map(|&o| (f64::from(o) - lo).max(hi - f64::from(o))))
+        self.norm.of(origin
+            .iter()
+            .map(|&o| (f64::from(o) - lo).max(hi - f64::from(o))))
     }
 
-    /// Whether `x` is in the ball around `origin` and in the bounds, up to the rounding of `f32`: one part in 10⁶
-    /// of the value range for each coordinate that the norm adds up (1 for Linf, √d for L2, d for L1).
+    /// Whether `x` is in the ball around `origin` and in the bounds, up to the rounding of `f32`:
+    /// one part in 10⁶ of the value range for each coordinate that the norm adds up (1 for Linf, √d
+    /// for L2, d for L1).
     pub fn contains(&self, origin: &[f32], x: &[f32]) -> bool {
         let [lo, hi] = self.bounds;
         let n = origin.len() as f64;
@@ -157,8 +176,9 @@ impl ThreatModel {
 
     /// Brings `x` into the ball around `origin` and into the bounds, which hold `origin`.
     ///
-    /// Linf clips, and L1 is the Euclidean projection onto the intersection (Croce & Hein 2021): both are exact. L2 scales into
-    /// the ball, then clips, which moves each coordinate towards `origin` and so stays in the ball.
+    /// Linf clips, and L1 is the Euclidean projection onto the intersection (Croce & Hein 2021):
+    /// both are exact. L2 scales into the ball, then clips, which moves each coordinate towards
+    /// `origin` and so stays in the ball.
     pub fn project(&self, origin: &[f32], x: &mut [f32]) {
         let eps = self.eps as f32;
         match self.norm {
@@ -172,7 +192,9 @@ impl ThreatModel {
                 let length = self.distance(origin, x);
                 if length > self.eps {
                     let scale = (self.eps / length) as f32;
-                    x.iter_mut().zip(origin).for_each(|(v, &o)| *v = o + (*v - o) * scale);
+                    x.iter_mut()
+                        .zip(origin)
+                        .for_each(|(v, &o)| *v = o + (*v - o) * scale);
                 }
             }
             Norm::L1 => self.project_l1(origin, x),
@@ -186,13 +208,18 @@ impl ThreatModel {
         x.iter_mut().for_each(|v| *v = v.clamp(lo, hi));
     }
 
-    /// With change d = x − o and room u towards the bound it heads for, the nearest point moves by min(max(|d| − t, 0), u), where t
-    /// is the least t ≥ 0 at which these moves add up to eps or less.
+    /// With change d = x − o and room u towards the bound it heads for, the nearest point moves by
+    /// min(max(|d| − t, 0), u), where t is the least t ≥ 0 at which these moves add up to eps or
+    /// less.
     fn project_l1(&self, origin: &[f32], x: &mut [f32]) {
         let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
         let room = |o: f32, d: f32| if d > 0.0 { hi - o } else { o - lo };
         let changes: Vec<f32> = origin.iter().zip(x.iter()).map(|(&o, &v)| v - o).collect();
-        let rooms: Vec<f32> = origin.iter().zip(&changes).map(|(&o, &d)| room(o, d)).collect();
+        let rooms: Vec<f32> = origin
+            .iter()
+            .zip(&changes)
+            .map(|(&o, &d)| room(o, d))
+            .collect();
         let sizes: Vec<f32> = changes.iter().map(|d| d.abs()).collect();
         let t = excess(&sizes, &rooms, self.eps) as f32;
         for (((v, &o), d), u) in x.iter_mut().zip(origin).zip(changes).zip(rooms) {
@@ -200,29 +227,44 @@ impl ThreatModel {
         }
     }
 
-    /// A random point of the ball, in the bounds: uniform for Linf; a uniform direction with radius `eps u^(1/d)` for L2; for
-    /// L1 a random simplex point with random signs.
+    /// A random point of the ball, in the bounds: uniform for Linf; a uniform direction with radius
+    /// `eps u^(1/d)` for L2; for L1 a random simplex point with random signs.
     pub fn random_start(&self, origin: &[f32], rng: &mut Stream) -> Vec<f32> {
         let eps = self.eps as f32;
         let mut x: Vec<f32> = match self.norm {
             Norm::Linf => origin.iter().map(|&o| o + eps * rng.symmetric()).collect(),
             Norm::L2 => {
                 let direction: Vec<f32> = origin.iter().map(|_| rng.normal()).collect();
-                let length = Norm::L2.of(direction.iter().map(|&v| f64::from(v))).max(1e-12);
-                let radius = self.eps * f64::from(rng.unit()).powf(1.0 / origin.len().max(1) as f64);
-                origin.iter().zip(direction).map(|(&o, d)| o + d * (radius / length) as f32).collect()
+                let length = Norm::L2
+                    .of(direction.iter().map(|&v| f64::from(v)))
+                    .max(1e-12);
+                let radius =
+                    self.eps * f64::from(rng.unit()).powf(1.0 / origin.len().max(1) as f64);
+                origin
+                    .iter()
+                    .zip(direction)
+                    .map(|(&o, d)| o + d * (radius / length) as f32)
+                    .collect()
             }
             Norm::L1 => {
-                let shares: Vec<f64> = origin.iter().map(|_| -(1.0 - f64::from(rng.unit())).ln()).collect();
+                let shares: Vec<f64> = origin
+                    .iter()
+                    .map(|_| -(1.0 - f64::from(rng.unit())).ln())
+                    .collect();
                 let total: f64 = shares.iter().sum::<f64>().max(1e-12);
-                origin.iter().zip(shares).map(|(&o, s)| o + rng.symmetric().signum() * (self.eps * s / total) as f32).collect()
+                origin
+                    .iter()
+                    .zip(shares)
+                    .map(|(&o, s)| o + rng.symmetric().signum() * (self.eps * s / total) as f32)
+                    .collect()
             }
         };
         self.project(origin, &mut x);
         x
     }
 
-    /// Sets to 0 the gradient of coordinates that stand at a bound and would step over it: a step spent there is lost.
+    /// Sets to 0 the gradient of coordinates that stand at a bound and would step over it: a step
+    /// spent there is lost.
     pub fn drop_blocked(&self, x: &[f32], g: &mut [f32]) {
         let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
         // Without branches, so that it runs in vector registers.
@@ -232,11 +274,14 @@ impl ThreatModel {
         }
     }
 
-    /// Direction of steepest ascent with unit norm: sign(g) for Linf, g/‖g‖₂ for L2; for L1 the largest coordinates, a
-    /// hundredth of them, with equal shares (the largest alone would move one value a step).
+    /// Direction of steepest ascent with unit norm: sign(g) for Linf, g/‖g‖₂ for L2; for L1 the
+    /// largest coordinates, a hundredth of them, with equal shares (the largest alone would move
+    /// one value a step).
     pub fn steepest(&self, g: &mut [f32]) {
         match self.norm {
-            Norm::Linf => g.iter_mut().for_each(|v| *v = if *v == 0.0 { 0.0 } else { v.signum() }),
+            Norm::Linf => g
+                .iter_mut()
+                .for_each(|v| *v = if *v == 0.0 { 0.0 } else { v.signum() }),
             Norm::L2 => {
                 let length = Norm::L2.of(g.iter().map(|&v| f64::from(v))).max(1e-12) as f32;
                 g.iter_mut().for_each(|v| *v /= length);
@@ -246,16 +291,23 @@ impl ThreatModel {
                 let mut order: Vec<usize> = (0..g.len()).collect();
                 order.sort_by(|&a, &b| g[b].abs().total_cmp(&g[a].abs()).then(a.cmp(&b)));
                 let mut step = vec![0.0; g.len()];
-                order[..count].iter().for_each(|&i| step[i] = if g[i] == 0.0 { 0.0 } else { g[i].signum() / count as f32 });
+                order[..count].iter().for_each(|&i| {
+                    step[i] = if g[i] == 0.0 {
+                        0.0
+                    } else {
+                        g[i].signum() / count as f32
+                    }
+                });
                 g.copy_from_slice(&step);
             }
         }
     }
 }
 
-/// Least t ≥ 0 with f(t) = Σ min(max(aᵢ − t, 0), uᵢ) ≤ radius, for numbers aᵢ, uᵢ ≥ 0. f is piecewise linear and falling, neither convex
-/// nor concave: Newton steps (from within the last segment the step is exact), bisection where one does not stay strictly inside the
-/// bracket or the last one did not halve it.
+/// Least t ≥ 0 with f(t) = Σ min(max(aᵢ − t, 0), uᵢ) ≤ radius, for numbers aᵢ, uᵢ ≥ 0. f is
+/// piecewise linear and falling, neither convex nor concave: Newton steps (from within the last
+/// segment the step is exact), bisection where one does not stay strictly inside the bracket or the
+/// last one did not halve it.
 fn excess(a: &[f32], u: &[f32], radius: f64) -> f64 {
     let at = |t: f64| {
         let (mut sums, mut slopes) = ([0.0f64; 8], [0u32; 8]);
@@ -264,7 +316,10 @@ fn excess(a: &[f32], u: &[f32], radius: f64) -> f64 {
             sums[l] += rest.max(0.0).min(u);
             slopes[l] += u32::from(rest > 0.0) & u32::from(rest < u);
         });
-        (sums.iter().sum::<f64>(), f64::from(slopes.iter().sum::<u32>()))
+        (
+            sums.iter().sum::<f64>(),
+            f64::from(slopes.iter().sum::<u32>()),
+        )
     };
     let (mut below, mut above) = (0.0, a.iter().fold(0.0f64, |m, a| m.max(f64::from(*a))));
     let (mut t, mut width) = (0.0, f64::INFINITY);
@@ -286,7 +341,11 @@ fn excess(a: &[f32], u: &[f32], radius: f64) -> f64 {
         }
         let halved = above - below <= 0.5 * width;
         width = above - below;
-        t = if halved && newton > below && newton < above { newton } else { middle };
+        t = if halved && newton > below && newton < above {
+            newton
+        } else {
+            middle
+        };
     }
     above
 }
@@ -302,7 +361,8 @@ mod tests {
     }
 
     proptest! {
-        /// In the ball, in the bounds, idempotent, and no point of the ball is nearer than the projection (bounds apart).
+        /// In the ball, in the bounds, idempotent, and no point of the ball is nearer than the
+        /// projection (bounds apart).
         #[test]
         fn projection_and_random_start_stay_inside(values in prop::collection::vec((0.0f32..1.0, -3.0f32..3.0), 1..40), eps in 0.0f64..2.0, seed: u64) {
             let (origin, far): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
@@ -319,7 +379,8 @@ mod tests {
             }
         }
 
-        /// The L1 projection is the Euclidean one: moving mass between two coordinates, inside the ball, never comes closer.
+        /// The L1 projection is the Euclidean one: moving mass between two coordinates, inside the
+        /// ball, never comes closer.
         #[test]
         fn l1_projection_is_euclidean(far in prop::collection::vec(-1.0f32..1.0, 2..12), eps in 0.05f64..1.0) {
             let origin = vec![0.0f32; far.len()];
@@ -354,7 +415,8 @@ mod tests {
             }
         }
 
-        /// Nearest point of ball and box: no better one by bisection on the multiplier, which is monotone.
+        /// Nearest point of ball and box: no better one by bisection on the multiplier, which is
+        /// monotone.
         #[test]
         fn l1_projection_into_the_box_is_the_nearest_point(values in prop::collection::vec((0.0f32..=1.0, -3.0f32..3.0), 1..40), eps in 0.0f64..4.0) {
             let (origin, far): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
@@ -380,24 +442,38 @@ mod tests {
         }
     }
 
-    /// Radius 3.75: Newton goes from 0 to 3, back to 0.25, and to 3 again. A bracket that already ends there must not close on it.
+    /// Radius 3.75: Newton goes from 0 to 3, back to 0.25, and to 3 again. A bracket that already
+    /// ends there must not close on it.
     #[test]
     fn l1_multiplier_survives_a_step_onto_the_bracket() {
         let (mut a, mut u) = (vec![2.0; 8], vec![1.0; 8]);
         a.extend([4.0, 1.25, 1.25, 1.25]);
         u.extend([5.0, 3.0, 3.0, 3.0]);
-        let f = |t: f64| a.iter().zip(&u).map(|(&a, &u)| (f64::from(a) - t).max(0.0).min(f64::from(u))).sum::<f64>();
+        let f = |t: f64| {
+            a.iter()
+                .zip(&u)
+                .map(|(&a, &u)| (f64::from(a) - t).max(0.0).min(f64::from(u)))
+                .sum::<f64>()
+        };
         for radius in [0.0, 1e-9, 0.1, 1.0, 3.75, 7.5, 10.0, 15.0, 15.75, 16.0] {
             let t = excess(&a, &u, radius);
-            assert!((f(t) - radius).abs() < 1e-9 || (t == 0.0 && f(t) <= radius), "{radius}: {t} gives {}", f(t));
+            assert!(
+                (f(t) - radius).abs() < 1e-9 || (t == 0.0 && f(t) <= radius),
+                "{radius}: {t} gives {}",
+                f(t)
+            );
         }
     }
 
     #[test]
     fn bad_parameters_are_refused() {
-        for (eps, bounds) in
-            [(f64::NAN, [0.0, 1.0]), (-0.1, [0.0, 1.0]), (f64::INFINITY, [0.0, 1.0]), (0.1, [1.0, 0.0]), (0.1, [0.0, f64::NAN])]
-        {
+        for (eps, bounds) in [
+            (f64::NAN, [0.0, 1.0]),
+            (-0.1, [0.0, 1.0]),
+            (f64::INFINITY, [0.0, 1.0]),
+            (0.1, [1.0, 0.0]),
+            (0.1, [0.0, f64::NAN]),
+        ] {
             assert!(ThreatModel::new(Norm::Linf, eps, bounds).is_err());
         }
     }
@@ -405,7 +481,9 @@ mod tests {
     #[test]
     fn steepest_directions_have_unit_norm() {
         for norm in [Norm::Linf, Norm::L2, Norm::L1] {
-            let mut g: Vec<f32> = (0..784).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
+            let mut g: Vec<f32> = (0..784)
+                .map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0)
+                .collect();
             threat(norm, 1.0).steepest(&mut g);
             assert!((norm.of(g.iter().map(|&v| f64::from(v))) - 1.0).abs() < 1e-5);
         }

@@ -28,14 +28,25 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     check_fit(&net, &data)?;
     create(&a.out)?;
     let radii = a.curve.as_deref().unwrap_or_default();
-    radii.iter().try_for_each(|&eps| threat.with_eps(eps).map(drop))?;
+    radii
+        .iter()
+        .try_for_each(|&eps| threat.with_eps(eps).map(drop))?;
     let bar = console::bar(global.quiet, data.len(), "attacking");
     let mut watch = |done: usize, _: usize, standing: usize| {
         bar.set_position(done as u64);
-        bar.set_message(format!("{} still right", percent(standing as f64 / done.max(1) as f64)));
+        bar.set_message(format!(
+            "{} still right",
+            percent(standing as f64 / done.max(1) as f64)
+        ));
     };
     let state = a.out.join("attack.state.jsonl");
-    let job = Job { net: &net, model_sha256: &sha256, data: &data, threat: &threat, seed: a.seed };
+    let job = Job {
+        net: &net,
+        model_sha256: &sha256,
+        data: &data,
+        threat: &threat,
+        seed: a.seed,
+    };
     let threshold = a.min_robust.filter(|_| a.stop_early);
     let outcome = run_suite_until(&entries, &job, Some(&state), threshold, &mut watch)?;
     let curve = curve(&entries, &job, radii, &mut watch)?;
@@ -43,15 +54,26 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     outcome.save_adversarial(&a.out.join("adversarial.safetensors"))?;
     let (clean, overall) = (outcome.clean(), outcome.overall());
     let record = AttackRecord {
-        model: ModelFile { file: a.model.display().to_string(), sha256 },
+        model: ModelFile {
+            file: a.model.display().to_string(),
+            sha256,
+        },
         data: data_record(&data),
         threat: threat.record(),
         suite: a.suite.clone(),
         seed: a.seed,
         version: env!("CARGO_PKG_VERSION").into(),
-        clean: Accuracy { accuracy: clean.value, n: clean.n, interval: clean.interval },
+        clean: Accuracy {
+            accuracy: clean.value,
+            n: clean.n,
+            interval: clean.interval,
+        },
         attacks: outcome.rows,
-        overall: RobustAccuracy { robust_accuracy: overall.value, interval: overall.interval, n: overall.n },
+        overall: RobustAccuracy {
+            robust_accuracy: overall.value,
+            interval: overall.interval,
+            n: overall.n,
+        },
         verdict: outcome.verdict,
         examples: outcome.examples,
         stopped_early: outcome.stopped,
@@ -63,15 +85,30 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     console::result(&if global.json { json } else { table(&record) });
     let masked = a.fail_on_masking && record.verdict.level != "trustworthy";
     let low = a.min_robust.is_some_and(|m| overall.value < m);
-    Ok(if masked || low { Outcome::BelowThreshold } else { Outcome::Done })
+    Ok(if masked || low {
+        Outcome::BelowThreshold
+    } else {
+        Outcome::Done
+    })
 }
 
 fn table(r: &AttackRecord) -> String {
     let interval = |i: [f64; 2]| format!("[{}, {}]", percent(i[0]), percent(i[1]));
     let mut lines = vec![
-        format!("{} on {} ({}, n = {}), {} eps {}", r.model.file, r.data.name, r.data.split, r.data.n, r.threat.norm, r.threat.eps),
-        format!("{:<32}{:>8}  {:<18}{:>8}{:>9}{:>12}{:>9}", "", "right", "Wilson 95%", "tried", "broken", "passes", "seconds"),
-        format!("{:<32}{:>8}  {:<18}", "clean", percent(r.clean.accuracy), interval(r.clean.interval)),
+        format!(
+            "{} on {} ({}, n = {}), {} eps {}",
+            r.model.file, r.data.name, r.data.split, r.data.n, r.threat.norm, r.threat.eps
+        ),
+        format!(
+            "{:<32}{:>8}  {:<18}{:>8}{:>9}{:>12}{:>9}",
+            "", "right", "Wilson 95%", "tried", "broken", "passes", "seconds"
+        ),
+        format!(
+            "{:<32}{:>8}  {:<18}",
+            "clean",
+            percent(r.clean.accuracy),
+            interval(r.clean.interval)
+        ),
     ];
     for row in &r.attacks {
         lines.push(format!(
@@ -85,21 +122,49 @@ fn table(r: &AttackRecord) -> String {
             row.seconds
         ));
     }
-    lines.push(format!("{:<32}{:>8}  {:<18}", "worst case", percent(r.overall.robust_accuracy), interval(r.overall.interval)));
+    lines.push(format!(
+        "{:<32}{:>8}  {:<18}",
+        "worst case",
+        percent(r.overall.robust_accuracy),
+        interval(r.overall.interval)
+    ));
     for p in &r.curve {
         let label = format!("all attacks at eps {}", p.eps);
-        lines.push(format!("{label:<32}{:>8}  {:<18}", percent(p.robust.value), interval(p.robust.interval)));
+        lines.push(format!(
+            "{label:<32}{:>8}  {:<18}",
+            percent(p.robust.value),
+            interval(p.robust.interval)
+        ));
     }
     if r.stopped_early {
-        lines.push(format!("stopped after {} examples: the answer to --min-robust is known", r.clean.n));
+        lines.push(format!(
+            "stopped after {} examples: the answer to --min-robust is known",
+            r.clean.n
+        ));
     }
-    lines.push(format!("masking verdict: {} (checks: {})", r.verdict.level, r.verdict.checks.join(", ")));
-    lines.extend(r.verdict.flags.iter().map(|f| format!("  {}: {} ({})", f.id, f.advice, counts(&f.evidence))));
+    lines.push(format!(
+        "masking verdict: {} (checks: {})",
+        r.verdict.level,
+        r.verdict.checks.join(", ")
+    ));
+    lines.extend(
+        r.verdict
+            .flags
+            .iter()
+            .map(|f| format!("  {}: {} ({})", f.id, f.advice, counts(&f.evidence))),
+    );
     lines.join("\n")
 }
 
 /// Evidence without the lists of examples, which attack.json holds.
 fn counts(evidence: &serde_json::Value) -> serde_json::Value {
-    let Some(fields) = evidence.as_object() else { return evidence.clone() };
-    fields.iter().filter(|(_, v)| !v.is_array()).map(|(k, v)| (k.clone(), v.clone())).collect::<serde_json::Map<_, _>>().into()
+    let Some(fields) = evidence.as_object() else {
+        return evidence.clone();
+    };
+    fields
+        .iter()
+        .filter(|(_, v)| !v.is_array())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }

@@ -11,7 +11,9 @@ pub(super) struct Settings(serde_json::Map<String, Value>);
 impl Settings {
     pub(super) fn read(given: Option<&str>) -> Result<Self> {
         let given = given.unwrap_or("{}");
-        let refused = |found: &dyn std::fmt::Display| Error::parameter("settings", "a JSON object of settings by id", found);
+        let refused = |found: &dyn std::fmt::Display| {
+            Error::parameter("settings", "a JSON object of settings by id", found)
+        };
         match serde_json::from_str(given).map_err(|e| refused(&e))? {
             Value::Object(settings) => Ok(Self(settings)),
             _ => Err(refused(&given).into()),
@@ -25,7 +27,12 @@ impl Settings {
     /// Settings that nothing uses are a mistake.
     pub(super) fn check(&self, used: &[&str]) -> Result<()> {
         match self.0.keys().find(|id| !used.contains(&id.as_str())) {
-            Some(id) => Err(Error::parameter("settings", format!("ids that are used: {}", used.join(", ")), id).into()),
+            Some(id) => Err(Error::parameter(
+                "settings",
+                format!("ids that are used: {}", used.join(", ")),
+                id,
+            )
+            .into()),
             None => Ok(()),
         }
     }
@@ -39,7 +46,11 @@ pub(super) fn chosen<T: ?Sized>(
     all: &[&str],
     make: impl Fn(&str) -> fgmf::Result<Box<T>>,
 ) -> Result<Vec<Box<T>>> {
-    let wanted: Vec<&str> = if wanted == ["all"] { all.to_vec() } else { wanted.iter().map(String::as_str).collect() };
+    let wanted: Vec<&str> = if wanted == ["all"] {
+        all.to_vec()
+    } else {
+        wanted.iter().map(String::as_str).collect()
+    };
     let one = |id: &&str| match known.contains(id) {
         true => Ok(make(id)?),
         false => Err(Error::parameter(name, format!("all, or of {}", known.join(", ")), id).into()),
@@ -47,11 +58,17 @@ pub(super) fn chosen<T: ?Sized>(
     wanted.iter().map(one).collect()
 }
 
-/// Costs hundreds of explanations an image, and is about a smoothed map instead of the explainer's own.
+/// Costs hundreds of explanations an image, and is about a smoothed map instead of the explainer's
+/// own.
 const OPTIONAL: [&str; 1] = ["certified-top-k"];
 
 /// The metrics of a list of ids; `all` leaves out the optional ones.
 pub(super) fn metrics(wanted: &[String], settings: &Settings) -> Result<Vec<Box<dyn Metric>>> {
-    let usual: Vec<&str> = ids().into_iter().filter(|id| !OPTIONAL.contains(id)).collect();
-    chosen("metrics", wanted, &ids(), &usual, |id| fgmf::evaluate::with_parameters(id, settings.of(id)))
+    let usual: Vec<&str> = ids()
+        .into_iter()
+        .filter(|id| !OPTIONAL.contains(id))
+        .collect();
+    chosen("metrics", wanted, &ids(), &usual, |id| {
+        fgmf::evaluate::with_parameters(id, settings.of(id))
+    })
 }

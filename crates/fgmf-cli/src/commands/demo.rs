@@ -38,8 +38,12 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
     }
     let threat = ThreatModel::new(Norm::Linf, EPS, [0.0, 1.0])?;
     let subjects = subjects(global, a, &training)?;
-    let models = subjects.iter().map(|s| model_record(global, a, s, &testing, &threat)).collect::<Result<Vec<_>>>()?;
-    let (explanations, cases) = cases::explain_models(global, &subjects, &testing, &threat, a.seed)?;
+    let models = subjects
+        .iter()
+        .map(|s| model_record(global, a, s, &testing, &threat))
+        .collect::<Result<Vec<_>>>()?;
+    let (explanations, cases) =
+        cases::explain_models(global, &subjects, &testing, &threat, a.seed)?;
     let report = ReportRecord {
         version: env!("CARGO_PKG_VERSION").into(),
         command: command(a),
@@ -55,15 +59,27 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
         cases,
         settings: serde_json::json!({ "curve": curve::settings()?, "explanations": cases::settings()? }),
     };
-    write(&a.out.join("report.json"), serde_json::to_string(&report)?.as_bytes())?;
+    write(
+        &a.out.join("report.json"),
+        serde_json::to_string(&report)?.as_bytes(),
+    )?;
     let page = a.out.join("report.html");
     write(&page, render_html(&report).as_bytes())?;
     if global.json {
         console::result(&serde_json::to_string(&report)?);
     } else {
         for m in &report.models {
-            let robust = m.curve.iter().find(|p| (p.eps - EPS).abs() < 1e-9).map_or(0.0, |p| p.robust.value);
-            console::result(&format!("{:<28} clean {:>6}   attacked (eps {EPS}) {:>6}", m.title, percent(m.clean.value), percent(robust)));
+            let robust = m
+                .curve
+                .iter()
+                .find(|p| (p.eps - EPS).abs() < 1e-9)
+                .map_or(0.0, |p| p.robust.value);
+            console::result(&format!(
+                "{:<28} clean {:>6}   attacked (eps {EPS}) {:>6}",
+                m.title,
+                percent(m.clean.value),
+                percent(robust)
+            ));
         }
         console::result(&format!("{}  ({:.0} s)", page.display(), report.seconds));
     }
@@ -72,31 +88,60 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
 
 /// The command that makes the same report again.
 fn command(a: &Demo) -> String {
-    let limit = a.limit.map_or_else(String::new, |n| format!(" --limit {n}"));
-    format!("fgmf demo --seed {} --epochs {}{limit} --out {}", a.seed, a.epochs, a.out.display())
+    let limit = a
+        .limit
+        .map_or_else(String::new, |n| format!(" --limit {n}"));
+    format!(
+        "fgmf demo --seed {} --epochs {}{limit} --out {}",
+        a.seed,
+        a.epochs,
+        a.out.display()
+    )
 }
 
 /// The full framework and its standard twin: same data, network, epochs and seed.
 fn subjects(global: &Arguments, a: &Demo, data: &Dataset) -> Result<Vec<Subject>> {
     let config = |objective: &str| -> Result<TrainConfig> {
-        let mut config = TrainConfig::new(EMBEDDED, Architecture::CnnTiny, ObjectiveConfig::parse(objective)?, EPS);
+        let mut config = TrainConfig::new(
+            EMBEDDED,
+            Architecture::CnnTiny,
+            ObjectiveConfig::parse(objective)?,
+            EPS,
+        );
         config.limit = a.limit;
         config.epochs = a.epochs;
         config.seed = a.seed;
         Ok(config)
     };
-    let hardened = TrainConfig { sgam: Some(SgamParams::default()), ..config("scor-pio")? };
-    let plans = [("fgmf", "Hardened (FGMF)", hardened), ("standard", "Standard training", config("standard")?)];
+    let hardened = TrainConfig {
+        sgam: Some(SgamParams::default()),
+        ..config("scor-pio")?
+    };
+    let plans = [
+        ("fgmf", "Hardened (FGMF)", hardened),
+        ("standard", "Standard training", config("standard")?),
+    ];
     plans
         .into_iter()
         .map(|(id, title, config)| {
             let (net, run) = train(global, &config, data, &a.out.join(id), id)?;
-            Ok(Subject { id, title, net, run })
+            Ok(Subject {
+                id,
+                title,
+                net,
+                run,
+            })
         })
         .collect()
 }
 
-fn model_record(global: &Arguments, a: &Demo, s: &Subject, data: &Dataset, threat: &ThreatModel) -> Result<ModelRecord> {
+fn model_record(
+    global: &Arguments,
+    a: &Demo,
+    s: &Subject,
+    data: &Dataset,
+    threat: &ThreatModel,
+) -> Result<ModelRecord> {
     let measured = curve::measure(global, s, data, threat, a.seed)?;
     Ok(ModelRecord {
         id: s.id.into(),

@@ -29,9 +29,19 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     // Attacked images, and two copies on the way to them.
     let cap = images_at_once(&mut net, &a.memory, 3 * x.len(), &metrics)?;
     let oracle = Oracle::new(&net);
-    let able = if a.explainers == ["all"] { applicable(&oracle, cap) } else { Vec::new() };
-    let explainers = chosen("explainers", &a.explainers, &IDS, &able, |id| with_parameters(id, settings.of(id)))?;
-    let used: Vec<&str> = explainers.iter().map(|e| e.id()).chain(metrics.iter().map(|m| m.info().id)).collect();
+    let able = if a.explainers == ["all"] {
+        applicable(&oracle, cap)
+    } else {
+        Vec::new()
+    };
+    let explainers = chosen("explainers", &a.explainers, &IDS, &able, |id| {
+        with_parameters(id, settings.of(id))
+    })?;
+    let used: Vec<&str> = explainers
+        .iter()
+        .map(|e| e.id())
+        .chain(metrics.iter().map(|m| m.info().id))
+        .collect();
     settings.check(&used)?;
     let inputs = attacker.inputs(&oracle, &x, 0, None)?;
     create(&a.out)?;
@@ -41,12 +51,26 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         bar.set_position(done as u64);
     };
     let state = a.out.join("evaluation.state.jsonl");
-    let context = Context { seed: a.seed, first_index: 0, cap };
-    let job = Job { oracle: &oracle, explainers: &explainers, metrics: &metrics, inputs: &inputs, threat: attacker.threat(), context };
+    let context = Context {
+        seed: a.seed,
+        first_index: 0,
+        cap,
+    };
+    let job = Job {
+        oracle: &oracle,
+        explainers: &explainers,
+        metrics: &metrics,
+        inputs: &inputs,
+        threat: attacker.threat(),
+        context,
+    };
     let found = evaluate(&job, Some(&state), &mut watch)?;
     bar.finish_and_clear();
     let record = EvaluationRecord {
-        model: ModelFile { file: a.model.display().to_string(), sha256 },
+        model: ModelFile {
+            file: a.model.display().to_string(),
+            sha256,
+        },
         data: data_record(&data),
         threat: attacker.threat().record(),
         seed: a.seed,
@@ -70,7 +94,8 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
 fn table(r: &EvaluationRecord) -> String {
     let inputs: Vec<&str> = r.inputs.iter().map(|i| i.name.as_str()).collect();
     let mut lines = vec![format!(
-        "{} on {} ({}, n = {}), {} eps {}, seed {}; mean [95% interval]; p: Wilcoxon signed-rank of {}",
+        "{} on {} ({}, n = {}), {} eps {}, seed {}; mean [95% interval]; p: Wilcoxon \
+            signed-rank of {}",
         r.model.file,
         r.data.name,
         r.data.split,
@@ -80,11 +105,18 @@ fn table(r: &EvaluationRecord) -> String {
         r.seed,
         inputs.join(" against ")
     )];
-    let widest = |names: &mut dyn Iterator<Item = &str>| names.map(str::len).max().unwrap_or(0).max(20) + 2;
+    let widest =
+        |names: &mut dyn Iterator<Item = &str>| names.map(str::len).max().unwrap_or(0).max(20) + 2;
     let first = widest(&mut r.rows.iter().map(|row| row.figure.as_str()));
     let second = widest(&mut r.explainers.iter().map(|e| e.id.as_str()));
     let heads: String = inputs.iter().map(|i| format!("{i:<28}")).collect();
-    lines.push(format!("{:<first$}{:<second$}{:<8}{heads}{}", "figure", "explainer", "better", if inputs.len() > 1 { "p" } else { "" }));
+    lines.push(format!(
+        "{:<first$}{:<second$}{:<8}{heads}{}",
+        "figure",
+        "explainer",
+        "better",
+        if inputs.len() > 1 { "p" } else { "" }
+    ));
     let mut figures: Vec<&str> = Vec::new();
     r.rows.iter().for_each(|row| {
         if !figures.contains(&row.figure.as_str()) {
@@ -93,19 +125,53 @@ fn table(r: &EvaluationRecord) -> String {
     });
     for figure in figures {
         for explainer in &r.explainers {
-            let row = |input: &&str| r.rows.iter().find(|x| x.figure == figure && x.explainer == explainer.id && x.input == *input);
+            let row = |input: &&str| {
+                r.rows.iter().find(|x| {
+                    x.figure == figure && x.explainer == explainer.id && x.input == *input
+                })
+            };
             let rows: Vec<Option<&FigureRow>> = inputs.iter().map(row).collect();
-            let better = rows.iter().flatten().next().map_or("", |x| x.better.as_str());
-            let cells: String = rows.iter().map(|x| format!("{:<28}", x.map_or_else(String::new, |x| cell(x, r.data.n)))).collect();
-            let test = r.input_tests.iter().find(|t| t.figure == figure && t.explainer == explainer.id);
+            let better = rows
+                .iter()
+                .flatten()
+                .next()
+                .map_or("", |x| x.better.as_str());
+            let cells: String = rows
+                .iter()
+                .map(|x| format!("{:<28}", x.map_or_else(String::new, |x| cell(x, r.data.n))))
+                .collect();
+            let test = r
+                .input_tests
+                .iter()
+                .find(|t| t.figure == figure && t.explainer == explainer.id);
             let p = test.map_or_else(String::new, |t| format!("{:.2e}", t.paired.wilcoxon.p));
-            lines.push(format!("{figure:<first$}{:<second$}{better:<8}{cells}{p}", explainer.id).trim_end().to_owned());
+            lines.push(
+                format!(
+                    "{figure:<first$}{:<second$}{better:<8}{cells}{p}",
+                    explainer.id
+                )
+                .trim_end()
+                .to_owned(),
+            );
         }
     }
     for row in &r.criteria {
-        let weights: Vec<String> = row.criteria.iter().zip(&row.weights).map(|(c, w)| format!("{c} {w:.2}")).collect();
-        lines.push(format!("entropy-weighted criteria, {} (weights: {})", row.input, weights.join(", ")));
-        lines.extend(row.scores.iter().map(|(explainer, score)| format!("{:<first$}{explainer:<second$}{score:.3}", "")));
+        let weights: Vec<String> = row
+            .criteria
+            .iter()
+            .zip(&row.weights)
+            .map(|(c, w)| format!("{c} {w:.2}"))
+            .collect();
+        lines.push(format!(
+            "entropy-weighted criteria, {} (weights: {})",
+            row.input,
+            weights.join(", ")
+        ));
+        lines.extend(
+            row.scores
+                .iter()
+                .map(|(explainer, score)| format!("{:<first$}{explainer:<second$}{score:.3}", "")),
+        );
     }
     lines.join("\n")
 }
@@ -114,7 +180,22 @@ fn cell(row: &FigureRow, n: usize) -> String {
     if row.n == 0 {
         return "not defined".into();
     }
-    let short = |v: f64| if v.abs() < 1e-12 || (1e-3..1e4).contains(&v.abs()) { format!("{v:.3}") } else { format!("{v:.1e}") };
-    let text = format!("{} [{}, {}]", short(row.mean), short(row.interval[0]), short(row.interval[1]));
-    if row.n == n { text } else { format!("{text} n={}", row.n) }
+    let short = |v: f64| {
+        if v.abs() < 1e-12 || (1e-3..1e4).contains(&v.abs()) {
+            format!("{v:.3}")
+        } else {
+            format!("{v:.1e}")
+        }
+    };
+    let text = format!(
+        "{} [{}, {}]",
+        short(row.mean),
+        short(row.interval[0]),
+        short(row.interval[1])
+    );
+    if row.n == n {
+        text
+    } else {
+        format!("{text} n={}", row.n)
+    }
 }

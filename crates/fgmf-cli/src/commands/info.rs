@@ -12,18 +12,29 @@ use std::collections::BTreeMap;
 
 pub(crate) fn run(global: &Arguments, a: &Info) -> Result<Outcome> {
     let (net, sha256) = read_model(&a.model)?;
-    console::result(&if global.json { serde_json::to_string_pretty(&facts(&net, &sha256))? } else { text(&net, &sha256) });
+    console::result(&if global.json {
+        serde_json::to_string_pretty(&facts(&net, &sha256))?
+    } else {
+        text(&net, &sha256)
+    });
     Ok(Outcome::Done)
 }
 
 fn operators(net: &Network) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
-    net.nodes().iter().for_each(|n| *counts.entry(n.op.name()).or_default() += 1);
+    net.nodes()
+        .iter()
+        .for_each(|n| *counts.entry(n.op.name()).or_default() += 1);
     counts
 }
 
 fn shape(net: &Network, id: fgmf_net::ValueId) -> String {
-    net.value(id).shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
+    net.value(id)
+        .shape
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("x")
 }
 
 /// Numbers stored in a node's parameters.
@@ -56,15 +67,40 @@ fn text(net: &Network, sha256: &str) -> String {
         format!("images      {c}x{h}x{w} in [0, 1]"),
         format!("classes     {}", net.classes()),
         format!("parameters  {} trainable", net.parameter_count()),
-        format!("cost        {:.2} MFLOP an image, forward (convolutions and products)", net.flops() as f64 / 1e6),
-        format!("explained   {}", choose_layer(net).map_or_else(|e| e.to_string(), |l| l.name)),
-        format!("operators   {}", operators(net).iter().map(|(n, k)| format!("{n} {k}")).collect::<Vec<_>>().join(", ")),
+        format!(
+            "cost        {:.2} MFLOP an image, forward (convolutions and products)",
+            net.flops() as f64 / 1e6
+        ),
+        format!(
+            "explained   {}",
+            choose_layer(net).map_or_else(|e| e.to_string(), |l| l.name)
+        ),
+        format!(
+            "operators   {}",
+            operators(net)
+                .iter()
+                .map(|(n, k)| format!("{n} {k}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
         String::new(),
-        format!("{:<28}{:<20}{:<20}{:>12}", "node", "operator", "output", "parameters"),
+        format!(
+            "{:<28}{:<20}{:<20}{:>12}",
+            "node", "operator", "output", "parameters"
+        ),
     ];
     for node in net.nodes() {
-        let output = node.outputs.first().map(|id| shape(net, *id)).unwrap_or_default();
-        lines.push(format!("{:<28}{:<20}{output:<20}{:>12}", node.name, node.op.name(), weights(net, node)));
+        let output = node
+            .outputs
+            .first()
+            .map(|id| shape(net, *id))
+            .unwrap_or_default();
+        lines.push(format!(
+            "{:<28}{:<20}{output:<20}{:>12}",
+            node.name,
+            node.op.name(),
+            weights(net, node)
+        ));
     }
     lines.join("\n")
 }

@@ -50,9 +50,12 @@ fn check_fit(net: &Network, data: &Dataset) -> Result<()> {
         .into());
     }
     if data.classes().len() > net.classes() {
-        return Err(
-            fgmf::Error::mismatch("match model and data", format!("at most {} classes", net.classes()), data.classes().len()).into()
-        );
+        return Err(fgmf::Error::mismatch(
+            "match model and data",
+            format!("at most {} classes", net.classes()),
+            data.classes().len(),
+        )
+        .into());
     }
     Ok(())
 }
@@ -69,25 +72,52 @@ fn data_record(data: &Dataset) -> DataRecord {
 
 fn machine() -> MachineRecord {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|l| l.strip_prefix("model name")).map(|l| l.trim_start_matches([' ', '\t', ':']).to_owned());
-    MachineRecord { cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()), threads: rayon::current_num_threads() }
+    let model = text
+        .lines()
+        .find_map(|l| l.strip_prefix("model name"))
+        .map(|l| l.trim_start_matches([' ', '\t', ':']).to_owned());
+    MachineRecord {
+        cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+        threads: rayon::current_num_threads(),
+    }
 }
 
-/// Images in a model call; with a limit on memory, chunks of the network are cut to it, too. `held` numbers will be kept besides.
-fn images_at_once(net: &mut Network, a: &Memory, held: usize, metrics: &[Box<dyn Metric>]) -> Result<usize> {
+/// Images in a model call; with a limit on memory, chunks of the network are cut to it, too. `held`
+/// numbers will be kept besides.
+fn images_at_once(
+    net: &mut Network,
+    a: &Memory,
+    held: usize,
+    metrics: &[Box<dyn Metric>],
+) -> Result<usize> {
     if a.cap == 0 {
         return Err(fgmf::Error::parameter("cap", "1 or more", 0).into());
     }
-    let Some(mib) = a.memory else { return Ok(a.cap) };
+    let Some(mib) = a.memory else {
+        return Ok(a.cap);
+    };
     // One image, so that weights are packed, which is in use from then on.
     let [c, h, w] = net.image_shape();
-    Oracle::new(net).loss_gradient(&Tensor::full(&[1, c, h, w], 0.0, Precision::F32), &Logit::new(&[0]))?;
+    Oracle::new(net).loss_gradient(
+        &Tensor::full(&[1, c, h, w], 0.0, Precision::F32),
+        &Logit::new(&[0]),
+    )?;
     let taken = resident() + 4 * held as u64;
     let threads = rayon::current_num_threads();
     let curvature = metrics.iter().any(|m| m.info().id == "attacked-stability");
-    let calls = Calls::within(net, mib.saturating_mul(1 << 20).saturating_sub(taken), threads, curvature).ok_or_else(|| {
+    let calls = Calls::within(
+        net,
+        mib.saturating_mul(1 << 20).saturating_sub(taken),
+        threads,
+        curvature,
+    )
+    .ok_or_else(|| {
         let least = (taken + Calls::least(net, threads, curvature)).div_ceil(1 << 20);
-        fgmf::Error::parameter("memory", format!("at least {least} MiB for this model and data on {threads} threads"), mib)
+        fgmf::Error::parameter(
+            "memory",
+            format!("at least {least} MiB for this model and data on {threads} threads"),
+            mib,
+        )
     })?;
     net.limit_chunks(calls.chunk);
     Ok(calls.cap)
@@ -97,13 +127,16 @@ fn images_at_once(net: &mut Network, a: &Memory, held: usize, metrics: &[Box<dyn
 fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-    line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).map_or(32 << 20, |kib| kib << 10)
+    line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok())
+        .map_or(32 << 20, |kib| kib << 10)
 }
 
 /// Writes a file, whole or not at all.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension("tmp");
-    std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path)).map_err(fgmf::Error::io(path))?;
+    std::fs::write(&temporary, bytes)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .map_err(fgmf::Error::io(path))?;
     Ok(())
 }
 

@@ -18,7 +18,9 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
     let config = match &a.config {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-            serde_json::from_str(&text).map_err(|e| Error::record(path, format!("expected training settings, found {e}")))?
+            serde_json::from_str(&text).map_err(|e| {
+                Error::record(path, format!("expected training settings, found {e}"))
+            })?
         }
         None => from_flags(a)?,
     };
@@ -33,7 +35,8 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
     } else {
         let accuracy = percent(run.clean_train_accuracy.value);
         console::result(&format!(
-            "{}: {} parameters, {} epochs of {}, {accuracy} of its {} clean training images right\n{}",
+            "{}: {} parameters, {} epochs of {}, {accuracy} of its {} clean training \
+                images right\n{}",
             run.config.architecture.name(),
             net.parameter_count(),
             run.config.epochs,
@@ -46,13 +49,29 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
 }
 
 /// [`fit`] with a progress bar.
-pub(super) fn train(global: &Arguments, config: &TrainConfig, data: &Dataset, folder: &Path, label: &str) -> Result<(Network, Run)> {
+pub(super) fn train(
+    global: &Arguments,
+    config: &TrainConfig,
+    data: &Dataset,
+    folder: &Path,
+    label: &str,
+) -> Result<(Network, Run)> {
     let steps = data.len().div_ceil(config.batch);
     let bar = console::bar(global.quiet, config.epochs * steps, label);
     let mut lines = 0;
     let mut watch = |p: &Progress<'_>| {
-        let parts: Vec<String> = p.parts.iter().map(|(name, v)| format!("{name} {v:.3}")).collect();
-        let text = format!("epoch {}/{}  {}  accuracy {}", p.epoch, p.epochs, parts.join("  "), percent(p.accuracy));
+        let parts: Vec<String> = p
+            .parts
+            .iter()
+            .map(|(name, v)| format!("{name} {v:.3}"))
+            .collect();
+        let text = format!(
+            "epoch {}/{}  {}  accuracy {}",
+            p.epoch,
+            p.epochs,
+            parts.join("  "),
+            percent(p.accuracy)
+        );
         bar.set_position(((p.epoch - 1) * steps + p.step) as u64);
         bar.set_message(text.clone());
         // Without a terminal there is no bar: a line an epoch instead.
@@ -73,21 +92,35 @@ fn from_flags(a: &Train) -> Result<TrainConfig> {
         ObjectiveConfig::Distillation(p) => {
             p.temperature = a.temperature.unwrap_or(p.temperature);
             if let Some(path) = &a.teacher {
-                p.teacher_sha256 = Some(fgmf::hash::sha256(&std::fs::read(path).map_err(Error::io(path))?));
+                p.teacher_sha256 = Some(fgmf::hash::sha256(
+                    &std::fs::read(path).map_err(Error::io(path))?,
+                ));
                 p.teacher = Some(path.display().to_string());
             }
         }
         other if a.temperature.is_some() || a.teacher.is_some() => {
-            return Err(Error::parameter("objective", "distillation with --temperature and --teacher", other.name()).into());
+            return Err(Error::parameter(
+                "objective",
+                "distillation with --temperature and --teacher",
+                other.name(),
+            )
+            .into());
         }
         _ => {}
     }
-    let mut config = TrainConfig::new(a.data.as_deref().unwrap_or_default(), architecture, objective, a.eps);
+    let mut config = TrainConfig::new(
+        a.data.as_deref().unwrap_or_default(),
+        architecture,
+        objective,
+        a.eps,
+    );
     config.activation = match a.activation.as_str() {
         "relu" => Activation::Relu,
         "gelu" => Activation::Gelu,
         "softplus" => Activation::Softplus,
-        other => return Err(Error::parameter("activation", "relu, gelu or softplus", other).into()),
+        other => {
+            return Err(Error::parameter("activation", "relu, gelu or softplus", other).into());
+        }
     };
     config.optimiser = match a.optimiser.as_str() {
         "adamw" => Optimiser::adamw(),

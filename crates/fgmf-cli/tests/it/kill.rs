@@ -1,4 +1,5 @@
-//! `kill -9` at any moment, then the same command again: the same result as a run that was left alone.
+//! `kill -9` at any moment, then the same command again: the same result as a run that was left
+//! alone.
 
 use super::{attack_record, fgmf, ok, small_model, text};
 use std::path::Path;
@@ -10,12 +11,16 @@ fn moment(i: u64) -> Duration {
     Duration::from_millis(20 + (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % 680)
 }
 
-/// Starts the command and kills it at a moment, again and again, until it ends by itself; returns the number of kills that
-/// hit a running process.
+/// Starts the command and kills it at a moment, again and again, until it ends by itself; returns
+/// the number of kills that hit a running process.
 fn until_done(arguments: &[&str], first: u64) -> u64 {
     let mut kills = 0;
     for attempt in 0..400 {
-        let mut child = fgmf(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = fgmf(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(moment(first + attempt));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "{arguments:?} failed");
@@ -34,7 +39,8 @@ fn until_done(arguments: &[&str], first: u64) -> u64 {
 }
 
 fn run_record(folder: &Path) -> serde_json::Value {
-    let mut run: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("run.json")).unwrap()).unwrap();
+    let mut run: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("run.json")).unwrap()).unwrap();
     for epoch in run["log"].as_array_mut().unwrap() {
         epoch["seconds"] = 0.into();
     }
@@ -70,17 +76,36 @@ fn killed_training_and_attack_end_like_unbroken_ones() {
         let broken = at(&format!("broken{round}"));
         kills += until_done(&train(text(&broken)), 1000 * round);
         assert!(
-            std::fs::read(whole.join("model.onnx")).unwrap() == std::fs::read(broken.join("model.onnx")).unwrap(),
+            std::fs::read(whole.join("model.onnx")).unwrap()
+                == std::fs::read(broken.join("model.onnx")).unwrap(),
             "model after {kills} kills"
         );
-        assert!(run_record(&whole) == run_record(&broken), "record after {kills} kills");
+        assert!(
+            run_record(&whole) == run_record(&broken),
+            "record after {kills} kills"
+        );
         round += 1;
-        assert!(round < 50, "the process is always done before it can be killed");
+        assert!(
+            round < 50,
+            "the process is always done before it can be killed"
+        );
     }
 
     let model = whole.join("model.onnx");
     fn attack<'a>(model: &'a str, out: &'a str) -> Vec<&'a str> {
-        vec!["attack", model, "--data", "fashion-mnist-mini", "--suite", "quick", "--limit", "1000", "--quiet", "--out", out]
+        vec![
+            "attack",
+            model,
+            "--data",
+            "fashion-mnist-mini",
+            "--suite",
+            "quick",
+            "--limit",
+            "1000",
+            "--quiet",
+            "--out",
+            out,
+        ]
     }
     let whole = at("attack");
     ok(&attack(text(&model), text(&whole)));
@@ -88,23 +113,44 @@ fn killed_training_and_attack_end_like_unbroken_ones() {
     while kills < 10 {
         let broken = at(&format!("attack{round}"));
         kills += until_done(&attack(text(&model), text(&broken)), 7000 + 1000 * round);
-        assert!(attack_record(&whole) == attack_record(&broken), "attack after {kills} kills");
+        assert!(
+            attack_record(&whole) == attack_record(&broken),
+            "attack after {kills} kills"
+        );
         round += 1;
-        assert!(round < 50, "the process is always done before it can be killed");
+        assert!(
+            round < 50,
+            "the process is always done before it can be killed"
+        );
     }
 }
 
-/// AutoAttack killed again and again, each time a little later: what was done is kept, attack by attack, and the end is that of a run
-/// that was left alone, to the byte.
+/// AutoAttack killed again and again, each time a little later: what was done is kept, attack by
+/// attack, and the end is that of a run that was left alone, to the byte.
 #[test]
 fn killed_autoattack_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let model = small_model(&folder.path().join("model"));
     let attack = |out: &'static str| {
         let out = folder.path().join(out);
-        let flags = ["--data", "fashion-mnist-mini", "--suite", "standard", "--eps", "0.05", "--limit", "300", "--quiet", "--out"];
-        let arguments: Vec<String> =
-            ["attack", text(&model)].into_iter().chain(flags).map(str::to_owned).chain([text(&out).to_owned()]).collect();
+        let flags = [
+            "--data",
+            "fashion-mnist-mini",
+            "--suite",
+            "standard",
+            "--eps",
+            "0.05",
+            "--limit",
+            "300",
+            "--quiet",
+            "--out",
+        ];
+        let arguments: Vec<String> = ["attack", text(&model)]
+            .into_iter()
+            .chain(flags)
+            .map(str::to_owned)
+            .chain([text(&out).to_owned()])
+            .collect();
         (out, arguments)
     };
     let (whole, arguments) = attack("whole");
@@ -114,10 +160,15 @@ fn killed_autoattack_goes_on_where_it_was() {
     let (broken, arguments) = attack("broken");
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let state = broken.join("attack.state.jsonl");
-    let done = || std::fs::read_to_string(&state).map_or(0, |s| s.lines().count().saturating_sub(1));
+    let done =
+        || std::fs::read_to_string(&state).map_or(0, |s| s.lines().count().saturating_sub(1));
     let (mut kept, mut ended) = (vec![0], false);
     for share in 1..=8 {
-        let mut child = fgmf(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = fgmf(&arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(usual * share / 12);
         ended = child.try_wait().unwrap().is_some();
         if ended {
@@ -127,13 +178,25 @@ fn killed_autoattack_goes_on_where_it_was() {
         child.wait().unwrap();
         kept.push(done());
     }
-    assert!(kept.windows(2).all(|w| w[0] <= w[1]), "a kill lost finished attacks: {kept:?}");
-    assert!(kept.iter().any(|&n| (1..8).contains(&n)), "no kill hit the suite midway: {kept:?}");
+    assert!(
+        kept.windows(2).all(|w| w[0] <= w[1]),
+        "a kill lost finished attacks: {kept:?}"
+    );
+    assert!(
+        kept.iter().any(|&n| (1..8).contains(&n)),
+        "no kill hit the suite midway: {kept:?}"
+    );
     if !ended {
         ok(&arguments);
     }
-    assert!(attack_record(&whole) == attack_record(&broken), "after kills with {kept:?} attacks done");
+    assert!(
+        attack_record(&whole) == attack_record(&broken),
+        "after kills with {kept:?} attacks done"
+    );
     let images = |folder: &Path| std::fs::read(folder.join("adversarial.safetensors")).unwrap();
-    assert!(images(&whole) == images(&broken), "adversarial images differ");
+    assert!(
+        images(&whole) == images(&broken),
+        "adversarial images differ"
+    );
     assert!(!state.exists(), "the state of a run that is done was left");
 }

@@ -1,5 +1,8 @@
 //! Integration tests of the binary, run as a user runs it.
-#![allow(clippy::unwrap_used, reason = "a helper that fails should fail the test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails should fail the test"
+)]
 
 mod commands;
 mod corrupt;
@@ -21,7 +24,11 @@ fn run(arguments: &[&str]) -> Output {
 
 fn ok(arguments: &[&str]) -> String {
     let output = run(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -30,7 +37,10 @@ fn refused(arguments: &[&str]) -> String {
     let output = run(arguments);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
-    assert!(text.starts_with("error:") && !text.contains("panicked"), "{arguments:?}: {text}");
+    assert!(
+        text.starts_with("error:") && !text.contains("panicked"),
+        "{arguments:?}: {text}"
+    );
     assert!(output.stdout.is_empty(), "{arguments:?}");
     text
 }
@@ -41,7 +51,8 @@ fn text(path: &Path) -> &str {
 
 /// `attack.json` without what a clock decides.
 fn attack_record(folder: &Path) -> serde_json::Value {
-    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("attack.json")).unwrap()).unwrap();
+    let mut record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("attack.json")).unwrap()).unwrap();
     for row in record["attacks"].as_array_mut().unwrap() {
         row["seconds"] = 0.into();
     }

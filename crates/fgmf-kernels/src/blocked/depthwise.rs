@@ -16,14 +16,25 @@ pub(super) struct Depthwise {
 /// Taps of one axis that meet real cells at output position `p`.
 #[inline(always)]
 fn taps(s: &Conv2d, axis: usize, p: usize) -> Range<usize> {
-    let (at, pad, len, d) = (p * s.stride[axis], s.pad[axis], [s.h, s.w][axis], s.dilation[axis]);
+    let (at, pad, len, d) = (
+        p * s.stride[axis],
+        s.pad[axis],
+        [s.h, s.w][axis],
+        s.dilation[axis],
+    );
     let from = pad.saturating_sub(at).div_ceil(d);
-    from..(len + pad).saturating_sub(at).div_ceil(d).min(s.kernel[axis]).max(from)
+    from..(len + pad)
+        .saturating_sub(at)
+        .div_ceil(d)
+        .min(s.kernel[axis])
+        .max(from)
 }
 
 impl Depthwise {
     pub(super) fn new(s: &Conv2d) -> Self {
-        Self { shape: Conv2d { n: 1, ..*s } }
+        Self {
+            shape: Conv2d { n: 1, ..*s },
+        }
     }
 
     pub(super) fn weight_len(&self) -> usize {
@@ -41,7 +52,8 @@ impl Depthwise {
         }
     }
 
-    /// Calls `f(block, output cell, input cell, tap)` for every product of an image, input cells and taps innermost.
+    /// Calls `f(block, output cell, input cell, tap)` for every product of an image, input cells
+    /// and taps innermost.
     #[inline(always)]
     fn products(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
         let s = &self.shape;
@@ -51,8 +63,16 @@ impl Depthwise {
                 for q in 0..ow {
                     for i in taps(s, 0, p) {
                         for j in taps(s, 1, q) {
-                            let (row, col) = (p * s.stride[0] + i * s.dilation[0], q * s.stride[1] + j * s.dilation[1]);
-                            f(b, p * ow + q, (row - s.pad[0]) * s.w + col - s.pad[1], i * s.kernel[1] + j);
+                            let (row, col) = (
+                                p * s.stride[0] + i * s.dilation[0],
+                                q * s.stride[1] + j * s.dilation[1],
+                            );
+                            f(
+                                b,
+                                p * ow + q,
+                                (row - s.pad[0]) * s.w + col - s.pad[1],
+                                i * s.kernel[1] + j,
+                            );
                         }
                     }
                 }
@@ -87,21 +107,41 @@ impl Kernel for Apply<'_> {
     /// Pointers cover `n` images and the packed weights.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, direction, n, pass, packed, finish, scratch } = self;
+        let Self {
+            plan,
+            direction,
+            n,
+            pass,
+            packed,
+            finish,
+            scratch,
+        } = self;
         let s = &plan.shape;
         let ([oh, ow], n_blocks) = (s.out_size(), blocks(s.c_in));
         let all_taps = s.kernel[0] * s.kernel[1];
         let (small, large) = (oh * ow, s.h * s.w);
-        let (from, to) = if direction == Direction::Forward { (large, small) } else { (small, large) };
+        let (from, to) = if direction == Direction::Forward {
+            (large, small)
+        } else {
+            (small, large)
+        };
         for image in 0..n {
             let sums = zeros(scratch, n_blocks * to * LANES).as_mut_ptr();
             // Safety: `products` names cells of the two planes only.
             unsafe {
                 plan.products(|b, y, x, tap| {
-                    let (from_cell, to_cell) = if direction == Direction::Forward { (x, y) } else { (y, x) };
+                    let (from_cell, to_cell) = if direction == Direction::Forward {
+                        (x, y)
+                    } else {
+                        (y, x)
+                    };
                     let sum = sums.add((b * to + to_cell) * LANES);
                     let v = pass.read::<V>(((image * n_blocks + b) * from + from_cell) * LANES);
-                    v.mul_add(V::load(packed.add((b * all_taps + tap) * LANES)), V::load(sum.cast_const())).store(sum);
+                    v.mul_add(
+                        V::load(packed.add((b * all_taps + tap) * LANES)),
+                        V::load(sum.cast_const()),
+                    )
+                    .store(sum);
                 });
                 for b in 0..n_blocks {
                     for cell in 0..to {
@@ -132,7 +172,14 @@ impl Kernel for GradWeight<'_> {
     /// `x` and `dy` cover `n` images.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, n, x, dy, dw, scratch } = self;
+        let Self {
+            plan,
+            n,
+            x,
+            dy,
+            dw,
+            scratch,
+        } = self;
         let s = &plan.shape;
         let ([oh, ow], n_blocks) = (s.out_size(), blocks(s.c_in));
         let all_taps = s.kernel[0] * s.kernel[1];

@@ -1,8 +1,10 @@
-//! Direct convolution of blocked images: the taps slide over a padded copy, nothing is unrolled. Any stride, padding and dilation.
+//! Direct convolution of blocked images: the taps slide over a padded copy, nothing is unrolled.
+//! Any stride, padding and dilation.
 //!
-//! The copy is a [`Grid`] of cells of sixteen channels, split into the phases of the stride, so that the cells one tap meets
-//! lie side by side and another tap is another offset. A forward pass is one [`Job`]; the gradient to the input is one for each
-//! phase of the stride, a stride-1 convolution of the output's gradient with the taps that reach its cells.
+//! The copy is a [`Grid`] of cells of sixteen channels, split into the phases of the stride, so
+//! that the cells one tap meets lie side by side and another tap is another offset. A forward pass
+//! is one [`Job`]; the gradient to the input is one for each phase of the stride, a stride-1
+//! convolution of the output's gradient with the taps that reach its cells.
 #![allow(unsafe_code, reason = "see `simd`")]
 
 use super::{Pass, blocks};
@@ -26,7 +28,8 @@ struct Job {
     panel: usize,
     lines: usize,
     cells: usize,
-    /// In numbers: from a line of the copy to the next; the first cell written, from a line to the next, from a cell to the next.
+    /// In numbers: from a line of the copy to the next; the first cell written, from a line to the
+    /// next, from a cell to the next.
     line: usize,
     start: usize,
     out_line: usize,
@@ -55,7 +58,12 @@ pub(super) struct Direct {
 impl Direct {
     /// The forward pass of one image's shape, groups apart.
     pub(super) fn forward(s: &Conv2d) -> Self {
-        let Input { grid, offsets, .. } = Input::new(&Conv2d { c_in: 1, groups: 1, c_out: 1, ..*s });
+        let Input { grid, offsets, .. } = Input::new(&Conv2d {
+            c_in: 1,
+            groups: 1,
+            c_out: 1,
+            ..*s
+        });
         let [oh, ow] = s.out_size();
         let (plane, taps) = (grid.plane(), offsets.len());
         let segments = stretches(s.c_in, plane, &offsets);
@@ -63,9 +71,25 @@ impl Direct {
         // Rows without cells between them are one long row.
         let (lines, cells) = if extent == ow { (1, oh * ow) } else { (oh, ow) };
         let panel = s.c_in * taps * LANES;
-        let job = Job { segments, weight: 0, panel, lines, cells, line: extent * LANES, start: 0, out_line: ow * LANES, out_step: LANES };
+        let job = Job {
+            segments,
+            weight: 0,
+            panel,
+            lines,
+            cells,
+            line: extent * LANES,
+            start: 0,
+            out_line: ow * LANES,
+            out_step: LANES,
+        };
         let taps = vec![(0..blocks(s.c_in)).flat_map(|_| 0..taps).collect()];
-        let lines = (0..lines).map(|l| Segment { a: l * job.line, b: l * cells * LANES, len: cells }).collect();
+        let lines = (0..lines)
+            .map(|l| Segment {
+                a: l * job.line,
+                b: l * cells * LANES,
+                len: cells,
+            })
+            .collect();
         let weight_len = panel * blocks(s.c_out);
         let runs = grid.runs();
         let padding = gaps(&runs, plane);
@@ -104,7 +128,11 @@ impl Direct {
                 out_step: s.stride[1] * LANES,
             });
             weight += panel * blocks(s.c_in);
-            taps.push((0..blocks(s.c_out)).flat_map(|_| part.taps.iter().map(|&(tap, _)| tap)).collect());
+            taps.push(
+                (0..blocks(s.c_out))
+                    .flat_map(|_| part.taps.iter().map(|&(tap, _)| tap))
+                    .collect(),
+            );
         }
         let runs = grid.runs();
         let padding = gaps(&runs, grid.plane());
@@ -127,7 +155,8 @@ impl Direct {
         self.weight_len
     }
 
-    /// Packs weights; `at(o, i)` is where the window of an output and an input channel of this direction begins.
+    /// Packs weights; `at(o, i)` is where the window of an output and an input channel of this
+    /// direction begins.
     pub(super) fn pack(&self, w: &[f32], at: impl Fn(usize, usize) -> usize, packed: &mut [f32]) {
         packed.fill(0.0);
         for (job, taps) in self.jobs.iter().zip(&self.taps) {
@@ -161,7 +190,11 @@ fn stretches(channels: usize, plane: usize, offsets: &[usize]) -> Vec<Segment> {
     for block in 0..blocks(channels) {
         for &offset in offsets {
             let len = LANES.min(channels - block * LANES);
-            out.push(Segment { a: (block * plane + offset) * LANES, b, len });
+            out.push(Segment {
+                a: (block * plane + offset) * LANES,
+                b,
+                len,
+            });
             b += len * LANES;
         }
     }
@@ -184,7 +217,8 @@ impl Direct {
                 let target = to.add(b * plane * LANES);
                 for run in &self.runs {
                     for i in 0..run.count {
-                        pass.read::<V>(source + (run.cell + i * stride) * LANES).store(target.add((run.at + i) * LANES));
+                        pass.read::<V>(source + (run.cell + i * stride) * LANES)
+                            .store(target.add((run.at + i) * LANES));
                     }
                 }
                 for &(at, count) in &self.padding {
@@ -231,7 +265,14 @@ impl Kernel for Apply<'_> {
     /// Pointers cover `n` images and the packed weights.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, n, pass, packed, finish, scratch } = self;
+        let Self {
+            plan,
+            n,
+            pass,
+            packed,
+            finish,
+            scratch,
+        } = self;
         let (copy, together) = (plan.copy_len(), plan.together(n));
         let (ib, ob) = (blocks(plan.c_in), blocks(plan.c_out));
         at_least(scratch, together * copy);
@@ -241,13 +282,19 @@ impl Kernel for Apply<'_> {
             for first in (0..n).step_by(together) {
                 let images = together.min(n - first);
                 for i in 0..images {
-                    plan.fill::<V>(&pass, (first + i) * ib * plan.input * LANES, base.add(i * copy));
+                    plan.fill::<V>(
+                        &pass,
+                        (first + i) * ib * plan.input * LANES,
+                        base.add(i * copy),
+                    );
                 }
                 for job in &plan.jobs {
                     for panel in (0..ob).step_by(V::TILE[1]) {
                         for i in 0..images {
                             for line in 0..job.lines {
-                                let start = ((first + i) * ob + panel) * plan.output * LANES + job.start + line * job.out_line;
+                                let start = ((first + i) * ob + panel) * plan.output * LANES
+                                    + job.start
+                                    + line * job.out_line;
                                 let product = Product::<LANES, 1> {
                                     a: base.add(i * copy + line * job.line).cast_const(),
                                     rows: job.cells,
@@ -255,7 +302,12 @@ impl Kernel for Apply<'_> {
                                     panel: job.panel,
                                     panels: V::TILE[1].min(ob - panel),
                                     segments: &job.segments,
-                                    finish: finish.from(start, panel, job.out_step, plan.output * LANES),
+                                    finish: finish.from(
+                                        start,
+                                        panel,
+                                        job.out_step,
+                                        plan.output * LANES,
+                                    ),
                                 };
                                 product.run::<V>();
                             }
@@ -285,14 +337,22 @@ impl Kernel for GradWeight<'_> {
     /// `x` and `dy` cover `n` images.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, n, x, dy, dw, scratch } = self;
+        let Self {
+            plan,
+            n,
+            x,
+            dy,
+            dw,
+            scratch,
+        } = self;
         let segments = &plan.jobs[0].segments;
         let (copy, ib, ob) = (plan.copy_len(), blocks(plan.c_in), blocks(plan.c_out));
         let (gradient, taps) = (ob * plan.output * LANES, segments.len() / ib);
         if n == 0 {
             return;
         }
-        // A copy of the image, its output's gradient behind the gate, and the sums `[blocks, taps, 16, c_out]`.
+        // A copy of the image, its output's gradient behind the gate, and the sums
+        // `[blocks, taps, 16, c_out]`.
         at_least(scratch, copy + gradient + ib * taps * LANES * ob * LANES);
         let base = scratch.as_mut_ptr();
         // Safety: three parts of the scratch; the rest is stated above.
@@ -301,7 +361,8 @@ impl Kernel for GradWeight<'_> {
             for i in 0..n {
                 plan.fill::<V>(&x, i * ib * plan.input * LANES, base);
                 for cell in 0..ob * plan.output {
-                    dy.read::<V>(i * gradient + cell * LANES).store(g.add(cell * LANES));
+                    dy.read::<V>(i * gradient + cell * LANES)
+                        .store(g.add(cell * LANES));
                 }
                 for (s, segment) in segments.iter().enumerate() {
                     let product = Product::<1, LANES> {
@@ -311,7 +372,8 @@ impl Kernel for GradWeight<'_> {
                         panel: plan.output * LANES,
                         panels: ob,
                         segments: &plan.lines,
-                        finish: Finish::plain(sums.add(s * LANES * ob * LANES), ob * LANES, LANES).accumulate(i > 0),
+                        finish: Finish::plain(sums.add(s * LANES * ob * LANES), ob * LANES, LANES)
+                            .accumulate(i > 0),
                     };
                     product.run::<V>();
                 }
@@ -321,7 +383,8 @@ impl Kernel for GradWeight<'_> {
             let (block, tap) = (s / taps, s % taps);
             for k in 0..segment.len {
                 for o in 0..plan.c_out {
-                    dw[(o * plan.c_in + block * LANES + k) * taps + tap] += scratch[copy + gradient + ((s * LANES + k) * ob) * LANES + o];
+                    dw[(o * plan.c_in + block * LANES + k) * taps + tap] +=
+                        scratch[copy + gradient + ((s * LANES + k) * ob) * LANES + o];
                 }
             }
         }

@@ -1,13 +1,15 @@
-//! The blocked layout `[n, ⌈c / 16⌉, h, w, 16]`: channels in sixteens, innermost. Channels past the last are padding; what is
-//! converted from rows has zeros there.
+//! The blocked layout `[n, ⌈c / 16⌉, h, w, 16]`: channels in sixteens, innermost. Channels past the
+//! last are padding; what is converted from rows has zeros there.
 #![allow(unsafe_code, reason = "see `simd`")]
 
 use crate::simd::{self, Kernel, LANES, Vector};
 
-/// Numbers that `[n, c, h, w]` takes in the blocked layout, with `plane = h w`; `usize::MAX` if they are more.
+/// Numbers that `[n, c, h, w]` takes in the blocked layout, with `plane = h w`; `usize::MAX` if
+/// they are more.
 #[must_use]
 pub const fn blocked_len(n: usize, c: usize, plane: usize) -> usize {
-    n.saturating_mul(c.div_ceil(LANES).saturating_mul(LANES)).saturating_mul(plane)
+    n.saturating_mul(c.div_ceil(LANES).saturating_mul(LANES))
+        .saturating_mul(plane)
 }
 
 /// Rearranges `x` `[n, c, plane]` into the blocked layout.
@@ -18,18 +20,45 @@ pub const fn blocked_len(n: usize, c: usize, plane: usize) -> usize {
 pub fn to_blocked(c: usize, plane: usize, x: &[f32], y: &mut [f32]) {
     let n = images(c, plane, x.len(), y.len());
     // Safety: lengths have been checked.
-    unsafe { simd::run(ToBlocked { n, c, plane, stride: plane, x: x.as_ptr(), y: y.as_mut_ptr() }) }
+    unsafe {
+        simd::run(ToBlocked {
+            n,
+            c,
+            plane,
+            stride: plane,
+            x: x.as_ptr(),
+            y: y.as_mut_ptr(),
+        })
+    }
 }
 
 /// [`to_blocked`] of one image whose channels lie `stride` apart.
 pub(crate) fn to_blocked_apart(c: usize, plane: usize, stride: usize, x: &[f32], y: &mut [f32]) {
     assert!(
-        c == 0 || plane == 0 || (c - 1).checked_mul(stride).and_then(|v| v.checked_add(plane)).is_some_and(|end| end <= x.len()),
+        c == 0
+            || plane == 0
+            || (c - 1)
+                .checked_mul(stride)
+                .and_then(|v| v.checked_add(plane))
+                .is_some_and(|end| end <= x.len()),
         "rows of {c} channels by {plane}"
     );
-    assert_eq!(y.len(), blocked_len(1, c, plane), "blocked length of {c} channels by {plane}");
+    assert_eq!(
+        y.len(),
+        blocked_len(1, c, plane),
+        "blocked length of {c} channels by {plane}"
+    );
     // Safety: lengths have been checked.
-    unsafe { simd::run(ToBlocked { n: 1, c, plane, stride, x: x.as_ptr(), y: y.as_mut_ptr() }) }
+    unsafe {
+        simd::run(ToBlocked {
+            n: 1,
+            c,
+            plane,
+            stride,
+            x: x.as_ptr(),
+            y: y.as_mut_ptr(),
+        })
+    }
 }
 
 /// Rearranges blocked `x` into `y` `[n, c, plane]`.
@@ -40,14 +69,30 @@ pub(crate) fn to_blocked_apart(c: usize, plane: usize, stride: usize, x: &[f32],
 pub fn from_blocked(c: usize, plane: usize, x: &[f32], y: &mut [f32]) {
     let n = images(c, plane, y.len(), x.len());
     // Safety: lengths have been checked.
-    unsafe { simd::run(FromBlocked { n, c, plane, x: x.as_ptr(), y: y.as_mut_ptr() }) }
+    unsafe {
+        simd::run(FromBlocked {
+            n,
+            c,
+            plane,
+            x: x.as_ptr(),
+            y: y.as_mut_ptr(),
+        })
+    }
 }
 
 fn images(c: usize, plane: usize, rows: usize, blocked: usize) -> usize {
     let image = c.saturating_mul(plane);
     let n = rows.checked_div(image).unwrap_or(0);
-    assert_eq!(rows, n.saturating_mul(image), "rows of {c} channels by {plane}");
-    assert_eq!(blocked, blocked_len(n, c, plane), "blocked length of {n} images, {c} channels by {plane}");
+    assert_eq!(
+        rows,
+        n.saturating_mul(image),
+        "rows of {c} channels by {plane}"
+    );
+    assert_eq!(
+        blocked,
+        blocked_len(n, c, plane),
+        "blocked length of {n} images, {c} channels by {plane}"
+    );
     n
 }
 
@@ -66,20 +111,35 @@ impl Kernel for ToBlocked {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { n, c, plane, stride, x, y } = self;
-        // Safety: the lengths are those of the layouts; a part of a plane is read and written as a part.
+        let Self {
+            n,
+            c,
+            plane,
+            stride,
+            x,
+            y,
+        } = self;
+        // Safety: the lengths are those of the layouts; a part of a plane is read and written as a
+        // part.
         unsafe {
             let blocks = c.div_ceil(LANES);
             for b in 0..n * blocks {
                 let (image, first) = (b / blocks, b % blocks * LANES);
                 let real = LANES.min(c - first);
-                let (x, y) = (x.add((image * c + first) * stride), y.add(b * plane * LANES));
+                let (x, y) = (
+                    x.add((image * c + first) * stride),
+                    y.add(b * plane * LANES),
+                );
                 for at in (0..plane).step_by(LANES) {
                     let count = LANES.min(plane - at);
                     let mut square = [V::zero(); LANES];
                     for (l, v) in square.iter_mut().enumerate().take(real) {
                         let from = x.add(l * stride + at);
-                        *v = if count < LANES { V::load_part(from, count) } else { V::load(from) };
+                        *v = if count < LANES {
+                            V::load_part(from, count)
+                        } else {
+                            V::load(from)
+                        };
                     }
                     V::transpose(&mut square);
                     for (i, v) in square.into_iter().enumerate().take(count) {
@@ -121,7 +181,11 @@ impl Kernel for FromBlocked {
                     V::transpose(&mut square);
                     for (l, v) in square.into_iter().enumerate().take(real) {
                         let to = y.add(l * plane + at);
-                        if count < LANES { v.store_part(to, count) } else { v.store(to) }
+                        if count < LANES {
+                            v.store_part(to, count)
+                        } else {
+                            v.store(to)
+                        }
                     }
                 }
             }

@@ -1,8 +1,9 @@
 //! Convolution of `f32` images in the blocked layout: channels in sixteens, innermost.
 //!
-//! [`BlockedConv`] chooses how a convolution is computed from its shape alone (never from the batch or the processor), so that an image
-//! has the same result in any batch: Winograd for 3x3 windows of stride 1 and 4x4 windows of stride 2, sliding windows otherwise, a path of its own for images of few
-//! channels and for depthwise convolutions.
+//! [`BlockedConv`] chooses how a convolution is computed from its shape alone (never from the batch
+//! or the processor), so that an image has the same result in any batch: Winograd for 3x3 windows
+//! of stride 1 and 4x4 windows of stride 2, sliding windows otherwise, a path of its own for images
+//! of few channels and for depthwise convolutions.
 #![allow(unsafe_code, reason = "see `simd`")]
 
 mod channel;
@@ -23,21 +24,22 @@ use std::cell::Cell;
 use winograd::Winograd;
 
 pub use channel::{
-    add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments, channel_products, channel_sums, gate,
+    add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments,
+    channel_products, channel_sums, gate,
 };
 pub(crate) use layout::to_blocked_apart;
 pub use layout::{blocked_len, from_blocked, to_blocked};
 pub use pool::{
-    avg_pool_blocked, avg_pool_blocked_adjoint, global_average_blocked, global_average_blocked_grad, max_pool_blocked,
-    max_pool_blocked_fits, max_pool_blocked_grad,
+    avg_pool_blocked, avg_pool_blocked_adjoint, global_average_blocked,
+    global_average_blocked_grad, max_pool_blocked, max_pool_blocked_fits, max_pool_blocked_grad,
 };
 
 pub(crate) fn blocks(c: usize) -> usize {
     c.div_ceil(LANES)
 }
 
-/// A blocked operand, read behind a gate: numbers count where the gate is greater than 0, or everywhere without one. The gate is
-/// the output of a rectifier whose gradient the operand is.
+/// A blocked operand, read behind a gate: numbers count where the gate is greater than 0, or
+/// everywhere without one. The gate is the output of a rectifier whose gradient the operand is.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
     values: &'a [f32],
@@ -59,7 +61,10 @@ impl<'a> Pass<'a> {
     #[must_use]
     pub fn gated(values: &'a [f32], gate: &'a [f32]) -> Self {
         assert_eq!(values.len(), gate.len(), "a gate for each value");
-        Self { values, gate: Some(gate) }
+        Self {
+            values,
+            gate: Some(gate),
+        }
     }
 
     /// `len` values from `from` on, behind their gates.
@@ -69,7 +74,10 @@ impl<'a> Pass<'a> {
     /// If there are fewer.
     #[must_use]
     pub fn slice(&self, from: usize, len: usize) -> Self {
-        Self { values: &self.values[from..from + len], gate: self.gate.map(|g| &g[from..from + len]) }
+        Self {
+            values: &self.values[from..from + len],
+            gate: self.gate.map(|g| &g[from..from + len]),
+        }
     }
 
     /// Sixteen numbers from `at` on.
@@ -123,10 +131,19 @@ pub struct Epilogue<'a> {
 }
 
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "one a layer, beside weights that dwarf it")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a layer, beside weights that dwarf it"
+)]
 enum Algorithm {
-    Winograd { forward: Winograd, backward: Winograd },
-    Direct { forward: direct::Direct, backward: direct::Direct },
+    Winograd {
+        forward: Winograd,
+        backward: Winograd,
+    },
+    Direct {
+        forward: direct::Direct,
+        backward: direct::Direct,
+    },
     Stem(stem::Stem),
     Depthwise(depthwise::Depthwise),
 }
@@ -142,8 +159,9 @@ pub struct BlockedConv {
 const STEM_CHANNELS: usize = 8;
 
 impl BlockedConv {
-    /// Prepares a convolution whose shape passed [`Conv2d::check`]; `None` for groups that are neither one nor one a channel, for
-    /// outputs of one or two cells, and for shapes that no memory holds.
+    /// Prepares a convolution whose shape passed [`Conv2d::check`]; `None` for groups that are
+    /// neither one nor one a channel, for outputs of one or two cells, and for shapes that no
+    /// memory holds.
     #[must_use]
     pub fn new(shape: &Conv2d) -> Option<Self> {
         let s = Conv2d { n: 1, ..*shape };
@@ -154,24 +172,40 @@ impl BlockedConv {
         }
         let algorithm = if s.groups == 1 && s.c_in <= STEM_CHANNELS {
             Algorithm::Stem(stem::Stem::new(&s))
-        } else if let Some([forward, backward]) = Some(&s).filter(|s| s.groups == 1).and_then(Winograd::new) {
+        } else if let Some([forward, backward]) =
+            Some(&s).filter(|s| s.groups == 1).and_then(Winograd::new)
+        {
             Algorithm::Winograd { forward, backward }
         } else if s.groups == 1 {
-            Algorithm::Direct { forward: direct::Direct::forward(&s), backward: direct::Direct::backward(&s) }
+            Algorithm::Direct {
+                forward: direct::Direct::forward(&s),
+                backward: direct::Direct::backward(&s),
+            }
         } else if s.groups == s.c_in && s.c_out == s.c_in {
             Algorithm::Depthwise(depthwise::Depthwise::new(&s))
         } else {
             return None;
         };
-        Some(Self { shape: s, algorithm })
+        Some(Self {
+            shape: s,
+            algorithm,
+        })
     }
 
-    /// The same without padding for images of another size, if it reads the weights that this one packed.
+    /// The same without padding for images of another size, if it reads the weights that this one
+    /// packed.
     #[must_use]
     pub fn at_size(&self, [h, w]: [usize; 2]) -> Option<Self> {
-        let other = Self::new(&Conv2d { h, w, pad: [0; 4], ..self.shape })?;
+        let other = Self::new(&Conv2d {
+            h,
+            w,
+            pad: [0; 4],
+            ..self.shape
+        })?;
         let alike = match (&self.algorithm, &other.algorithm) {
-            (Algorithm::Winograd { forward: a, .. }, Algorithm::Winograd { forward: b, .. }) => a.weight_len() == b.weight_len(),
+            (Algorithm::Winograd { forward: a, .. }, Algorithm::Winograd { forward: b, .. }) => {
+                a.weight_len() == b.weight_len()
+            }
             (Algorithm::Direct { .. }, Algorithm::Direct { .. })
             | (Algorithm::Stem(_), Algorithm::Stem(_))
             | (Algorithm::Depthwise(_), Algorithm::Depthwise(_)) => true,
@@ -196,7 +230,11 @@ impl BlockedConv {
     #[must_use]
     pub fn x_len(&self, n: usize) -> usize {
         let s = &self.shape;
-        if self.input_in_rows() { n * s.x_len() } else { blocked_len(n, s.c_in, s.h * s.w) }
+        if self.input_in_rows() {
+            n * s.x_len()
+        } else {
+            blocked_len(n, s.c_in, s.h * s.w)
+        }
     }
 
     /// Numbers of `n` blocked outputs.
@@ -235,8 +273,12 @@ impl BlockedConv {
         let taps = s.taps();
         let at = |o: usize, i: usize| (o * s.c_in + i) * taps;
         match &self.algorithm {
-            Algorithm::Winograd { forward, .. } => forward.pack(w, at, sized(packed, forward.weight_len())),
-            Algorithm::Direct { forward, .. } => forward.pack(w, at, sized(packed, forward.weight_len())),
+            Algorithm::Winograd { forward, .. } => {
+                forward.pack(w, at, sized(packed, forward.weight_len()))
+            }
+            Algorithm::Direct { forward, .. } => {
+                forward.pack(w, at, sized(packed, forward.weight_len()))
+            }
             Algorithm::Stem(stem) => stem.pack_forward(w, sized(packed, stem.forward_len())),
             Algorithm::Depthwise(d) => d.pack(w, sized(packed, d.weight_len())),
         }
@@ -265,8 +307,12 @@ impl BlockedConv {
         let taps = s.taps();
         let at = |i: usize, o: usize| (o * s.c_in + i) * taps;
         match &self.algorithm {
-            Algorithm::Winograd { backward, .. } => backward.pack(w, at, sized(packed, backward.weight_len())),
-            Algorithm::Direct { backward, .. } => backward.pack(w, at, sized(packed, backward.weight_len())),
+            Algorithm::Winograd { backward, .. } => {
+                backward.pack(w, at, sized(packed, backward.weight_len()))
+            }
+            Algorithm::Direct { backward, .. } => {
+                backward.pack(w, at, sized(packed, backward.weight_len()))
+            }
             Algorithm::Stem(stem) => stem.pack_backward(w, sized(packed, stem.backward_len())),
             Algorithm::Depthwise(d) => d.pack(w, sized(packed, d.weight_len())),
         }
@@ -279,9 +325,22 @@ impl BlockedConv {
     /// If a length does not match.
     pub fn forward(&self, x: &[f32], packed: &[f32], epilogue: Epilogue<'_>, y: &mut [f32]) {
         let n = x.len() / self.x_len(1);
-        assert_eq!([x.len(), y.len()], [self.x_len(n), self.y_len(n)], "input and output of {:?}", self.shape);
-        assert!(epilogue.bias.is_none_or(|b| b.len() == self.bias_len()), "bias of {:?}", self.shape);
-        assert!(epilogue.add.is_none_or(|a| a.len() == y.len()), "addend of {:?}", self.shape);
+        assert_eq!(
+            [x.len(), y.len()],
+            [self.x_len(n), self.y_len(n)],
+            "input and output of {:?}",
+            self.shape
+        );
+        assert!(
+            epilogue.bias.is_none_or(|b| b.len() == self.bias_len()),
+            "bias of {:?}",
+            self.shape
+        );
+        assert!(
+            epilogue.add.is_none_or(|a| a.len() == y.len()),
+            "addend of {:?}",
+            self.shape
+        );
         let finish = Finish {
             bias: epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
             add: epilogue.add.map_or(std::ptr::null(), <[f32]>::as_ptr),
@@ -292,39 +351,73 @@ impl BlockedConv {
         with_scratch(|scratch| {
             let packed_len = packed.len();
             let packed = packed.as_ptr();
-            // Safety: lengths of inputs, outputs and weights have been checked against the shape that the plans were made for.
+            // Safety: lengths of inputs, outputs and weights have been checked against the shape
+            // that the plans were made for.
             unsafe {
                 match &self.algorithm {
                     Algorithm::Winograd { forward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(winograd::Forward { plan, n, pass, packed, finish, scratch });
+                        simd::run(winograd::Forward {
+                            plan,
+                            n,
+                            pass,
+                            packed,
+                            finish,
+                            scratch,
+                        });
                     }
                     Algorithm::Direct { forward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(direct::Apply { plan, n, pass, packed, finish, scratch });
+                        simd::run(direct::Apply {
+                            plan,
+                            n,
+                            pass,
+                            packed,
+                            finish,
+                            scratch,
+                        });
                     }
                     Algorithm::Stem(plan) => {
                         assert_eq!(packed_len, plan.forward_len(), "packed weights");
-                        simd::run(stem::Forward { plan, x, packed, finish, scratch });
+                        simd::run(stem::Forward {
+                            plan,
+                            x,
+                            packed,
+                            finish,
+                            scratch,
+                        });
                     }
                     Algorithm::Depthwise(plan) => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(depthwise::Apply { plan, direction: Direction::Forward, n, pass, packed, finish, scratch });
+                        simd::run(depthwise::Apply {
+                            plan,
+                            direction: Direction::Forward,
+                            n,
+                            pass,
+                            packed,
+                            finish,
+                            scratch,
+                        });
                     }
                 }
             }
         });
     }
 
-    /// Fills `dx`, in the layout of the input, from the gradient of the blocked output, with weights packed by
-    /// [`Self::pack_backward`].
+    /// Fills `dx`, in the layout of the input, from the gradient of the blocked output, with
+    /// weights packed by [`Self::pack_backward`].
     ///
     /// # Panics
     ///
     /// If a length does not match.
     pub fn grad_input(&self, dy: Pass<'_>, packed: &[f32], dx: &mut [f32]) {
         let n = dx.len() / self.x_len(1);
-        assert_eq!([dx.len(), dy.values.len()], [self.x_len(n), self.y_len(n)], "input and output of {:?}", self.shape);
+        assert_eq!(
+            [dx.len(), dy.values.len()],
+            [self.x_len(n), self.y_len(n)],
+            "input and output of {:?}",
+            self.shape
+        );
         with_scratch(|scratch| {
             let (packed_len, pass) = (packed.len(), dy);
             // Made where it is used: another use of `dx` ends what a pointer into it may do.
@@ -335,43 +428,109 @@ impl BlockedConv {
                 match &self.algorithm {
                     Algorithm::Winograd { backward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(winograd::Forward { plan, n, pass, packed, finish: finish(dx), scratch });
+                        simd::run(winograd::Forward {
+                            plan,
+                            n,
+                            pass,
+                            packed,
+                            finish: finish(dx),
+                            scratch,
+                        });
                     }
                     Algorithm::Direct { backward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(direct::Apply { plan, n, pass, packed, finish: finish(dx), scratch });
+                        simd::run(direct::Apply {
+                            plan,
+                            n,
+                            pass,
+                            packed,
+                            finish: finish(dx),
+                            scratch,
+                        });
                     }
                     Algorithm::Stem(plan) => {
                         assert_eq!(packed_len, plan.backward_len(), "packed weights");
-                        simd::run(stem::GradInput { plan, dy, packed, dx, scratch });
+                        simd::run(stem::GradInput {
+                            plan,
+                            dy,
+                            packed,
+                            dx,
+                            scratch,
+                        });
                     }
                     Algorithm::Depthwise(plan) => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(depthwise::Apply { plan, direction: Direction::Backward, n, pass, packed, finish: finish(dx), scratch });
+                        simd::run(depthwise::Apply {
+                            plan,
+                            direction: Direction::Backward,
+                            n,
+                            pass,
+                            packed,
+                            finish: finish(dx),
+                            scratch,
+                        });
                     }
                 }
             }
         });
     }
 
-    /// Adds the gradient to the weight, summed over the images in a fixed order, to `dw` `[c_out, c_in / groups, kh, kw]`.
+    /// Adds the gradient to the weight, summed over the images in a fixed order, to `dw`
+    /// `[c_out, c_in / groups, kh, kw]`.
     ///
     /// # Panics
     ///
     /// If a length does not match.
     pub fn grad_weight(&self, x: &[f32], dy: Pass<'_>, dw: &mut [f32]) {
         let n = x.len() / self.x_len(1);
-        assert_eq!([x.len(), dy.values.len()], [self.x_len(n), self.y_len(n)], "input and output of {:?}", self.shape);
-        assert_eq!(dw.len(), self.shape.w_len(), "weight length of {:?}", self.shape);
+        assert_eq!(
+            [x.len(), dy.values.len()],
+            [self.x_len(n), self.y_len(n)],
+            "input and output of {:?}",
+            self.shape
+        );
+        assert_eq!(
+            dw.len(),
+            self.shape.w_len(),
+            "weight length of {:?}",
+            self.shape
+        );
         with_scratch(|scratch| {
             let pass = Pass::new(x);
             // Safety: as in `forward`.
             unsafe {
                 match &self.algorithm {
-                    Algorithm::Winograd { forward: plan, .. } => simd::run(winograd::GradWeight { plan, n, x: pass, dy, dw, scratch }),
-                    Algorithm::Direct { forward: plan, .. } => simd::run(direct::GradWeight { plan, n, x: pass, dy, dw, scratch }),
-                    Algorithm::Stem(plan) => simd::run(stem::GradWeight { plan, x, dy, dw, scratch }),
-                    Algorithm::Depthwise(plan) => simd::run(depthwise::GradWeight { plan, n, x: pass, dy, dw, scratch }),
+                    Algorithm::Winograd { forward: plan, .. } => simd::run(winograd::GradWeight {
+                        plan,
+                        n,
+                        x: pass,
+                        dy,
+                        dw,
+                        scratch,
+                    }),
+                    Algorithm::Direct { forward: plan, .. } => simd::run(direct::GradWeight {
+                        plan,
+                        n,
+                        x: pass,
+                        dy,
+                        dw,
+                        scratch,
+                    }),
+                    Algorithm::Stem(plan) => simd::run(stem::GradWeight {
+                        plan,
+                        x,
+                        dy,
+                        dw,
+                        scratch,
+                    }),
+                    Algorithm::Depthwise(plan) => simd::run(depthwise::GradWeight {
+                        plan,
+                        n,
+                        x: pass,
+                        dy,
+                        dw,
+                        scratch,
+                    }),
                 }
             }
         });
@@ -389,13 +548,21 @@ fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
     result
 }
 
-/// Whether lengths of inputs, outputs, padded copies (at most twice the padded image along each side) and unrolled windows do not wrap
-/// around: the kernels' addresses rely on it.
+/// Whether lengths of inputs, outputs, padded copies (at most twice the padded image along each
+/// side) and unrolled windows do not wrap around: the kernels' addresses rely on it.
 fn addressable(s: &Conv2d) -> bool {
     let [oh, ow] = s.out_size();
-    let side = |i: usize| [s.h, s.w][i].saturating_add(s.pad[i]).saturating_add(s.pad[i + 2]);
+    let side = |i: usize| {
+        [s.h, s.w][i]
+            .saturating_add(s.pad[i])
+            .saturating_add(s.pad[i + 2])
+    };
     let padded = saturating_product(&[s.c_in.max(s.c_out).saturating_add(LANES), side(0), side(1)]);
-    let windows = saturating_product(&[s.c_in.saturating_mul(s.taps()).saturating_add(LANES), oh, ow]);
+    let windows = saturating_product(&[
+        s.c_in.saturating_mul(s.taps()).saturating_add(LANES),
+        oh,
+        ow,
+    ]);
     padded.max(windows) <= isize::MAX as usize / 64
 }
 

@@ -1,6 +1,6 @@
-//! Pooling of blocked images. A shape's `planes` are here images times blocks of sixteen channels, `n ⌈c / 16⌉`: each plane is
-//! `[h, w, 16]`, and the sixteen lanes are pooled side by side. Windows, ties and NaN are as in [`crate::max_pool2d`] and
-//! [`crate::avg_pool2d`].
+//! Pooling of blocked images. A shape's `planes` are here images times blocks of sixteen channels,
+//! `n ⌈c / 16⌉`: each plane is `[h, w, 16]`, and the sixteen lanes are pooled side by side.
+//! Windows, ties and NaN are as in [`crate::max_pool2d`] and [`crate::avg_pool2d`].
 #![allow(unsafe_code, reason = "see `simd`")]
 
 use super::blocks;
@@ -11,41 +11,71 @@ use std::ops::Range;
 /// Whether the taps of a window can be counted in the bytes of [`max_pool_blocked`]: at most 256.
 #[must_use]
 pub fn max_pool_blocked_fits(s: &Pool2d) -> bool {
-    s.kernel[0].checked_mul(s.kernel[1]).is_some_and(|taps| taps <= 256)
+    s.kernel[0]
+        .checked_mul(s.kernel[1])
+        .is_some_and(|taps| taps <= 256)
 }
 
-/// `y[p, o, l] = max over window o of x[p, ., l]`, with the tap (`row * kernel width + column`) of the first maximum in
-/// `index[p, o, l]`. A NaN in the window is the result (the first one).
+/// `y[p, o, l] = max over window o of x[p, ., l]`, with the tap (`row * kernel width + column`) of
+/// the first maximum in `index[p, o, l]`. A NaN in the window is the result (the first one).
 ///
 /// # Panics
 ///
 /// If a slice length does not match the shape, or [`max_pool_blocked_fits`] is false.
 pub fn max_pool_blocked(s: &Pool2d, x: &[f32], y: &mut [f32], index: &mut [u8]) {
     check(s, x.len(), y.len());
-    assert!(max_pool_blocked_fits(s), "more taps than a byte counts: {s:?}");
+    assert!(
+        max_pool_blocked_fits(s),
+        "more taps than a byte counts: {s:?}"
+    );
     assert_eq!(index.len(), y.len(), "index length of {s:?}");
     // Safety: lengths have been checked.
-    unsafe { simd::run(Pooling(s, MaxPool { x: x.as_ptr(), y: y.as_mut_ptr(), index: index.as_mut_ptr() })) }
+    unsafe {
+        simd::run(Pooling(
+            s,
+            MaxPool {
+                x: x.as_ptr(),
+                y: y.as_mut_ptr(),
+                index: index.as_mut_ptr(),
+            },
+        ))
+    }
 }
 
-/// Adjoint of [`max_pool_blocked`]: fills `dx` with the sums of `dy` over the windows whose maximum was taken there.
+/// Adjoint of [`max_pool_blocked`]: fills `dx` with the sums of `dy` over the windows whose maximum
+/// was taken there.
 ///
 /// # Panics
 ///
 /// If a slice length does not match the shape, or [`max_pool_blocked_fits`] is false.
 pub fn max_pool_blocked_grad(s: &Pool2d, dy: &[f32], index: &[u8], dx: &mut [f32]) {
     check(s, dx.len(), dy.len());
-    assert!(max_pool_blocked_fits(s), "more taps than a byte counts: {s:?}");
+    assert!(
+        max_pool_blocked_fits(s),
+        "more taps than a byte counts: {s:?}"
+    );
     assert_eq!(index.len(), dy.len(), "index length of {s:?}");
     let accumulate = !is_quartering(s) || s.h % 2 + s.w % 2 > 0;
     if accumulate {
         dx.fill(0.0);
     }
-    // Safety: lengths have been checked. What is not filled above is written: quarters cover an even plane.
-    unsafe { simd::run(Pooling(s, MaxPoolGrad { dy: dy.as_ptr(), index: index.as_ptr(), dx: dx.as_mut_ptr(), accumulate })) }
+    // Safety: lengths have been checked. What is not filled above is written: quarters cover an
+    // even plane.
+    unsafe {
+        simd::run(Pooling(
+            s,
+            MaxPoolGrad {
+                dy: dy.as_ptr(),
+                index: index.as_ptr(),
+                dx: dx.as_mut_ptr(),
+                accumulate,
+            },
+        ))
+    }
 }
 
-/// `y[p, o, l] = sum of x[p, ., l] over window o / divisor`, the divisor as in [`crate::avg_pool2d`].
+/// `y[p, o, l] = sum of x[p, ., l] over window o / divisor`, the divisor as in
+/// [`crate::avg_pool2d`].
 ///
 /// # Panics
 ///
@@ -53,7 +83,16 @@ pub fn max_pool_blocked_grad(s: &Pool2d, dy: &[f32], index: &[u8], dx: &mut [f32
 pub fn avg_pool_blocked(s: &Pool2d, count_include_pad: bool, x: &[f32], y: &mut [f32]) {
     check(s, x.len(), y.len());
     // Safety: lengths have been checked.
-    unsafe { simd::run(Pooling(s, AvgPool { count_include_pad, x: x.as_ptr(), y: y.as_mut_ptr() })) }
+    unsafe {
+        simd::run(Pooling(
+            s,
+            AvgPool {
+                count_include_pad,
+                x: x.as_ptr(),
+                y: y.as_mut_ptr(),
+            },
+        ))
+    }
 }
 
 /// Adjoint of [`avg_pool_blocked`]: fills `dx` with every `dy / divisor` spread over its window.
@@ -65,7 +104,16 @@ pub fn avg_pool_blocked_adjoint(s: &Pool2d, count_include_pad: bool, dy: &[f32],
     check(s, dx.len(), dy.len());
     dx.fill(0.0);
     // Safety: lengths have been checked.
-    unsafe { simd::run(Pooling(s, AvgPoolAdjoint { count_include_pad, dy: dy.as_ptr(), dx: dx.as_mut_ptr() })) }
+    unsafe {
+        simd::run(Pooling(
+            s,
+            AvgPoolAdjoint {
+                count_include_pad,
+                dy: dy.as_ptr(),
+                dx: dx.as_mut_ptr(),
+            },
+        ))
+    }
 }
 
 /// Mean of every channel: blocked `x` of `c` channels by `plane` cells to rows `y` `[n, c]`.
@@ -76,10 +124,19 @@ pub fn avg_pool_blocked_adjoint(s: &Pool2d, count_include_pad: bool, dy: &[f32],
 pub fn global_average_blocked(c: usize, plane: usize, x: &[f32], y: &mut [f32]) {
     let n = images(c, plane, x.len(), y.len());
     // Safety: lengths have been checked.
-    unsafe { simd::run(GlobalAverage { n, c, plane, x: x.as_ptr(), y: y.as_mut_ptr() }) }
+    unsafe {
+        simd::run(GlobalAverage {
+            n,
+            c,
+            plane,
+            x: x.as_ptr(),
+            y: y.as_mut_ptr(),
+        })
+    }
 }
 
-/// Adjoint of [`global_average_blocked`]: every cell of `dx` gets `g / plane`, padding lanes 0; `g` is rows `[n, c]`.
+/// Adjoint of [`global_average_blocked`]: every cell of `dx` gets `g / plane`, padding lanes 0; `g`
+/// is rows `[n, c]`.
 ///
 /// # Panics
 ///
@@ -87,26 +144,47 @@ pub fn global_average_blocked(c: usize, plane: usize, x: &[f32], y: &mut [f32]) 
 pub fn global_average_blocked_grad(c: usize, plane: usize, g: &[f32], dx: &mut [f32]) {
     let n = images(c, plane, dx.len(), g.len());
     // Safety: lengths have been checked.
-    unsafe { simd::run(GlobalAverageGrad { n, c, plane, g: g.as_ptr(), dx: dx.as_mut_ptr() }) }
+    unsafe {
+        simd::run(GlobalAverageGrad {
+            n,
+            c,
+            plane,
+            g: g.as_ptr(),
+            dx: dx.as_mut_ptr(),
+        })
+    }
 }
 
 fn check(s: &Pool2d, x: usize, y: usize) {
     assert!(s.check().is_ok(), "the shape did not pass check(): {s:?}");
-    assert_eq!([x, y], [s.x_len(), s.y_len()].map(|len| len.saturating_mul(LANES)), "input and output lengths of blocked {s:?}");
+    assert_eq!(
+        [x, y],
+        [s.x_len(), s.y_len()].map(|len| len.saturating_mul(LANES)),
+        "input and output lengths of blocked {s:?}"
+    );
 }
 
 fn images(c: usize, plane: usize, blocked: usize, rows: usize) -> usize {
     assert!(c > 0 && plane > 0, "no cells in {c} channels by {plane}");
     let n = rows / c;
     let image = (c.div_ceil(LANES) * LANES).saturating_mul(plane);
-    assert_eq!([rows, blocked], [n * c, n.saturating_mul(image)], "lengths of {c} channels by {plane}");
+    assert_eq!(
+        [rows, blocked],
+        [n * c, n.saturating_mul(image)],
+        "lengths of {c} channels by {plane}"
+    );
     n
 }
 
-/// Whether windows are the 2 by 2 squares of a plane, the most common pooling: a path without arithmetic on taps.
+/// Whether windows are the 2 by 2 squares of a plane, the most common pooling: a path without
+/// arithmetic on taps.
 fn is_quartering(s: &Pool2d) -> bool {
     let two = [2, 2];
-    s.kernel == two && s.stride == two && s.dilation == [1, 1] && s.pad == [0; 4] && s.out_size() == [s.h / 2, s.w / 2]
+    s.kernel == two
+        && s.stride == two
+        && s.dilation == [1, 1]
+        && s.pad == [0; 4]
+        && s.out_size() == [s.h / 2, s.w / 2]
 }
 
 /// One window of a plane. Offsets count numbers.
@@ -132,16 +210,24 @@ impl Window {
     /// Cell and tap, counted from the first real ones.
     #[inline(always)]
     fn at(&self, i: usize, j: usize) -> (usize, usize) {
-        (self.x + i * self.step[0] + j * self.step[1], self.tap + i * self.width + j)
+        (
+            self.x + i * self.step[0] + j * self.step[1],
+            self.tap + i * self.width + j,
+        )
     }
 
     #[inline(always)]
     fn weight(&self, count_include_pad: bool) -> f32 {
-        1.0 / (if count_include_pad { self.padded } else { self.count[0] * self.count[1] }) as f32
+        1.0 / (if count_include_pad {
+            self.padded
+        } else {
+            self.count[0] * self.count[1]
+        }) as f32
     }
 }
 
-/// Taps of one axis that meet real cells at output `o`, the cell of the first, and the number of taps inside the padded input.
+/// Taps of one axis that meet real cells at output `o`, the cell of the first, and the number of
+/// taps inside the padded input.
 #[inline(always)]
 fn taps(s: &Pool2d, axis: usize, o: usize) -> (Range<usize>, usize, usize) {
     let (start, len, d) = (o * s.stride[axis], [s.h, s.w][axis], s.dilation[axis]);
@@ -151,7 +237,11 @@ fn taps(s: &Pool2d, axis: usize, o: usize) -> (Range<usize>, usize, usize) {
     }
     let below = |end: usize| end.saturating_sub(start).div_ceil(d).min(kernel);
     let first = below(before);
-    (first..below(before + len), start + first * d - before, below(before + len + s.pad[axis + 2]))
+    (
+        first..below(before + len),
+        start + first * d - before,
+        below(before + len + s.pad[axis + 2]),
+    )
 }
 
 /// What is done in each window.
@@ -184,7 +274,17 @@ impl<T: Visit> Kernel for Pooling<'_, T> {
                 for q in 0..ow {
                     let (x, y, step) = (x + 2 * q * LANES, y + q * LANES, [s.w * LANES, LANES]);
                     // Safety: the square is inside the plane.
-                    unsafe { visitor.window::<V>(Window { y, x, tap: 0, count: [2, 2], padded: 4, step, width: 2 }) };
+                    unsafe {
+                        visitor.window::<V>(Window {
+                            y,
+                            x,
+                            tap: 0,
+                            count: [2, 2],
+                            padded: 4,
+                            step,
+                            width: 2,
+                        })
+                    };
                 }
                 continue;
             }
@@ -222,7 +322,8 @@ impl Visit for MaxPool {
             for i in 0..w.count[0] {
                 for j in 0..w.count[1] {
                     let (x, tap) = w.at(i, j);
-                    (best, held) = best.first_max(held, V::load(self.x.add(x)), V::splat(tap as f32));
+                    (best, held) =
+                        best.first_max(held, V::load(self.x.add(x)), V::splat(tap as f32));
                 }
             }
             best.store(self.y.add(w.y));
@@ -244,7 +345,10 @@ impl Visit for MaxPoolGrad {
     unsafe fn window<V: Vector>(&self, w: Window) {
         // Safety: stated at the trait.
         unsafe {
-            let (dy, held) = (V::load(self.dy.add(w.y)), V::load_bytes(self.index.add(w.y)));
+            let (dy, held) = (
+                V::load(self.dy.add(w.y)),
+                V::load_bytes(self.index.add(w.y)),
+            );
             for i in 0..w.count[0] {
                 for j in 0..w.count[1] {
                     let (x, tap) = w.at(i, j);
@@ -252,7 +356,11 @@ impl Visit for MaxPoolGrad {
                     let distance = held.sub(V::splat(tap as f32));
                     let v = dy.where_positive(V::splat(0.5).sub(distance.mul(distance)));
                     let to = self.dx.add(x);
-                    if self.accumulate { v.add(V::load(to.cast_const())).store(to) } else { v.store(to) }
+                    if self.accumulate {
+                        v.add(V::load(to.cast_const())).store(to)
+                    } else {
+                        v.store(to)
+                    }
                 }
             }
         }
@@ -276,7 +384,8 @@ impl Visit for AvgPool {
                     sum = sum.add(V::load(self.x.add(w.at(i, j).0)));
                 }
             }
-            sum.mul(V::splat(w.weight(self.count_include_pad))).store(self.y.add(w.y));
+            sum.mul(V::splat(w.weight(self.count_include_pad)))
+                .store(self.y.add(w.y));
         }
     }
 }
@@ -332,7 +441,8 @@ impl Kernel for GlobalAverage {
                     }
                 }
                 let sum = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
-                sum.mul(V::splat(1.0 / plane as f32)).store_part(y.add(image * c + b * LANES), c - b * LANES);
+                sum.mul(V::splat(1.0 / plane as f32))
+                    .store_part(y.add(image * c + b * LANES), c - b * LANES);
             }
         }
     }
@@ -358,7 +468,8 @@ impl Kernel for GlobalAverageGrad {
         for (image, b) in (0..n).flat_map(|image| (0..blocks(c)).map(move |b| (image, b))) {
             // Safety: stated above.
             unsafe {
-                let share = V::load_part(g.add(image * c + b * LANES), c - b * LANES).mul(V::splat(1.0 / plane as f32));
+                let share = V::load_part(g.add(image * c + b * LANES), c - b * LANES)
+                    .mul(V::splat(1.0 / plane as f32));
                 for cell in 0..plane {
                     share.store(dx.add(((image * blocks(c) + b) * plane + cell) * LANES));
                 }
@@ -377,7 +488,15 @@ mod tests {
 
     /// Small whole numbers, many of them equal, and now and then a NaN.
     fn numbers(len: usize, nan: bool) -> Vec<f32> {
-        (0..len).map(|i| if nan && i % 53 == 17 { f32::NAN } else { ((i * 37 + i / 11) % 13) as f32 - 6.0 }).collect()
+        (0..len)
+            .map(|i| {
+                if nan && i % 53 == 17 {
+                    f32::NAN
+                } else {
+                    ((i * 37 + i / 11) % 13) as f32 - 6.0
+                }
+            })
+            .collect()
     }
 
     fn blocked(c: usize, plane: usize, x: &[f32]) -> Vec<f32> {
@@ -399,7 +518,10 @@ mod tests {
     }
 
     fn same(a: &[f32], b: &[f32]) -> bool {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()))
+        a.len() == b.len()
+            && a.iter()
+                .zip(b)
+                .all(|(a, b)| a == b || (a.is_nan() && b.is_nan()))
     }
 
     fn near(a: &[f32], b: &[f32]) -> bool {
@@ -408,20 +530,39 @@ mod tests {
 
     /// All four kernels against those of planes, whose slow twin is in their own tests.
     fn against_planes(n: usize, c: usize, planes: Pool2d, include_pad: bool) {
-        let s = Pool2d { planes: n * blocks(c), ..planes };
-        let planes = Pool2d { planes: n * c, ..planes };
+        let s = Pool2d {
+            planes: n * blocks(c),
+            ..planes
+        };
+        let planes = Pool2d {
+            planes: n * c,
+            ..planes
+        };
         let ([oh, ow], plane) = (s.out_size(), s.h * s.w);
-        let (x, dy) = (numbers(planes.x_len(), true), numbers(planes.y_len(), false));
+        let (x, dy) = (
+            numbers(planes.x_len(), true),
+            numbers(planes.y_len(), false),
+        );
         let (bx, bdy) = (blocked(c, plane, &x), blocked(c, oh * ow, &dy));
-        let (mut y, mut index, mut dx) = (vec![0.0; planes.y_len()], vec![0; planes.y_len()], vec![0.0; planes.x_len()]);
-        let (mut by, mut bindex) = (vec![f32::NAN; s.y_len() * LANES], vec![0; s.y_len() * LANES]);
+        let (mut y, mut index, mut dx) = (
+            vec![0.0; planes.y_len()],
+            vec![0; planes.y_len()],
+            vec![0.0; planes.x_len()],
+        );
+        let (mut by, mut bindex) = (
+            vec![f32::NAN; s.y_len() * LANES],
+            vec![0; s.y_len() * LANES],
+        );
         let mut bdx = vec![f32::NAN; s.x_len() * LANES];
         max_pool2d(&planes, &x, &mut y, &mut index);
         max_pool_blocked(&s, &bx, &mut by, &mut bindex);
         assert!(same(&y, &rows(n, c, oh * ow, &by)), "maximum of {s:?}");
         scatter_planes(planes.planes, plane, &dy, &index, &mut dx);
         max_pool_blocked_grad(&s, &bdy, &bindex, &mut bdx);
-        assert!(same(&dx, &rows(n, c, plane, &bdx)), "gradient of the maximum of {s:?}");
+        assert!(
+            same(&dx, &rows(n, c, plane, &bdx)),
+            "gradient of the maximum of {s:?}"
+        );
         let x = numbers(planes.x_len(), false);
         avg_pool2d(&planes, include_pad, &x, &mut y);
         avg_pool_blocked(&s, include_pad, &blocked(c, plane, &x), &mut by);
@@ -429,7 +570,10 @@ mod tests {
         avg_pool2d_adjoint(&planes, include_pad, &dy, &mut dx);
         bdx.fill(f32::NAN);
         avg_pool_blocked_adjoint(&s, include_pad, &bdy, &mut bdx);
-        assert!(near(&dx, &rows(n, c, plane, &bdx)), "adjoint of the average of {s:?}");
+        assert!(
+            near(&dx, &rows(n, c, plane, &bdx)),
+            "adjoint of the average of {s:?}"
+        );
     }
 
     prop_compose! {
@@ -464,9 +608,27 @@ mod tests {
 
     #[test]
     fn the_largest_windows() {
-        let s = Pool2d { planes: 1, h: 40, w: 17, kernel: [16, 16], stride: [9, 1], pad: [8, 3, 8, 0], dilation: [1; 2], ceil: false };
-        assert!(max_pool_blocked_fits(&s) && !max_pool_blocked_fits(&Pool2d { kernel: [257, 1], ..s }));
-        assert!(!max_pool_blocked_fits(&Pool2d { kernel: [usize::MAX; 2], ..s }));
+        let s = Pool2d {
+            planes: 1,
+            h: 40,
+            w: 17,
+            kernel: [16, 16],
+            stride: [9, 1],
+            pad: [8, 3, 8, 0],
+            dilation: [1; 2],
+            ceil: false,
+        };
+        assert!(
+            max_pool_blocked_fits(&s)
+                && !max_pool_blocked_fits(&Pool2d {
+                    kernel: [257, 1],
+                    ..s
+                })
+        );
+        assert!(!max_pool_blocked_fits(&Pool2d {
+            kernel: [usize::MAX; 2],
+            ..s
+        }));
         on_each(|_| against_planes(1, 5, s, false));
     }
 
@@ -474,26 +636,47 @@ mod tests {
     #[should_panic(expected = "did not pass check")]
     fn lengths_that_wrap_around_panic() {
         let planes = 1 << (usize::BITS - 4);
-        let s = Pool2d { planes, h: 1, w: 1, kernel: [1; 2], stride: [1; 2], pad: [0; 4], dilation: [1; 2], ceil: false };
+        let s = Pool2d {
+            planes,
+            h: 1,
+            w: 1,
+            kernel: [1; 2],
+            stride: [1; 2],
+            pad: [0; 4],
+            dilation: [1; 2],
+            ceil: false,
+        };
         avg_pool_blocked(&s, true, &[], &mut []);
     }
 
     #[test]
     fn global_average_and_its_adjoint() {
         on_each(|isa| {
-            for (n, c, plane) in [(1, 1, 1), (3, 16, 7), (2, 17, 16), (2, 40, 49), (1, 33, 3136)] {
+            for (n, c, plane) in [
+                (1, 1, 1),
+                (3, 16, 7),
+                (2, 17, 16),
+                (2, 40, 49),
+                (1, 33, 3136),
+            ] {
                 let x = numbers(n * c * plane, false);
                 let bx = blocked(c, plane, &x);
                 let mut y = vec![f32::NAN; n * c];
                 global_average_blocked(c, plane, &bx, &mut y);
                 for (x, y) in x.chunks(plane).zip(&y) {
                     let mean = x.iter().map(|&v| f64::from(v)).sum::<f64>() / plane as f64;
-                    assert!((f64::from(*y) - mean).abs() <= 1e-6, "{isa:?}: {y}, not {mean}");
+                    assert!(
+                        (f64::from(*y) - mean).abs() <= 1e-6,
+                        "{isa:?}: {y}, not {mean}"
+                    );
                 }
                 let g = numbers(n * c, false);
                 let mut dx = vec![f32::NAN; bx.len()];
                 global_average_blocked_grad(c, plane, &g, &mut dx);
-                let shares: Vec<f32> = g.iter().flat_map(|&g| vec![g * (1.0 / plane as f32); plane]).collect();
+                let shares: Vec<f32> = g
+                    .iter()
+                    .flat_map(|&g| vec![g * (1.0 / plane as f32); plane])
+                    .collect();
                 let mut expected = vec![0.0; bx.len()];
                 to_blocked(c, plane, &shares, &mut expected);
                 assert_eq!(dx, expected, "{isa:?}");

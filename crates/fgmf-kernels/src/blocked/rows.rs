@@ -44,48 +44,84 @@ fn blocked<'a>(c: usize, plane: usize, x: &[f32], buffer: &'a mut Vec<f32>) -> &
 
 /// [`crate::conv2d`], or `false` for a shape that has no blocked form.
 pub(crate) fn conv2d(s: &Conv2d, x: &[f32], w: &[f32], y: &mut [f32]) -> bool {
-    let Some(rows) = Rows::new(s) else { return false };
+    let Some(rows) = Rows::new(s) else {
+        return false;
+    };
     let (x_image, y_image, [oh, ow]) = (s.c_in * s.h * s.w, y.len() / s.n.max(1), s.out_size());
-    f32::with_scratch(|Scratch { input, output, weight: packed }| {
-        rows.conv.pack_forward_into(w, packed);
-        for (x, y) in x.chunks(rows.together * x_image).zip(y.chunks_mut((rows.together * y_image).max(1))) {
-            let len = rows.conv.y_len(x.len() / x_image);
-            at_least(output, len);
-            rows.conv.forward(rows.blocked_x(x, input), packed, Epilogue::default(), &mut output[..len]);
-            from_blocked(s.c_out, oh * ow, &output[..len], y);
-        }
-    });
+    f32::with_scratch(
+        |Scratch {
+             input,
+             output,
+             weight: packed,
+         }| {
+            rows.conv.pack_forward_into(w, packed);
+            for (x, y) in x
+                .chunks(rows.together * x_image)
+                .zip(y.chunks_mut((rows.together * y_image).max(1)))
+            {
+                let len = rows.conv.y_len(x.len() / x_image);
+                at_least(output, len);
+                rows.conv.forward(
+                    rows.blocked_x(x, input),
+                    packed,
+                    Epilogue::default(),
+                    &mut output[..len],
+                );
+                from_blocked(s.c_out, oh * ow, &output[..len], y);
+            }
+        },
+    );
     true
 }
 
 /// [`crate::conv2d_grad_input`], or `false` for a shape that has no blocked form.
 pub(crate) fn conv2d_grad_input(s: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) -> bool {
-    let Some(rows) = Rows::new(s) else { return false };
+    let Some(rows) = Rows::new(s) else {
+        return false;
+    };
     let (x_image, y_image) = (s.c_in * s.h * s.w, dy.len() / s.n.max(1));
-    f32::with_scratch(|Scratch { input, output, weight: packed }| {
-        rows.conv.pack_backward_into(w, packed);
-        for (dy, dx) in dy.chunks((rows.together * y_image).max(1)).zip(dx.chunks_mut(rows.together * x_image)) {
-            let dy = Pass::new(rows.blocked_y(dy, output));
-            if rows.conv.input_in_rows() {
-                rows.conv.grad_input(dy, packed, dx);
-                continue;
+    f32::with_scratch(
+        |Scratch {
+             input,
+             output,
+             weight: packed,
+         }| {
+            rows.conv.pack_backward_into(w, packed);
+            for (dy, dx) in dy
+                .chunks((rows.together * y_image).max(1))
+                .zip(dx.chunks_mut(rows.together * x_image))
+            {
+                let dy = Pass::new(rows.blocked_y(dy, output));
+                if rows.conv.input_in_rows() {
+                    rows.conv.grad_input(dy, packed, dx);
+                    continue;
+                }
+                let len = rows.conv.x_len(dx.len() / x_image);
+                at_least(input, len);
+                rows.conv.grad_input(dy, packed, &mut input[..len]);
+                from_blocked(s.c_in, s.h * s.w, &input[..len], dx);
             }
-            let len = rows.conv.x_len(dx.len() / x_image);
-            at_least(input, len);
-            rows.conv.grad_input(dy, packed, &mut input[..len]);
-            from_blocked(s.c_in, s.h * s.w, &input[..len], dx);
-        }
-    });
+        },
+    );
     true
 }
 
 /// [`crate::conv2d_grad_weight`] into zeros, or `false` for a shape that has no blocked form.
 pub(crate) fn conv2d_grad_weight(s: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) -> bool {
-    let Some(rows) = Rows::new(s) else { return false };
+    let Some(rows) = Rows::new(s) else {
+        return false;
+    };
     let (x_image, y_image) = (s.c_in * s.h * s.w, dy.len() / s.n.max(1));
     f32::with_scratch(|Scratch { input, output, .. }| {
-        for (x, dy) in x.chunks(rows.together * x_image).zip(dy.chunks((rows.together * y_image).max(1))) {
-            rows.conv.grad_weight(rows.blocked_x(x, input), Pass::new(rows.blocked_y(dy, output)), dw);
+        for (x, dy) in x
+            .chunks(rows.together * x_image)
+            .zip(dy.chunks((rows.together * y_image).max(1)))
+        {
+            rows.conv.grad_weight(
+                rows.blocked_x(x, input),
+                Pass::new(rows.blocked_y(dy, output)),
+                dw,
+            );
         }
     });
     true

@@ -1,5 +1,6 @@
-//! Convolution of images with few channels, as the first layer of a network has them: the image stays in rows, its padded copy in phases
-//! of the stride, and the output is blocked. A block of sixteen channels would be mostly padding here.
+//! Convolution of images with few channels, as the first layer of a network has them: the image
+//! stays in rows, its padded copy in phases of the stride, and the output is blocked. A block of
+//! sixteen channels would be mostly padding here.
 #![allow(unsafe_code, reason = "see `simd`")]
 
 use super::{Pass, blocks, from_blocked, to_blocked};
@@ -27,7 +28,8 @@ pub(super) struct Stem {
     wide: usize,
     /// Whether every cell of an image is in the grid.
     covered: bool,
-    /// Output rows, cells of each, and the distance of rows in the grid: one long row if no cells lie between them.
+    /// Output rows, cells of each, and the distance of rows in the grid: one long row if no cells
+    /// lie between them.
     lines: usize,
     cells: usize,
     line: usize,
@@ -37,13 +39,29 @@ pub(super) struct Stem {
 
 impl Stem {
     pub(super) fn new(s: &Conv2d) -> Self {
-        let Input { grid, offsets: taps, .. } = Input::new(&Conv2d { groups: 1, ..*s });
+        let Input {
+            grid,
+            offsets: taps,
+            ..
+        } = Input::new(&Conv2d { groups: 1, ..*s });
         let ([oh, ow], line) = (s.out_size(), grid.cols.extent);
         let (lines, cells) = if line == ow { (1, oh * ow) } else { (oh, ow) };
         let wide = (oh - 1) * line + ow;
-        let forward = taps.iter().enumerate().map(|(k, &a)| Segment { a, b: k * LANES, len: 1 }).collect();
+        let forward = taps
+            .iter()
+            .enumerate()
+            .map(|(k, &a)| Segment {
+                a,
+                b: k * LANES,
+                len: 1,
+            })
+            .collect();
         let backward = (0..blocks(s.c_out))
-            .map(|b| Segment { a: b * wide * LANES, b: b * LANES * LANES, len: LANES.min(s.c_out - b * LANES) })
+            .map(|b| Segment {
+                a: b * wide * LANES,
+                b: b * LANES * LANES,
+                len: LANES.min(s.c_out - b * LANES),
+            })
             .collect();
         let runs = grid.runs();
         Self {
@@ -111,20 +129,35 @@ impl Stem {
     /// Copies an image into the grids of its channels; their padding is zero already.
     #[inline(always)]
     fn fill(&self, x: &[f32], copy: &mut [f32]) {
-        for (x, copy) in x.chunks_exact(self.plane).zip(copy.chunks_exact_mut(self.grid.plane())) {
+        for (x, copy) in x
+            .chunks_exact(self.plane)
+            .zip(copy.chunks_exact_mut(self.grid.plane()))
+        {
             for run in &self.runs {
-                copy_strided(&x[run.cell..], self.grid.cols.stride, &mut copy[run.at..run.at + run.count]);
+                copy_strided(
+                    &x[run.cell..],
+                    self.grid.cols.stride,
+                    &mut copy[run.at..run.at + run.count],
+                );
             }
         }
     }
 
-    /// Reads an image's gradient out of the grids of its channels; cells that no window meets are zero already.
+    /// Reads an image's gradient out of the grids of its channels; cells that no window meets are
+    /// zero already.
     #[inline(always)]
     fn read(&self, copy: &[f32], dx: &mut [f32]) {
-        for (dx, copy) in dx.chunks_exact_mut(self.plane).zip(copy.chunks_exact(self.grid.plane())) {
+        for (dx, copy) in dx
+            .chunks_exact_mut(self.plane)
+            .zip(copy.chunks_exact(self.grid.plane()))
+        {
             for run in &self.runs {
                 let from = &copy[run.at..run.at + run.count];
-                dx[run.cell..].iter_mut().step_by(self.grid.cols.stride).zip(from).for_each(|(dx, &g)| *dx = g);
+                dx[run.cell..]
+                    .iter_mut()
+                    .step_by(self.grid.cols.stride)
+                    .zip(from)
+                    .for_each(|(dx, &g)| *dx = g);
             }
         }
     }
@@ -141,11 +174,15 @@ impl Stem {
     #[inline(always)]
     fn roll(&self, planes: &[f32], copy: &mut [f32]) {
         for (plane, &tap) in planes.chunks_exact(self.wide).zip(&self.taps) {
-            copy[tap..tap + self.wide].iter_mut().zip(plane).for_each(|(to, g)| *to += g);
+            copy[tap..tap + self.wide]
+                .iter_mut()
+                .zip(plane)
+                .for_each(|(to, g)| *to += g);
         }
     }
 
-    /// The gradient of image `i`'s output behind its gate, with zeros between rows: where it lies, or in `buffer`.
+    /// The gradient of image `i`'s output behind its gate, with zeros between rows: where it lies,
+    /// or in `buffer`.
     ///
     /// # Safety
     ///
@@ -161,12 +198,18 @@ impl Stem {
             }
             for b in 0..ob {
                 for l in 0..self.lines {
-                    let (from, to) =
-                        (from + (b * self.output + l * self.cells) * LANES, buffer.add((b * self.wide + l * self.line) * LANES));
+                    let (from, to) = (
+                        from + (b * self.output + l * self.cells) * LANES,
+                        buffer.add((b * self.wide + l * self.line) * LANES),
+                    );
                     for c in 0..self.cells {
                         dy.read::<V>(from + c * LANES).store(to.add(c * LANES));
                     }
-                    let end = if l + 1 < self.lines { self.line } else { self.cells };
+                    let end = if l + 1 < self.lines {
+                        self.line
+                    } else {
+                        self.cells
+                    };
                     for c in self.cells..end {
                         V::zero().store(to.add(c * LANES));
                     }
@@ -193,7 +236,13 @@ impl Kernel for Forward<'_> {
     /// `packed` holds the forward weights, `finish` covers the images of `x`.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, x, packed, finish, scratch } = self;
+        let Self {
+            plan,
+            x,
+            packed,
+            finish,
+            scratch,
+        } = self;
         let ob = blocks(plan.c_out);
         let copy = zeros(scratch, plan.copy_len());
         for (i, x) in x.chunks_exact(plan.image).enumerate() {
@@ -208,7 +257,12 @@ impl Kernel for Forward<'_> {
                         panel: plan.depth * LANES,
                         panels: ob,
                         segments: &plan.forward,
-                        finish: finish.from((i * ob * plan.output + line * plan.cells) * LANES, 0, LANES, plan.output * LANES),
+                        finish: finish.from(
+                            (i * ob * plan.output + line * plan.cells) * LANES,
+                            0,
+                            LANES,
+                            plan.output * LANES,
+                        ),
                     };
                     product.run::<V>();
                 }
@@ -233,9 +287,18 @@ impl Kernel for GradInput<'_> {
     /// `packed` holds the backward weights, `dy` the gradients of the images of `dx`.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, dy, packed, dx, scratch } = self;
+        let Self {
+            plan,
+            dy,
+            packed,
+            dx,
+            scratch,
+        } = self;
         let (gradient, windows) = (plan.gradient_len(), plan.blocked_len());
-        at_least(scratch, windows + gradient + plan.planes_len() + plan.copy_len());
+        at_least(
+            scratch,
+            windows + gradient + plan.planes_len() + plan.copy_len(),
+        );
         let (blocked, rest) = scratch.split_at_mut(windows);
         let (buffer, rest) = rest.split_at_mut(gradient);
         let (planes, rest) = rest.split_at_mut(plan.planes_len());
@@ -244,7 +307,8 @@ impl Kernel for GradInput<'_> {
             dx.fill(0.0);
         }
         for (i, dx) in dx.chunks_exact_mut(plan.image).enumerate() {
-            // Safety: stated above; a row of the product for every output cell, a column for every tap.
+            // Safety: stated above; a row of the product for every output cell, a column for every
+            // tap.
             unsafe {
                 let product = Product::<LANES, 1> {
                     a: plan.spread::<V>(&dy, i, buffer.as_mut_ptr()),
@@ -281,14 +345,24 @@ impl Kernel for GradWeight<'_> {
     /// `dy` holds the gradients of the images of `x`.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, x, dy, dw, scratch } = self;
+        let Self {
+            plan,
+            x,
+            dy,
+            dw,
+            scratch,
+        } = self;
         let (ob, windows) = (blocks(plan.c_out), plan.blocked_len());
         let (gradient, sums) = (plan.gradient_len(), blocks(plan.depth) * LANES * ob * LANES);
         if x.is_empty() {
             return;
         }
-        // The padded copy, planes, the same blocked, a gradient, and the sums `[depth, c_out]` in whole blocks.
-        at_least(scratch, plan.copy_len() + plan.planes_len() + windows + gradient + sums);
+        // The padded copy, planes, the same blocked, a gradient, and the sums `[depth, c_out]` in
+        // whole blocks.
+        at_least(
+            scratch,
+            plan.copy_len() + plan.planes_len() + windows + gradient + sums,
+        );
         let (copy, rest) = scratch.split_at_mut(plan.copy_len());
         copy.fill(0.0);
         let (planes, rest) = rest.split_at_mut(plan.planes_len());
@@ -308,8 +382,17 @@ impl Kernel for GradWeight<'_> {
                         b,
                         panel: plan.wide * LANES,
                         panels: ob,
-                        segments: &[Segment { a: 0, b: 0, len: plan.wide }],
-                        finish: Finish::plain(sums.as_mut_ptr().add(block * LANES * ob * LANES), ob * LANES, LANES).accumulate(i > 0),
+                        segments: &[Segment {
+                            a: 0,
+                            b: 0,
+                            len: plan.wide,
+                        }],
+                        finish: Finish::plain(
+                            sums.as_mut_ptr().add(block * LANES * ob * LANES),
+                            ob * LANES,
+                            LANES,
+                        )
+                        .accumulate(i > 0),
                     };
                     product.run::<V>();
                 }

@@ -11,12 +11,18 @@ fn each(s: &Conv2d, mut f: impl FnMut(usize, usize, usize)) {
         let at = o * s.stride[i] + tap * s.dilation[i];
         at.checked_sub(s.pad[i]).filter(|&c| c < [s.h, s.w][i])
     };
-    for (b, o, c) in (0..s.n).flat_map(|b| (0..s.c_out).flat_map(move |o| (0..ci).map(move |c| (b, o, c)))) {
+    for (b, o, c) in
+        (0..s.n).flat_map(|b| (0..s.c_out).flat_map(move |o| (0..ci).map(move |c| (b, o, c))))
+    {
         let plane = b * s.c_in + o / co * ci + c;
         for (i, j) in (0..kh).flat_map(|i| (0..kw).map(move |j| (i, j))) {
             for (p, row) in (0..oh).filter_map(|p| cell(p, i, 0).map(|row| (p, row))) {
                 for (q, col) in (0..ow).filter_map(|q| cell(q, j, 1).map(|col| (q, col))) {
-                    f((plane * s.h + row) * s.w + col, ((o * ci + c) * kh + i) * kw + j, ((b * s.c_out + o) * oh + p) * ow + q);
+                    f(
+                        (plane * s.h + row) * s.w + col,
+                        ((o * ci + c) * kh + i) * kw + j,
+                        ((b * s.c_out + o) * oh + p) * ow + q,
+                    );
                 }
             }
         }
@@ -27,13 +33,16 @@ fn noise(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
         })
         .collect()
 }
 
-/// `[n, c, plane]` in the blocked layout, number by number, with `padding` in the lanes past the last channel.
+/// `[n, c, plane]` in the blocked layout, number by number, with `padding` in the lanes past the
+/// last channel.
 fn blocked(c: usize, plane: usize, rows: &[f32], padding: f32) -> Vec<f32> {
     let mut out = vec![padding; blocked_len(rows.len() / (c * plane), c, plane)];
     for (i, &v) in rows.iter().enumerate() {
@@ -67,7 +76,10 @@ struct Exact {
 impl Exact {
     fn new(start: &[f32]) -> Self {
         let sum: Vec<f64> = start.iter().map(|&v| f64::from(v)).collect();
-        Self { size: sum.iter().map(|v| v.abs()).collect(), sum }
+        Self {
+            size: sum.iter().map(|v| v.abs()).collect(),
+            sum,
+        }
     }
 
     fn add(&mut self, at: usize, v: f64) {
@@ -75,15 +87,19 @@ impl Exact {
         self.size[at] += v.abs();
     }
 
-    /// Within a few roundings of each sum's own magnitude; within those of the largest where `spread`, for Winograd's transforms carry
-    /// errors from cell to cell.
+    /// Within a few roundings of each sum's own magnitude; within those of the largest where
+    /// `spread`, for Winograd's transforms carry errors from cell to cell.
     #[track_caller]
     fn judge(&self, got: &[f32], spread: bool, what: &str) {
         assert_eq!(got.len(), self.sum.len());
         let largest = self.size.iter().copied().fold(0.0, f64::max);
-        for (i, (&got, (want, size))) in got.iter().zip(self.sum.iter().zip(&self.size)).enumerate() {
+        for (i, (&got, (want, size))) in got.iter().zip(self.sum.iter().zip(&self.size)).enumerate()
+        {
             let allowed = if spread { 5e-6 * largest } else { 1e-6 * size };
-            assert!((f64::from(got) - want).abs() <= allowed, "{what}[{i}]: {got}, not {want}");
+            assert!(
+                (f64::from(got) - want).abs() <= allowed,
+                "{what}[{i}]: {got}, not {want}"
+            );
         }
     }
 
@@ -108,9 +124,25 @@ struct Numbers {
 impl Numbers {
     fn new(s: &Conv2d) -> Self {
         let (y, w) = (s.y_len(), s.w_len());
-        let [x, w, dy, gate, bias, add, before] =
-            [(s.x_len(), 1), (w, 2), (y, 3), (y, 4), (s.c_out, 5), (y, 6), (w, 7)].map(|(n, k)| noise(n, k));
-        Self { x, w, dy, gate, bias, add, before }
+        let [x, w, dy, gate, bias, add, before] = [
+            (s.x_len(), 1),
+            (w, 2),
+            (y, 3),
+            (y, 4),
+            (s.c_out, 5),
+            (y, 6),
+            (w, 7),
+        ]
+        .map(|(n, k)| noise(n, k));
+        Self {
+            x,
+            w,
+            dy,
+            gate,
+            bias,
+            add,
+            before,
+        }
     }
 
     /// The same with the images from `from` to `to` alone.
@@ -118,7 +150,15 @@ impl Numbers {
         let part = |v: &[f32], len: usize| v[from * len..to * len].to_vec();
         let (x, y) = (one.x_len(), one.y_len());
         let (w, bias, before) = (self.w.clone(), self.bias.clone(), self.before.clone());
-        Self { x: part(&self.x, x), dy: part(&self.dy, y), gate: part(&self.gate, y), add: part(&self.add, y), w, bias, before }
+        Self {
+            x: part(&self.x, x),
+            dy: part(&self.dy, y),
+            gate: part(&self.gate, y),
+            add: part(&self.add, y),
+            w,
+            bias,
+            before,
+        }
     }
 }
 
@@ -132,14 +172,26 @@ struct Passes {
     dw_gated: Vec<f32>,
 }
 
-/// Every pass into outputs full of NaN, with `padding` in the unused lanes of inputs. `dirty` scratch is longer than any pass needs and
-/// full of NaN (in an interpreter it is short); else it begins empty, so that a pass's reach is its allocation (a sanitizer sees a step outside).
+/// Every pass into outputs full of NaN, with `padding` in the unused lanes of inputs. `dirty`
+/// scratch is longer than any pass needs and full of NaN (in an interpreter it is short); else it
+/// begins empty, so that a pass's reach is its allocation (a sanitizer sees a step outside).
 fn run(conv: &BlockedConv, v: &Numbers, padding: f32, dirty: bool) -> Passes {
     let s = conv.shape();
     let ([oh, ow], input) = (s.out_size(), s.h * s.w);
-    let scratch =
-        || with_scratch(|scratch| *scratch = if dirty { vec![f32::NAN; if cfg!(miri) { 1 << 12 } else { 1 << 20 }] } else { Vec::new() });
-    let x = if conv.input_in_rows() { v.x.clone() } else { blocked(s.c_in, input, &v.x, padding) };
+    let scratch = || {
+        with_scratch(|scratch| {
+            *scratch = if dirty {
+                vec![f32::NAN; if cfg!(miri) { 1 << 12 } else { 1 << 20 }]
+            } else {
+                Vec::new()
+            }
+        })
+    };
+    let x = if conv.input_in_rows() {
+        v.x.clone()
+    } else {
+        blocked(s.c_in, input, &v.x, padding)
+    };
     let [dy, gate, add] = [&v.dy, &v.gate, &v.add].map(|y| blocked(s.c_out, oh * ow, y, padding));
     let mut bias = v.bias.clone();
     bias.resize(conv.bias_len(), padding);
@@ -157,7 +209,11 @@ fn run(conv: &BlockedConv, v: &Numbers, padding: f32, dirty: bool) -> Passes {
         scratch();
         let mut dx = vec![f32::NAN; conv.x_len(n)];
         conv.grad_input(dy, &backward, &mut dx);
-        if conv.input_in_rows() { dx } else { rows(s.c_in, input, &dx) }
+        if conv.input_in_rows() {
+            dx
+        } else {
+            rows(s.c_in, input, &dx)
+        }
     };
     let grad_weight = |dy| {
         scratch();
@@ -167,7 +223,11 @@ fn run(conv: &BlockedConv, v: &Numbers, padding: f32, dirty: bool) -> Passes {
     };
     Passes {
         plain: apply(Epilogue::default()),
-        finished: apply(Epilogue { bias: Some(&bias), add: Some(&add), relu: true }),
+        finished: apply(Epilogue {
+            bias: Some(&bias),
+            add: Some(&add),
+            relu: true,
+        }),
         dx: grad_input(Pass::new(&dy)),
         dx_gated: grad_input(Pass::gated(&dy, &gate)),
         dw: grad_weight(Pass::new(&dy)),
@@ -175,7 +235,8 @@ fn run(conv: &BlockedConv, v: &Numbers, padding: f32, dirty: bool) -> Passes {
     }
 }
 
-/// All passes on all instruction sets: against the defining sums, with other padding, and with an image that is all NaN.
+/// All passes on all instruction sets: against the defining sums, with other padding, and with an
+/// image that is all NaN.
 fn judge(s: &Conv2d) {
     s.check().unwrap();
     let conv = BlockedConv::new(s).unwrap_or_else(|| panic!("no blocked form of {s:?}"));
@@ -205,8 +266,14 @@ fn judge(s: &Conv2d) {
     let one = Conv2d { n: 1, ..*s };
     let middle = s.n / 2;
     let mut poisoned = Numbers::new(s);
-    for (v, len) in [(&mut poisoned.x, one.x_len()), (&mut poisoned.dy, one.y_len())] {
-        v.iter_mut().skip(middle * len).take(len).for_each(|v| *v = f32::NAN);
+    for (v, len) in [
+        (&mut poisoned.x, one.x_len()),
+        (&mut poisoned.dy, one.y_len()),
+    ] {
+        v.iter_mut()
+            .skip(middle * len)
+            .take(len)
+            .for_each(|v| *v = f32::NAN);
     }
     on_each(|isa| {
         let all = run(&conv, &v, 0.0, false);
@@ -220,12 +287,22 @@ fn judge(s: &Conv2d) {
 
         let other = run(&conv, &v, 1e30, true);
         let pairs = |a: &Passes, b: &Passes| {
-            for (a, b) in [(&a.plain, &b.plain), (&a.finished, &b.finished), (&a.dx, &b.dx), (&a.dx_gated, &b.dx_gated)] {
+            for (a, b) in [
+                (&a.plain, &b.plain),
+                (&a.finished, &b.finished),
+                (&a.dx, &b.dx),
+                (&a.dx_gated, &b.dx_gated),
+            ] {
                 assert_eq!(bits(a), bits(b), "{}", name("an image"));
             }
         };
         pairs(&all, &other);
-        assert_eq!([bits(&all.dw), bits(&all.dw_gated)], [bits(&other.dw), bits(&other.dw_gated)], "{}", name("gradient to the weight"));
+        assert_eq!(
+            [bits(&all.dw), bits(&all.dw_gated)],
+            [bits(&other.dw), bits(&other.dw_gated)],
+            "{}",
+            name("gradient to the weight")
+        );
 
         let mixed = run(&conv, &poisoned, 0.0, false);
         for b in 0..s.n {
@@ -233,9 +310,19 @@ fn judge(s: &Conv2d) {
                 let cut = |v: &[f32], len: usize| v[b * len..(b + 1) * len].to_vec();
                 let [plain, finished] = [&p.plain, &p.finished].map(|y| cut(y, one.y_len()));
                 let [dx, dx_gated] = [&p.dx, &p.dx_gated].map(|x| cut(x, one.x_len()));
-                Passes { plain, finished, dx, dx_gated, dw: Vec::new(), dw_gated: Vec::new() }
+                Passes {
+                    plain,
+                    finished,
+                    dx,
+                    dx_gated,
+                    dw: Vec::new(),
+                    dw_gated: Vec::new(),
+                }
             };
-            pairs(&run(&conv, &v.images(&one, b, b + 1), 0.0, true), &part(&all));
+            pairs(
+                &run(&conv, &v.images(&one, b, b + 1), 0.0, true),
+                &part(&all),
+            );
             if b != middle {
                 pairs(&part(&mixed), &part(&all));
             }
@@ -243,11 +330,30 @@ fn judge(s: &Conv2d) {
     });
 }
 
-fn shape(n: usize, [c_in, c_out]: [usize; 2], [h, w]: [usize; 2], kernel: usize, stride: usize, pad: usize) -> Conv2d {
-    Conv2d { n, c_in, h, w, c_out, kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 4], dilation: [1; 2], groups: 1 }
+fn shape(
+    n: usize,
+    [c_in, c_out]: [usize; 2],
+    [h, w]: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    pad: usize,
+) -> Conv2d {
+    Conv2d {
+        n,
+        c_in,
+        h,
+        w,
+        c_out,
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        pad: [pad; 4],
+        dilation: [1; 2],
+        groups: 1,
+    }
 }
 
-/// Images of Winograd's shapes, and shapes of a list that are tried, the smallest first: an interpreter takes minutes for each.
+/// Images of Winograd's shapes, and shapes of a list that are tried, the smallest first: an
+/// interpreter takes minutes for each.
 const IMAGES: usize = if cfg!(miri) { 1 } else { 3 };
 const CASES: usize = if cfg!(miri) { 1 } else { usize::MAX };
 
@@ -265,11 +371,15 @@ fn winograd() {
     .into_iter()
     .take(CASES)
     {
-        judge(&Conv2d { pad, ..shape(IMAGES, channels, size, 3, 1, 0) });
+        judge(&Conv2d {
+            pad,
+            ..shape(IMAGES, channels, size, 3, 1, 0)
+        });
     }
 }
 
-/// Phases of 4x4 windows of stride 2: odd and even sides, every remainder of the padding, cells that no window reaches.
+/// Phases of 4x4 windows of stride 2: odd and even sides, every remainder of the padding, cells
+/// that no window reaches.
 #[test]
 fn winograd_of_phases() {
     for (channels, size, pad, side) in [
@@ -290,7 +400,10 @@ fn winograd_of_phases() {
     .into_iter()
     .take(CASES)
     {
-        let s = Conv2d { pad, ..shape(IMAGES, channels, size, 4, 2, 0) };
+        let s = Conv2d {
+            pad,
+            ..shape(IMAGES, channels, size, 4, 2, 0)
+        };
         assert_eq!(Winograd::side(&s), Some(side), "{s:?}");
         judge(&s);
     }
@@ -310,13 +423,34 @@ fn direct() {
         shape(2, [16, 18], [7, 6], 5, 1, 2),
         shape(2, [9, 8], [9, 8], 3, 1, 1),
         shape(1, [9, 3], [6, 9], 5, 7, 3),
-        Conv2d { dilation: [2; 2], ..shape(2, [18, 16], [8, 9], 3, 1, 2) },
-        Conv2d { dilation: [2, 3], pad: [3, 0, 1, 4], ..shape(2, [10, 19], [9, 8], 3, 2, 0) },
-        Conv2d { kernel: [1, 7], pad: [0, 3, 0, 3], ..shape(2, [11, 12], [7, 7], 1, 1, 0) },
-        Conv2d { kernel: [2, 1], stride: [1, 2], ..shape(2, [16, 16], [5, 5], 1, 1, 0) },
+        Conv2d {
+            dilation: [2; 2],
+            ..shape(2, [18, 16], [8, 9], 3, 1, 2)
+        },
+        Conv2d {
+            dilation: [2, 3],
+            pad: [3, 0, 1, 4],
+            ..shape(2, [10, 19], [9, 8], 3, 2, 0)
+        },
+        Conv2d {
+            kernel: [1, 7],
+            pad: [0, 3, 0, 3],
+            ..shape(2, [11, 12], [7, 7], 1, 1, 0)
+        },
+        Conv2d {
+            kernel: [2, 1],
+            stride: [1, 2],
+            ..shape(2, [16, 16], [5, 5], 1, 1, 0)
+        },
         // Wider padding than image, and cells that no window reaches.
-        Conv2d { pad: [4, 0, 5, 7], ..shape(2, [9, 20], [2, 3], 3, 2, 0) },
-        Conv2d { stride: [4, 5], ..shape(2, [17, 9], [9, 12], 2, 1, 0) },
+        Conv2d {
+            pad: [4, 0, 5, 7],
+            ..shape(2, [9, 20], [2, 3], 3, 2, 0)
+        },
+        Conv2d {
+            stride: [4, 5],
+            ..shape(2, [17, 9], [9, 12], 2, 1, 0)
+        },
     ]
     .into_iter()
     .take(CASES)
@@ -336,8 +470,15 @@ fn few_channels() {
         shape(2, [8, 3], [5, 5], 1, 1, 0),
         shape(2, [1, 9], [9, 8], 4, 2, 1),
         shape(2, [2, 5], [8, 9], 2, 5, 0),
-        Conv2d { dilation: [2, 1], pad: [5, 0, 0, 3], ..shape(2, [3, 6], [5, 7], 3, 1, 0) },
-        Conv2d { pad: [9, 8, 0, 0], ..shape(2, [2, 3], [2, 3], 2, 1, 0) },
+        Conv2d {
+            dilation: [2, 1],
+            pad: [5, 0, 0, 3],
+            ..shape(2, [3, 6], [5, 7], 3, 1, 0)
+        },
+        Conv2d {
+            pad: [9, 8, 0, 0],
+            ..shape(2, [2, 3], [2, 3], 2, 1, 0)
+        },
     ]
     .into_iter()
     .take(CASES)
@@ -349,12 +490,33 @@ fn few_channels() {
 #[test]
 fn depthwise() {
     for s in [
-        Conv2d { groups: 16, ..shape(1, [16; 2], [3, 3], 3, 1, 1) },
-        Conv2d { groups: 16, ..shape(3, [16; 2], [8, 8], 3, 1, 1) },
-        Conv2d { groups: 20, ..shape(2, [20; 2], [9, 7], 3, 2, 1) },
-        Conv2d { groups: 40, ..shape(2, [40; 2], [5, 6], 5, 1, 2) },
-        Conv2d { groups: 3, pad: [0, 1, 2, 3], dilation: [1, 2], ..shape(3, [3; 2], [7, 9], 3, 2, 0) },
-        Conv2d { groups: 17, stride: [3, 1], ..shape(2, [17; 2], [6, 5], 2, 1, 4) },
+        Conv2d {
+            groups: 16,
+            ..shape(1, [16; 2], [3, 3], 3, 1, 1)
+        },
+        Conv2d {
+            groups: 16,
+            ..shape(3, [16; 2], [8, 8], 3, 1, 1)
+        },
+        Conv2d {
+            groups: 20,
+            ..shape(2, [20; 2], [9, 7], 3, 2, 1)
+        },
+        Conv2d {
+            groups: 40,
+            ..shape(2, [40; 2], [5, 6], 5, 1, 2)
+        },
+        Conv2d {
+            groups: 3,
+            pad: [0, 1, 2, 3],
+            dilation: [1, 2],
+            ..shape(3, [3; 2], [7, 9], 3, 2, 0)
+        },
+        Conv2d {
+            groups: 17,
+            stride: [3, 1],
+            ..shape(2, [17; 2], [6, 5], 2, 1, 4)
+        },
     ]
     .into_iter()
     .take(CASES)
@@ -363,7 +525,8 @@ fn depthwise() {
     }
 }
 
-/// More than is held at once: pieces of Winograd's tiles end inside an image, padded copies are taken in turns.
+/// More than is held at once: pieces of Winograd's tiles end inside an image, padded copies are
+/// taken in turns.
 #[test]
 #[cfg_attr(miri, ignore = "too large to interpret")]
 fn large_images_and_batches() {
@@ -377,7 +540,15 @@ fn large_images_and_batches() {
 fn an_empty_batch_adds_nothing() {
     let one = shape(1, [16, 16], [5, 5], 3, 1, 1);
     let depthwise = Conv2d { groups: 16, ..one };
-    for s in [one, depthwise, Conv2d { c_in: 3, ..one }, Conv2d { stride: [2; 2], ..one }] {
+    for s in [
+        one,
+        depthwise,
+        Conv2d { c_in: 3, ..one },
+        Conv2d {
+            stride: [2; 2],
+            ..one
+        },
+    ] {
         let conv = BlockedConv::new(&s).unwrap();
         let v = Numbers::new(&Conv2d { n: 0, ..s });
         on_each(|_| {
@@ -393,7 +564,11 @@ fn no_blocked_form() {
     let s = shape(1, [16, 16], [5, 5], 3, 1, 1);
     let none = |s: Conv2d| assert!(BlockedConv::new(&s).is_none(), "{s:?}");
     none(Conv2d { groups: 2, ..s });
-    none(Conv2d { groups: 16, c_out: 32, ..s });
+    none(Conv2d {
+        groups: 16,
+        c_out: 32,
+        ..s
+    });
     none(Conv2d { h: 1, w: 2, ..s });
     none(Conv2d { h: 0, ..s });
 }
@@ -403,7 +578,11 @@ fn no_blocked_form() {
 #[cfg(target_pointer_width = "64")]
 fn a_length_that_wraps_around_has_no_blocked_form() {
     let half = 1 << 31;
-    let s = Conv2d { pad: [half, half, half - 3, half - 3], dilation: [2 * half - 4; 2], ..shape(1, [16, 16], [3, 3], 2, 1, 0) };
+    let s = Conv2d {
+        pad: [half, half, half - 3, half - 3],
+        dilation: [2 * half - 4; 2],
+        ..shape(1, [16, 16], [3, 3], 2, 1, 0)
+    };
     assert_eq!((s.check(), s.out_size()), (Ok(()), [4, 4]));
     assert!(BlockedConv::new(&s).is_none());
     assert_eq!(blocked_len(half * half, 16, 4), usize::MAX);
@@ -414,21 +593,31 @@ fn errors(conv: &BlockedConv, v: &Numbers, exact: [&Exact; 3]) -> [f64; 3] {
     let Passes { plain, dx, dw, .. } = run(conv, v, 0.0, false);
     let mut errors = [0.0; 3];
     for (error, (got, want)) in errors.iter_mut().zip([plain, dx, dw].iter().zip(exact)) {
-        let off = got.iter().zip(&want.sum).map(|(&g, w)| (f64::from(g) - w).abs()).fold(0.0, f64::max);
+        let off = got
+            .iter()
+            .zip(&want.sum)
+            .map(|(&g, w)| (f64::from(g) - w).abs())
+            .fold(0.0, f64::max);
         *error = off / want.sum.iter().map(|v| v.abs()).fold(0.0, f64::max);
     }
     errors
 }
 
-/// The bound that `winograd` states, and that the direct sum is the better one by no more than it says.
+/// The bound that `winograd` states, and that the direct sum is the better one by no more than it
+/// says.
 #[test]
 #[cfg_attr(miri, ignore = "too large to interpret")]
 fn winograd_error() {
-    let small = [16, 64, 256, 512].into_iter().flat_map(|c| [(c, [8, 3, 1]), (c, [16, 4, 2])]);
+    let small = [16, 64, 256, 512]
+        .into_iter()
+        .flat_map(|c| [(c, [8, 3, 1]), (c, [16, 4, 2])]);
     let large = [16, 32].into_iter().map(|c| (c, [14, 4, 2]));
     for (c, [size, kernel, stride]) in small.chain(large) {
         let s = shape(1, [c, c], [size; 2], kernel, stride, 1);
-        let v = Numbers { before: vec![0.0; s.w_len()], ..Numbers::new(&s) };
+        let v = Numbers {
+            before: vec![0.0; s.w_len()],
+            ..Numbers::new(&s)
+        };
         let zeros = |len| Exact::new(&vec![0.0; len]);
         let (mut y, mut dx, mut dw) = (zeros(s.y_len()), zeros(s.x_len()), zeros(s.w_len()));
         each(&s, |i, j, k| {
@@ -439,20 +628,33 @@ fn winograd_error() {
         });
         let conv = BlockedConv::new(&s).unwrap();
         assert!(matches!(conv.algorithm, Algorithm::Winograd { .. }));
-        let direct = Algorithm::Direct { forward: direct::Direct::forward(&s), backward: direct::Direct::backward(&s) };
-        let direct = BlockedConv { shape: s, algorithm: direct };
+        let direct = Algorithm::Direct {
+            forward: direct::Direct::forward(&s),
+            backward: direct::Direct::backward(&s),
+        };
+        let direct = BlockedConv {
+            shape: s,
+            algorithm: direct,
+        };
         on_each(|isa| {
             let fast = errors(&conv, &v, [&y, &dx, &dw]);
             let slow = errors(&direct, &v, [&y, &dx, &dw]);
             let shown = |errors: [f64; 3]| errors.map(|e| (e * 1e8).round() / 10.0);
             eprintln!(
-                "{c} channels, {size}x{size}, window {kernel}x{kernel}, on {isa:?}, in 1e-7 (output, input, weight): Winograd {:?}, direct {:?}",
+                "{c} channels, {size}x{size}, window {kernel}x{kernel}, on {isa:?}, in \
+                    1e-7 (output, input, weight): Winograd {:?}, direct {:?}",
                 shown(fast),
                 shown(slow)
             );
             for (fast, slow) in fast.into_iter().zip(slow) {
-                assert!(fast < 2e-5, "{c} channels on {isa:?}: {fast:e} of the largest output");
-                assert!(slow < 5e-6, "{c} channels on {isa:?}: {slow:e} of the largest output");
+                assert!(
+                    fast < 2e-5,
+                    "{c} channels on {isa:?}: {fast:e} of the largest output"
+                );
+                assert!(
+                    slow < 5e-6,
+                    "{c} channels on {isa:?}: {slow:e} of the largest output"
+                );
             }
         });
     }

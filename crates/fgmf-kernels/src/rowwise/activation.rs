@@ -12,8 +12,9 @@
 //! | `Sigmoid` | σ(x) | σ(x) σ(-x) |
 //! | `Tanh` | tanh x | 4 σ'(2x) |
 //!
-//! Absolute errors are below 3e-7 max(1, |f|) (against `f64`, on every instruction set). NaN gives NaN, except in the derivative of
-//! the two rectifiers, which is that of a number below 0; an infinite x gives the limit, except `Gelu` and `GeluTanh` at -∞: NaN.
+//! Absolute errors are below 3e-7 max(1, |f|) (against `f64`, on every instruction set). NaN gives
+//! NaN, except in the derivative of the two rectifiers, which is that of a number below 0; an
+//! infinite x gives the limit, except `Gelu` and `GeluTanh` at -∞: NaN.
 #![allow(unsafe_code, reason = "see `simd`")]
 
 use super::math::{clamp, normal, sigmoid, sigmoid_slope, softplus, tanh};
@@ -94,7 +95,10 @@ unsafe fn twice_u<V: Vector>(x: V) -> [V; 2] {
     // Safety: the caller's.
     unsafe {
         let square = x.mul(x);
-        [x.mul(square.mul_add(V::splat(A), V::splat(C))), square.mul_add(V::splat(3.0 * A), V::splat(C))]
+        [
+            x.mul(square.mul_add(V::splat(A), V::splat(C))),
+            square.mul_add(V::splat(3.0 * A), V::splat(C)),
+        ]
     }
 }
 
@@ -121,7 +125,9 @@ impl<C: Curve> Kernel for Value<C> {
                 curve.value(V::load(x.add(i))).store(y.add(i));
             }
             if whole < len {
-                curve.value(V::load_part(x.add(whole), len - whole)).store_part(y.add(whole), len - whole);
+                curve
+                    .value(V::load_part(x.add(whole), len - whole))
+                    .store_part(y.add(whole), len - whole);
             }
         }
     }
@@ -143,16 +149,26 @@ impl<C: Curve> Kernel for Slope<C> {
     /// `x`, `g` and `dx` hold `len` numbers.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { curve, len, x, g, dx } = self;
+        let Self {
+            curve,
+            len,
+            x,
+            g,
+            dx,
+        } = self;
         let whole = len / LANES * LANES;
         // Safety: stated above.
         unsafe {
             for i in (0..whole).step_by(LANES) {
-                V::load(g.add(i)).mul(curve.slope(V::load(x.add(i)))).store(dx.add(i));
+                V::load(g.add(i))
+                    .mul(curve.slope(V::load(x.add(i))))
+                    .store(dx.add(i));
             }
             if whole < len {
                 let n = len - whole;
-                V::load_part(g.add(whole), n).mul(curve.slope(V::load_part(x.add(whole), n))).store_part(dx.add(whole), n);
+                V::load_part(g.add(whole), n)
+                    .mul(curve.slope(V::load_part(x.add(whole), n)))
+                    .store_part(dx.add(whole), n);
             }
         }
     }
@@ -174,7 +190,13 @@ impl<C: Curve> Kernel for Both<C> {
     /// `x`, `y` and `slope` hold `len` numbers.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { curve, len, x, y, slope } = self;
+        let Self {
+            curve,
+            len,
+            x,
+            y,
+            slope,
+        } = self;
         let whole = len / LANES * LANES;
         // Safety: stated above.
         unsafe {
@@ -229,7 +251,11 @@ pub fn activate(kind: Activation, x: &[f32], y: &mut [f32]) {
 ///
 /// If the lengths differ.
 pub fn activate_with_slope(kind: Activation, x: &[f32], y: &mut [f32], slope: &mut [f32]) {
-    assert_eq!([x.len(), slope.len()], [y.len(); 2], "input, output and slopes of an activation");
+    assert_eq!(
+        [x.len(), slope.len()],
+        [y.len(); 2],
+        "input, output and slopes of an activation"
+    );
     let (len, x, y, slope) = (x.len(), x.as_ptr(), y.as_mut_ptr(), slope.as_mut_ptr());
     // Safety: the slices hold `len` numbers.
     unsafe { with_curve!(kind, curve => Both { curve, len, x, y, slope }) }
@@ -248,7 +274,11 @@ pub fn activate_in_place(kind: Activation, y: &mut [f32]) {
 ///
 /// If the lengths differ.
 pub fn activate_grad(kind: Activation, x: &[f32], g: &[f32], dx: &mut [f32]) {
-    assert_eq!([x.len(), g.len()], [dx.len(); 2], "input and gradients of an activation");
+    assert_eq!(
+        [x.len(), g.len()],
+        [dx.len(); 2],
+        "input and gradients of an activation"
+    );
     let (len, x, g, dx) = (x.len(), x.as_ptr(), g.as_ptr(), dx.as_mut_ptr());
     // Safety: the slices hold `len` numbers.
     unsafe { with_curve!(kind, curve => Slope { curve, len, x, g, dx }) }
@@ -265,21 +295,60 @@ mod tests {
     fn exps(isa: Isa, x: &[f32]) -> Vec<f32> {
         let mut y = vec![0.0; x.len()];
         // Safety: lengths agree, and the instruction set is one that `on_each` found.
-        unsafe { isa.run(Value { curve: Exp, len: x.len(), x: x.as_ptr(), y: y.as_mut_ptr() }) };
+        unsafe {
+            isa.run(Value {
+                curve: Exp,
+                len: x.len(),
+                x: x.as_ptr(),
+                y: y.as_mut_ptr(),
+            })
+        };
         y
     }
 
     #[test]
     fn exp_is_within_two_units() {
-        let x: Vec<f32> = (-87_329..88_722).map(|i| i as f32 * 1e-3).chain((0..999).map(|i| (i as f32 - 500.0) * 1e-9)).collect();
+        let x: Vec<f32> = (-87_329..88_722)
+            .map(|i| i as f32 * 1e-3)
+            .chain((0..999).map(|i| (i as f32 - 500.0) * 1e-9))
+            .collect();
         on_each(|isa| {
             for (&x, y) in x.iter().zip(exps(isa, &x)) {
                 let truth = f64::from(x).exp();
-                let unit = f64::from(f32::from_bits((truth as f32).to_bits() + 1)) - f64::from(truth as f32);
-                assert!((f64::from(y) - truth).abs() <= 2.0 * unit, "{isa:?}: exp {x} = {y}, not {truth}");
+                let unit = f64::from(f32::from_bits((truth as f32).to_bits() + 1))
+                    - f64::from(truth as f32);
+                assert!(
+                    (f64::from(y) - truth).abs() <= 2.0 * unit,
+                    "{isa:?}: exp {x} = {y}, not {truth}"
+                );
             }
-            let ends = exps(isa, &[f32::NEG_INFINITY, f32::MIN, -200.0, -87.34, 0.0, 88.8, 1e9, f32::INFINITY, f32::NAN]);
-            assert_eq!(ends[..8], [0.0, 0.0, 0.0, 0.0, 1.0, f32::INFINITY, f32::INFINITY, f32::INFINITY]);
+            let ends = exps(
+                isa,
+                &[
+                    f32::NEG_INFINITY,
+                    f32::MIN,
+                    -200.0,
+                    -87.34,
+                    0.0,
+                    88.8,
+                    1e9,
+                    f32::INFINITY,
+                    f32::NAN,
+                ],
+            );
+            assert_eq!(
+                ends[..8],
+                [
+                    0.0,
+                    0.0,
+                    0.0,
+                    0.0,
+                    1.0,
+                    f32::INFINITY,
+                    f32::INFINITY,
+                    f32::INFINITY
+                ]
+            );
             assert!(ends[8].is_nan());
         });
     }
@@ -301,10 +370,16 @@ mod tests {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         match kind {
             Activation::Relu => [x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 }],
-            Activation::LeakyRelu(a) => [if x < 0.0 { f64::from(a) * x } else { x }, if x > 0.0 { 1.0 } else { f64::from(a) }],
+            Activation::LeakyRelu(a) => [
+                if x < 0.0 { f64::from(a) * x } else { x },
+                if x > 0.0 { 1.0 } else { f64::from(a) },
+            ],
             Activation::Gelu => {
                 let distribution = 0.5 * (1.0 + erf(x / 2f64.sqrt()));
-                [x * distribution, distribution + x * (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()]
+                [
+                    x * distribution,
+                    distribution + x * (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt(),
+                ]
             }
             Activation::GeluTanh => {
                 let c = (2.0 / std::f64::consts::PI).sqrt();
@@ -331,7 +406,9 @@ mod tests {
     #[test]
     fn against_double_precision() {
         let fine = (-30_001..=30_001).map(|i| i as f32 * 1e-3);
-        let x: Vec<f32> = fine.chain([1e-20, -1e-20, 90.0, -90.0, 1e4, -1e4, 1e30, -1e30]).collect();
+        let x: Vec<f32> = fine
+            .chain([1e-20, -1e-20, 90.0, -90.0, 1e4, -1e4, 1e30, -1e30])
+            .collect();
         let g: Vec<f32> = (0..x.len()).map(|i| (i % 7) as f32 - 3.0).collect();
         on_each(|isa| {
             for kind in KINDS {
@@ -344,14 +421,31 @@ mod tests {
                 let (mut again, mut slope) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
                 activate_with_slope(kind, &x, &mut again, &mut slope);
                 assert_eq!(again, y);
-                assert!(slope.iter().zip(&g).zip(&dx).all(|((s, g), d)| s * g == *d), "{isa:?} {kind:?}");
+                assert!(
+                    slope.iter().zip(&g).zip(&dx).all(|((s, g), d)| s * g == *d),
+                    "{isa:?} {kind:?}"
+                );
                 for i in 0..x.len() {
                     let [value, slope] = slow(kind, f64::from(x[i]));
-                    let (error, bound) = ((f64::from(y[i]) - value).abs(), 3e-7 * value.abs().max(1.0));
-                    assert!(error <= bound, "{isa:?}: {kind:?}({}) = {}, not {value}", x[i], y[i]);
+                    let (error, bound) =
+                        ((f64::from(y[i]) - value).abs(), 3e-7 * value.abs().max(1.0));
+                    assert!(
+                        error <= bound,
+                        "{isa:?}: {kind:?}({}) = {}, not {value}",
+                        x[i],
+                        y[i]
+                    );
                     let truth = f64::from(g[i]) * slope;
-                    let (error, bound) = ((f64::from(dx[i]) - truth).abs(), 3e-7 * f64::from(g[i].abs()).max(1.0) * slope.abs().max(1.0));
-                    assert!(error <= bound, "{isa:?}: {kind:?}'({}) gives {}, not {truth}", x[i], dx[i]);
+                    let (error, bound) = (
+                        (f64::from(dx[i]) - truth).abs(),
+                        3e-7 * f64::from(g[i].abs()).max(1.0) * slope.abs().max(1.0),
+                    );
+                    assert!(
+                        error <= bound,
+                        "{isa:?}: {kind:?}'({}) gives {}, not {truth}",
+                        x[i],
+                        dx[i]
+                    );
                 }
             }
         });
@@ -362,12 +456,20 @@ mod tests {
         let x: Vec<f32> = (1..400).map(|i| i as f32 * 1e-4).collect();
         let low: Vec<f32> = (1..400).map(|i| i as f32 * -0.2).collect();
         on_each(|isa| {
-            for (kind, x) in [(Activation::Tanh, &x), (Activation::Sigmoid, &low), (Activation::Softplus, &low), (Activation::Gelu, &x)] {
+            for (kind, x) in [
+                (Activation::Tanh, &x),
+                (Activation::Sigmoid, &low),
+                (Activation::Softplus, &low),
+                (Activation::Gelu, &x),
+            ] {
                 let mut y = vec![0.0; x.len()];
                 activate(kind, x, &mut y);
                 for (&x, &y) in x.iter().zip(&y) {
                     let truth = slow(kind, f64::from(x))[0];
-                    assert!((f64::from(y) / truth - 1.0).abs() < 5e-7, "{isa:?}: {kind:?}({x}) = {y}, not {truth}");
+                    assert!(
+                        (f64::from(y) / truth - 1.0).abs() < 5e-7,
+                        "{isa:?}: {kind:?}({x}) = {y}, not {truth}"
+                    );
                 }
             }
         });
@@ -382,11 +484,22 @@ mod tests {
                 activate(kind, &x, &mut y);
                 activate_grad(kind, &x, &[1.0; 3], &mut dx);
                 let rectifier = matches!(kind, Activation::Relu | Activation::LeakyRelu(_));
-                assert!(y[0].is_nan() && (dx[0].is_nan() || rectifier), "{isa:?} {kind:?}");
+                assert!(
+                    y[0].is_nan() && (dx[0].is_nan() || rectifier),
+                    "{isa:?} {kind:?}"
+                );
                 let bounded = matches!(kind, Activation::Sigmoid | Activation::Tanh);
-                assert_eq!(y[1], if bounded { 1.0 } else { f32::INFINITY }, "{isa:?} {kind:?}");
+                assert_eq!(
+                    y[1],
+                    if bounded { 1.0 } else { f32::INFINITY },
+                    "{isa:?} {kind:?}"
+                );
                 assert_eq!(dx[1], if bounded { 0.0 } else { 1.0 }, "{isa:?} {kind:?}");
-                let low = if let Activation::LeakyRelu(a) = kind { a } else { 0.0 };
+                let low = if let Activation::LeakyRelu(a) = kind {
+                    a
+                } else {
+                    0.0
+                };
                 assert_eq!(dx[2], low, "{isa:?} {kind:?}");
             }
         });
@@ -404,7 +517,11 @@ mod tests {
                     let (mut one, mut slope) = ([0.0], [0.0]);
                     activate(kind, &x[i..=i], &mut one);
                     activate_grad(kind, &x[i..=i], &x[i..=i], &mut slope);
-                    assert_eq!([one[0].to_bits(), slope[0].to_bits()], [y[i].to_bits(), dx[i].to_bits()], "{isa:?} {kind:?}");
+                    assert_eq!(
+                        [one[0].to_bits(), slope[0].to_bits()],
+                        [y[i].to_bits(), dx[i].to_bits()],
+                        "{isa:?} {kind:?}"
+                    );
                 }
             }
         });

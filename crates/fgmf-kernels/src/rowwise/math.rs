@@ -1,6 +1,9 @@
 //! Elementary functions of vectors. A NaN gives NaN.
 #![allow(unsafe_code, reason = "see `simd`")]
-#![allow(clippy::missing_safety_doc, reason = "one condition for all: the processor has the instructions of V")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "one condition for all: the processor has the instructions of V"
+)]
 
 use crate::simd::Vector;
 
@@ -8,7 +11,12 @@ use crate::simd::Vector;
 #[inline(always)]
 unsafe fn polynomial<V: Vector>(x: V, coefficients: &[f32]) -> V {
     // Safety: the caller's.
-    unsafe { coefficients.iter().rev().fold(V::zero(), |sum, &c| sum.mul_add(x, V::splat(c))) }
+    unsafe {
+        coefficients
+            .iter()
+            .rev()
+            .fold(V::zero(), |sum, &c| sum.mul_add(x, V::splat(c)))
+    }
 }
 
 #[inline(always)]
@@ -41,7 +49,14 @@ unsafe fn bounded<V: Vector>(x: V, low: f32) -> V {
 const LOWEST: f32 = -87.33;
 /// Just above `exp(LOWEST)`.
 const SMALLEST: f32 = 1.1835e-38;
-const TAYLOR: [f32; 6] = [0.5, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0];
+const TAYLOR: [f32; 6] = [
+    0.5,
+    1.0 / 6.0,
+    1.0 / 24.0,
+    1.0 / 120.0,
+    1.0 / 720.0,
+    1.0 / 5040.0,
+];
 
 /// k and `eʳ - 1` of `eˣ = 2ᵏ eʳ` with |r| ≤ ln 2 / 2.
 #[inline(always)]
@@ -65,7 +80,10 @@ pub(super) unsafe fn exp<V: Vector>(x: V) -> V {
         let (k, r) = reduced(x);
         // In two steps, because 2¹²⁸ is no number while 2¹²⁸ eʳ may be one.
         let half = k.mul(V::splat(0.5)).round();
-        let e = V::splat(1.0).add(r).mul(half.power_of_two()).mul(k.sub(half).power_of_two());
+        let e = V::splat(1.0)
+            .add(r)
+            .mul(half.power_of_two())
+            .mul(k.sub(half).power_of_two());
         e.keep_at_least(V::splat(SMALLEST), V::zero())
     }
 }
@@ -109,10 +127,20 @@ pub(super) unsafe fn sigmoid_slope<V: Vector>(x: V) -> V {
     }
 }
 
-/// `ln(1 + eˣ) = max(x, 0) + ln(1 + u)` with `u = exp(-|x|)`, and `ln(1 + u) = 2 artanh(u / (u + 2))` by its series.
+/// `ln(1 + eˣ) = max(x, 0) + ln(1 + u)` with `u = exp(-|x|)`, and
+/// `ln(1 + u) = 2 artanh(u / (u + 2))` by its series.
 #[inline(always)]
 pub(super) unsafe fn softplus<V: Vector>(x: V) -> V {
-    const SERIES: [f32; 8] = [2.0, 2.0 / 3.0, 2.0 / 5.0, 2.0 / 7.0, 2.0 / 9.0, 2.0 / 11.0, 2.0 / 13.0, 2.0 / 15.0];
+    const SERIES: [f32; 8] = [
+        2.0,
+        2.0 / 3.0,
+        2.0 / 5.0,
+        2.0 / 7.0,
+        2.0 / 9.0,
+        2.0 / 11.0,
+        2.0 / 13.0,
+        2.0 / 15.0,
+    ];
     // Safety: the caller's.
     unsafe {
         let u = exp(negative(abs(x)));
@@ -123,8 +151,8 @@ pub(super) unsafe fn softplus<V: Vector>(x: V) -> V {
 
 /// The standard normal distribution function and `exp(-x² / 2)`.
 ///
-/// `erfc(z) = t P(t) exp(-z²)` with `t = 1 / (1 + z / 2)`; P is a least-maximum fit of our own on z from 0 to 14.5, relative error
-/// 4.4e-8 before rounding.
+/// `erfc(z) = t P(t) exp(-z²)` with `t = 1 / (1 + z / 2)`; P is a least-maximum fit of our own on z
+/// from 0 to 14.5, relative error 4.4e-8 before rounding.
 #[inline(always)]
 pub(super) unsafe fn normal<V: Vector>(x: V) -> (V, V) {
     const HALF_P: [f32; 9] = [

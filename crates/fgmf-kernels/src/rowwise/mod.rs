@@ -13,6 +13,9 @@ pub use softmax::{softmax_rows, softmax_rows_grad};
 fn rows(len: usize, lengths: &[usize]) -> usize {
     assert!(len > 0, "rows of no numbers");
     let n = lengths[0] / len;
-    assert!(lengths.iter().all(|&l| l == n * len), "slices of {lengths:?} numbers as equally many rows of {len}");
+    assert!(
+        lengths.iter().all(|&l| l == n * len),
+        "slices of {lengths:?} numbers as equally many rows of {len}"
+    );
     n
 }

@@ -1,7 +1,8 @@
 //! Softmax of rows: `y_i = exp(x_i - max x) / Σ_j exp(x_j - max x)`, and the gradient through it.
 //!
-//! The relative error of a number is below `2⁻²³ (8 + |x_i - max x|)`: the exponential, the sum, and the rounding of the
-//! difference. Numbers more than 87.33 below the maximum give 0. A NaN or +∞ makes its row NaN.
+//! The relative error of a number is below `2⁻²³ (8 + |x_i - max x|)`: the exponential, the sum,
+//! and the rounding of the difference. Numbers more than 87.33 below the maximum give 0. A NaN or
+//! +∞ makes its row NaN.
 #![allow(unsafe_code, reason = "see `simd`")]
 
 use super::math::exp;
@@ -16,7 +17,14 @@ use crate::simd::{self, Kernel, LANES, Vector};
 pub fn softmax_rows(len: usize, x: &[f32], y: &mut [f32]) {
     let n = rows(len, &[x.len(), y.len()]);
     // Safety: lengths have been checked.
-    unsafe { simd::run(Softmax { n, len, x: x.as_ptr(), y: y.as_mut_ptr() }) }
+    unsafe {
+        simd::run(Softmax {
+            n,
+            len,
+            x: x.as_ptr(),
+            y: y.as_mut_ptr(),
+        })
+    }
 }
 
 /// `dx = y (g - Σ_j g_j y_j)` for each row, with `y` from [`softmax_rows`].
@@ -27,7 +35,15 @@ pub fn softmax_rows(len: usize, x: &[f32], y: &mut [f32]) {
 pub fn softmax_rows_grad(len: usize, y: &[f32], g: &[f32], dx: &mut [f32]) {
     let n = rows(len, &[y.len(), g.len(), dx.len()]);
     // Safety: lengths have been checked.
-    unsafe { simd::run(Grad { n, len, y: y.as_ptr(), g: g.as_ptr(), dx: dx.as_mut_ptr() }) }
+    unsafe {
+        simd::run(Grad {
+            n,
+            len,
+            y: y.as_ptr(),
+            g: g.as_ptr(),
+            dx: dx.as_mut_ptr(),
+        })
+    }
 }
 
 struct Softmax {
@@ -97,14 +113,20 @@ impl Kernel for Grad {
             // Safety: stated above.
             unsafe {
                 let (y, g, dx) = (self.y.add(start), self.g.add(start), self.dx.add(start));
-                let (last_y, last_g) = (V::load_part(y.add(whole), rest), V::load_part(g.add(whole), rest));
+                let (last_y, last_g) = (
+                    V::load_part(y.add(whole), rest),
+                    V::load_part(g.add(whole), rest),
+                );
                 let mut sum = last_g.mul(last_y);
                 for i in (0..whole).step_by(LANES) {
                     sum = V::load(g.add(i)).mul_add(V::load(y.add(i)), sum);
                 }
                 let mean = V::splat(sum.sum());
                 for i in (0..whole).step_by(LANES) {
-                    V::load(g.add(i)).sub(mean).mul(V::load(y.add(i))).store(dx.add(i));
+                    V::load(g.add(i))
+                        .sub(mean)
+                        .mul(V::load(y.add(i)))
+                        .store(dx.add(i));
                 }
                 last_g.sub(mean).mul(last_y).store_part(dx.add(whole), rest);
             }
@@ -120,12 +142,17 @@ mod tests {
     const LENGTHS: [usize; 9] = [1, 2, 10, 15, 16, 17, 65, 197, 1000];
 
     fn numbers(len: usize, spread: f32) -> Vec<f32> {
-        (0..len).map(|i| ((i * 37 + 11) % 101) as f32 / 101.0 * spread - 3.0).collect()
+        (0..len)
+            .map(|i| ((i * 37 + 11) % 101) as f32 / 101.0 * spread - 3.0)
+            .collect()
     }
 
     fn slow(x: &[f32]) -> Vec<f64> {
         let most = x.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-        let e: Vec<f64> = x.iter().map(|&v| (f64::from(v) - f64::from(most)).exp()).collect();
+        let e: Vec<f64> = x
+            .iter()
+            .map(|&v| (f64::from(v) - f64::from(most)).exp())
+            .collect();
         let sum: f64 = e.iter().sum();
         e.into_iter().map(|e| e / sum).collect()
     }
@@ -133,7 +160,10 @@ mod tests {
     #[test]
     fn against_double_precision() {
         on_each(|isa| {
-            for (len, spread) in LENGTHS.into_iter().flat_map(|len| [(len, 2.0), (len, 60.0), (len, 300.0)]) {
+            for (len, spread) in LENGTHS
+                .into_iter()
+                .flat_map(|len| [(len, 2.0), (len, 60.0), (len, 300.0)])
+            {
                 let x = numbers(3 * len, spread);
                 let mut y = vec![f32::NAN; x.len()];
                 softmax_rows(len, &x, &mut y);
@@ -141,7 +171,10 @@ mod tests {
                     let most = x.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
                     for ((&x, &y), truth) in x.iter().zip(y).zip(slow(x)) {
                         let bound = truth * f64::from(8.0 + most - x) * 2f64.powi(-23) + 2e-38;
-                        assert!((f64::from(y) - truth).abs() <= bound, "{isa:?}: {len} numbers, {y}, not {truth}");
+                        assert!(
+                            (f64::from(y) - truth).abs() <= bound,
+                            "{isa:?}: {len} numbers, {y}, not {truth}"
+                        );
                     }
                 }
             }
@@ -161,7 +194,10 @@ mod tests {
                     let y = slow(x);
                     let mean: f64 = y.iter().zip(g).map(|(y, &g)| y * f64::from(g)).sum();
                     for ((y, &g), &dx) in y.iter().zip(g).zip(dx) {
-                        assert!((f64::from(dx) - y * (f64::from(g) - mean)).abs() <= 4e-6 * y, "{isa:?}: {len} numbers");
+                        assert!(
+                            (f64::from(dx) - y * (f64::from(g) - mean)).abs() <= 4e-6 * y,
+                            "{isa:?}: {len} numbers"
+                        );
                     }
                 }
             }
@@ -185,7 +221,12 @@ mod tests {
         on_each(|_| {
             for len in LENGTHS {
                 let x = numbers(4 * len, 9.0);
-                let (mut y, mut dx, mut one, mut d) = (vec![0.0; 4 * len], vec![0.0; 4 * len], vec![0.0; len], vec![0.0; len]);
+                let (mut y, mut dx, mut one, mut d) = (
+                    vec![0.0; 4 * len],
+                    vec![0.0; 4 * len],
+                    vec![0.0; len],
+                    vec![0.0; len],
+                );
                 softmax_rows(len, &x, &mut y);
                 softmax_rows_grad(len, &y, &x, &mut dx);
                 for r in 0..4 {

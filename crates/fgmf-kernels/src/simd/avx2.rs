@@ -29,8 +29,18 @@ unsafe fn transposed(r: [__m256; 8]) -> [__m256; 8] {
     let high = pairs!(_mm256_unpackhi_ps, r, (0, 1), (2, 3), (4, 5), (6, 7));
     let first = |a: __m256, b: __m256| _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
     let second = |a: __m256, b: __m256| _mm256_shuffle_ps::<0b11_10_11_10>(a, b);
-    let top = [first(low[0], low[1]), second(low[0], low[1]), first(high[0], high[1]), second(high[0], high[1])];
-    let bottom = [first(low[2], low[3]), second(low[2], low[3]), first(high[2], high[3]), second(high[2], high[3])];
+    let top = [
+        first(low[0], low[1]),
+        second(low[0], low[1]),
+        first(high[0], high[1]),
+        second(high[0], high[1]),
+    ];
+    let bottom = [
+        first(low[2], low[3]),
+        second(low[2], low[3]),
+        first(high[2], high[3]),
+        second(high[2], high[3]),
+    ];
     let mut out = r;
     for i in 0..4 {
         out[i] = _mm256_permute2f128_ps::<0x20>(top[i], bottom[i]);
@@ -56,8 +66,8 @@ macro_rules! both {
     }};
 }
 
-// Safety of every block below: the trait lets the methods be called only where the processor has AVX2 and FMA, and
-// addresses are the caller's.
+// Safety of every block below: the trait lets the methods be called only where the processor has
+// AVX2 and FMA, and addresses are the caller's.
 impl Vector for Avx2 {
     const TILE: [usize; 2] = [6, 1];
 
@@ -98,17 +108,32 @@ impl Vector for Avx2 {
     }
     #[inline(always)]
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
-        unsafe { Self([_mm256_fmadd_ps(self.0[0], by.0[0], plus.0[0]), _mm256_fmadd_ps(self.0[1], by.0[1], plus.0[1])]) }
+        unsafe {
+            Self([
+                _mm256_fmadd_ps(self.0[0], by.0[0], plus.0[0]),
+                _mm256_fmadd_ps(self.0[1], by.0[1], plus.0[1]),
+            ])
+        }
     }
     #[inline(always)]
     unsafe fn where_positive(self, gate: Self) -> Self {
-        unsafe { both!(self, gate, |a, g| _mm256_and_ps(a, _mm256_cmp_ps::<_CMP_GT_OQ>(g, _mm256_setzero_ps()))) }
+        unsafe {
+            both!(self, gate, |a, g| _mm256_and_ps(
+                a,
+                _mm256_cmp_ps::<_CMP_GT_OQ>(g, _mm256_setzero_ps())
+            ))
+        }
     }
     #[inline(always)]
     unsafe fn keep_at_least(self, limit: Self, other: Self) -> Self {
         unsafe {
-            let below = both!(self, limit, |a, limit| _mm256_cmp_ps::<_CMP_LT_OQ>(a, limit));
-            Self([_mm256_blendv_ps(self.0[0], other.0[0], below.0[0]), _mm256_blendv_ps(self.0[1], other.0[1], below.0[1])])
+            let below = both!(self, limit, |a, limit| _mm256_cmp_ps::<_CMP_LT_OQ>(
+                a, limit
+            ));
+            Self([
+                _mm256_blendv_ps(self.0[0], other.0[0], below.0[0]),
+                _mm256_blendv_ps(self.0[1], other.0[1], below.0[1]),
+            ])
         }
     }
     #[inline(always)]
@@ -129,28 +154,42 @@ impl Vector for Avx2 {
         unsafe {
             let all = _mm_loadu_si128(from.cast());
             let halves = [all, _mm_srli_si128::<8>(all)];
-            Self([_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(halves[0])), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(halves[1]))])
+            Self([
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(halves[0])),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(halves[1])),
+            ])
         }
     }
     #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8) {
         unsafe {
             let [low, high] = [_mm256_cvtps_epi32(self.0[0]), _mm256_cvtps_epi32(self.0[1])];
-            // Packing works within halves of a register; the permutation puts the words in order again.
+            // Packing works within halves of a register; the permutation puts the words in order
+            // again.
             let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
-            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            let bytes = _mm_packus_epi16(
+                _mm256_castsi256_si128(words),
+                _mm256_extracti128_si256::<1>(words),
+            );
             _mm_storeu_si128(to.cast(), bytes);
         }
     }
     #[inline(always)]
     unsafe fn round(self) -> Self {
-        unsafe { both!(self, self, |a, _same| _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)) }
+        unsafe {
+            both!(self, self, |a, _same| _mm256_round_ps::<
+                { _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC },
+            >(a))
+        }
     }
     #[inline(always)]
     unsafe fn power_of_two(self) -> Self {
         unsafe {
             both!(self, self, |a, _same| {
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127))))
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(
+                    _mm256_cvtps_epi32(a),
+                    _mm256_set1_epi32(127),
+                )))
             })
         }
     }

@@ -1,10 +1,14 @@
 //! Vectors of sixteen `f32` on three instruction sets, chosen at run time.
 //!
-//! A kernel is a struct that implements [`Kernel`], generic over [`Vector`]. [`run`] picks the instruction set;
-//! [`Vector::isolated`] compiles a piece of a kernel as a function of its own, which keeps register tiles in registers.
-//! Sixteen lanes on every machine: one 512-bit register, two of 256 bits, or an array that the compiler maps to what the
-//! target has (four NEON registers on aarch64).
-#![allow(unsafe_code, reason = "vector instructions and unchecked addressing live in this crate and nowhere else")]
+//! A kernel is a struct that implements [`Kernel`], generic over [`Vector`]. [`run`] picks the
+//! instruction set; [`Vector::isolated`] compiles a piece of a kernel as a function of its own,
+//! which keeps register tiles in registers. Sixteen lanes on every machine: one 512-bit register,
+//! two of 256 bits, or an array that the compiler maps to what the target has (four NEON registers
+//! on aarch64).
+#![allow(
+    unsafe_code,
+    reason = "vector instructions and unchecked addressing live in this crate and nowhere else"
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -27,7 +31,8 @@ pub(crate) trait Kernel {
     ///
     /// # Safety
     ///
-    /// The processor has the instructions of `V`. What else is asked for, each kernel says at its own definition.
+    /// The processor has the instructions of `V`. What else is asked for, each kernel says at its
+    /// own definition.
     unsafe fn run<V: Vector>(self) -> Self::Output;
 }
 
@@ -35,8 +40,9 @@ pub(crate) trait Kernel {
 ///
 /// # Safety
 ///
-/// Every method may be called only where the processor has the instructions; `load`, `store` and their byte forms touch sixteen
-/// numbers from the address on, `load_part` and `store_part` the first `n`, which must be in one allocation.
+/// Every method may be called only where the processor has the instructions; `load`, `store` and
+/// their byte forms touch sixteen numbers from the address on, `load_part` and `store_part` the
+/// first `n`, which must be in one allocation.
 pub(crate) trait Vector: Copy {
     /// Rows and vectors of the largest register tile of a matrix product.
     const TILE: [usize; 2];
@@ -56,7 +62,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn where_positive(self, gate: Self) -> Self;
     /// `self` where it is not less than `limit`, else `other`.
     unsafe fn keep_at_least(self, limit: Self, other: Self) -> Self;
-    /// The running maximum and its mark: `(v, mark)` where `v` is greater or the first NaN, else `(self, held)`.
+    /// The running maximum and its mark: `(v, mark)` where `v` is greater or the first NaN, else
+    /// `(self, held)`.
     unsafe fn first_max(self, held: Self, v: Self, mark: Self) -> (Self, Self);
     /// Whole numbers from 0 to 255, from sixteen bytes.
     unsafe fn load_bytes(from: *const u8) -> Self;
@@ -205,8 +212,8 @@ impl Isa {
     }
 }
 
-/// The instruction set in use: the best there is, or the one that the environment variable `FGMF_ISA` names (`avx512`, `avx2`,
-/// `portable`), if the processor has it.
+/// The instruction set in use: the best there is, or the one that the environment variable
+/// `FGMF_ISA` names (`avx512`, `avx2`, `portable`), if the processor has it.
 pub(crate) fn isa() -> Isa {
     #[cfg(test)]
     if let Some(isa) = FORCED.get() {
@@ -216,7 +223,9 @@ pub(crate) fn isa() -> Isa {
     *ISA.get_or_init(|| {
         let available = Isa::available();
         let asked = std::env::var("FGMF_ISA").ok();
-        asked.and_then(|name| available.iter().copied().find(|i| i.name() == name)).unwrap_or(available[0])
+        asked
+            .and_then(|name| available.iter().copied().find(|i| i.name() == name))
+            .unwrap_or(available[0])
     })
 }
 
@@ -241,8 +250,8 @@ thread_local! {
     static FORCED: std::cell::Cell<Option<Isa>> = const { std::cell::Cell::new(None) };
 }
 
-/// Calls `f` once for each instruction set of this processor, from the one in use down (`FGMF_ISA` is an upper bound), with the kernels
-/// of this thread on it.
+/// Calls `f` once for each instruction set of this processor, from the one in use down (`FGMF_ISA`
+/// is an upper bound), with the kernels of this thread on it.
 #[cfg(test)]
 pub(crate) fn on_each(f: impl Fn(Isa)) {
     FORCED.set(None);

@@ -12,7 +12,8 @@ unsafe fn isolated<K: Kernel>(kernel: K) -> K::Output {
 }
 
 impl Portable {
-    /// `f` of three numbers, lane by lane. Counted by hand: an interpreter (Miri) takes ten times as long through iterators.
+    /// `f` of three numbers, lane by lane. Counted by hand: an interpreter (Miri) takes ten times
+    /// as long through iterators.
     #[inline(always)]
     fn each(self, b: Self, c: Self, f: impl Fn(f32, f32, f32) -> f32) -> Self {
         let (mut out, mut i) = (self, 0);
@@ -61,11 +62,16 @@ impl Vector for Portable {
     unsafe fn max(self, other: Self) -> Self {
         self.each(other, other, |a, b, _| if a > b { a } else { b })
     }
-    /// Fused where the target has the instruction; two roundings elsewhere, where a library call would cost a hundred times more.
+    /// Fused where the target has the instruction; two roundings elsewhere, where a library call
+    /// would cost a hundred times more.
     #[inline(always)]
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
         let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
-        self.each(by, plus, |a, b, c| if fused { a.mul_add(b, c) } else { a * b + c })
+        self.each(
+            by,
+            plus,
+            |a, b, c| if fused { a.mul_add(b, c) } else { a * b + c },
+        )
     }
     #[inline(always)]
     unsafe fn where_positive(self, gate: Self) -> Self {
@@ -73,7 +79,11 @@ impl Vector for Portable {
     }
     #[inline(always)]
     unsafe fn keep_at_least(self, limit: Self, other: Self) -> Self {
-        self.each(limit, other, |a, limit, other| if a < limit { other } else { a })
+        self.each(
+            limit,
+            other,
+            |a, limit, other| if a < limit { other } else { a },
+        )
     }
     #[inline(always)]
     unsafe fn first_max(self, held: Self, v: Self, mark: Self) -> (Self, Self) {
@@ -99,7 +109,9 @@ impl Vector for Portable {
     }
     #[inline(always)]
     unsafe fn power_of_two(self) -> Self {
-        self.each(self, self, |a, _, _| f32::from_bits(((a as i32 + 127) << 23) as u32))
+        self.each(self, self, |a, _, _| {
+            f32::from_bits(((a as i32 + 127) << 23) as u32)
+        })
     }
     #[inline(always)]
     unsafe fn isolated<K: Kernel>(kernel: K) -> K::Output {

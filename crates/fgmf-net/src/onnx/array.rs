@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// Most values of a computed constant.
 pub(super) const MOST_FOLDED: usize = 1 << 20;
 
-/// Numbers of an [`Array`]. Truth values are integers, 0 and 1; all floating types are single precision.
+/// Numbers of an [`Array`]. Truth values are integers, 0 and 1; all floating types are single
+/// precision.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Data {
     Int(Vec<i64>),
@@ -41,7 +42,10 @@ impl Known {
 
 impl Array {
     pub(super) fn ints(values: Vec<i64>) -> Self {
-        Self { shape: vec![values.len()], data: Data::Int(values) }
+        Self {
+            shape: vec![values.len()],
+            data: Data::Int(values),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -81,17 +85,35 @@ impl Array {
         if shape == self.shape {
             return self.clone();
         }
-        let from_end = |i: usize| self.shape.len().checked_sub(shape.len() - i).map(|j| (j, self.shape[j]));
+        let from_end = |i: usize| {
+            self.shape
+                .len()
+                .checked_sub(shape.len() - i)
+                .map(|j| (j, self.shape[j]))
+        };
         let strides = strides(&self.shape);
         let step = |i: usize| from_end(i).map_or(0, |(j, d)| if d == 1 { 0 } else { strides[j] });
-        self.pick(shape.to_vec(), &walk(shape, &(0..shape.len()).map(step).collect::<Vec<_>>()))
+        self.pick(
+            shape.to_vec(),
+            &walk(shape, &(0..shape.len()).map(step).collect::<Vec<_>>()),
+        )
     }
 
     /// The array of a file, at single precision or as 64-bit integers.
     pub(super) fn decode(t: &TensorProto) -> Result<Self, String> {
-        let within = |reason: String| if t.name.is_empty() { reason } else { format!("`{}`: {reason}", t.name) };
+        let within = |reason: String| {
+            if t.name.is_empty() {
+                reason
+            } else {
+                format!("`{}`: {reason}", t.name)
+            }
+        };
         if t.data_location != 0 || !t.external_data.is_empty() {
-            return Err(within("expected the numbers inside the file, found external data (save the model as one file)".to_owned()));
+            return Err(within(
+                "expected the numbers inside the file, found external data (save the model \
+                as one file)"
+                    .to_owned(),
+            ));
         }
         let shape = shape_of(t).map_err(within)?;
         let data = numbers(t, shape.iter().product()).map_err(within)?;
@@ -102,7 +124,10 @@ impl Array {
 /// Number of values of a shape, if that is within a limit.
 pub(super) fn counted(shape: &[usize], most: usize) -> Result<usize, String> {
     // A zero must not hide sizes that overflow on their own.
-    let bound = shape.iter().try_fold(1usize, |a, &d| a.checked_mul(d.max(1))).filter(|&n| n <= most);
+    let bound = shape
+        .iter()
+        .try_fold(1usize, |a, &d| a.checked_mul(d.max(1)))
+        .filter(|&n| n <= most);
     bound.ok_or_else(|| format!("expected at most {most} values, found shape {shape:?}"))?;
     Ok(shape.iter().product())
 }
@@ -110,9 +135,13 @@ pub(super) fn counted(shape: &[usize], most: usize) -> Result<usize, String> {
 /// Declared shape of a stored array.
 pub(super) fn shape_of(t: &TensorProto) -> Result<Vec<usize>, String> {
     let shape: Option<Vec<usize>> = t.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
-    let shape = shape.ok_or_else(|| format!("expected sizes that are not negative, found {:?}", t.dims))?;
+    let shape =
+        shape.ok_or_else(|| format!("expected sizes that are not negative, found {:?}", t.dims))?;
     if shape.len() > MOST_AXES {
-        return Err(format!("expected at most {MOST_AXES} axes, found {}", shape.len()));
+        return Err(format!(
+            "expected at most {MOST_AXES} axes, found {}",
+            shape.len()
+        ));
     }
     counted(&shape, MAX_VALUES)?;
     Ok(shape)
@@ -120,7 +149,10 @@ pub(super) fn shape_of(t: &TensorProto) -> Result<Vec<usize>, String> {
 
 /// Whether a stored array holds floating-point numbers.
 pub(super) fn is_float(t: &TensorProto) -> bool {
-    matches!(t.data_type, dtype::FLOAT | dtype::DOUBLE | dtype::FLOAT16 | dtype::BFLOAT16)
+    matches!(
+        t.data_type,
+        dtype::FLOAT | dtype::DOUBLE | dtype::FLOAT16 | dtype::BFLOAT16
+    )
 }
 
 fn numbers(t: &TensorProto, n: usize) -> Result<Data, String> {
@@ -129,18 +161,80 @@ fn numbers(t: &TensorProto, n: usize) -> Result<Data, String> {
     let bits = |v: &i32| *v as u16;
     match t.data_type {
         dtype::FLOAT => floats(list(t, n, &t.float_data, |v| *v, f32::from_le_bytes)),
-        dtype::DOUBLE => floats(list(t, n, &t.double_data, |v| *v as f32, |b| f64::from_le_bytes(b) as f32)),
-        dtype::FLOAT16 => floats(list(t, n, &t.int32_data, |v| half(bits(v)), |b| half(u16::from_le_bytes(b)))),
-        dtype::BFLOAT16 => floats(list(t, n, &t.int32_data, |v| brain(bits(v)), |b| brain(u16::from_le_bytes(b)))),
+        dtype::DOUBLE => floats(list(
+            t,
+            n,
+            &t.double_data,
+            |v| *v as f32,
+            |b| f64::from_le_bytes(b) as f32,
+        )),
+        dtype::FLOAT16 => floats(list(
+            t,
+            n,
+            &t.int32_data,
+            |v| half(bits(v)),
+            |b| half(u16::from_le_bytes(b)),
+        )),
+        dtype::BFLOAT16 => floats(list(
+            t,
+            n,
+            &t.int32_data,
+            |v| brain(bits(v)),
+            |b| brain(u16::from_le_bytes(b)),
+        )),
         dtype::INT64 => ints(list(t, n, &t.int64_data, |v| *v, i64::from_le_bytes)),
-        dtype::INT32 => ints(list(t, n, &t.int32_data, |v| i64::from(*v), |b| i64::from(i32::from_le_bytes(b)))),
-        dtype::INT16 => ints(list(t, n, &t.int32_data, |v| i64::from(*v), |b| i64::from(i16::from_le_bytes(b)))),
-        dtype::INT8 => ints(list(t, n, &t.int32_data, |v| i64::from(*v), |b| i64::from(i8::from_le_bytes(b)))),
-        dtype::UINT8 | dtype::BOOL => ints(list(t, n, &t.int32_data, |v| i64::from(*v), |b: [u8; 1]| i64::from(b[0]))),
-        dtype::UINT16 => ints(list(t, n, &t.int32_data, |v| i64::from(*v), |b| i64::from(u16::from_le_bytes(b)))),
-        dtype::UINT32 => ints(list(t, n, &t.uint64_data, |v| *v as i64, |b| i64::from(u32::from_le_bytes(b)))),
-        dtype::UINT64 => ints(list(t, n, &t.uint64_data, |v| *v as i64, |b| u64::from_le_bytes(b) as i64)),
-        other => Err(format!("expected floating-point numbers, integers or truth values, found data type {other}")),
+        dtype::INT32 => ints(list(
+            t,
+            n,
+            &t.int32_data,
+            |v| i64::from(*v),
+            |b| i64::from(i32::from_le_bytes(b)),
+        )),
+        dtype::INT16 => ints(list(
+            t,
+            n,
+            &t.int32_data,
+            |v| i64::from(*v),
+            |b| i64::from(i16::from_le_bytes(b)),
+        )),
+        dtype::INT8 => ints(list(
+            t,
+            n,
+            &t.int32_data,
+            |v| i64::from(*v),
+            |b| i64::from(i8::from_le_bytes(b)),
+        )),
+        dtype::UINT8 | dtype::BOOL => ints(list(
+            t,
+            n,
+            &t.int32_data,
+            |v| i64::from(*v),
+            |b: [u8; 1]| i64::from(b[0]),
+        )),
+        dtype::UINT16 => ints(list(
+            t,
+            n,
+            &t.int32_data,
+            |v| i64::from(*v),
+            |b| i64::from(u16::from_le_bytes(b)),
+        )),
+        dtype::UINT32 => ints(list(
+            t,
+            n,
+            &t.uint64_data,
+            |v| *v as i64,
+            |b| i64::from(u32::from_le_bytes(b)),
+        )),
+        dtype::UINT64 => ints(list(
+            t,
+            n,
+            &t.uint64_data,
+            |v| *v as i64,
+            |b| u64::from_le_bytes(b) as i64,
+        )),
+        other => Err(format!(
+            "expected floating-point numbers, integers or truth values, found data type {other}"
+        )),
     }
 }
 
@@ -154,19 +248,37 @@ fn list<F, T, const W: usize>(
 ) -> Result<Vec<T>, String> {
     if !typed.is_empty() {
         if typed.len() != n {
-            return Err(format!("expected {n} values for shape {:?}, found {}", t.dims, typed.len()));
+            return Err(format!(
+                "expected {n} values for shape {:?}, found {}",
+                t.dims,
+                typed.len()
+            ));
         }
         return Ok(typed.iter().map(convert).collect());
     }
     if t.raw_data.len() != n * W {
-        return Err(format!("expected {} bytes for shape {:?}, found {}", n * W, t.dims, t.raw_data.len()));
+        return Err(format!(
+            "expected {} bytes for shape {:?}, found {}",
+            n * W,
+            t.dims,
+            t.raw_data.len()
+        ));
     }
-    Ok(t.raw_data.as_chunks::<W>().0.iter().map(|&b| parse(b)).collect())
+    Ok(t.raw_data
+        .as_chunks::<W>()
+        .0
+        .iter()
+        .map(|&b| parse(b))
+        .collect())
 }
 
 /// IEEE half precision.
 fn half(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (u32::from(bits >> 15) << 31, i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+    let (sign, exponent, fraction) = (
+        u32::from(bits >> 15) << 31,
+        i32::from(bits >> 10 & 31),
+        f32::from(bits & 1023),
+    );
     let magnitude = match exponent {
         0 => fraction * 2f32.powi(-24),
         31 if fraction == 0.0 => f32::INFINITY,
@@ -192,6 +304,14 @@ pub(super) fn strides(shape: &[usize]) -> Vec<usize> {
 
 /// Flat positions of an array of this shape read with these steps, in row-major order.
 pub(super) fn walk(shape: &[usize], steps: &[usize]) -> Vec<usize> {
-    let start = if shape.contains(&0) { Vec::new() } else { vec![0] };
-    shape.iter().zip(steps).fold(start, |at, (&d, &step)| at.iter().flat_map(|&base| (0..d).map(move |i| base + i * step)).collect())
+    let start = if shape.contains(&0) {
+        Vec::new()
+    } else {
+        vec![0]
+    };
+    shape.iter().zip(steps).fold(start, |at, (&d, &step)| {
+        at.iter()
+            .flat_map(|&base| (0..d).map(move |i| base + i * step))
+            .collect()
+    })
 }

@@ -9,20 +9,41 @@ use fgmf_kernels::{Coordinates, NearestRounding, ResizeMode};
 
 /// Appends a node and the constants that it needs.
 pub(super) fn node_messages(w: &mut Writer<'_>, node: &Node) -> Result<(), String> {
-    let output = node.outputs.first().map(|&id| w.value(id).name.clone()).unwrap_or_default();
+    let output = node
+        .outputs
+        .first()
+        .map(|&id| w.value(id).name.clone())
+        .unwrap_or_default();
     let named = |what: &str| format!("{output}/{what}");
-    let list = |w: &mut Writer<'_>, what: &str, values: &[i64]| w.ints(named(what), &[values.len()], values);
-    let mut input: Vec<String> = node.inputs.iter().map(|&id| w.value(id).name.clone()).collect();
+    let list = |w: &mut Writer<'_>, what: &str, values: &[i64]| {
+        w.ints(named(what), &[values.len()], values)
+    };
+    let mut input: Vec<String> = node
+        .inputs
+        .iter()
+        .map(|&id| w.value(id).name.clone())
+        .collect();
     let mut attribute = Vec::new();
     match &node.op {
-        Op::Unary(Unary::LeakyRelu { alpha } | Unary::Elu { alpha }) => attribute.push(float("alpha", *alpha)),
-        Op::Unary(Unary::HardSigmoid { alpha, beta }) => attribute.extend([float("alpha", *alpha), float("beta", *beta)]),
+        Op::Unary(Unary::LeakyRelu { alpha } | Unary::Elu { alpha }) => {
+            attribute.push(float("alpha", *alpha))
+        }
+        Op::Unary(Unary::HardSigmoid { alpha, beta }) => {
+            attribute.extend([float("alpha", *alpha), float("beta", *beta)])
+        }
         Op::Unary(Unary::GeluTanh) => attribute.push(text("approximate", "tanh")),
         Op::Unary(Unary::Clip { min, max }) => {
             let bound = |w: &mut Writer<'_>, what: &str, v: f64, none: f64| {
-                if v.total_cmp(&none).is_eq() { String::new() } else { w.floats(named(what), &[], &[v as f32]) }
+                if v.total_cmp(&none).is_eq() {
+                    String::new()
+                } else {
+                    w.floats(named(what), &[], &[v as f32])
+                }
             };
-            input.extend([bound(w, "min", *min, f64::NEG_INFINITY), bound(w, "max", *max, f64::INFINITY)]);
+            input.extend([
+                bound(w, "min", *min, f64::NEG_INFINITY),
+                bound(w, "max", *max, f64::INFINITY),
+            ]);
             while input.last().is_some_and(String::is_empty) {
                 input.pop();
             }
@@ -35,9 +56,16 @@ pub(super) fn node_messages(w: &mut Writer<'_>, node: &Node) -> Result<(), Strin
         }
         Op::Gemm(g) => {
             let flag = |name: &str, on: bool| int(name, i64::from(on));
-            attribute.extend([float("alpha", g.alpha), float("beta", g.beta), flag("transA", g.trans_a), flag("transB", g.trans_b)]);
+            attribute.extend([
+                float("alpha", g.alpha),
+                float("beta", g.beta),
+                flag("transA", g.trans_a),
+                flag("transB", g.trans_b),
+            ]);
         }
-        Op::BatchNorm(b) => attribute.extend([float("epsilon", b.epsilon), float("momentum", b.momentum)]),
+        Op::BatchNorm(b) => {
+            attribute.extend([float("epsilon", b.epsilon), float("momentum", b.momentum)])
+        }
         Op::LayerNorm(l) => attribute.extend([int("axis", l.axis), float("epsilon", l.epsilon)]),
         Op::Softmax(s) => attribute.push(int("axis", s.axis)),
         Op::MaxPool(p) => attribute = window(&p.0, rows_and_columns(w, node)?),
@@ -57,15 +85,23 @@ pub(super) fn node_messages(w: &mut Writer<'_>, node: &Node) -> Result<(), Strin
         Op::Flatten(f) => attribute.push(int("axis", f.axis)),
         Op::Squeeze(s) => input.push(list(w, "axes", &s.axes)),
         Op::Unsqueeze(u) => input.push(list(w, "axes", &u.axes)),
-        Op::Transpose(t) => attribute.push(ints("perm", &t.perm.iter().map(|&p| p as i64).collect::<Vec<_>>())),
+        Op::Transpose(t) => attribute.push(ints(
+            "perm",
+            &t.perm.iter().map(|&p| p as i64).collect::<Vec<_>>(),
+        )),
         Op::Concat(c) => attribute.push(int("axis", c.axis)),
         Op::Split(s) => {
-            input.push(list(w, "split", &s.sizes.iter().map(|&s| s as i64).collect::<Vec<_>>()));
+            input.push(list(
+                w,
+                "split",
+                &s.sizes.iter().map(|&s| s as i64).collect::<Vec<_>>(),
+            ));
             attribute.push(int("axis", s.axis));
         }
         Op::Slice(s) => {
-            let mut part =
-                |what: &str, of: &dyn Fn(&SliceAxis) -> i64| input.push(list(w, what, &s.axes.iter().map(of).collect::<Vec<_>>()));
+            let mut part = |what: &str, of: &dyn Fn(&SliceAxis) -> i64| {
+                input.push(list(w, what, &s.axes.iter().map(of).collect::<Vec<_>>()))
+            };
             part("starts", &|s| s.start as i64);
             part("ends", &end);
             part("axes", &|s| s.axis as i64);
@@ -81,7 +117,12 @@ pub(super) fn node_messages(w: &mut Writer<'_>, node: &Node) -> Result<(), Strin
             input.push(expand_shape(w, e, &named, node)?);
         }
         Op::Pad(p) => {
-            let amounts: Vec<i64> = p.pads.iter().map(|a| a.0).chain(p.pads.iter().map(|a| a.1)).collect();
+            let amounts: Vec<i64> = p
+                .pads
+                .iter()
+                .map(|a| a.0)
+                .chain(p.pads.iter().map(|a| a.1))
+                .collect();
             input.push(list(w, "pads", &amounts));
             input.push(w.floats(named("value"), &[], &[p.value as f32]));
         }
@@ -90,16 +131,28 @@ pub(super) fn node_messages(w: &mut Writer<'_>, node: &Node) -> Result<(), Strin
             attribute.push(int("axis", t.axis));
         }
     }
-    let mut output: Vec<String> = node.outputs.iter().map(|&id| w.value(id).name.clone()).collect();
+    let mut output: Vec<String> = node
+        .outputs
+        .iter()
+        .map(|&id| w.value(id).name.clone())
+        .collect();
     if matches!(node.op, Op::TopK(_)) {
         // The standard has no file without the positions.
         output.push(w.fresh(named("indices")));
     }
-    w.push(NodeProto { input, output, name: node.name.clone(), op_type: node.op.name().to_owned(), attribute, domain: String::new() });
+    w.push(NodeProto {
+        input,
+        output,
+        name: node.name.clone(),
+        op_type: node.op.name().to_owned(),
+        attribute,
+        domain: String::new(),
+    });
     Ok(())
 }
 
-/// One step past the last position; what lies before the first one is far below zero, so that it is not counted from the end.
+/// One step past the last position; what lies before the first one is far below zero, so that it is
+/// not counted from the end.
 fn end(s: &SliceAxis) -> i64 {
     let last = s.start as i64 + (s.count as i64 - 1) * s.step;
     match last + s.step.signum() {
@@ -109,7 +162,12 @@ fn end(s: &SliceAxis) -> i64 {
 }
 
 /// Name of the target shape; where it holds the batch size, that is taken from the images.
-fn expand_shape(w: &mut Writer<'_>, e: &Expand, named: &dyn Fn(&str) -> String, node: &Node) -> Result<String, String> {
+fn expand_shape(
+    w: &mut Writer<'_>,
+    e: &Expand,
+    named: &dyn Fn(&str) -> String,
+    node: &Node,
+) -> Result<String, String> {
     if let Some(&batch) = node.inputs.get(1)
         && w.value(batch).shape.first() != Some(&Dim::Batch(1))
     {
@@ -120,7 +178,12 @@ fn expand_shape(w: &mut Writer<'_>, e: &Expand, named: &dyn Fn(&str) -> String, 
         let name = if run.contains(&None) {
             let name = w.fresh(named("batch"));
             let image = w.value(w.net.input()).name.clone();
-            w.push(plain("Shape", vec![image], &name, vec![int("start", 0), int("end", 1)]));
+            w.push(plain(
+                "Shape",
+                vec![image],
+                &name,
+                vec![int("start", 0), int("end", 1)],
+            ));
             name
         } else {
             let sizes: Vec<i64> = run.iter().flatten().map(|&d| d as i64).collect();
@@ -139,7 +202,12 @@ fn expand_shape(w: &mut Writer<'_>, e: &Expand, named: &dyn Fn(&str) -> String, 
     Ok(name)
 }
 
-fn plain(operator: &str, input: Vec<String>, output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+fn plain(
+    operator: &str,
+    input: Vec<String>,
+    output: &str,
+    attribute: Vec<AttributeProto>,
+) -> NodeProto {
     NodeProto {
         input,
         output: vec![output.to_owned()],
@@ -160,8 +228,12 @@ fn resize(
     let size = rows_and_columns(w, node)?;
     let (mode, rounding) = match r.mode {
         ResizeMode::Linear => ("linear", None),
-        ResizeMode::Nearest(NearestRounding::RoundPreferFloor) => ("nearest", Some("round_prefer_floor")),
-        ResizeMode::Nearest(NearestRounding::RoundPreferCeil) => ("nearest", Some("round_prefer_ceil")),
+        ResizeMode::Nearest(NearestRounding::RoundPreferFloor) => {
+            ("nearest", Some("round_prefer_floor"))
+        }
+        ResizeMode::Nearest(NearestRounding::RoundPreferCeil) => {
+            ("nearest", Some("round_prefer_ceil"))
+        }
         ResizeMode::Nearest(NearestRounding::Floor) => ("nearest", Some("floor")),
         ResizeMode::Nearest(NearestRounding::Ceil) => ("nearest", Some("ceil")),
     };
@@ -171,20 +243,37 @@ fn resize(
         Coordinates::AlignCorners => "align_corners",
         Coordinates::Asymmetric => "asymmetric",
     };
-    let mut attribute = vec![text("mode", mode), text("coordinate_transformation_mode", coordinates)];
+    let mut attribute = vec![
+        text("mode", mode),
+        text("coordinate_transformation_mode", coordinates),
+    ];
     attribute.extend(rounding.map(|r| text("nearest_mode", r)));
     let scale = r.scale.map(|s| s as f32);
-    // Runtimes disagree on the precision of size × scale, so scales are written where that does not matter.
+    // Runtimes disagree on the precision of size × scale, so scales are written where that does not
+    // matter.
     let exact = |i: usize| (size[i] as f64 * f64::from(scale[i])).floor() as usize == r.size[i];
-    let by_scales = [0, 1].iter().all(|&i| scaled(size[i], scale[i]) == r.size[i]);
-    let by_sizes = ratio(r.size, size).map(|s| s as f32).map(f32::to_bits) == scale.map(f32::to_bits);
+    let by_scales = [0, 1]
+        .iter()
+        .all(|&i| scaled(size[i], scale[i]) == r.size[i]);
+    let by_sizes =
+        ratio(r.size, size).map(|s| s as f32).map(f32::to_bits) == scale.map(f32::to_bits);
     if by_scales && (!by_sizes || exact(0) && exact(1)) {
-        input.extend([String::new(), w.floats(named("scales"), &[4], &[1.0, 1.0, scale[0], scale[1]])]);
+        input.extend([
+            String::new(),
+            w.floats(named("scales"), &[4], &[1.0, 1.0, scale[0], scale[1]]),
+        ]);
     } else if by_sizes {
         attribute.push(ints("axes", &[2, 3]));
-        input.extend([String::new(), String::new(), w.ints(named("sizes"), &[2], &r.size.map(|s| s as i64))]);
+        input.extend([
+            String::new(),
+            String::new(),
+            w.ints(named("sizes"), &[2], &r.size.map(|s| s as i64)),
+        ]);
     } else {
-        return Err(format!("expected scales that lead from {size:?} to {:?}, found {:?}", r.size, r.scale));
+        return Err(format!(
+            "expected scales that lead from {size:?} to {:?}, found {:?}",
+            r.size, r.scale
+        ));
     }
     Ok(attribute)
 }
@@ -225,17 +314,37 @@ fn window(p: &Window, size: [usize; 2]) -> Vec<AttributeProto> {
 }
 
 fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), r#type: kind::INT, i: Some(value), ..Default::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: kind::INT,
+        i: Some(value),
+        ..Default::default()
+    }
 }
 
 fn float(name: &str, value: f64) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), r#type: kind::FLOAT, f: Some(value as f32), ..Default::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: kind::FLOAT,
+        f: Some(value as f32),
+        ..Default::default()
+    }
 }
 
 fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), r#type: kind::INTS, ints: values.to_vec(), ..Default::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: kind::INTS,
+        ints: values.to_vec(),
+        ..Default::default()
+    }
 }
 
 fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), r#type: kind::STRING, s: Some(value.as_bytes().to_vec()), ..Default::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: kind::STRING,
+        s: Some(value.as_bytes().to_vec()),
+        ..Default::default()
+    }
 }

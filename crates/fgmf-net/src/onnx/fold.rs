@@ -3,7 +3,9 @@
 use super::array::{Array, Data, MOST_FOLDED, counted};
 use super::attributes::Attributes;
 use super::proto::{NodeProto, dtype};
-use super::rearrange::{concat, gather, resolve_shape, sizes, slice, squeeze, transpose, unsqueeze};
+use super::rearrange::{
+    concat, gather, resolve_shape, sizes, slice, squeeze, transpose, unsqueeze,
+};
 use crate::tensor::broadcast_shape;
 use std::cmp::Ordering;
 
@@ -51,9 +53,22 @@ pub(super) fn foldable(operator: &str) -> bool {
 /// The only output of a node whose inputs are all known.
 pub(super) fn evaluate(node: &NodeProto, inputs: &[Option<&Array>]) -> Result<Array, String> {
     let a = Attributes(&node.attribute);
-    let input = |i: usize| inputs.get(i).copied().flatten().ok_or_else(|| format!("expected input {i}, found none"));
+    let input = |i: usize| {
+        inputs
+            .get(i)
+            .copied()
+            .flatten()
+            .ok_or_else(|| format!("expected input {i}, found none"))
+    };
     let ints = |i: usize| input(i)?.as_ints().map(<[i64]>::to_vec);
-    let optional = |i: usize| inputs.get(i).copied().flatten().map(|x| x.as_ints().map(<[i64]>::to_vec)).transpose();
+    let optional = |i: usize| {
+        inputs
+            .get(i)
+            .copied()
+            .flatten()
+            .map(|x| x.as_ints().map(<[i64]>::to_vec))
+            .transpose()
+    };
     match node.op_type.as_str() {
         "Constant" => constant(a),
         "ConstantOfShape" => filled(&ints(0)?, a),
@@ -62,15 +77,24 @@ pub(super) fn evaluate(node: &NodeProto, inputs: &[Option<&Array>]) -> Result<Ar
         "Unsqueeze" => unsqueeze(input(0)?, &ints(1)?),
         "Squeeze" => squeeze(input(0)?, optional(1)?.as_deref()),
         "Concat" => {
-            let parts = (0..inputs.len()).map(input).collect::<Result<Vec<_>, _>>()?;
-            concat(&parts, a.int("axis")?.ok_or("expected attribute `axis`, found none")?)
+            let parts = (0..inputs.len())
+                .map(input)
+                .collect::<Result<Vec<_>, _>>()?;
+            concat(
+                &parts,
+                a.int("axis")?
+                    .ok_or("expected attribute `axis`, found none")?,
+            )
         }
         "Slice" => slice(input(0)?, &ints(1)?, &ints(2)?, optional(3)?, optional(4)?),
         "Cast" => cast(input(0)?, a.int_or("to", 0)?),
         "Reshape" => {
             let x = input(0)?;
             let shape = resolve_shape(&x.shape, &ints(1)?, a.flag("allowzero", false)?)?;
-            Ok(Array { shape, data: x.data.clone() })
+            Ok(Array {
+                shape,
+                data: x.data.clone(),
+            })
         }
         "Transpose" => transpose(input(0)?, a.ints("perm")?),
         "Expand" => {
@@ -79,11 +103,35 @@ pub(super) fn evaluate(node: &NodeProto, inputs: &[Option<&Array>]) -> Result<Ar
             Ok(input(0)?.expanded(&shape))
         }
         "Where" => {
-            let shape = common(&common(&input(0)?.shape, &input(1)?.shape)?, &input(2)?.shape)?;
-            let (c, x, y) = (input(0)?.expanded(&shape), input(1)?.expanded(&shape), input(2)?.expanded(&shape));
+            let shape = common(
+                &common(&input(0)?.shape, &input(1)?.shape)?,
+                &input(2)?.shape,
+            )?;
+            let (c, x, y) = (
+                input(0)?.expanded(&shape),
+                input(1)?.expanded(&shape),
+                input(2)?.expanded(&shape),
+            );
             let n = x.len();
-            let pair = concat(&[&Array { shape: vec![n], ..x }, &Array { shape: vec![y.len()], ..y }], 0)?;
-            let at: Vec<usize> = c.as_ints()?.iter().enumerate().map(|(i, &c)| if c != 0 { i } else { n + i }).collect();
+            let pair = concat(
+                &[
+                    &Array {
+                        shape: vec![n],
+                        ..x
+                    },
+                    &Array {
+                        shape: vec![y.len()],
+                        ..y
+                    },
+                ],
+                0,
+            )?;
+            let at: Vec<usize> = c
+                .as_ints()?
+                .iter()
+                .enumerate()
+                .map(|(i, &c)| if c != 0 { i } else { n + i })
+                .collect();
             Ok(pair.pick(shape, &at))
         }
         "Identity" => Ok(input(0)?.clone()),
@@ -105,23 +153,36 @@ fn constant(a: Attributes<'_>) -> Result<Array, String> {
         return Array::decode(t);
     }
     if let Some(v) = a.int("value_int")? {
-        return Ok(Array { shape: vec![], data: Data::Int(vec![v]) });
+        return Ok(Array {
+            shape: vec![],
+            data: Data::Int(vec![v]),
+        });
     }
     if let Some(v) = a.find("value_float").and_then(|v| v.f) {
-        return Ok(Array { shape: vec![], data: Data::Float(vec![v]) });
+        return Ok(Array {
+            shape: vec![],
+            data: Data::Float(vec![v]),
+        });
     }
     if let Some(v) = a.find("value_ints") {
         return Ok(Array::ints(v.ints.clone()));
     }
     match a.find("value_floats") {
-        Some(v) => Ok(Array { shape: vec![v.floats.len()], data: Data::Float(v.floats.clone()) }),
-        None => Err("expected a value of numbers, found none (texts and sparse arrays are not supported)".to_owned()),
+        Some(v) => Ok(Array {
+            shape: vec![v.floats.len()],
+            data: Data::Float(v.floats.clone()),
+        }),
+        None => Err(
+            "expected a value of numbers, found none (texts and sparse arrays are not supported)"
+                .to_owned(),
+        ),
     }
 }
 
 /// Broadcast shape, within the limit of constants.
 fn common(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
-    let shape = broadcast_shape(a, b).ok_or_else(|| format!("expected shapes that broadcast, found {a:?} and {b:?}"))?;
+    let shape = broadcast_shape(a, b)
+        .ok_or_else(|| format!("expected shapes that broadcast, found {a:?} and {b:?}"))?;
     counted(&shape, MOST_FOLDED)?;
     Ok(shape)
 }
@@ -144,16 +205,24 @@ fn range(start: &Array, limit: &Array, delta: &Array) -> Result<Array, String> {
     let wrong = || format!("expected a range of at most {MOST_FOLDED} values");
     let data = match (&start.data, &limit.data, &delta.data) {
         (Data::Int(s), Data::Int(l), Data::Int(d)) => {
-            let (&[s], &[l], &[d]) = (s.as_slice(), l.as_slice(), d.as_slice()) else { return Err(wrong()) };
+            let (&[s], &[l], &[d]) = (s.as_slice(), l.as_slice(), d.as_slice()) else {
+                return Err(wrong());
+            };
             let n = ((l as f64 - s as f64) / d as f64).ceil();
             if d == 0 || n.is_nan() || n > most {
                 return Err(wrong());
             }
-            let at = |i: i64| d.checked_mul(i).and_then(|v| v.checked_add(s)).ok_or_else(wrong);
+            let at = |i: i64| {
+                d.checked_mul(i)
+                    .and_then(|v| v.checked_add(s))
+                    .ok_or_else(wrong)
+            };
             Data::Int((0..n.max(0.0) as i64).map(at).collect::<Result<_, _>>()?)
         }
         (Data::Float(s), Data::Float(l), Data::Float(d)) => {
-            let (&[s], &[l], &[d]) = (s.as_slice(), l.as_slice(), d.as_slice()) else { return Err(wrong()) };
+            let (&[s], &[l], &[d]) = (s.as_slice(), l.as_slice(), d.as_slice()) else {
+                return Err(wrong());
+            };
             let n = ((f64::from(l) - f64::from(s)) / f64::from(d)).ceil();
             if n.is_nan() || n > most {
                 return Err(wrong());
@@ -162,35 +231,60 @@ fn range(start: &Array, limit: &Array, delta: &Array) -> Result<Array, String> {
         }
         _ => return Err("expected three numbers of one type".to_owned()),
     };
-    let n = Array { shape: vec![], data };
-    Ok(Array { shape: vec![n.len()], ..n })
+    let n = Array {
+        shape: vec![],
+        data,
+    };
+    Ok(Array {
+        shape: vec![n.len()],
+        ..n
+    })
 }
 
 fn cast(x: &Array, to: i64) -> Result<Array, String> {
     let shape = x.shape.clone();
     let data = match i32::try_from(to).unwrap_or(0) {
-        dtype::FLOAT | dtype::DOUBLE | dtype::FLOAT16 | dtype::BFLOAT16 => Data::Float(x.to_floats()),
+        dtype::FLOAT | dtype::DOUBLE | dtype::FLOAT16 | dtype::BFLOAT16 => {
+            Data::Float(x.to_floats())
+        }
         dtype::BOOL => Data::Int(match &x.data {
             Data::Int(v) => v.iter().map(|&v| i64::from(v != 0)).collect(),
-            Data::Float(v) => v.iter().map(|&v| i64::from(v.abs() > 0.0 || v.is_nan())).collect(),
+            Data::Float(v) => v
+                .iter()
+                .map(|&v| i64::from(v.abs() > 0.0 || v.is_nan()))
+                .collect(),
         }),
         dtype::UINT8..=dtype::INT64 | dtype::UINT32 | dtype::UINT64 => Data::Int(match &x.data {
             Data::Int(v) => v.clone(),
             Data::Float(v) => v.iter().map(|&v| v as i64).collect(),
         }),
-        _ => return Err(format!("expected a cast to numbers or truth values, found data type {to}")),
+        _ => {
+            return Err(format!(
+                "expected a cast to numbers or truth values, found data type {to}"
+            ));
+        }
     };
     Ok(Array { shape, data })
 }
 
-fn each(x: &Array, int: impl Fn(i64) -> Option<i64>, float: impl Fn(f32) -> f32) -> Result<Array, String> {
+fn each(
+    x: &Array,
+    int: impl Fn(i64) -> Option<i64>,
+    float: impl Fn(f32) -> f32,
+) -> Result<Array, String> {
     let data = match &x.data {
         Data::Int(v) => Data::Int(
-            v.iter().map(|&v| int(v)).collect::<Option<_>>().ok_or("expected floating-point numbers, or integers that do not overflow")?,
+            v.iter()
+                .map(|&v| int(v))
+                .collect::<Option<_>>()
+                .ok_or("expected floating-point numbers, or integers that do not overflow")?,
         ),
         Data::Float(v) => Data::Float(v.iter().map(|&v| float(v)).collect()),
     };
-    Ok(Array { shape: x.shape.clone(), data })
+    Ok(Array {
+        shape: x.shape.clone(),
+        data,
+    })
 }
 
 /// An operator of two arrays of one type, broadcast.
@@ -201,7 +295,13 @@ fn both(x: &Array, y: &Array, operator: &str, a: Attributes<'_>) -> Result<Array
     let data = match (&x.data, &y.data) {
         (Data::Int(x), Data::Int(y)) => {
             let run = |(&x, &y): (&i64, &i64)| int_operator(operator, x, y, c_modulo);
-            Data::Int(x.iter().zip(y).map(run).collect::<Option<_>>().ok_or("expected integers that divide and do not overflow")?)
+            Data::Int(
+                x.iter()
+                    .zip(y)
+                    .map(run)
+                    .collect::<Option<_>>()
+                    .ok_or("expected integers that divide and do not overflow")?,
+            )
         }
         (Data::Float(x), Data::Float(y)) if matches!(operator, "Equal" | "Greater" | "Less") => {
             let wanted = match operator {
@@ -212,11 +312,24 @@ fn both(x: &Array, y: &Array, operator: &str, a: Attributes<'_>) -> Result<Array
             let run = |(x, y): (&f32, &f32)| x.partial_cmp(y) == Some(wanted);
             Data::Int(x.iter().zip(y).map(|p| i64::from(run(p))).collect())
         }
-        (Data::Float(x), _) if operator == "Pow" => Data::Float(x.iter().zip(y.to_floats()).map(|(x, y)| x.powf(y)).collect()),
-        (Data::Float(x), Data::Float(y)) => {
-            Data::Float(x.iter().zip(y).map(|(&x, &y)| float_operator(operator, x, y)).collect::<Option<_>>().ok_or("expected integers")?)
+        (Data::Float(x), _) if operator == "Pow" => Data::Float(
+            x.iter()
+                .zip(y.to_floats())
+                .map(|(x, y)| x.powf(y))
+                .collect(),
+        ),
+        (Data::Float(x), Data::Float(y)) => Data::Float(
+            x.iter()
+                .zip(y)
+                .map(|(&x, &y)| float_operator(operator, x, y))
+                .collect::<Option<_>>()
+                .ok_or("expected integers")?,
+        ),
+        _ => {
+            return Err(
+                "expected inputs of one type, found integers and floating-point numbers".to_owned(),
+            );
         }
-        _ => return Err("expected inputs of one type, found integers and floating-point numbers".to_owned()),
     };
     Ok(Array { shape, data })
 }
@@ -229,7 +342,11 @@ fn int_operator(operator: &str, x: i64, y: i64, c_modulo: bool) -> Option<i64> {
         "Div" => x.checked_div(y),
         "Mod" => {
             let r = x.checked_rem(y)?;
-            Some(if !c_modulo && r != 0 && (r < 0) != (y < 0) { r + y } else { r })
+            Some(if !c_modulo && r != 0 && (r < 0) != (y < 0) {
+                r + y
+            } else {
+                r
+            })
         }
         "Pow" => x.checked_pow(u32::try_from(y).ok()?),
         "Min" => Some(x.min(y)),

@@ -1,16 +1,22 @@
-//! From nodes to operators: those that move numbers, whose shapes and positions are constants of the graph.
+//! From nodes to operators: those that move numbers, whose shapes and positions are constants of
+//! the graph.
 
 use super::attributes::{MOST_AXES, short, widen};
 use super::nodes::Made;
 use super::rearrange::{resolve_shape, wrap};
 use super::site::Site;
 use crate::network::{Dim, PROBES};
-use crate::op::{Expand, Gather, Op, Pad, Reshape, Slice, SliceAxis, Split, Unary, resolve_axes, resolve_axis};
+use crate::op::{
+    Expand, Gather, Op, Pad, Reshape, Slice, SliceAxis, Split, Unary, resolve_axes, resolve_axis,
+};
 
 pub(super) fn reshape(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
     let shapes = site.shapes(x);
-    let mut target = site.sizes(1)?.filter(|t| t.len() <= MOST_AXES).ok_or("expected a shape of at most 16 axes")?;
+    let mut target = site
+        .sizes(1)?
+        .filter(|t| t.len() <= MOST_AXES)
+        .ok_or("expected a shape of at most 16 axes")?;
     let mut allow_zero = site.attributes.flag("allowzero", false)?;
     let batch_first = matches!(site.reader.dims(x).first(), Some(Dim::Batch(1)));
     if let (Some(n), Some(first)) = (site.reader.fixed_batch, target.first_mut())
@@ -19,7 +25,13 @@ pub(super) fn reshape(site: &mut Site<'_, '_>) -> Made {
     {
         (*first, allow_zero) = ([0; 2], false);
     }
-    let at = |p: usize| resolve_shape(&shapes[p], &target.iter().map(|t| t[p]).collect::<Vec<_>>(), allow_zero);
+    let at = |p: usize| {
+        resolve_shape(
+            &shapes[p],
+            &target.iter().map(|t| t[p]).collect::<Vec<_>>(),
+            allow_zero,
+        )
+    };
     let out = [at(0)?, at(1)?];
     let given = target.iter().position(|t| *t == [-1; 2]);
     let mut shape = Vec::with_capacity(target.len());
@@ -30,12 +42,18 @@ pub(super) fn reshape(site: &mut Site<'_, '_>) -> Made {
             0
         } else if now == other {
             now as i64
-        } else if Some(i) != given && shapes[0].get(i) == Some(&now) && shapes[1].get(i) == Some(&other) {
+        } else if Some(i) != given
+            && shapes[0].get(i) == Some(&now)
+            && shapes[1].get(i) == Some(&other)
+        {
             0
         } else if open.replace(i).is_none() {
             -1
         } else {
-            return Err(format!("expected at most one size that grows with the batch, found {target:?} at batch sizes {PROBES:?}"));
+            return Err(format!(
+                "expected at most one size that grows with the batch, found {target:?} at \
+                batch sizes {PROBES:?}"
+            ));
         });
     }
     if let (Some(i), None) = (given, open) {
@@ -46,15 +64,27 @@ pub(super) fn reshape(site: &mut Site<'_, '_>) -> Made {
 
 pub(super) fn expand(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
-    let target = site.sizes(1)?.filter(|t| t.len() <= MOST_AXES).ok_or("expected a shape of at most 16 axes")?;
+    let target = site
+        .sizes(1)?
+        .filter(|t| t.len() <= MOST_AXES)
+        .ok_or("expected a shape of at most 16 axes")?;
     let probes = PROBES.map(|n| n as i64);
     let size = |t: &[i64; 2]| match t {
-        [a, b] if a == b => usize::try_from(*a).map(Some).map_err(|_| format!("expected sizes that are not negative, found {a}")),
+        [a, b] if a == b => usize::try_from(*a)
+            .map(Some)
+            .map_err(|_| format!("expected sizes that are not negative, found {a}")),
         t if *t == probes => Ok(None),
-        [a, b] => Err(format!("expected sizes that are fixed or the batch size, found {a} and {b} at batch sizes {PROBES:?}")),
+        [a, b] => Err(format!(
+            "expected sizes that are fixed or the batch size, found {a} and {b} at batch \
+                sizes {PROBES:?}"
+        )),
     };
     let shape = target.iter().map(size).collect::<Result<Vec<_>, _>>()?;
-    let inputs = if shape.contains(&None) { vec![x, site.reader.builder.input()] } else { vec![x] };
+    let inputs = if shape.contains(&None) {
+        vec![x, site.reader.builder.input()]
+    } else {
+        vec![x]
+    };
     Ok((Op::Expand(Expand { shape }), inputs))
 }
 
@@ -64,7 +94,9 @@ pub(super) fn slice(site: &mut Site<'_, '_>) -> Made {
     let rank = shapes[0].len();
     let starts = site.sizes(1)?.ok_or("expected starts, found none")?;
     let ends = site.sizes(2)?.ok_or("expected ends, found none")?;
-    let axes = site.ints(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let axes = site
+        .ints(3)?
+        .unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = site.ints(4)?.unwrap_or_else(|| vec![1; starts.len()]);
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
         return Err("expected as many starts, ends, axes and steps".to_owned());
@@ -73,10 +105,13 @@ pub(super) fn slice(site: &mut Site<'_, '_>) -> Made {
     let mut parts = Vec::new();
     for (i, &axis) in axes.iter().enumerate() {
         let axis = resolve_axis(axis, rank)?;
-        let at = |p: usize| SliceAxis::resolve(axis, shapes[p][axis], starts[i][p], ends[i][p], steps[i]);
+        let at = |p: usize| {
+            SliceAxis::resolve(axis, shapes[p][axis], starts[i][p], ends[i][p], steps[i])
+        };
         let (now, other) = (at(0)?, at(1)?);
         if shapes[0][axis] != shapes[1][axis] {
-            let whole = |s: &SliceAxis, p: usize| s.start == 0 && s.step == 1 && s.count == shapes[p][axis];
+            let whole =
+                |s: &SliceAxis, p: usize| s.start == 0 && s.step == 1 && s.count == shapes[p][axis];
             if !(whole(&now, 0) && whole(&other, 1)) {
                 return Err("expected all of the batch axis, found a part of it".to_owned());
             }
@@ -86,7 +121,11 @@ pub(super) fn slice(site: &mut Site<'_, '_>) -> Made {
             return Err("expected positions that do not depend on the batch size".to_owned());
         }
     }
-    let op = if parts.is_empty() { Op::Unary(Unary::Identity) } else { Op::Slice(Slice { axes: parts }) };
+    let op = if parts.is_empty() {
+        Op::Unary(Unary::Identity)
+    } else {
+        Op::Slice(Slice { axes: parts })
+    };
     Ok((op, vec![x]))
 }
 
@@ -98,9 +137,22 @@ pub(super) fn gather(site: &mut Site<'_, '_>) -> Made {
         return Err("expected positions along a fixed axis, found the batch axis".to_owned());
     };
     let known = site.constant(1)?.ok_or("expected positions, found none")?;
-    let array = known.same().ok_or("expected positions that do not depend on the batch size")?;
-    let index = array.as_ints()?.iter().map(|&i| wrap(i, n)).collect::<Result<_, _>>()?;
-    Ok((Op::Gather(Gather { axis, index, index_shape: array.shape.clone() }), vec![x]))
+    let array = known
+        .same()
+        .ok_or("expected positions that do not depend on the batch size")?;
+    let index = array
+        .as_ints()?
+        .iter()
+        .map(|&i| wrap(i, n))
+        .collect::<Result<_, _>>()?;
+    Ok((
+        Op::Gather(Gather {
+            axis,
+            index,
+            index_shape: array.shape.clone(),
+        }),
+        vec![x],
+    ))
 }
 
 pub(super) fn split(site: &mut Site<'_, '_>) -> Made {
@@ -119,14 +171,22 @@ pub(super) fn split(site: &mut Site<'_, '_>) -> Made {
         None => {
             let parts = site.node.output.len();
             if site.attributes.int_or("num_outputs", parts as i64)? != parts as i64 {
-                return Err(format!("expected attribute `num_outputs` to be the number of outputs, {parts}"));
+                return Err(format!(
+                    "expected attribute `num_outputs` to be the number of outputs, {parts}"
+                ));
             }
             let each = n.div_ceil(parts.max(1));
-            (0..parts).map(|i| each.min(n.saturating_sub(i * each))).collect()
+            (0..parts)
+                .map(|i| each.min(n.saturating_sub(i * each)))
+                .collect()
         }
     };
     if sizes.len() != site.node.output.len() {
-        return Err(format!("expected {} sizes, one for each output, found {}", site.node.output.len(), sizes.len()));
+        return Err(format!(
+            "expected {} sizes, one for each output, found {}",
+            site.node.output.len(),
+            sizes.len()
+        ));
     }
     Ok((Op::Split(Split { axis, sizes }), vec![x]))
 }
@@ -136,13 +196,24 @@ pub(super) fn pad(site: &mut Site<'_, '_>) -> Made {
     let rank = site.reader.dims(x).len();
     match site.attributes.string_or("mode", "constant")? {
         "constant" => {}
-        other => return Err(format!("expected attribute `mode` to be `constant`, found `{other}`")),
+        other => {
+            return Err(format!(
+                "expected attribute `mode` to be `constant`, found `{other}`"
+            ));
+        }
     }
     let amounts = short("pads", site.ints(1)?.ok_or("expected pads, found none")?)?;
-    let value = site.floats(2)?.and_then(|v| v.first().copied()).map_or(0.0, widen);
+    let value = site
+        .floats(2)?
+        .and_then(|v| v.first().copied())
+        .map_or(0.0, widen);
     let axes = site.ints(3)?.unwrap_or_else(|| (0..rank as i64).collect());
     if amounts.len() != 2 * axes.len() {
-        return Err(format!("expected {} pads, found {}", 2 * axes.len(), amounts.len()));
+        return Err(format!(
+            "expected {} pads, found {}",
+            2 * axes.len(),
+            amounts.len()
+        ));
     }
     resolve_axes(&axes, rank)?;
     let mut pads = vec![(0, 0); rank];

@@ -6,8 +6,8 @@ use super::site::Site;
 use super::window;
 use crate::network::{Dim, ValueId};
 use crate::op::{
-    BatchNorm, Binary, Concat, Flatten, Gemm, LayerNorm, MatMul, Op, PRelu, Reduce, ReduceKind, Softmax, Squeeze, TopK, Transpose, Unary,
-    Unsqueeze,
+    BatchNorm, Binary, Concat, Flatten, Gemm, LayerNorm, MatMul, Op, PRelu, Reduce, ReduceKind,
+    Softmax, Squeeze, TopK, Transpose, Unary, Unsqueeze,
 };
 
 /// An operator and the values it reads.
@@ -39,13 +39,31 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
         "MatMul" => Op::MatMul(MatMul),
         "BatchNormalization" => {
             a.require("training_mode", 0)?;
-            Op::BatchNorm(BatchNorm { epsilon: a.float_or("epsilon", 1e-5)?, momentum: a.float_or("momentum", 0.9)? })
+            Op::BatchNorm(BatchNorm {
+                epsilon: a.float_or("epsilon", 1e-5)?,
+                momentum: a.float_or("momentum", 0.9)?,
+            })
         }
-        "LayerNormalization" => Op::LayerNorm(LayerNorm { axis: a.int_or("axis", -1)?, epsilon: a.float_or("epsilon", 1e-5)? }),
-        "Softmax" => Op::Softmax(Softmax { axis: a.int_or("axis", -1)?, log: false }),
-        "LogSoftmax" => Op::Softmax(Softmax { axis: a.int_or("axis", -1)?, log: true }),
-        "Concat" => Op::Concat(Concat { axis: a.int("axis")?.ok_or("expected attribute `axis`, found none")? }),
-        "Flatten" => Op::Flatten(Flatten { axis: a.int_or("axis", 1)? }),
+        "LayerNormalization" => Op::LayerNorm(LayerNorm {
+            axis: a.int_or("axis", -1)?,
+            epsilon: a.float_or("epsilon", 1e-5)?,
+        }),
+        "Softmax" => Op::Softmax(Softmax {
+            axis: a.int_or("axis", -1)?,
+            log: false,
+        }),
+        "LogSoftmax" => Op::Softmax(Softmax {
+            axis: a.int_or("axis", -1)?,
+            log: true,
+        }),
+        "Concat" => Op::Concat(Concat {
+            axis: a
+                .int("axis")?
+                .ok_or("expected attribute `axis`, found none")?,
+        }),
+        "Flatten" => Op::Flatten(Flatten {
+            axis: a.int_or("axis", 1)?,
+        }),
         "Transpose" => return transpose(site),
         "ReduceMean" => return reduce(site, ReduceKind::Mean),
         "ReduceSum" => return reduce(site, ReduceKind::Sum),
@@ -65,7 +83,10 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
         "ConvTranspose" => return window::conv_transpose(site),
         "MaxPool" | "AveragePool" | "GlobalAveragePool" => return window::pool(site),
         "Resize" => return window::resize(site),
-        _ => return Err("this operator is not supported here (docs of `fgmf_net::onnx` list those that are)".to_owned()),
+        _ => return Err(
+            "this operator is not supported here (docs of `fgmf_net::onnx` list those that are)"
+                .to_owned(),
+        ),
     };
     Ok((op, site.operands()?))
 }
@@ -73,19 +94,30 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
 fn activation(operator: &str, a: Attributes<'_>) -> Result<Option<Unary>, String> {
     Ok(Some(match operator {
         "Relu" => Unary::Relu,
-        "LeakyRelu" => Unary::LeakyRelu { alpha: a.float_or("alpha", 0.01)? },
-        "Elu" => Unary::Elu { alpha: a.float_or("alpha", 1.0)? },
+        "LeakyRelu" => Unary::LeakyRelu {
+            alpha: a.float_or("alpha", 0.01)?,
+        },
+        "Elu" => Unary::Elu {
+            alpha: a.float_or("alpha", 1.0)?,
+        },
         "Gelu" => match a.string_or("approximate", "none")? {
             "none" => Unary::Gelu,
             "tanh" => Unary::GeluTanh,
-            other => return Err(format!("expected attribute `approximate` to be `none` or `tanh`, found `{other}`")),
+            other => {
+                return Err(format!(
+                    "expected attribute `approximate` to be `none` or `tanh`, found `{other}`"
+                ));
+            }
         },
         "Erf" => Unary::Erf,
         "Sigmoid" => Unary::Sigmoid,
         "Tanh" => Unary::Tanh,
         "Softplus" => Unary::Softplus,
         "HardSwish" => Unary::HardSwish,
-        "HardSigmoid" => Unary::HardSigmoid { alpha: a.float_or("alpha", 0.2)?, beta: a.float_or("beta", 0.5)? },
+        "HardSigmoid" => Unary::HardSigmoid {
+            alpha: a.float_or("alpha", 0.2)?,
+            beta: a.float_or("beta", 0.5)?,
+        },
         "Exp" => Unary::Exp,
         "Log" => Unary::Log,
         "Sqrt" => Unary::Sqrt,
@@ -101,7 +133,10 @@ fn activation(operator: &str, a: Attributes<'_>) -> Result<Option<Unary>, String
 fn power(site: &mut Site<'_, '_>) -> Made {
     let base = site.operand(0)?;
     let exponent = site.name(1).ok_or("expected an exponent, found none")?;
-    Ok((Op::Binary(Binary::Pow), vec![base, site.reader.operand(exponent, true)?]))
+    Ok((
+        Op::Binary(Binary::Pow),
+        vec![base, site.reader.operand(exponent, true)?],
+    ))
 }
 
 /// `Clip` with constant bounds; `Min` and `Max` of a value and constant numbers.
@@ -120,30 +155,49 @@ fn bounds(site: &mut Site<'_, '_>) -> Made {
                 open.push(i);
                 continue;
             }
-            let bound = site.scalar(i)?.ok_or_else(|| format!("expected a number for input {i}"))?;
-            if operator == "Min" { max = max.min(bound) } else { min = min.max(bound) }
+            let bound = site
+                .scalar(i)?
+                .ok_or_else(|| format!("expected a number for input {i}"))?;
+            if operator == "Min" {
+                max = max.min(bound)
+            } else {
+                min = min.max(bound)
+            }
         }
         match open.as_slice() {
             [i] => value = *i,
-            _ => return Err(format!("expected one value and constant numbers, found {} values", open.len())),
+            _ => {
+                return Err(format!(
+                    "expected one value and constant numbers, found {} values",
+                    open.len()
+                ));
+            }
         }
     }
     // Where the bounds cross, ONNX takes the upper one.
-    let clip = Unary::Clip { min: min.min(max), max };
+    let clip = Unary::Clip {
+        min: min.min(max),
+        max,
+    };
     Ok((Op::Unary(clip), vec![site.operand(value)?]))
 }
 
 fn cast(site: &mut Site<'_, '_>) -> Made {
     let to = site.attributes.int_or("to", 0)?;
     if to != i64::from(super::proto::dtype::FLOAT) {
-        return Err(format!("expected values to stay float32, found a cast to data type {to}"));
+        return Err(format!(
+            "expected values to stay float32, found a cast to data type {to}"
+        ));
     }
     Ok((Op::Unary(Unary::Identity), vec![site.operand(0)?]))
 }
 
 /// Dropout does nothing when a network is evaluated.
 fn dropout(site: &mut Site<'_, '_>) -> Made {
-    if site.ints(2)?.is_some_and(|mode| mode.iter().any(|&m| m != 0)) {
+    if site
+        .ints(2)?
+        .is_some_and(|mode| mode.iter().any(|&m| m != 0))
+    {
         return Err("expected dropout for evaluation, found training mode".to_owned());
     }
     Ok((Op::Unary(Unary::Identity), vec![site.operand(0)?]))
@@ -163,7 +217,11 @@ fn reduce(site: &mut Site<'_, '_>, kind: ReduceKind) -> Made {
     let keep = site.attributes.flag("keepdims", true)?;
     let given = axes(site)?.unwrap_or_default();
     let nothing = given.is_empty() && site.attributes.flag("noop_with_empty_axes", false)?;
-    let axes = if given.is_empty() && !nothing { (0..rank).collect() } else { given };
+    let axes = if given.is_empty() && !nothing {
+        (0..rank).collect()
+    } else {
+        given
+    };
     Ok((Op::Reduce(Reduce { kind, axes, keep }), vec![x]))
 }
 
@@ -171,16 +229,29 @@ fn top_k(site: &mut Site<'_, '_>) -> Made {
     site.attributes.require("largest", 1)?;
     // Unsorted means that any order will do.
     let k = match site.ints(1)?.as_deref() {
-        Some(&[k]) => usize::try_from(k).map_err(|_| format!("expected a positive k, found {k}"))?,
+        Some(&[k]) => {
+            usize::try_from(k).map_err(|_| format!("expected a positive k, found {k}"))?
+        }
         other => return Err(format!("expected one number k, found {other:?}")),
     };
-    Ok((Op::TopK(TopK { axis: site.attributes.int_or("axis", -1)?, k }), vec![site.operand(0)?]))
+    Ok((
+        Op::TopK(TopK {
+            axis: site.attributes.int_or("axis", -1)?,
+            k,
+        }),
+        vec![site.operand(0)?],
+    ))
 }
 
 fn squeeze(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
     let dims = site.reader.dims(x);
-    let ones = || (0..dims.len()).filter(|&i| dims[i] == Dim::Fixed(1)).map(|i| i as i64).collect();
+    let ones = || {
+        (0..dims.len())
+            .filter(|&i| dims[i] == Dim::Fixed(1))
+            .map(|i| i as i64)
+            .collect()
+    };
     let axes = axes(site)?.unwrap_or_else(ones);
     Ok((Op::Squeeze(Squeeze { axes }), vec![x]))
 }

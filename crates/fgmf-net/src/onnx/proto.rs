@@ -1,5 +1,5 @@
-//! The messages of `onnx.proto3` that we read and write, with their official field numbers. Fields that are absent here
-//! are skipped when reading.
+//! The messages of `onnx.proto3` that we read and write, with their official field numbers. Fields
+//! that are absent here are skipped when reading.
 
 use prost::Message;
 

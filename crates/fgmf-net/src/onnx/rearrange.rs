@@ -12,18 +12,31 @@ pub(super) fn sizes(target: &[i64]) -> Result<Vec<usize>, String> {
 pub(super) fn gather(x: &Array, index: &Array, axis: i64) -> Result<Array, String> {
     let axis = resolve_axis(axis, x.shape.len())?;
     let n = x.shape[axis];
-    let at = index.as_ints()?.iter().map(|&i| wrap(i, n)).collect::<Result<Vec<_>, _>>()?;
+    let at = index
+        .as_ints()?
+        .iter()
+        .map(|&i| wrap(i, n))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut flat = x.shape.clone();
     flat[axis] = at.len();
     counted(&flat, MOST_FOLDED)?;
     let taken = taken(x, axis, &at);
-    Ok(Array { shape: [&x.shape[..axis], &index.shape, &x.shape[axis + 1..]].concat(), ..taken })
+    Ok(Array {
+        shape: [&x.shape[..axis], &index.shape, &x.shape[axis + 1..]].concat(),
+        ..taken
+    })
 }
 
 /// A position counted from the front.
 pub(super) fn wrap(index: i64, n: usize) -> Result<usize, String> {
-    let from_front = if index < 0 { index.checked_add(n as i64) } else { Some(index) };
-    let at = from_front.and_then(|i| usize::try_from(i).ok()).filter(|&i| i < n);
+    let from_front = if index < 0 {
+        index.checked_add(n as i64)
+    } else {
+        Some(index)
+    };
+    let at = from_front
+        .and_then(|i| usize::try_from(i).ok())
+        .filter(|&i| i < n);
     at.ok_or_else(|| format!("expected a position in an axis of size {n}, found {index}"))
 }
 
@@ -48,52 +61,105 @@ pub(super) fn unsqueeze(x: &Array, axes: &[i64]) -> Result<Array, String> {
     let rank = x.shape.len() + axes.len();
     let axes = resolve_axes(axes, rank)?;
     let mut rest = x.shape.iter().copied();
-    let shape = (0..rank).map(|i| if axes.binary_search(&i).is_ok() { 1 } else { rest.next().unwrap_or(1) }).collect();
-    Ok(Array { shape, data: x.data.clone() })
+    let shape = (0..rank)
+        .map(|i| {
+            if axes.binary_search(&i).is_ok() {
+                1
+            } else {
+                rest.next().unwrap_or(1)
+            }
+        })
+        .collect();
+    Ok(Array {
+        shape,
+        data: x.data.clone(),
+    })
 }
 
 pub(super) fn squeeze(x: &Array, axes: Option<&[i64]>) -> Result<Array, String> {
     let axes = axes.map(|a| resolve_axes(a, x.shape.len())).transpose()?;
     let drop = |i: usize| axes.as_ref().map_or(x.shape[i] == 1, |a| a.contains(&i));
     if let Some(i) = (0..x.shape.len()).find(|&i| drop(i) && x.shape[i] != 1) {
-        return Err(format!("expected size 1 at axis {i}, found shape {:?}", x.shape));
+        return Err(format!(
+            "expected size 1 at axis {i}, found shape {:?}",
+            x.shape
+        ));
     }
-    Ok(Array { shape: (0..x.shape.len()).filter(|&i| !drop(i)).map(|i| x.shape[i]).collect(), data: x.data.clone() })
+    Ok(Array {
+        shape: (0..x.shape.len())
+            .filter(|&i| !drop(i))
+            .map(|i| x.shape[i])
+            .collect(),
+        data: x.data.clone(),
+    })
 }
 
 pub(super) fn concat(parts: &[&Array], axis: i64) -> Result<Array, String> {
     let first = parts.first().ok_or("expected inputs, found none")?;
     let axis = resolve_axis(axis, first.shape.len())?;
     let mut shape = first.shape.clone();
-    shape[axis] = parts.iter().map(|p| p.shape.get(axis).copied().unwrap_or(0)).sum();
+    shape[axis] = parts
+        .iter()
+        .map(|p| p.shape.get(axis).copied().unwrap_or(0))
+        .sum();
     counted(&shape, MOST_FOLDED)?;
-    let fits = |p: &&Array| p.shape.len() == shape.len() && p.shape.iter().zip(&shape).enumerate().all(|(i, (a, b))| i == axis || a == b);
+    let fits = |p: &&Array| {
+        p.shape.len() == shape.len()
+            && p.shape
+                .iter()
+                .zip(&shape)
+                .enumerate()
+                .all(|(i, (a, b))| i == axis || a == b)
+    };
     if !parts.iter().all(fits) {
-        return Err(format!("expected shapes equal but at axis {axis}, found {:?}", parts.iter().map(|p| &p.shape).collect::<Vec<_>>()));
+        return Err(format!(
+            "expected shapes equal but at axis {axis}, found {:?}",
+            parts.iter().map(|p| &p.shape).collect::<Vec<_>>()
+        ));
     }
     let outer: usize = shape[..axis].iter().product();
     let rows = |p: &Array| p.len().checked_div(outer).unwrap_or(0);
-    let data = if parts.iter().all(|p| matches!(p.data, Data::Int(_))) {
-        let lists = parts.iter().map(|p| p.as_ints()).collect::<Result<Vec<_>, _>>()?;
-        Data::Int(
-            (0..outer)
-                .flat_map(|o| lists.iter().zip(parts).flat_map(move |(l, p)| l[o * rows(p)..(o + 1) * rows(p)].iter().copied()))
-                .collect(),
-        )
-    } else if parts.iter().all(|p| matches!(p.data, Data::Float(_))) {
-        let lists: Vec<Vec<f32>> = parts.iter().map(|p| p.to_floats()).collect();
-        Data::Float(
-            (0..outer)
-                .flat_map(|o| lists.iter().zip(parts).flat_map(move |(l, p)| l[o * rows(p)..(o + 1) * rows(p)].iter().copied()))
-                .collect(),
-        )
-    } else {
-        return Err("expected inputs of one type, found integers and floating-point numbers".to_owned());
-    };
+    let data =
+        if parts.iter().all(|p| matches!(p.data, Data::Int(_))) {
+            let lists = parts
+                .iter()
+                .map(|p| p.as_ints())
+                .collect::<Result<Vec<_>, _>>()?;
+            Data::Int(
+                (0..outer)
+                    .flat_map(|o| {
+                        lists.iter().zip(parts).flat_map(move |(l, p)| {
+                            l[o * rows(p)..(o + 1) * rows(p)].iter().copied()
+                        })
+                    })
+                    .collect(),
+            )
+        } else if parts.iter().all(|p| matches!(p.data, Data::Float(_))) {
+            let lists: Vec<Vec<f32>> = parts.iter().map(|p| p.to_floats()).collect();
+            Data::Float(
+                (0..outer)
+                    .flat_map(|o| {
+                        lists.iter().zip(parts).flat_map(move |(l, p)| {
+                            l[o * rows(p)..(o + 1) * rows(p)].iter().copied()
+                        })
+                    })
+                    .collect(),
+            )
+        } else {
+            return Err(
+                "expected inputs of one type, found integers and floating-point numbers".to_owned(),
+            );
+        };
     Ok(Array { shape, data })
 }
 
-pub(super) fn slice(x: &Array, starts: &[i64], ends: &[i64], axes: Option<Vec<i64>>, steps: Option<Vec<i64>>) -> Result<Array, String> {
+pub(super) fn slice(
+    x: &Array,
+    starts: &[i64],
+    ends: &[i64],
+    axes: Option<Vec<i64>>,
+    steps: Option<Vec<i64>>,
+) -> Result<Array, String> {
     let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
@@ -121,14 +187,26 @@ fn positions(n: usize, start: i64, end: i64, step: i64) -> Result<Vec<usize>, St
         (start..end).step_by(step as usize).collect()
     } else {
         let (start, end) = (wrap(start).clamp(-1, n - 1), wrap(end).clamp(-1, n - 1));
-        (end + 1..=start).rev().step_by(step.unsigned_abs() as usize).collect()
+        (end + 1..=start)
+            .rev()
+            .step_by(step.unsigned_abs() as usize)
+            .collect()
     };
     Ok(at.into_iter().map(|i| i as usize).collect())
 }
 
 /// The shape that a target with 0 (copy, unless `allow_zero`) and one −1 (infer) gives.
-pub(super) fn resolve_shape(x: &[usize], target: &[i64], allow_zero: bool) -> Result<Vec<usize>, String> {
-    let wrong = || format!("expected a shape of {} values, found {target:?} for input {x:?}", x.iter().product::<usize>());
+pub(super) fn resolve_shape(
+    x: &[usize],
+    target: &[i64],
+    allow_zero: bool,
+) -> Result<Vec<usize>, String> {
+    let wrong = || {
+        format!(
+            "expected a shape of {} values, found {target:?} for input {x:?}",
+            x.iter().product::<usize>()
+        )
+    };
     let mut open = None;
     let mut out = Vec::with_capacity(target.len());
     for (i, &d) in target.iter().enumerate() {
@@ -142,7 +220,10 @@ pub(super) fn resolve_shape(x: &[usize], target: &[i64], allow_zero: bool) -> Re
         });
     }
     let total: usize = x.iter().product();
-    let given = out.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).ok_or_else(wrong)?;
+    let given = out
+        .iter()
+        .try_fold(1usize, |a, &d| a.checked_mul(d))
+        .ok_or_else(wrong)?;
     match open {
         Some(i) if given > 0 && total.is_multiple_of(given) => out[i] = total / given,
         None if given == total => {}
@@ -157,7 +238,9 @@ pub(super) fn transpose(x: &Array, perm: Option<Vec<i64>>) -> Result<Array, Stri
     let mut sorted = perm.clone();
     sorted.sort_unstable();
     if !sorted.iter().copied().eq(0..rank) {
-        return Err(format!("expected a permutation of {rank} axes, found {perm:?}"));
+        return Err(format!(
+            "expected a permutation of {rank} axes, found {perm:?}"
+        ));
     }
     let steps = strides(&x.shape);
     let shape: Vec<usize> = perm.iter().map(|&p| x.shape[p]).collect();

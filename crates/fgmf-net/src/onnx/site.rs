@@ -15,50 +15,77 @@ pub(super) struct Site<'r, 'a> {
 
 impl<'a> Site<'_, 'a> {
     pub(super) fn name(&self, i: usize) -> Option<&'a str> {
-        self.node.input.get(i).map(String::as_str).filter(|n| !n.is_empty())
+        self.node
+            .input
+            .get(i)
+            .map(String::as_str)
+            .filter(|n| !n.is_empty())
     }
 
     /// Input `i` as a value of the network.
     pub(super) fn operand(&mut self, i: usize) -> Result<ValueId, String> {
-        let name = self.name(i).ok_or_else(|| format!("expected input {i}, found none"))?;
+        let name = self
+            .name(i)
+            .ok_or_else(|| format!("expected input {i}, found none"))?;
         self.reader.operand(name, false)
     }
 
     /// Inputs as values of the network; missing ones at the end are left out.
     pub(super) fn operands(&mut self) -> Result<Vec<ValueId>, String> {
-        let n = (0..self.node.input.len()).rev().find(|&i| self.name(i).is_some()).map_or(0, |i| i + 1);
+        let n = (0..self.node.input.len())
+            .rev()
+            .find(|&i| self.name(i).is_some())
+            .map_or(0, |i| i + 1);
         (0..n).map(|i| self.operand(i)).collect()
     }
 
     /// Input `i` as a constant; `None` where it is absent or empty.
     pub(super) fn constant(&mut self, i: usize) -> Result<Option<Known>, String> {
-        let Some(name) = self.name(i) else { return Ok(None) };
+        let Some(name) = self.name(i) else {
+            return Ok(None);
+        };
         let known = self.reader.constant(name)?;
-        known.map(Some).ok_or_else(|| format!("expected a constant for input {i}, found `{name}`, which depends on the image"))
+        known.map(Some).ok_or_else(|| {
+            format!("expected a constant for input {i}, found `{name}`, which depends on the image")
+        })
     }
 
     /// Integers of input `i` at both probes, which may depend on the batch size.
     pub(super) fn sizes(&mut self, i: usize) -> Result<Option<Vec<[i64; 2]>>, String> {
-        let Some(known) = self.constant(i)? else { return Ok(None) };
+        let Some(known) = self.constant(i)? else {
+            return Ok(None);
+        };
         let [a, b] = known.0.each_ref().map(|k| k.as_ints());
         let (a, b) = (a?, b?);
         if a.len() != b.len() {
-            return Err(format!("expected a list of one length for input {i}, found {} and {} entries", a.len(), b.len()));
+            return Err(format!(
+                "expected a list of one length for input {i}, found {} and {} entries",
+                a.len(),
+                b.len()
+            ));
         }
         Ok(Some(a.iter().zip(b).map(|(&a, &b)| [a, b]).collect()))
     }
 
     /// Integers of input `i`, which may not depend on the batch size.
     pub(super) fn ints(&mut self, i: usize) -> Result<Option<Vec<i64>>, String> {
-        let Some(known) = self.constant(i)? else { return Ok(None) };
-        let array = known.same().ok_or_else(|| format!("expected a constant for input {i}, found one that depends on the batch size"))?;
+        let Some(known) = self.constant(i)? else {
+            return Ok(None);
+        };
+        let array = known.same().ok_or_else(|| {
+            format!("expected a constant for input {i}, found one that depends on the batch size")
+        })?;
         Ok(Some(array.as_ints()?.to_vec()))
     }
 
     /// Numbers of input `i`, which may not depend on the batch size.
     pub(super) fn floats(&mut self, i: usize) -> Result<Option<Vec<f32>>, String> {
-        let Some(known) = self.constant(i)? else { return Ok(None) };
-        let array = known.same().ok_or_else(|| format!("expected a constant for input {i}, found one that depends on the batch size"))?;
+        let Some(known) = self.constant(i)? else {
+            return Ok(None);
+        };
+        let array = known.same().ok_or_else(|| {
+            format!("expected a constant for input {i}, found one that depends on the batch size")
+        })?;
         Ok(Some(array.to_floats()))
     }
 
@@ -67,7 +94,10 @@ impl<'a> Site<'_, 'a> {
         match self.floats(i)?.as_deref() {
             None => Ok(None),
             Some([v]) => Ok(Some(widen(*v))),
-            Some(list) => Err(format!("expected one number for input {i}, found {}", list.len())),
+            Some(list) => Err(format!(
+                "expected one number for input {i}, found {}",
+                list.len()
+            )),
         }
     }
 

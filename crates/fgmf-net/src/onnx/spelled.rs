@@ -1,8 +1,10 @@
-//! GELU as exporters spell it for operator sets that lack it: a few nodes of arithmetic around one `Erf` or `Tanh`.
+//! GELU as exporters spell it for operator sets that lack it: a few nodes of arithmetic around one
+//! `Erf` or `Tanh`.
 //!
-//! A spelling is known by what it computes, not by how it is written: the nodes between some value x and some value y, all of them
-//! elementwise and of x and constant numbers alone, are evaluated on a grid of x; where that is GELU to 1e-6, one `Gelu` node takes their
-//! place. It keeps the name of the last of them. Nothing that is read elsewhere disappears.
+//! A spelling is known by what it computes, not by how it is written: the nodes between some value
+//! x and some value y, all of them elementwise and of x and constant numbers alone, are evaluated
+//! on a grid of x; where that is GELU to 1e-6, one `Gelu` node takes their place. It keeps the name
+//! of the last of them. Nothing that is read elsewhere disappears.
 
 use super::array::{Array, is_float};
 use super::fold::evaluate;
@@ -29,15 +31,21 @@ struct Found {
     gelu: NodeProto,
 }
 
-/// Puts every spelled GELU back together. `frozen` names the stored arrays that do not train, where the file says so.
+/// Puts every spelled GELU back together. `frozen` names the stored arrays that do not train, where
+/// the file says so.
 pub(super) fn merge(graph: &mut GraphProto, frozen: Option<&HashSet<String>>) {
     let mut found = Spellings::new(graph, frozen).all();
-    let inner: HashSet<usize> = found.iter().flat_map(|f| f.nodes.iter().copied().filter(|&i| i != f.last)).collect();
+    let inner: HashSet<usize> = found
+        .iter()
+        .flat_map(|f| f.nodes.iter().copied().filter(|&i| i != f.last))
+        .collect();
     for f in &mut found {
         graph.node[f.last] = std::mem::take(&mut f.gelu);
     }
     let mut at = 0..;
-    graph.node.retain(|_| !at.next().is_some_and(|i| inner.contains(&i)));
+    graph
+        .node
+        .retain(|_| !at.next().is_some_and(|i| inner.contains(&i)));
 }
 
 /// What a node computes, if it is arithmetic that a spelling may hold.
@@ -53,7 +61,8 @@ fn operator(node: &NodeProto) -> Option<Op> {
         _ => return None,
     };
     let inputs = if matches!(op, Op::Unary(_)) { 1 } else { 2 };
-    (is_standard(&node.domain) && node.input.len() == inputs && node.output.len() == 1).then_some(op)
+    (is_standard(&node.domain) && node.input.len() == inputs && node.output.len() == 1)
+        .then_some(op)
 }
 
 /// The only number of an array that keeps the rank of whatever it meets.
@@ -73,10 +82,21 @@ struct Spellings<'a> {
 
 impl<'a> Spellings<'a> {
     fn new(graph: &'a GraphProto, frozen: Option<&HashSet<String>>) -> Self {
-        let (mut numbers, mut maker, mut readers) = (HashMap::new(), HashMap::new(), HashMap::<&str, HashSet<usize>>::new());
-        let still = |t: &&TensorProto| is_float(t) && t.dims.len() <= 1 && frozen.is_none_or(|names| names.contains(&t.name));
+        let (mut numbers, mut maker, mut readers) = (
+            HashMap::new(),
+            HashMap::new(),
+            HashMap::<&str, HashSet<usize>>::new(),
+        );
+        let still = |t: &&TensorProto| {
+            is_float(t) && t.dims.len() <= 1 && frozen.is_none_or(|names| names.contains(&t.name))
+        };
         for t in graph.initializer.iter().filter(still) {
-            numbers.extend(Array::decode(t).ok().and_then(|a| number(&a)).map(|v| (t.name.as_str(), Tensor::new(&[1], vec![v]))));
+            numbers.extend(
+                Array::decode(t)
+                    .ok()
+                    .and_then(|a| number(&a))
+                    .map(|v| (t.name.as_str(), Tensor::new(&[1], vec![v]))),
+            );
         }
         for (i, node) in graph.node.iter().enumerate() {
             node.input.iter().for_each(|name| {
@@ -84,13 +104,23 @@ impl<'a> Spellings<'a> {
             });
             maker.extend(node.output.iter().map(|name| (name.as_str(), i)));
             if let ("Constant", [name]) = (node.op_type.as_str(), node.output.as_slice()) {
-                numbers.extend(evaluate(node, &[]).ok().and_then(|a| number(&a)).map(|v| (name.as_str(), Tensor::new(&[1], vec![v]))));
+                numbers.extend(
+                    evaluate(node, &[])
+                        .ok()
+                        .and_then(|a| number(&a))
+                        .map(|v| (name.as_str(), Tensor::new(&[1], vec![v]))),
+                );
             }
         }
         for output in &graph.output {
             readers.entry(&output.name).or_default().insert(usize::MAX);
         }
-        Self { nodes: &graph.node, numbers, maker, readers }
+        Self {
+            nodes: &graph.node,
+            numbers,
+            maker,
+            readers,
+        }
     }
 
     fn all(&self) -> Vec<Found> {
@@ -103,7 +133,10 @@ impl<'a> Spellings<'a> {
                 Some(Op::Unary(Unary::Tanh)) => Unary::GeluTanh,
                 _ => continue,
             };
-            if let Some(found) = self.around(i, form, &grid).filter(|f| f.nodes.is_disjoint(&taken)) {
+            if let Some(found) = self
+                .around(i, form, &grid)
+                .filter(|f| f.nodes.is_disjoint(&taken))
+            {
                 taken.extend(&found.nodes);
                 out.push(found);
             }
@@ -117,21 +150,47 @@ impl<'a> Spellings<'a> {
         let before = self.before(seed);
         let mut last = seed;
         for _ in 0..BEHIND {
-            let [name] = self.nodes[last].output.as_slice() else { return None };
+            let [name] = self.nodes[last].output.as_slice() else {
+                return None;
+            };
             let readers = self.readers.get(name.as_str())?;
-            last = *readers.iter().next().filter(|&&r| readers.len() == 1 && r < self.nodes.len())?;
+            last = *readers
+                .iter()
+                .next()
+                .filter(|&&r| readers.len() == 1 && r < self.nodes.len())?;
             operator(&self.nodes[last])?;
             let y = self.nodes[last].output[0].as_str();
             for &x in &before {
-                let mut known: HashMap<&str, Option<Dual>> = HashMap::from([(x, Some(grid.clone().into()))]);
-                let Some(made) = self.value(y, &mut known, DEPTH) else { continue };
+                let mut known: HashMap<&str, Option<Dual>> =
+                    HashMap::from([(x, Some(grid.clone().into()))]);
+                let Some(made) = self.value(y, &mut known, DEPTH) else {
+                    continue;
+                };
                 let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * b.abs().max(1.0);
-                if made.value.to_f64().iter().zip(&wanted).all(close) && made.value.len() == wanted.len() {
-                    let nodes: HashSet<usize> = known.keys().filter(|&&k| k != x).filter_map(|k| self.maker.get(k).copied()).collect();
-                    let nodes: HashSet<usize> = nodes.into_iter().filter(|&i| operator(&self.nodes[i]).is_some()).collect();
-                    let stays =
-                        |&i: &usize| i == last || self.readers.get(self.nodes[i].output[0].as_str()).is_some_and(|r| r.is_subset(&nodes));
-                    return nodes.iter().all(stays).then(|| Found { gelu: self.gelu(last, x, form), nodes: nodes.clone(), last });
+                if made.value.to_f64().iter().zip(&wanted).all(close)
+                    && made.value.len() == wanted.len()
+                {
+                    let nodes: HashSet<usize> = known
+                        .keys()
+                        .filter(|&&k| k != x)
+                        .filter_map(|k| self.maker.get(k).copied())
+                        .collect();
+                    let nodes: HashSet<usize> = nodes
+                        .into_iter()
+                        .filter(|&i| operator(&self.nodes[i]).is_some())
+                        .collect();
+                    let stays = |&i: &usize| {
+                        i == last
+                            || self
+                                .readers
+                                .get(self.nodes[i].output[0].as_str())
+                                .is_some_and(|r| r.is_subset(&nodes))
+                    };
+                    return nodes.iter().all(stays).then(|| Found {
+                        gelu: self.gelu(last, x, form),
+                        nodes: nodes.clone(),
+                        last,
+                    });
                 }
             }
         }
@@ -143,7 +202,12 @@ impl<'a> Spellings<'a> {
         let mut out: Vec<&str> = self.nodes[seed].input.iter().map(String::as_str).collect();
         let mut next = 0;
         while next < out.len() && out.len() < BEFORE {
-            if let Some(node) = self.maker.get(out[next]).map(|&i| &self.nodes[i]).filter(|n| operator(n).is_some()) {
+            if let Some(node) = self
+                .maker
+                .get(out[next])
+                .map(|&i| &self.nodes[i])
+                .filter(|n| operator(n).is_some())
+            {
                 for name in node.input.iter().map(String::as_str) {
                     if !self.numbers.contains_key(name) && !out.contains(&name) {
                         out.push(name);
@@ -156,7 +220,12 @@ impl<'a> Spellings<'a> {
     }
 
     /// A value as a function of what is known, `None` where it depends on something else.
-    fn value(&self, name: &'a str, known: &mut HashMap<&'a str, Option<Dual>>, depth: usize) -> Option<Dual> {
+    fn value(
+        &self,
+        name: &'a str,
+        known: &mut HashMap<&'a str, Option<Dual>>,
+        depth: usize,
+    ) -> Option<Dual> {
         if let Some(done) = known.get(name) {
             return done.clone();
         }
@@ -166,8 +235,15 @@ impl<'a> Spellings<'a> {
         let node = &self.nodes[*self.maker.get(name)?];
         let op = operator(node).filter(|_| depth > 0);
         let compute = |op: Op, known: &mut HashMap<&'a str, Option<Dual>>| {
-            let inputs = node.input.iter().map(|i| self.value(i, known, depth - 1)).collect::<Option<Vec<_>>>()?;
-            op.operator().forward(&inputs.iter().collect::<Vec<_>>(), Mode::Evaluate).0.pop()
+            let inputs = node
+                .input
+                .iter()
+                .map(|i| self.value(i, known, depth - 1))
+                .collect::<Option<Vec<_>>>()?;
+            op.operator()
+                .forward(&inputs.iter().collect::<Vec<_>>(), Mode::Evaluate)
+                .0
+                .pop()
         };
         let made = op.and_then(|op| compute(op, known));
         known.insert(name, made.clone());
@@ -175,9 +251,30 @@ impl<'a> Spellings<'a> {
     }
 
     fn gelu(&self, last: usize, x: &str, form: Unary) -> NodeProto {
-        let text = AttributeProto { name: "approximate".into(), s: Some(b"tanh".to_vec()), r#type: kind::STRING, ..Default::default() };
-        let NodeProto { output, name, domain, .. } = self.nodes[last].clone();
-        let attribute = if form == Unary::GeluTanh { vec![text] } else { Vec::new() };
-        NodeProto { op_type: "Gelu".into(), input: vec![x.to_owned()], output, name, domain, attribute }
+        let text = AttributeProto {
+            name: "approximate".into(),
+            s: Some(b"tanh".to_vec()),
+            r#type: kind::STRING,
+            ..Default::default()
+        };
+        let NodeProto {
+            output,
+            name,
+            domain,
+            ..
+        } = self.nodes[last].clone();
+        let attribute = if form == Unary::GeluTanh {
+            vec![text]
+        } else {
+            Vec::new()
+        };
+        NodeProto {
+            op_type: "Gelu".into(),
+            input: vec![x.to_owned()],
+            output,
+            name,
+            domain,
+            attribute,
+        }
     }
 }

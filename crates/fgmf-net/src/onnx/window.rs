@@ -4,14 +4,19 @@ use super::attributes::{Attributes, two};
 use super::nodes::Made;
 use super::site::Site;
 use crate::network::{Dim, ValueId};
-use crate::op::{AveragePool, Conv, ConvTranspose, GlobalAveragePool, MaxPool, Op, Resize, Window, resolve_axis};
+use crate::op::{
+    AveragePool, Conv, ConvTranspose, GlobalAveragePool, MaxPool, Op, Resize, Window, resolve_axis,
+};
 use fgmf_kernels::{Coordinates, NearestRounding, Pool2d, ResizeMode};
 
 /// Rows and columns of a value.
 fn spatial(site: &Site<'_, '_>, id: ValueId, what: &str) -> Result<[usize; 2], String> {
     match site.reader.dims(id).as_slice() {
         [_, _, Dim::Fixed(h), Dim::Fixed(w)] => Ok([*h, *w]),
-        other => Err(format!("expected {what} with two spatial axes (only 2-D operators are supported), found {}", shown(other))),
+        other => Err(format!(
+            "expected {what} with two spatial axes (only 2-D operators are supported), found {}",
+            shown(other)
+        )),
     }
 }
 
@@ -29,15 +34,25 @@ struct Geometry {
 
 impl Geometry {
     fn read(a: Attributes<'_>, kernel: [usize; 2]) -> Result<Self, String> {
-        Ok(Self { kernel, stride: a.pair("strides", [1, 1])?, dilation: a.pair("dilations", [1, 1])? })
+        Ok(Self {
+            kernel,
+            stride: a.pair("strides", [1, 1])?,
+            dilation: a.pair("dilations", [1, 1])?,
+        })
     }
 
     /// Cells that the window spans along an axis.
     fn span(&self, i: usize) -> Result<usize, String> {
-        let reach = self.kernel[i].checked_sub(1).and_then(|k| k.checked_mul(self.dilation[i])).and_then(|r| r.checked_add(1));
-        reach
-            .filter(|&r| r < 1 << 40)
-            .ok_or_else(|| format!("expected a sensible window, found {:?} spaced {:?}", self.kernel, self.dilation))
+        let reach = self.kernel[i]
+            .checked_sub(1)
+            .and_then(|k| k.checked_mul(self.dilation[i]))
+            .and_then(|r| r.checked_add(1));
+        reach.filter(|&r| r < 1 << 40).ok_or_else(|| {
+            format!(
+                "expected a sensible window, found {:?} spaced {:?}",
+                self.kernel, self.dilation
+            )
+        })
     }
 
     /// Pads as given, or so that the output has ⌈size / stride⌉ cells.
@@ -65,7 +80,10 @@ fn divided(total: [usize; 2], upper: bool) -> [usize; 4] {
 }
 
 fn unknown_pad(found: &str) -> String {
-    format!("expected attribute `auto_pad` to be NOTSET, VALID, SAME_UPPER or SAME_LOWER, found `{found}`")
+    format!(
+        "expected attribute `auto_pad` to be NOTSET, VALID, SAME_UPPER or SAME_LOWER, \
+            found `{found}`"
+    )
 }
 
 fn explicit(a: Attributes<'_>) -> Result<[usize; 4], String> {
@@ -75,13 +93,17 @@ fn explicit(a: Attributes<'_>) -> Result<[usize; 4], String> {
             let ([t, l], [b, r]) = (two("pads", &list[..2])?, two("pads", &list[2..])?);
             Ok([t, l, b, r])
         }
-        Some(list) => Err(format!("expected 4 entries in `pads` (only 2-D operators are supported), found {}", list.len())),
+        Some(list) => Err(format!(
+            "expected 4 entries in `pads` (only 2-D operators are supported), found {}",
+            list.len()
+        )),
     }
 }
 
 fn group(a: Attributes<'_>) -> Result<usize, String> {
     let group = a.int_or("group", 1)?;
-    usize::try_from(group).map_err(|_| format!("expected a positive attribute `group`, found {group}"))
+    usize::try_from(group)
+        .map_err(|_| format!("expected a positive attribute `group`, found {group}"))
 }
 
 /// Window of a convolution, from its weight; the attribute must agree.
@@ -89,24 +111,41 @@ fn weight_geometry(site: &Site<'_, '_>, weight: ValueId) -> Result<Geometry, Str
     let kernel = spatial(site, weight, "a weight")?;
     let stated = site.attributes.pair("kernel_shape", kernel)?;
     if stated != kernel {
-        return Err(format!("expected attribute `kernel_shape` to be {kernel:?} as the weight has it, found {stated:?}"));
+        return Err(format!(
+            "expected attribute `kernel_shape` to be {kernel:?} as the weight has it, \
+                found {stated:?}"
+        ));
     }
     Geometry::read(site.attributes, kernel)
 }
 
 pub(super) fn conv(site: &mut Site<'_, '_>) -> Made {
     let inputs = site.operands()?;
-    let (&x, &w) = inputs.first().zip(inputs.get(1)).ok_or("expected an input and a weight")?;
+    let (&x, &w) = inputs
+        .first()
+        .zip(inputs.get(1))
+        .ok_or("expected an input and a weight")?;
     let size = spatial(site, x, "an input")?;
     let g = weight_geometry(site, w)?;
     let pads = g.pads(site.attributes, size)?;
-    Ok((Op::Conv(Conv { stride: g.stride, pads, dilation: g.dilation, groups: group(site.attributes)? }), inputs))
+    Ok((
+        Op::Conv(Conv {
+            stride: g.stride,
+            pads,
+            dilation: g.dilation,
+            groups: group(site.attributes)?,
+        }),
+        inputs,
+    ))
 }
 
 pub(super) fn conv_transpose(site: &mut Site<'_, '_>) -> Made {
     let a = site.attributes;
     let inputs = site.operands()?;
-    let (&x, &w) = inputs.first().zip(inputs.get(1)).ok_or("expected an input and a weight")?;
+    let (&x, &w) = inputs
+        .first()
+        .zip(inputs.get(1))
+        .ok_or("expected an input and a weight")?;
     let size = spatial(site, x, "an input")?;
     let g = weight_geometry(site, w)?;
     let output_padding = a.pair("output_padding", [0, 0])?;
@@ -118,7 +157,11 @@ pub(super) fn conv_transpose(site: &mut Site<'_, '_>) -> Made {
     let wanted = match a.ints("output_shape")? {
         Some(list) => Some(two("output_shape", &list[list.len().saturating_sub(2)..])?),
         None if same => {
-            let times = |i: usize| size[i].checked_mul(g.stride[i]).ok_or("expected a sensible stride");
+            let times = |i: usize| {
+                size[i]
+                    .checked_mul(g.stride[i])
+                    .ok_or("expected a sensible stride")
+            };
             Some([times(0)?, times(1)?])
         }
         None => None,
@@ -128,15 +171,31 @@ pub(super) fn conv_transpose(site: &mut Site<'_, '_>) -> Made {
         None => explicit(a)?,
         Some(out) => {
             let total = |i: usize| -> Option<usize> {
-                let full = (size[i] - 1).checked_mul(g.stride[i])?.checked_add(g.span(i).ok()?)?.checked_add(output_padding[i])?;
+                let full = (size[i] - 1)
+                    .checked_mul(g.stride[i])?
+                    .checked_add(g.span(i).ok()?)?
+                    .checked_add(output_padding[i])?;
                 full.checked_sub(out[i])
             };
-            let total = total(0).zip(total(1)).ok_or_else(|| format!("expected an output that padding can reach, found {out:?}"))?;
+            let total = total(0).zip(total(1)).ok_or_else(|| {
+                format!("expected an output that padding can reach, found {out:?}")
+            })?;
             divided([total.0, total.1], auto == "SAME_UPPER")
         }
     };
-    let conv = Conv { stride: g.stride, pads, dilation: g.dilation, groups: group(a)? };
-    Ok((Op::ConvTranspose(ConvTranspose { conv, output_padding }), inputs))
+    let conv = Conv {
+        stride: g.stride,
+        pads,
+        dilation: g.dilation,
+        groups: group(a)?,
+    };
+    Ok((
+        Op::ConvTranspose(ConvTranspose {
+            conv,
+            output_padding,
+        }),
+        inputs,
+    ))
 }
 
 pub(super) fn pool(site: &mut Site<'_, '_>) -> Made {
@@ -147,24 +206,55 @@ pub(super) fn pool(site: &mut Site<'_, '_>) -> Made {
     if operator == "GlobalAveragePool" {
         return Ok((Op::GlobalAveragePool(GlobalAveragePool), vec![x]));
     }
-    let kernel = a.ints("kernel_shape")?.ok_or("expected attribute `kernel_shape`, found none")?;
+    let kernel = a
+        .ints("kernel_shape")?
+        .ok_or("expected attribute `kernel_shape`, found none")?;
     let g = Geometry::read(a, two("kernel_shape", &kernel)?)?;
-    let mut window =
-        Window { kernel: g.kernel, stride: g.stride, pads: g.pads(a, size)?, dilation: g.dilation, ceil: a.flag("ceil_mode", false)? };
+    let mut window = Window {
+        kernel: g.kernel,
+        stride: g.stride,
+        pads: g.pads(a, size)?,
+        dilation: g.dilation,
+        ceil: a.flag("ceil_mode", false)?,
+    };
     window.ceil = rounds_up(&window, size);
     if operator == "MaxPool" {
         a.require("storage_order", 0)?;
         return Ok((Op::MaxPool(MaxPool(window)), vec![x]));
     }
     let count_include_pad = a.flag("count_include_pad", false)?;
-    Ok((Op::AveragePool(AveragePool { window, count_include_pad }), vec![x]))
+    Ok((
+        Op::AveragePool(AveragePool {
+            window,
+            count_include_pad,
+        }),
+        vec![x],
+    ))
 }
 
-/// Whether rounding the output size up makes a difference. Where it makes none it is left out, because tools disagree about
-/// a last window that lies in the padding.
+/// Whether rounding the output size up makes a difference. Where it makes none it is left out,
+/// because tools disagree about a last window that lies in the padding.
 pub(super) fn rounds_up(window: &Window, [h, w]: [usize; 2]) -> bool {
-    let &Window { kernel, stride, pads, dilation, .. } = window;
-    let out = |ceil| Pool2d { planes: 1, h, w, kernel, stride, pad: pads, dilation, ceil }.out_size();
+    let &Window {
+        kernel,
+        stride,
+        pads,
+        dilation,
+        ..
+    } = window;
+    let out = |ceil| {
+        Pool2d {
+            planes: 1,
+            h,
+            w,
+            kernel,
+            stride,
+            pad: pads,
+            dilation,
+            ceil,
+        }
+        .out_size()
+    };
     window.ceil && out(true) != out(false)
 }
 
@@ -175,16 +265,24 @@ pub(super) fn resize(site: &mut Site<'_, '_>) -> Made {
     a.require("antialias", 0)?;
     match a.string_or("keep_aspect_ratio_policy", "stretch")? {
         "stretch" => {}
-        other => return Err(format!("expected attribute `keep_aspect_ratio_policy` to be `stretch`, found `{other}`")),
+        other => {
+            return Err(format!(
+                "expected attribute `keep_aspect_ratio_policy` to be `stretch`, found `{other}`"
+            ));
+        }
     }
     let (mode, coordinates) = (resize_mode(a)?, coordinates(a)?);
     let axes = match a.ints("axes")? {
         None => vec![0, 1, 2, 3],
-        Some(axes) => axes.iter().map(|&a| resolve_axis(a, 4)).collect::<Result<Vec<_>, _>>()?,
+        Some(axes) => axes
+            .iter()
+            .map(|&a| resolve_axis(a, 4))
+            .collect::<Result<Vec<_>, _>>()?,
     };
     let entry = |n: usize| -> Result<(), String> {
         let fits = n == axes.len();
-        fits.then_some(()).ok_or_else(|| format!("expected {} scales or sizes, found {n}", axes.len()))
+        fits.then_some(())
+            .ok_or_else(|| format!("expected {} scales or sizes, found {n}", axes.len()))
     };
     let shapes = site.shapes(x);
     let (mut scale, mut size) = ([1.0; 2], input);
@@ -194,24 +292,44 @@ pub(super) fn resize(site: &mut Site<'_, '_>) -> Made {
             match (axis, usize::try_from(s[0]), usize::try_from(s[1])) {
                 (2 | 3, Ok(a), Ok(b)) if a == b => size[axis - 2] = a,
                 (_, Ok(a), Ok(b)) if [a, b] == [shapes[0][axis], shapes[1][axis]] => {}
-                _ => return Err(format!("expected fixed sizes that change only the two spatial axes, found {sizes:?}")),
+                _ => {
+                    return Err(format!(
+                        "expected fixed sizes that change only the two spatial axes, \
+                            found {sizes:?}"
+                    ));
+                }
             }
         }
         scale = ratio(size, input);
     } else {
-        let scales = site.floats(2)?.filter(|s| !s.is_empty()).ok_or("expected scales or sizes, found none")?;
+        let scales = site
+            .floats(2)?
+            .filter(|s| !s.is_empty())
+            .ok_or("expected scales or sizes, found none")?;
         entry(scales.len())?;
         for (&axis, &s) in axes.iter().zip(&scales) {
             match axis {
-                2 | 3 => (scale[axis - 2], size[axis - 2]) = (f64::from(s), scaled(input[axis - 2], s)),
+                2 | 3 => {
+                    (scale[axis - 2], size[axis - 2]) = (f64::from(s), scaled(input[axis - 2], s))
+                }
                 _ if s.to_bits() != 1f32.to_bits() => {
-                    return Err(format!("expected scales that change only the two spatial axes, found {scales:?}"));
+                    return Err(format!(
+                        "expected scales that change only the two spatial axes, found {scales:?}"
+                    ));
                 }
                 _ => {}
             }
         }
     }
-    Ok((Op::Resize(Resize { size, scale, mode, coordinates }), vec![x]))
+    Ok((
+        Op::Resize(Resize {
+            size,
+            scale,
+            mode,
+            coordinates,
+        }),
+        vec![x],
+    ))
 }
 
 /// Output size of a scaled axis, in single precision as runtimes compute it.
@@ -230,12 +348,18 @@ fn resize_mode(a: Attributes<'_>) -> Result<ResizeMode, String> {
         "round_prefer_ceil" => NearestRounding::RoundPreferCeil,
         "floor" => NearestRounding::Floor,
         "ceil" => NearestRounding::Ceil,
-        other => return Err(format!("expected a known attribute `nearest_mode`, found `{other}`")),
+        other => {
+            return Err(format!(
+                "expected a known attribute `nearest_mode`, found `{other}`"
+            ));
+        }
     };
     match a.string_or("mode", "nearest")? {
         "nearest" => Ok(ResizeMode::Nearest(rounding)),
         "linear" => Ok(ResizeMode::Linear),
-        other => Err(format!("expected attribute `mode` to be `nearest` or `linear`, found `{other}`")),
+        other => Err(format!(
+            "expected attribute `mode` to be `nearest` or `linear`, found `{other}`"
+        )),
     }
 }
 
@@ -246,7 +370,8 @@ fn coordinates(a: Attributes<'_>) -> Result<Coordinates, String> {
         "align_corners" => Ok(Coordinates::AlignCorners),
         "asymmetric" => Ok(Coordinates::Asymmetric),
         other => Err(format!(
-            "expected attribute `coordinate_transformation_mode` to be half_pixel, pytorch_half_pixel, align_corners or asymmetric, found `{other}`"
+            "expected attribute `coordinate_transformation_mode` to be half_pixel, \
+                pytorch_half_pixel, align_corners or asymmetric, found `{other}`"
         )),
     }
 }

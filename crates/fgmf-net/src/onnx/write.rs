@@ -1,8 +1,13 @@
 //! From a network to messages.
 
 use super::emit::node_messages;
-use super::proto::{DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Size, StringStringEntryProto};
-use super::proto::{TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, dtype};
+use super::proto::{
+    DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Size,
+    StringStringEntryProto,
+};
+use super::proto::{
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, dtype,
+};
 use super::{FROZEN, frozen_list};
 use crate::error::{Error, Result};
 use crate::network::{Dim, Network, Node, Source, Value, ValueId};
@@ -17,8 +22,17 @@ const IR_VERSION: i64 = 9;
 pub(super) fn model(net: &Network) -> Result<ModelProto> {
     let live = live_nodes(net);
     let used: HashSet<ValueId> = live.iter().flat_map(|n| n.inputs.iter().copied()).collect();
-    let mut writer = Writer { net, graph: GraphProto { name: net.name.clone(), ..Default::default() }, names: HashSet::new() };
-    writer.names.extend(net.values().iter().map(|v| v.name.clone()));
+    let mut writer = Writer {
+        net,
+        graph: GraphProto {
+            name: net.name.clone(),
+            ..Default::default()
+        },
+        names: HashSet::new(),
+    };
+    writer
+        .names
+        .extend(net.values().iter().map(|v| v.name.clone()));
     let mut frozen = Vec::new();
     for (i, value) in net.values().iter().enumerate() {
         if let Source::Parameter { tensor, trainable } = &value.source
@@ -31,7 +45,8 @@ pub(super) fn model(net: &Network) -> Result<ModelProto> {
         }
     }
     for node in live {
-        node_messages(&mut writer, node).map_err(|reason| Error::node(&node.name, node.op.name(), reason))?;
+        node_messages(&mut writer, node)
+            .map_err(|reason| Error::node(&node.name, node.op.name(), reason))?;
     }
     writer.graph.input.push(declared(net.value(net.input())));
     writer.graph.output.push(declared(net.value(net.output())));
@@ -39,11 +54,17 @@ pub(super) fn model(net: &Network) -> Result<ModelProto> {
     metadata.insert(FROZEN.to_owned(), frozen_list(frozen.into_iter()));
     Ok(ModelProto {
         ir_version: Some(IR_VERSION),
-        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: Some(OPSET) }],
+        opset_import: vec![OperatorSetIdProto {
+            domain: String::new(),
+            version: Some(OPSET),
+        }],
         producer_name: "fgmf".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(writer.graph),
-        metadata_props: metadata.into_iter().map(|(key, value)| StringStringEntryProto { key, value }).collect(),
+        metadata_props: metadata
+            .into_iter()
+            .map(|(key, value)| StringStringEntryProto { key, value })
+            .collect(),
     })
 }
 
@@ -66,14 +87,32 @@ fn declared(value: &Value) -> ValueInfoProto {
         Dim::Fixed(d) => Size::Value(*d as i64),
         Dim::Batch(_) => Size::Param("batch".to_owned()),
     };
-    let dim = value.shape.iter().map(|d| DimensionProto { value: Some(size(d)) }).collect();
-    let tensor_type = TensorTypeProto { elem_type: dtype::FLOAT, shape: Some(TensorShapeProto { dim }) };
-    ValueInfoProto { name: value.name.clone(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
+    let dim = value
+        .shape
+        .iter()
+        .map(|d| DimensionProto {
+            value: Some(size(d)),
+        })
+        .collect();
+    let tensor_type = TensorTypeProto {
+        elem_type: dtype::FLOAT,
+        shape: Some(TensorShapeProto { dim }),
+    };
+    ValueInfoProto {
+        name: value.name.clone(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(tensor_type),
+        }),
+    }
 }
 
 fn stored(name: &str, tensor: &Tensor) -> Result<TensorProto> {
     if tensor.precision() != Precision::F32 {
-        return Err(Error::call("write ONNX", "a network of f32 parameters", format!("f64 in `{name}`")));
+        return Err(Error::call(
+            "write ONNX",
+            "a network of f32 parameters",
+            format!("f64 in `{name}`"),
+        ));
     }
     Ok(floats(name, tensor.shape(), &tensor.values::<f32>()))
 }
@@ -115,7 +154,13 @@ impl Writer<'_> {
         let name = self.fresh(base);
         let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let dims = shape.iter().map(|&d| d as i64).collect();
-        self.graph.initializer.push(TensorProto { name: name.clone(), dims, data_type: dtype::INT64, raw_data, ..Default::default() });
+        self.graph.initializer.push(TensorProto {
+            name: name.clone(),
+            dims,
+            data_type: dtype::INT64,
+            raw_data,
+            ..Default::default()
+        });
         name
     }
 

@@ -1,4 +1,5 @@
-//! Operators that are linear in their input and in their weights: convolution, its transpose, matrix products.
+//! Operators that are linear in their input and in their weights: convolution, its transpose,
+//! matrix products.
 
 use super::{Local, Mode, Operator, Saved, arity, rank};
 use crate::dual::Dual;
@@ -20,7 +21,12 @@ pub struct Conv {
 
 impl Default for Conv {
     fn default() -> Self {
-        Self { stride: [1, 1], pads: [0; 4], dilation: [1, 1], groups: 1 }
+        Self {
+            stride: [1, 1],
+            pads: [0; 4],
+            dilation: [1, 1],
+            groups: 1,
+        }
     }
 }
 
@@ -44,7 +50,9 @@ impl Conv {
 
 fn check_bias(inputs: &[&[usize]], channels: usize) -> Result<(), String> {
     match inputs.get(2) {
-        Some(b) if **b != [channels] => Err(format!("expected a bias of shape [{channels}], found {b:?}")),
+        Some(b) if **b != [channels] => Err(format!(
+            "expected a bias of shape [{channels}], found {b:?}"
+        )),
         _ => Ok(()),
     }
 }
@@ -63,7 +71,10 @@ impl Operator for Conv {
         rank("an input", x, 4)?;
         rank("a weight", w, 4)?;
         if self.groups == 0 || w[1].checked_mul(self.groups) != Some(x[1]) {
-            return Err(format!("expected a weight for {} input channels in {} groups, found weight shape {w:?}", x[1], self.groups));
+            return Err(format!(
+                "expected a weight for {} input channels in {} groups, found weight shape {w:?}",
+                x[1], self.groups
+            ));
         }
         check_bias(inputs, w[0])?;
         let s = self.geometry(x, w);
@@ -74,7 +85,10 @@ impl Operator for Conv {
 
     fn forward(&self, inputs: &[&Dual], _: Mode) -> (Vec<Dual>, Saved) {
         let s = self.geometry(inputs[0].shape(), inputs[1].shape());
-        (vec![with_bias(inputs[0].conv2d(inputs[1], &s), inputs)], Saved::None)
+        (
+            vec![with_bias(inputs[0].conv2d(inputs[1], &s), inputs)],
+            Saved::None,
+        )
     }
 
     fn backward(&self, local: &Local<'_>) -> Vec<Option<Dual>> {
@@ -102,17 +116,28 @@ impl ConvTranspose {
     /// Geometry of the convolution that maps the output back to the input.
     fn geometry(&self, x: &[usize], w: &[usize]) -> Option<Conv2d> {
         let size = |i: usize| {
-            let reach = self.conv.dilation[i].checked_mul(w[2 + i].checked_sub(1)?)?.checked_add(1)?;
-            let full =
-                x[2 + i].checked_sub(1)?.checked_mul(self.conv.stride[i])?.checked_add(reach)?.checked_add(self.output_padding[i])?;
+            let reach = self.conv.dilation[i]
+                .checked_mul(w[2 + i].checked_sub(1)?)?
+                .checked_add(1)?;
+            let full = x[2 + i]
+                .checked_sub(1)?
+                .checked_mul(self.conv.stride[i])?
+                .checked_add(reach)?
+                .checked_add(self.output_padding[i])?;
             full.checked_sub(self.conv.pads[i].checked_add(self.conv.pads[2 + i])?)
         };
-        let out = [x[0], w[1].checked_mul(self.conv.groups)?, size(0)?, size(1)?];
+        let out = [
+            x[0],
+            w[1].checked_mul(self.conv.groups)?,
+            size(0)?,
+            size(1)?,
+        ];
         Some(self.conv.geometry(&out, w))
     }
 
     fn checked(&self, x: &Dual, w: &Dual) -> Conv2d {
-        self.geometry(x.shape(), w.shape()).unwrap_or_else(|| unreachable!("shapes have been checked"))
+        self.geometry(x.shape(), w.shape())
+            .unwrap_or_else(|| unreachable!("shapes have been checked"))
     }
 }
 
@@ -123,12 +148,20 @@ impl Operator for ConvTranspose {
         rank("an input", x, 4)?;
         rank("a weight", w, 4)?;
         if w[0] != x[1] {
-            return Err(format!("expected a weight for {} input channels, found weight shape {w:?}", x[1]));
+            return Err(format!(
+                "expected a weight for {} input channels, found weight shape {w:?}",
+                x[1]
+            ));
         }
-        let s = self.geometry(x, w).ok_or_else(|| format!("expected a positive output size, found input {x:?}, weight {w:?}, {self:?}"))?;
+        let s = self.geometry(x, w).ok_or_else(|| {
+            format!("expected a positive output size, found input {x:?}, weight {w:?}, {self:?}")
+        })?;
         s.check().map_err(|e| e.to_string())?;
         if s.out_size() != [x[2], x[3]] {
-            return Err(format!("expected output padding below the stride, found {:?}", self.output_padding));
+            return Err(format!(
+                "expected output padding below the stride, found {:?}",
+                self.output_padding
+            ));
         }
         check_bias(inputs, s.c_in)?;
         Ok(vec![vec![s.n, s.c_in, s.h, s.w]])
@@ -136,7 +169,13 @@ impl Operator for ConvTranspose {
 
     fn forward(&self, inputs: &[&Dual], _: Mode) -> (Vec<Dual>, Saved) {
         let s = self.checked(inputs[0], inputs[1]);
-        (vec![with_bias(inputs[0].conv2d_grad_input(inputs[1], &s), inputs)], Saved::None)
+        (
+            vec![with_bias(
+                inputs[0].conv2d_grad_input(inputs[1], &s),
+                inputs,
+            )],
+            Saved::None,
+        )
     }
 
     fn backward(&self, local: &Local<'_>) -> Vec<Option<Dual>> {
@@ -150,7 +189,8 @@ impl Operator for ConvTranspose {
     }
 }
 
-/// `alpha · A B + beta · C`, with A `[m, k]` and B `[k, n]` after the optional transposes, C broadcast to `[m, n]`.
+/// `alpha · A B + beta · C`, with A `[m, k]` and B `[k, n]` after the optional transposes, C
+/// broadcast to `[m, n]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gemm {
     /// Factor of the product.
@@ -165,7 +205,12 @@ pub struct Gemm {
 
 impl Gemm {
     /// A dense layer: `x [n, k]`, `weight [m, k]`, `bias [m]`.
-    pub const DENSE: Self = Self { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: true };
+    pub const DENSE: Self = Self {
+        alpha: 1.0,
+        beta: 1.0,
+        trans_a: false,
+        trans_b: true,
+    };
 }
 
 fn turned(x: &Dual, transpose: bool) -> Dual {
@@ -174,7 +219,11 @@ fn turned(x: &Dual, transpose: bool) -> Dual {
 
 #[allow(clippy::float_cmp, reason = "only exactly 1 changes nothing")]
 fn scaled(x: Dual, factor: f64) -> Dual {
-    if factor == 1.0 { x } else { x.affine(factor, 0.0) }
+    if factor == 1.0 {
+        x
+    } else {
+        x.affine(factor, 0.0)
+    }
 }
 
 impl Operator for Gemm {
@@ -185,18 +234,26 @@ impl Operator for Gemm {
         let size = |s: &[usize], t: bool| if t { [s[1], s[0]] } else { [s[0], s[1]] };
         let ([m, k], [k2, n]) = (size(inputs[0], self.trans_a), size(inputs[1], self.trans_b));
         if k != k2 {
-            return Err(format!("expected matching inner sizes, found {:?} and {:?}", inputs[0], inputs[1]));
+            return Err(format!(
+                "expected matching inner sizes, found {:?} and {:?}",
+                inputs[0], inputs[1]
+            ));
         }
         if let Some(c) = inputs.get(2)
             && broadcast_shape(c, &[m, n]).is_none_or(|s| s != [m, n])
         {
-            return Err(format!("expected C to broadcast to [{m}, {n}], found {c:?}"));
+            return Err(format!(
+                "expected C to broadcast to [{m}, {n}], found {c:?}"
+            ));
         }
         Ok(vec![vec![m, n]])
     }
 
     fn forward(&self, inputs: &[&Dual], _: Mode) -> (Vec<Dual>, Saved) {
-        let product = scaled(turned(inputs[0], self.trans_a).matmul(&turned(inputs[1], self.trans_b)), self.alpha);
+        let product = scaled(
+            turned(inputs[0], self.trans_a).matmul(&turned(inputs[1], self.trans_b)),
+            self.alpha,
+        );
         let y = match inputs.get(2) {
             Some(c) => product.add(&scaled((*c).clone(), self.beta)),
             None => product,
@@ -209,11 +266,18 @@ impl Operator for Gemm {
         let g = scaled(local.g().clone(), self.alpha);
         let da = || turned(&g.matmul(&turned(b, !self.trans_b)), self.trans_a);
         let db = || turned(&turned(a, !self.trans_a).matmul(&g), self.trans_b);
-        vec![local.when(0, da), local.when(1, db), local.when(2, || scaled(local.g().sum_to(local.inputs[2].shape()), self.beta))]
+        vec![
+            local.when(0, da),
+            local.when(1, db),
+            local.when(2, || {
+                scaled(local.g().sum_to(local.inputs[2].shape()), self.beta)
+            }),
+        ]
     }
 }
 
-/// NumPy's matrix product: the last two axes multiply, leading axes broadcast. Rank 2 or more on both sides.
+/// NumPy's matrix product: the last two axes multiply, leading axes broadcast. Rank 2 or more on
+/// both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatMul;
 
@@ -221,7 +285,8 @@ impl Operator for MatMul {
     fn infer(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>, String> {
         arity(inputs, 2, 2)?;
         let (a, b) = (inputs[0], inputs[1]);
-        let wrong = || format!("expected matrices that multiply (rank 2 or more), found {a:?} and {b:?}");
+        let wrong =
+            || format!("expected matrices that multiply (rank 2 or more), found {a:?} and {b:?}");
         if a.len() < 2 || b.len() < 2 || a[a.len() - 1] != b[b.len() - 2] {
             return Err(wrong());
         }
@@ -236,6 +301,9 @@ impl Operator for MatMul {
 
     fn backward(&self, local: &Local<'_>) -> Vec<Option<Dual>> {
         let (a, b, g) = (local.inputs[0], local.inputs[1], local.g());
-        vec![local.when(0, || g.matmul(&b.transpose()).sum_to(a.shape())), local.when(1, || a.transpose().matmul(g).sum_to(b.shape()))]
+        vec![
+            local.when(0, || g.matmul(&b.transpose()).sum_to(a.shape())),
+            local.when(1, || a.transpose().matmul(g).sum_to(b.shape())),
+        ]
     }
 }

@@ -1,8 +1,9 @@
 //! Operators: what a node computes, which shapes it takes, and its derivative.
 //!
-//! Each family has one file. An operator states its output shapes (`infer`, where every check that a user's
-//! graph can fail lives), its value, and the product of a cotangent with its Jacobian. Both run over [`Dual`], so the
-//! Jacobian-vector product and the Hessian-vector product need no further code.
+//! Each family has one file. An operator states its output shapes (`infer`, where every check that
+//! a user's graph can fail lives), its value, and the product of a cotangent with its Jacobian.
+//! Both run over [`Dual`], so the Jacobian-vector product and the Hessian-vector product need no
+//! further code.
 
 mod elementwise;
 mod layout;
@@ -17,7 +18,10 @@ use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use elementwise::{Binary, PRelu, Unary};
-pub use layout::{Concat, Expand, Flatten, Gather, Pad, Reshape, Slice, SliceAxis, Split, Squeeze, Transpose, Unsqueeze};
+pub use layout::{
+    Concat, Expand, Flatten, Gather, Pad, Reshape, Slice, SliceAxis, Split, Squeeze, Transpose,
+    Unsqueeze,
+};
 pub use linear::{Conv, ConvTranspose, Gemm, MatMul};
 pub use norm::{BatchNorm, LayerNorm, Softmax};
 pub use reduce::{Reduce, ReduceKind};
@@ -35,7 +39,10 @@ pub enum Mode {
 
 /// What a forward step leaves for the backward step besides inputs and outputs.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "one a node, beside arrays that dwarf it")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a node, beside arrays that dwarf it"
+)]
 pub enum Saved {
     /// Nothing.
     None,
@@ -69,7 +76,11 @@ pub struct Local<'a> {
 impl Local<'_> {
     /// Cotangent of the first output that has one. Backward steps are only made where one is there.
     pub fn g(&self) -> &Dual {
-        self.cotangents.iter().flatten().next().unwrap_or_else(|| unreachable!("a backward step has a cotangent"))
+        self.cotangents
+            .iter()
+            .flatten()
+            .next()
+            .unwrap_or_else(|| unreachable!("a backward step has a cotangent"))
     }
 
     /// `f()` if input `i` wants a cotangent.
@@ -90,9 +101,13 @@ pub(crate) trait Operator {
     fn backward(&self, local: &Local<'_>) -> Vec<Option<Dual>>;
 }
 
-/// An operator of the supported ONNX subset. Integer inputs of ONNX (shapes, axes, pads) are attributes here.
+/// An operator of the supported ONNX subset. Integer inputs of ONNX (shapes, axes, pads) are
+/// attributes here.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "each variant is the operator documented at its payload")]
+#[allow(
+    missing_docs,
+    reason = "each variant is the operator documented at its payload"
+)]
 pub enum Op {
     Unary(Unary),
     Binary(Binary),
@@ -220,7 +235,8 @@ impl Op {
     }
 }
 
-/// Most values one intermediate array may hold for one example or probe: a lying file must not exhaust memory.
+/// Most values one intermediate array may hold for one example or probe: a lying file must not
+/// exhaust memory.
 pub(crate) const MAX_VALUES: usize = 1 << 28;
 
 /// An error unless the number of inputs is within bounds.
@@ -228,8 +244,15 @@ pub(crate) fn arity(inputs: &[&[usize]], least: usize, most: usize) -> Result<()
     if (least..=most).contains(&inputs.len()) {
         return Ok(());
     }
-    let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
-    Err(format!("expected {expected} inputs, found {}", inputs.len()))
+    let expected = if least == most {
+        least.to_string()
+    } else {
+        format!("{least} to {most}")
+    };
+    Err(format!(
+        "expected {expected} inputs, found {}",
+        inputs.len()
+    ))
 }
 
 /// An error unless the shape has the given rank.
@@ -237,21 +260,30 @@ pub(crate) fn rank(what: &str, shape: &[usize], expected: usize) -> Result<(), S
     if shape.len() == expected {
         return Ok(());
     }
-    Err(format!("expected {what} of rank {expected}, found shape {shape:?}"))
+    Err(format!(
+        "expected {what} of rank {expected}, found shape {shape:?}"
+    ))
 }
 
 /// An axis counted from the front, `-rank ..= rank - 1` given.
 pub(crate) fn resolve_axis(axis: i64, rank: usize) -> Result<usize, String> {
     let r = rank as i64;
     if axis < -r || axis >= r {
-        return Err(format!("expected an axis between {} and {}, found {axis}", -r, r - 1));
+        return Err(format!(
+            "expected an axis between {} and {}, found {axis}",
+            -r,
+            r - 1
+        ));
     }
     Ok((if axis < 0 { axis + r } else { axis }) as usize)
 }
 
 /// [`resolve_axis`] of each, refusing repeats.
 pub(crate) fn resolve_axes(axes: &[i64], rank: usize) -> Result<Vec<usize>, String> {
-    let mut out = axes.iter().map(|&a| resolve_axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
+    let mut out = axes
+        .iter()
+        .map(|&a| resolve_axis(a, rank))
+        .collect::<Result<Vec<_>, _>>()?;
     out.sort_unstable();
     if out.windows(2).any(|w| w[0] == w[1]) {
         return Err(format!("expected distinct axes, found {axes:?}"));

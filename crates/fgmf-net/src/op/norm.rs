@@ -4,15 +4,18 @@ use super::{Local, Mode, Operator, Saved, arity, known, resolve_axis};
 use crate::dual::Dual;
 use crate::op::Unary;
 
-/// Per-channel normalisation: `x [n, c, …]`, then `scale`, `bias`, running `mean` and `variance`, each `[c]`.
+/// Per-channel normalisation: `x [n, c, …]`, then `scale`, `bias`, running `mean` and `variance`,
+/// each `[c]`.
 ///
-/// Evaluating, y = scale (x − mean) / √(variance + ε) + bias. Training, mean and biased variance are those of the chunk
-/// and the derivative goes through them; the tape keeps them for the running averages.
+/// Evaluating, y = scale (x − mean) / √(variance + ε) + bias. Training, mean and biased variance
+/// are those of the chunk and the derivative goes through them; the tape keeps them for the running
+/// averages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm {
     /// ε under the root.
     pub epsilon: f64,
-    /// Share of the old running value kept at an update, as ONNX defines it (1 − PyTorch's momentum).
+    /// Share of the old running value kept at an update, as ONNX defines it (1 − PyTorch's
+    /// momentum).
     pub momentum: f64,
 }
 
@@ -32,9 +35,13 @@ impl BatchNorm {
             let variance = centred.mul(&centred).mean(&axes);
             (centred, variance)
         } else {
-            (x.sub(&inputs[3].reshape(&channel)), inputs[4].reshape(&channel))
+            (
+                x.sub(&inputs[3].reshape(&channel)),
+                inputs[4].reshape(&channel),
+            )
         };
-        let inv = Unary::Reciprocal.run(&Unary::Sqrt.run(&variance.affine(1.0, self.epsilon), 0), 0);
+        let inv =
+            Unary::Reciprocal.run(&Unary::Sqrt.run(&variance.affine(1.0, self.epsilon), 0), 0);
         (centred.mul(&inv), inv)
     }
 }
@@ -44,10 +51,15 @@ impl Operator for BatchNorm {
         arity(inputs, 5, 5)?;
         let x = inputs[0];
         if x.len() < 2 {
-            return Err(format!("expected an input of rank 2 or more, found shape {x:?}"));
+            return Err(format!(
+                "expected an input of rank 2 or more, found shape {x:?}"
+            ));
         }
         match inputs[1..].iter().find(|s| ***s != [x[1]]) {
-            Some(s) => Err(format!("expected statistics of shape [{}], found {s:?}", x[1])),
+            Some(s) => Err(format!(
+                "expected statistics of shape [{}], found {s:?}",
+                x[1]
+            )),
             None => Ok(vec![x.to_vec()]),
         }
     }
@@ -63,11 +75,17 @@ impl Operator for BatchNorm {
                 let mean = x.value.sum(&axes).affine(1.0 / n as f64, 0.0);
                 let centred = x.value.sub(&mean);
                 let variance = centred.mul(&centred).sum(&axes).affine(1.0 / n as f64, 0.0);
-                Saved::BatchStatistics { mean: mean.reshape(&c), variance: variance.reshape(&c), count: n }
+                Saved::BatchStatistics {
+                    mean: mean.reshape(&c),
+                    variance: variance.reshape(&c),
+                    count: n,
+                }
             }
         };
         let (normal, _) = self.normalised(x, inputs, &saved);
-        let y = normal.mul(&inputs[1].reshape(&channel)).add(&inputs[2].reshape(&channel));
+        let y = normal
+            .mul(&inputs[1].reshape(&channel))
+            .add(&inputs[2].reshape(&channel));
         (vec![y], saved)
     }
 
@@ -81,7 +99,9 @@ impl Operator for BatchNorm {
         let dx = || {
             if training {
                 // Through mean and variance: σ⁻¹ (g − mean(g) − x̂ mean(g x̂)).
-                let straight = g.sub(&g.mean(&axes)).sub(&normal.mul(&g.mul(&normal).mean(&axes)));
+                let straight = g
+                    .sub(&g.mean(&axes))
+                    .sub(&normal.mul(&g.mul(&normal).mean(&axes)));
                 straight.mul(&slope)
             } else {
                 g.mul(&slope)
@@ -91,15 +111,27 @@ impl Operator for BatchNorm {
             local.when(0, dx),
             local.when(1, || g.mul(&normal).sum(&axes).reshape(&c)),
             local.when(2, || g.sum(&axes).reshape(&c)),
-            // Running statistics are not trained by gradient; asked for by name they still get their derivative, which is
-            // none in training, where they are not used.
-            local.when(3, || g.mul(&slope).neg().sum(&axes).reshape(&c)).filter(|_| !training),
-            local.when(4, || g.mul(&normal).mul(&slope).mul(&inv).affine(-0.5, 0.0).sum(&axes).reshape(&c)).filter(|_| !training),
+            // Running statistics are not trained by gradient; asked for by name they still get
+            // their derivative, which is none in training, where they are not used.
+            local
+                .when(3, || g.mul(&slope).neg().sum(&axes).reshape(&c))
+                .filter(|_| !training),
+            local
+                .when(4, || {
+                    g.mul(&normal)
+                        .mul(&slope)
+                        .mul(&inv)
+                        .affine(-0.5, 0.0)
+                        .sum(&axes)
+                        .reshape(&c)
+                })
+                .filter(|_| !training),
         ]
     }
 }
 
-/// Normalisation over the axes from `axis` on: y = scale (x − mean) / √(variance + ε) + bias. Inputs `x`, `scale`, optional `bias`.
+/// Normalisation over the axes from `axis` on: y = scale (x − mean) / √(variance + ε) + bias.
+/// Inputs `x`, `scale`, optional `bias`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNorm {
     /// First normalised axis.
@@ -117,7 +149,8 @@ impl LayerNorm {
         let axes = self.axes(x.rank());
         let centred = x.sub(&x.mean(&axes));
         let variance = centred.mul(&centred).mean(&axes);
-        let inv = Unary::Reciprocal.run(&Unary::Sqrt.run(&variance.affine(1.0, self.epsilon), 0), 0);
+        let inv =
+            Unary::Reciprocal.run(&Unary::Sqrt.run(&variance.affine(1.0, self.epsilon), 0), 0);
         (centred.mul(&inv), inv, axes)
     }
 }
@@ -128,7 +161,10 @@ impl Operator for LayerNorm {
         let x = inputs[0];
         let axis = resolve_axis(self.axis, x.len())?;
         match inputs[1..].iter().find(|s| ***s != x[axis..]) {
-            Some(s) => Err(format!("expected scale and bias of shape {:?}, found {s:?}", &x[axis..])),
+            Some(s) => Err(format!(
+                "expected scale and bias of shape {:?}, found {s:?}",
+                &x[axis..]
+            )),
             None => Ok(vec![x.to_vec()]),
         }
     }
@@ -147,9 +183,15 @@ impl Operator for LayerNorm {
         let (normal, inv, axes) = self.normalised(x);
         let dx = || {
             let h = g.mul(scale);
-            h.sub(&h.mean(&axes)).sub(&normal.mul(&h.mul(&normal).mean(&axes))).mul(&inv)
+            h.sub(&h.mean(&axes))
+                .sub(&normal.mul(&h.mul(&normal).mean(&axes)))
+                .mul(&inv)
         };
-        vec![local.when(0, dx), local.when(1, || g.mul(&normal).sum_to(scale.shape())), local.when(2, || g.sum_to(scale.shape()))]
+        vec![
+            local.when(0, dx),
+            local.when(1, || g.mul(&normal).sum_to(scale.shape())),
+            local.when(2, || g.sum_to(scale.shape())),
+        ]
     }
 }
 

@@ -29,8 +29,17 @@ type Shapes = (Vec<usize>, Vec<usize>, Vec<usize>);
 impl Reduce {
     fn shapes(&self, x: &[usize]) -> Result<Shapes, String> {
         let axes = resolve_axes(&self.axes, x.len())?;
-        let kept: Vec<usize> = x.iter().enumerate().map(|(i, &d)| if axes.contains(&i) { 1 } else { d }).collect();
-        let dropped = x.iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, &d)| d).collect();
+        let kept: Vec<usize> = x
+            .iter()
+            .enumerate()
+            .map(|(i, &d)| if axes.contains(&i) { 1 } else { d })
+            .collect();
+        let dropped = x
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !axes.contains(i))
+            .map(|(_, &d)| d)
+            .collect();
         Ok((axes, kept.clone(), if self.keep { kept } else { dropped }))
     }
 }
@@ -54,7 +63,17 @@ impl Operator for Reduce {
         let x = local.inputs[0];
         let (axes, kept, _) = known(self.shapes(x.shape()));
         let n: usize = axes.iter().map(|&a| x.shape()[a]).product();
-        let factor = if self.kind == ReduceKind::Mean { 1.0 / n as f64 } else { 1.0 };
-        vec![local.when(0, || local.g().reshape(&kept).affine(factor, 0.0).expand(x.shape()))]
+        let factor = if self.kind == ReduceKind::Mean {
+            1.0 / n as f64
+        } else {
+            1.0
+        };
+        vec![local.when(0, || {
+            local
+                .g()
+                .reshape(&kept)
+                .affine(factor, 0.0)
+                .expand(x.shape())
+        })]
     }
 }

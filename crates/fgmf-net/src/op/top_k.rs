@@ -4,7 +4,8 @@ use super::{Local, Mode, Operator, Saved, arity, known, resolve_axis};
 use crate::dual::Dual;
 use crate::tensor::split_axis;
 
-/// The `k` largest values along an axis, falling; of equals the first come first, and get the gradient.
+/// The `k` largest values along an axis, falling; of equals the first come first, and get the
+/// gradient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopK {
     /// The axis, negative counted from the end.
@@ -18,7 +19,9 @@ impl TopK {
     fn order(&self, rank: usize) -> [Vec<usize>; 2] {
         let axis = known(resolve_axis(self.axis, rank));
         let last: Vec<usize> = (0..rank).filter(|&a| a != axis).chain([axis]).collect();
-        let back = (0..rank).map(|a| last.iter().position(|&b| b == a).unwrap_or(0)).collect();
+        let back = (0..rank)
+            .map(|a| last.iter().position(|&b| b == a).unwrap_or(0))
+            .collect();
         [last, back]
     }
 
@@ -35,7 +38,8 @@ impl TopK {
 fn largest(values: &[f64], n: usize, k: usize) -> Vec<u32> {
     let mut index = Vec::with_capacity(values.len() / n * k);
     for row in values.chunks_exact(n) {
-        let falling = |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
+        let falling =
+            |a: &u32, b: &u32| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
         let mut order: Vec<u32> = (0..n as u32).collect();
         if k < n {
             order.select_nth_unstable_by(k, falling);
@@ -52,7 +56,10 @@ impl Operator for TopK {
         arity(inputs, 1, 1)?;
         let axis = resolve_axis(self.axis, inputs[0].len())?;
         if !(1..=inputs[0][axis]).contains(&self.k) {
-            return Err(format!("expected k from 1 to {}, found {}", inputs[0][axis], self.k));
+            return Err(format!(
+                "expected k from 1 to {}, found {}",
+                inputs[0][axis], self.k
+            ));
         }
         Ok(vec![self.shapes(inputs[0])[0].clone()])
     }
@@ -64,11 +71,16 @@ impl Operator for TopK {
         let rows = x.permute(&last).reshape(&[x.value.len() / n, 1, 1, n]);
         let index = largest(&rows.value.to_f64(), n, self.k);
         let y = rows.linear(|t| t.gather_planes(&index, [1, self.k]));
-        (vec![y.reshape(&self.shapes(x.shape())[1]).permute(&back)], Saved::Index(index))
+        (
+            vec![y.reshape(&self.shapes(x.shape())[1]).permute(&back)],
+            Saved::Index(index),
+        )
     }
 
     fn backward(&self, local: &Local<'_>) -> Vec<Option<Dual>> {
-        let Saved::Index(index) = local.saved else { unreachable!("the largest values keep their positions") };
+        let Saved::Index(index) = local.saved else {
+            unreachable!("the largest values keep their positions")
+        };
         let x = local.inputs[0].shape();
         let [last, back] = self.order(x.len());
         let n = x[last[x.len() - 1]];
@@ -76,7 +88,9 @@ impl Operator for TopK {
         let spread = || {
             let g = local.g().permute(&last);
             let rows = g.reshape(&[index.len() / self.k, 1, 1, self.k]);
-            rows.linear(|t| t.scatter_planes(index, [1, n])).reshape(&full).permute(&back)
+            rows.linear(|t| t.scatter_planes(index, [1, n]))
+                .reshape(&full)
+                .permute(&back)
         };
         vec![local.when(0, spread)]
     }
@@ -88,7 +102,10 @@ mod tests {
 
     #[test]
     fn falling_and_the_first_of_equals() {
-        assert_eq!(largest(&[1.0, 5.0, 5.0, -2.0, 0.0, 7.0], 3, 2), [1, 2, 2, 1]);
+        assert_eq!(
+            largest(&[1.0, 5.0, 5.0, -2.0, 0.0, 7.0], 3, 2),
+            [1, 2, 2, 1]
+        );
         assert_eq!(largest(&[3.0, 3.0, 3.0, 3.0], 4, 3), [0, 1, 2]);
         assert_eq!(largest(&[1.0, 2.0], 2, 2), [1, 0]);
     }

@@ -22,7 +22,13 @@ pub struct Window {
 impl Window {
     /// A square window whose step is its size.
     pub fn square(size: usize) -> Self {
-        Self { kernel: [size; 2], stride: [size; 2], pads: [0; 4], dilation: [1, 1], ceil: false }
+        Self {
+            kernel: [size; 2],
+            stride: [size; 2],
+            pads: [0; 4],
+            dilation: [1, 1],
+            ceil: false,
+        }
     }
 
     pub(crate) fn geometry(&self, x: &[usize]) -> Pool2d {
@@ -61,14 +67,21 @@ impl Operator for MaxPool {
     fn forward(&self, inputs: &[&Dual], _: Mode) -> (Vec<Dual>, Saved) {
         let s = self.0.geometry(inputs[0].shape());
         let (value, index) = inputs[0].value.max_pool2d(&s);
-        let tangent = inputs[0].tangent.as_ref().map(|t| t.gather_planes(&index, s.out_size()));
+        let tangent = inputs[0]
+            .tangent
+            .as_ref()
+            .map(|t| t.gather_planes(&index, s.out_size()));
         (vec![Dual { value, tangent }], Saved::Index(index))
     }
 
     fn backward(&self, local: &Local<'_>) -> Vec<Option<Dual>> {
         let x = local.inputs[0].shape();
-        let Saved::Index(index) = local.saved else { unreachable!("max pooling keeps its indices") };
-        vec![local.when(0, || local.g().linear(|t| t.scatter_planes(index, [x[2], x[3]])))]
+        let Saved::Index(index) = local.saved else {
+            unreachable!("max pooling keeps its indices")
+        };
+        vec![local.when(0, || {
+            local.g().linear(|t| t.scatter_planes(index, [x[2], x[3]]))
+        })]
     }
 }
 
@@ -88,7 +101,10 @@ impl Operator for AveragePool {
 
     fn forward(&self, inputs: &[&Dual], _: Mode) -> (Vec<Dual>, Saved) {
         let s = self.window.geometry(inputs[0].shape());
-        (vec![inputs[0].avg_pool2d(&s, self.count_include_pad, false)], Saved::None)
+        (
+            vec![inputs[0].avg_pool2d(&s, self.count_include_pad, false)],
+            Saved::None,
+        )
     }
 
     fn backward(&self, local: &Local<'_>) -> Vec<Option<Dual>> {
@@ -135,7 +151,12 @@ pub struct Resize {
 impl Resize {
     /// Linear upsampling by whole factors with half-pixel centres.
     pub fn linear(size: [usize; 2], scale: [f64; 2]) -> Self {
-        Self { size, scale, mode: ResizeMode::Linear, coordinates: Coordinates::HalfPixel }
+        Self {
+            size,
+            scale,
+            mode: ResizeMode::Linear,
+            coordinates: Coordinates::HalfPixel,
+        }
     }
 
     fn geometry(&self, x: &[usize]) -> Resize2d {
@@ -158,13 +179,19 @@ impl Operator for Resize {
         let x = inputs[0];
         rank("an input", x, 4)?;
         if self.size.contains(&0) || self.scale.iter().any(|s| !s.is_finite() || *s <= 0.0) {
-            return Err(format!("expected a positive size and scale, found {:?} and {:?}", self.size, self.scale));
+            return Err(format!(
+                "expected a positive size and scale, found {:?} and {:?}",
+                self.size, self.scale
+            ));
         }
         Ok(vec![vec![x[0], x[1], self.size[0], self.size[1]]])
     }
 
     fn forward(&self, inputs: &[&Dual], _: Mode) -> (Vec<Dual>, Saved) {
-        (vec![inputs[0].resize2d(&self.geometry(inputs[0].shape()), false)], Saved::None)
+        (
+            vec![inputs[0].resize2d(&self.geometry(inputs[0].shape()), false)],
+            Saved::None,
+        )
     }
 
     fn backward(&self, local: &Local<'_>) -> Vec<Option<Dual>> {

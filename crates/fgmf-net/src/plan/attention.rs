@@ -1,4 +1,5 @@
-//! Attention: the product of queries and keys, softmax, the product with the values, all heads in one step.
+//! Attention: the product of queries and keys, softmax, the product with the values, all heads in
+//! one step.
 
 use super::run::Run;
 use super::view::View;
@@ -37,7 +38,11 @@ impl Operand {
         if view.strides[2..].contains(&1) {
             return Self { array, view, shape };
         }
-        Self { array: run.tensor(id), view: View::whole(id, &shape), shape }
+        Self {
+            array: run.tensor(id),
+            view: View::whole(id, &shape),
+            shape,
+        }
     }
 
     fn head(&self, image: usize, head: usize) -> usize {
@@ -45,13 +50,19 @@ impl Operand {
     }
 
     fn at<'a>(&self, values: &'a [f32], image: usize, head: usize) -> Strided<'a> {
-        Strided { values: &values[self.head(image, head)..], strides: [self.view.strides[2], self.view.strides[3]] }
+        Strided {
+            values: &values[self.head(image, head)..],
+            strides: [self.view.strides[2], self.view.strides[3]],
+        }
     }
 }
 
 /// The matrix with rows and columns exchanged.
 fn turned(m: Strided<'_>) -> Strided<'_> {
-    Strided { strides: [m.strides[1], m.strides[0]], ..m }
+    Strided {
+        strides: [m.strides[1], m.strides[0]],
+        ..m
+    }
 }
 
 impl Attention {
@@ -73,7 +84,11 @@ impl Attention {
     /// Distances in `y` between images, heads and rows.
     fn layout(&self, heads: usize, s: &Head) -> [usize; 3] {
         let [rows, width] = [s.queries, s.value_width];
-        if self.joined { [rows * heads * width, width, heads * width] } else { [heads * rows * width, rows * width, width] }
+        if self.joined {
+            [rows * heads * width, width, heads * width]
+        } else {
+            [heads * rows * width, rows * width, width]
+        }
     }
 }
 
@@ -96,17 +111,25 @@ impl Step for Attention {
         let [q, k, v] = &operands;
         let [qs, ks, vs] = [q, k, v].map(|o| o.array.values::<f32>());
         let mut weights = run.arena.take_rows(run.n * heads * s.queries * s.keys);
-        let mut y = run.arena.take_rows(run.n * heads * s.queries * s.value_width);
+        let mut y = run
+            .arena
+            .take_rows(run.n * heads * s.queries * s.value_width);
         let mut one = run.arena.take_rows(s.queries * s.value_width);
         let layout = self.layout(heads, &s);
         for (i, weights) in weights.chunks_exact_mut(s.queries * s.keys).enumerate() {
             let (image, head) = (i / heads, i % heads);
-            let parts = [q.at(&qs, image, head), turned(k.at(&ks, image, head)), v.at(&vs, image, head)];
+            let parts = [
+                q.at(&qs, image, head),
+                turned(k.at(&ks, image, head)),
+                v.at(&vs, image, head),
+            ];
             s.forward(parts, &mut run.arena.attention, weights, &mut one);
             for (r, row) in one.chunks_exact(s.value_width).enumerate() {
                 let to = image * layout[0] + head * layout[1] + r * layout[2];
                 let to = &mut y[to..to + s.value_width];
-                to.iter_mut().zip(row).for_each(|(to, &o)| *to = v.view.factor * o);
+                to.iter_mut()
+                    .zip(row)
+                    .for_each(|(to, &o)| *to = v.view.factor * o);
             }
         }
         run.arena.give_rows(one);
@@ -115,24 +138,44 @@ impl Step for Attention {
     }
 
     fn backward(&self, run: &mut Run<'_>) {
-        let Some(g) = run.cotangent_rows(self.y) else { return };
+        let Some(g) = run.cotangent_rows(self.y) else {
+            return;
+        };
         let (g, weights) = (g.values::<f32>(), run.tensor(self.weights));
         let operands = self.operands(run);
         let (s, heads) = (self.sizes(&operands), operands[0].shape[1]);
         let [q, k, v] = &operands;
         let [qs, ks, vs] = [q, k, v].map(|o| o.array.values::<f32>());
-        let sizes = [s.queries * s.width, s.keys * s.width, s.keys * s.value_width];
+        let sizes = [
+            s.queries * s.width,
+            s.keys * s.width,
+            s.keys * s.value_width,
+        ];
         let [mut dq, mut dk, mut dv] = sizes.map(|len| run.arena.take_rows(run.n * heads * len));
         let mut one = run.arena.take_rows(s.queries * s.value_width);
         let layout = self.layout(heads, &s);
-        let each = dq.chunks_exact_mut(sizes[0]).zip(dk.chunks_exact_mut(sizes[1])).zip(dv.chunks_exact_mut(sizes[2]));
-        for ((i, weights), ((dq, dk), dv)) in weights.values::<f32>().chunks_exact(s.queries * s.keys).enumerate().zip(each) {
+        let each = dq
+            .chunks_exact_mut(sizes[0])
+            .zip(dk.chunks_exact_mut(sizes[1]))
+            .zip(dv.chunks_exact_mut(sizes[2]));
+        for ((i, weights), ((dq, dk), dv)) in weights
+            .values::<f32>()
+            .chunks_exact(s.queries * s.keys)
+            .enumerate()
+            .zip(each)
+        {
             let (image, head) = (i / heads, i % heads);
             for (r, row) in one.chunks_exact_mut(s.value_width).enumerate() {
                 let from = image * layout[0] + head * layout[1] + r * layout[2];
-                row.iter_mut().zip(&g[from..from + s.value_width]).for_each(|(o, &g)| *o = v.view.factor * g);
+                row.iter_mut()
+                    .zip(&g[from..from + s.value_width])
+                    .for_each(|(o, &g)| *o = v.view.factor * g);
             }
-            let parts = [q.at(&qs, image, head), turned(k.at(&ks, image, head)), v.at(&vs, image, head)];
+            let parts = [
+                q.at(&qs, image, head),
+                turned(k.at(&ks, image, head)),
+                v.at(&vs, image, head),
+            ];
             s.backward(parts, weights, &one, &mut run.arena.attention, [dq, dk, dv]);
         }
         run.arena.give_rows(one);
@@ -140,11 +183,26 @@ impl Step for Attention {
         for (id, view, d, size) in [
             (self.q, &q.view, dq, [s.queries, s.width]),
             // The gradient is that of the keys as rows.
-            (self.k, &View { strides: [0, 1, 3, 2].map(|a| k.view.strides[a]).to_vec(), ..k.view.clone() }, dk, [s.keys, s.width]),
+            (
+                self.k,
+                &View {
+                    strides: [0, 1, 3, 2].map(|a| k.view.strides[a]).to_vec(),
+                    ..k.view.clone()
+                },
+                dk,
+                [s.keys, s.width],
+            ),
             (self.v, &v.view, dv, [s.keys, s.value_width]),
         ] {
             if run.needs(id) {
-                run.add_part_cotangent(&View { factor: 1.0, ..view.clone() }, &[n, h, size[0], size[1]], d);
+                run.add_part_cotangent(
+                    &View {
+                        factor: 1.0,
+                        ..view.clone()
+                    },
+                    &[n, h, size[0], size[1]],
+                    d,
+                );
             } else {
                 run.arena.give_rows(d);
             }

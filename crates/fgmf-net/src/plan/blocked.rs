@@ -1,12 +1,14 @@
-//! Steps on feature maps in the blocked layout: activations, additions, per-channel scaling, pooling.
+//! Steps on feature maps in the blocked layout: activations, additions, per-channel scaling,
+//! pooling.
 
 use super::run::Run;
 use super::window::{hull, reached, seen_by};
 use super::{LANES, Needs, Step};
 use crate::network::ValueId;
 use fgmf_kernels::{
-    Activation, Pool2d, activate, activate_grad, add_assign, avg_pool_blocked, avg_pool_blocked_adjoint, blocked_len, channel_affine,
-    channel_affine_grad, gate, global_average_blocked, global_average_blocked_grad, max_pool_blocked, max_pool_blocked_grad,
+    Activation, Pool2d, activate, activate_grad, add_assign, avg_pool_blocked,
+    avg_pool_blocked_adjoint, blocked_len, channel_affine, channel_affine_grad, gate,
+    global_average_blocked, global_average_blocked_grad, max_pool_blocked, max_pool_blocked_grad,
 };
 use rayon::prelude::*;
 
@@ -35,13 +37,18 @@ impl Step for Activate {
         run.make_blocked(self.x);
         let mut y = run.arena.take(run.blocked(self.x).len());
         let piece = run.piece_len(y.len());
-        let pieces = run.blocked(self.x).par_chunks(piece).zip(y.par_chunks_mut(piece));
+        let pieces = run
+            .blocked(self.x)
+            .par_chunks(piece)
+            .zip(y.par_chunks_mut(piece));
         pieces.for_each(|(x, y)| activate(self.kind, x, y));
         run.put_blocked(self.y, y);
     }
 
     fn window(&self, run: &mut Run<'_>) -> bool {
-        let Some(region) = run.region(self.x) else { return false };
+        let Some(region) = run.region(self.x) else {
+            return false;
+        };
         let mut y = run.arena.take(run.patch(self.x).len());
         activate(self.kind, run.patch(self.x), &mut y);
         run.put_patch(self.y, region, y);
@@ -52,7 +59,11 @@ impl Step for Activate {
         let g = run.take_cotangent(self.y);
         let mut dx = run.arena.take(g.len());
         let piece = run.piece_len(dx.len());
-        let pieces = run.blocked(self.x).par_chunks(piece).zip(g.par_chunks(piece)).zip(dx.par_chunks_mut(piece));
+        let pieces = run
+            .blocked(self.x)
+            .par_chunks(piece)
+            .zip(g.par_chunks(piece))
+            .zip(dx.par_chunks_mut(piece));
         pieces.for_each(|((x, g), dx)| activate_grad(self.kind, x, g, dx));
         run.done_with(self.y, g);
         run.add_blocked_cotangent(self.x, dx);
@@ -94,9 +105,14 @@ impl Step for Add {
     }
 
     fn window(&self, run: &mut Run<'_>) -> bool {
-        let (Some(a), Some(b)) = (run.region(self.a), run.region(self.b)) else { return false };
+        let (Some(a), Some(b)) = (run.region(self.a), run.region(self.b)) else {
+            return false;
+        };
         let region = hull(&a, &b);
-        let (corner, size) = ([0, 1].map(|a| region[a].start as isize), [0, 1].map(|a| region[a].len()));
+        let (corner, size) = (
+            [0, 1].map(|a| region[a].start as isize),
+            [0, 1].map(|a| region[a].len()),
+        );
         let mut y = run.crop(self.a, corner, size);
         let b = run.crop(self.b, corner, size);
         add_assign(&b, &mut y);
@@ -121,7 +137,8 @@ impl Step for Add {
     }
 }
 
-/// `y = act(scale x + shift)`, a number for each channel: batch normalisation with running statistics.
+/// `y = act(scale x + shift)`, a number for each channel: batch normalisation with running
+/// statistics.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) x: ValueId,
@@ -149,14 +166,30 @@ impl Step for Channel {
         run.make_blocked(self.x);
         let (_, plane) = run.planes(self.x);
         let mut y = run.arena.take(run.blocked(self.x).len());
-        channel_affine(plane, &self.scale, &self.shift, self.relu, run.blocked(self.x), &mut y);
+        channel_affine(
+            plane,
+            &self.scale,
+            &self.shift,
+            self.relu,
+            run.blocked(self.x),
+            &mut y,
+        );
         run.put_blocked(self.y, y);
     }
 
     fn window(&self, run: &mut Run<'_>) -> bool {
-        let Some(region) = run.region(self.x) else { return false };
+        let Some(region) = run.region(self.x) else {
+            return false;
+        };
         let mut y = run.arena.take(run.patch(self.x).len());
-        channel_affine(region[0].len() * region[1].len(), &self.scale, &self.shift, self.relu, run.patch(self.x), &mut y);
+        channel_affine(
+            region[0].len() * region[1].len(),
+            &self.scale,
+            &self.shift,
+            self.relu,
+            run.patch(self.x),
+            &mut y,
+        );
         run.put_patch(self.y, region, y);
         true
     }
@@ -165,7 +198,12 @@ impl Step for Channel {
         let g = run.take_cotangent(self.y);
         let (_, plane) = run.planes(self.x);
         let mut dx = run.arena.take(g.len());
-        channel_affine_grad(plane, &self.scale, run.pass(&g, self.relu.then_some(self.y)), &mut dx);
+        channel_affine_grad(
+            plane,
+            &self.scale,
+            run.pass(&g, self.relu.then_some(self.y)),
+            &mut dx,
+        );
         run.done_with(self.y, g);
         run.add_blocked_cotangent(self.x, dx);
     }
@@ -193,7 +231,10 @@ pub(super) struct Pool {
 
 impl Pool {
     fn of(&self, images: usize) -> Pool2d {
-        Pool2d { planes: self.shape.planes * images, ..self.shape }
+        Pool2d {
+            planes: self.shape.planes * images,
+            ..self.shape
+        }
     }
 
     /// The pooled values, and the taps of the maxima.
@@ -237,20 +278,35 @@ impl Step for Pool {
     fn window(&self, run: &mut Run<'_>) -> bool {
         let s = self.of(run.n);
         let sides = [0, 1].map(|a| [s.kernel[a], s.stride[a], s.dilation[a], s.pad[a]]);
-        let (Some(changed), out) = (run.region(self.x), s.out_size()) else { return false };
+        let (Some(changed), out) = (run.region(self.x), s.out_size()) else {
+            return false;
+        };
         let region = [0, 1].map(|a| reached(&changed[a], sides[a], out[a]));
         if !Run::pays(&region, out) {
             return false;
         }
         let [rows, cols] = [0, 1].map(|a| seen_by(&region[a], sides[a]));
-        let fits = |(first, len): (isize, usize), side: usize| first >= 0 && first as usize + len <= side;
+        let fits =
+            |(first, len): (isize, usize), side: usize| first >= 0 && first as usize + len <= side;
         // Padding has rules of its own.
         if !fits(rows, s.h) || !fits(cols, s.w) {
             return false;
         }
         let x = run.crop(self.x, [rows.0, cols.0], [rows.1, cols.1]);
-        let mut y = run.arena.take(s.planes * region[0].len() * region[1].len() * LANES);
-        self.apply(&Pool2d { h: rows.1, w: cols.1, pad: [0; 4], ceil: false, ..s }, &x, &mut y);
+        let mut y = run
+            .arena
+            .take(s.planes * region[0].len() * region[1].len() * LANES);
+        self.apply(
+            &Pool2d {
+                h: rows.1,
+                w: cols.1,
+                pad: [0; 4],
+                ceil: false,
+                ..s
+            },
+            &x,
+            &mut y,
+        );
         run.arena.give(x);
         run.put_patch(self.y, region, y);
         true
@@ -264,7 +320,9 @@ impl Step for Pool {
         match (self.kind, run.taps[self.node].take()) {
             (Pooling::Max, Some(taps)) => max_pool_blocked_grad(&s, &g, &taps, &mut dx),
             (Pooling::Max, None) => unreachable!("a step runs forward before it runs backward"),
-            (Pooling::Mean(count_padding), _) => avg_pool_blocked_adjoint(&s, count_padding, &g, &mut dx),
+            (Pooling::Mean(count_padding), _) => {
+                avg_pool_blocked_adjoint(&s, count_padding, &g, &mut dx)
+            }
         }
         run.done_with(self.y, g);
         run.add_blocked_cotangent(self.x, dx);
@@ -300,7 +358,9 @@ impl Step for GlobalAverage {
     }
 
     fn backward(&self, run: &mut Run<'_>) {
-        let Some(g) = run.cotangent_rows(self.y) else { return };
+        let Some(g) = run.cotangent_rows(self.y) else {
+            return;
+        };
         let (channels, plane) = run.planes(self.x);
         let mut dx = run.arena.take(blocked_len(run.n, channels, plane));
         global_average_blocked_grad(channels, plane, &g.values::<f32>(), &mut dx);

@@ -16,7 +16,11 @@ pub(super) struct Generic {
 impl Generic {
     pub(super) fn new(net: &Network, index: usize) -> Self {
         let node = &net.nodes()[index];
-        Self { index, inputs: node.inputs.clone(), outputs: node.outputs.clone() }
+        Self {
+            index,
+            inputs: node.inputs.clone(),
+            outputs: node.outputs.clone(),
+        }
     }
 }
 
@@ -34,9 +38,16 @@ impl Step for Generic {
     }
 
     fn forward(&self, run: &mut Run<'_>) {
-        let inputs: Vec<Dual> = self.inputs.iter().map(|&id| run.tensor(id).into()).collect();
+        let inputs: Vec<Dual> = self
+            .inputs
+            .iter()
+            .map(|&id| run.tensor(id).into())
+            .collect();
         let node = &run.net.nodes()[self.index];
-        let (outputs, saved) = node.op.operator().forward(&inputs.iter().collect::<Vec<_>>(), run.plan.purpose.mode);
+        let (outputs, saved) = node
+            .op
+            .operator()
+            .forward(&inputs.iter().collect::<Vec<_>>(), run.plan.purpose.mode);
         for (&id, y) in self.outputs.iter().zip(outputs) {
             run.put_tensor(id, y.value);
         }
@@ -44,11 +55,25 @@ impl Step for Generic {
     }
 
     fn backward(&self, run: &mut Run<'_>) {
-        let inputs: Vec<Dual> = self.inputs.iter().map(|&id| run.tensor(id).into()).collect();
-        let outputs: Vec<Dual> = self.outputs.iter().map(|&id| run.tensor(id).into()).collect();
-        let cotangents: Vec<Option<Dual>> = self.outputs.iter().map(|&id| run.cotangent_rows(id).map(Into::into)).collect();
+        let inputs: Vec<Dual> = self
+            .inputs
+            .iter()
+            .map(|&id| run.tensor(id).into())
+            .collect();
+        let outputs: Vec<Dual> = self
+            .outputs
+            .iter()
+            .map(|&id| run.tensor(id).into())
+            .collect();
+        let cotangents: Vec<Option<Dual>> = self
+            .outputs
+            .iter()
+            .map(|&id| run.cotangent_rows(id).map(Into::into))
+            .collect();
         let wanted: Vec<bool> = self.inputs.iter().map(|&id| run.needs(id)).collect();
-        let Some(saved) = run.saved[self.index].take() else { unreachable!("a node runs forward before it runs backward") };
+        let Some(saved) = run.saved[self.index].take() else {
+            unreachable!("a node runs forward before it runs backward")
+        };
         let node = &run.net.nodes()[self.index];
         let local = Local {
             inputs: &inputs.iter().collect::<Vec<_>>(),
@@ -62,7 +87,9 @@ impl Step for Generic {
             None => node.op.operator().backward(&local),
         };
         for (&id, d) in self.inputs.iter().zip(pulled) {
-            let Some(d) = d.filter(|_| run.needs(id)) else { continue };
+            let Some(d) = d.filter(|_| run.needs(id)) else {
+                continue;
+            };
             match run.net.value(id).source {
                 Source::Parameter { .. } => run.add_parameter(id, d.value.to_f32()),
                 _ => run.add_cotangent(id, d.value),

@@ -4,7 +4,8 @@ use crate::tensor::Tensor;
 use fgmf_kernels::{AttentionScratch, blocked_len, from_blocked, to_blocked};
 use std::ops::{Deref, DerefMut};
 
-/// The first numbers of a piece of memory that keeps its size, so that it never has to be cleared again.
+/// The first numbers of a piece of memory that keeps its size, so that it never has to be cleared
+/// again.
 #[derive(Debug)]
 pub(super) struct Buffer {
     memory: Vec<f32>,
@@ -33,7 +34,8 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// A buffer of `len` numbers, whatever they are: the smallest memory that is large enough, if any is free.
+    /// A buffer of `len` numbers, whatever they are: the smallest memory that is large enough, if
+    /// any is free.
     pub(super) fn take(&mut self, len: usize) -> Buffer {
         let mut memory = self.smallest(len, usize::MAX);
         if memory.len() < len {
@@ -46,8 +48,9 @@ impl Arena {
         self.free.push(buffer.memory);
     }
 
-    /// [`Self::take`] for a value in rows, whose tensor holds exactly its numbers: memory is cut to them, and what is cut off would have to be
-    /// cleared when it is used again, so that much larger memory is left for others.
+    /// [`Self::take`] for a value in rows, whose tensor holds exactly its numbers: memory is cut to
+    /// them, and what is cut off would have to be cleared when it is used again, so that much
+    /// larger memory is left for others.
     pub(super) fn take_rows(&mut self, len: usize) -> Vec<f32> {
         let mut memory = self.smallest(len, len.saturating_mul(2));
         memory.resize(len, 0.0);
@@ -63,10 +66,15 @@ impl Arena {
         self.free.push(memory);
     }
 
-    /// The smallest memory with room for `len` numbers and no more than `most`, the one that holds `len` before one that holds fewer (a chunk
-    /// before had fewer images); new memory if none is free.
+    /// The smallest memory with room for `len` numbers and no more than `most`, the one that holds
+    /// `len` before one that holds fewer (a chunk before had fewer images); new memory if none is
+    /// free.
     fn smallest(&mut self, len: usize, most: usize) -> Vec<f32> {
-        let fits = |(i, m): (usize, &Vec<f32>)| (len..=most).contains(&m.capacity()).then_some((m.len() < len, m.capacity(), i));
+        let fits = |(i, m): (usize, &Vec<f32>)| {
+            (len..=most)
+                .contains(&m.capacity())
+                .then_some((m.len() < len, m.capacity(), i))
+        };
         match self.free.iter().enumerate().filter_map(fits).min() {
             Some((_, _, i)) => self.free.swap_remove(i),
             None => vec![0.0; len],
@@ -117,7 +125,11 @@ impl Slot {
 
     /// Empties the slot.
     pub(super) fn free(&mut self, arena: &mut Arena) {
-        let Self { rows, ours, blocked } = std::mem::take(self);
+        let Self {
+            rows,
+            ours,
+            blocked,
+        } = std::mem::take(self);
         if let Some(b) = blocked {
             arena.give(b);
         }

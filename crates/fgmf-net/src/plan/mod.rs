@@ -1,10 +1,13 @@
 //! Plans: a network compiled for speed.
 //!
-//! A [`Plan`] computes in `f32` what the graph walk of [`crate::exec`] computes, for one purpose: these values, these gradients. Nodes become
-//! steps; batch normalisation is folded into convolutions, additions and rectifiers into what precedes them, feature maps stay in
-//! the blocked layout of the kernels, weights are packed once, gradients that nobody asked for are left out, and buffers are used again. What
-//! no step covers runs as the node itself. Of images that differ inside one window only what it reaches is computed (`window`). Same results as the walk within 1e-4, and the same bytes for any number of threads: a batch is cut
-//! into chunks by a rule that looks at the network alone.
+//! A [`Plan`] computes in `f32` what the graph walk of [`crate::exec`] computes, for one purpose:
+//! these values, these gradients. Nodes become steps; batch normalisation is folded into
+//! convolutions, additions and rectifiers into what precedes them, feature maps stay in the blocked
+//! layout of the kernels, weights are packed once, gradients that nobody asked for are left out,
+//! and buffers are used again. What no step covers runs as the node itself. Of images that differ
+//! inside one window only what it reaches is computed (`window`). Same results as the walk within
+//! 1e-4, and the same bytes for any number of threads: a batch is cut into chunks by a rule that
+//! looks at the network alone.
 
 mod attention;
 mod blocked;
@@ -95,7 +98,8 @@ pub(crate) struct Plan {
     /// Values that no step makes, by value.
     views: Vec<Option<View>>,
     needs: Needs,
-    /// For each step, values that nothing reads after it (in a forward pass that is followed by a backward pass, or not).
+    /// For each step, values that nothing reads after it (in a forward pass that is followed by a
+    /// backward pass, or not).
     dead: Vec<Vec<ValueId>>,
 }
 
@@ -104,7 +108,8 @@ pub(crate) struct Outcome {
     pub(crate) values: Vec<Tensor>,
     /// In the order of the purpose.
     pub(crate) gradients: Vec<Tensor>,
-    /// Mean and biased variance of each training batch normalisation and the number of values behind them, by node.
+    /// Mean and biased variance of each training batch normalisation and the number of values
+    /// behind them, by node.
     pub(crate) statistics: Vec<Statistics>,
 }
 
@@ -118,14 +123,23 @@ pub(crate) struct Statistics {
 impl Statistics {
     /// Node, and mean and unbiased variance times `weight`, as a training step hands them on.
     pub(crate) fn weighted(&self, weight: f64) -> (usize, Tensor, Tensor) {
-        let array = |v: &[f64], by: f64| Tensor::new(&[v.len()], v.iter().map(|&v| (v * by) as f32).collect::<Vec<f32>>());
-        (self.node, array(&self.mean, weight), array(&self.variance, weight * unbiased(self.count)))
+        let array = |v: &[f64], by: f64| {
+            Tensor::new(
+                &[v.len()],
+                v.iter().map(|&v| (v * by) as f32).collect::<Vec<f32>>(),
+            )
+        };
+        (
+            self.node,
+            array(&self.mean, weight),
+            array(&self.variance, weight * unbiased(self.count)),
+        )
     }
 }
 
 impl Plan {
-    /// Runs a chunk `x` `[n, c, h, w]`. `cotangents` is shown the purpose's values and returns where the backward pass starts; it is
-    /// not asked if no gradient is wanted.
+    /// Runs a chunk `x` `[n, c, h, w]`. `cotangents` is shown the purpose's values and returns
+    /// where the backward pass starts; it is not asked if no gradient is wanted.
     pub(crate) fn run(
         &self,
         net: &Network,
@@ -139,7 +153,12 @@ impl Plan {
             step.forward(&mut run);
             dead.iter().for_each(|&id| run.release(id));
         }
-        let values: Vec<Tensor> = self.purpose.values.iter().map(|&id| run.tensor(id)).collect();
+        let values: Vec<Tensor> = self
+            .purpose
+            .values
+            .iter()
+            .map(|&id| run.tensor(id))
+            .collect();
         let mut gradients = Vec::new();
         if !self.purpose.gradients.is_empty() {
             for (id, g) in cotangents(&values) {
@@ -147,16 +166,30 @@ impl Plan {
             }
             for step in self.steps.iter().rev() {
                 let outputs = step.outputs();
-                if outputs.iter().any(|&id| run.has_cotangent(id)) && step.inputs().iter().any(|&id| self.needs.of(id)) {
+                if outputs.iter().any(|&id| run.has_cotangent(id))
+                    && step.inputs().iter().any(|&id| self.needs.of(id))
+                {
                     step.backward(&mut run);
                 }
-                outputs.iter().filter(|id| !self.purpose.gradients.contains(id)).for_each(|&id| run.forget(id));
+                outputs
+                    .iter()
+                    .filter(|id| !self.purpose.gradients.contains(id))
+                    .for_each(|&id| run.forget(id));
             }
-            gradients = self.purpose.gradients.iter().map(|&id| run.gradient(id)).collect();
+            gradients = self
+                .purpose
+                .gradients
+                .iter()
+                .map(|&id| run.gradient(id))
+                .collect();
         }
         let (arena, statistics) = run.finish();
         lock(&net.cache.arenas).push(arena);
-        Outcome { values, gradients, statistics }
+        Outcome {
+            values,
+            gradients,
+            statistics,
+        }
     }
 }
 
@@ -188,7 +221,12 @@ struct Packed {
 type ByPacking<T> = HashMap<(usize, Packing), T>;
 
 impl Packed {
-    fn get(&self, node: usize, packing: Packing, pack: impl FnOnce(&mut Vec<f32>)) -> Arc<Vec<f32>> {
+    fn get(
+        &self,
+        node: usize,
+        packing: Packing,
+        pack: impl FnOnce(&mut Vec<f32>),
+    ) -> Arc<Vec<f32>> {
         let key = (node, packing);
         if let Some(found) = lock(&self.weights).get(&key) {
             return found.clone();
@@ -196,18 +234,28 @@ impl Packed {
         // Packed outside the lock, so that several nodes are packed at once.
         let mut made = lock(&self.memory).remove(&key).unwrap_or_default();
         pack(&mut made);
-        lock(&self.weights).entry(key).or_insert(Arc::new(made)).clone()
+        lock(&self.weights)
+            .entry(key)
+            .or_insert(Arc::new(made))
+            .clone()
     }
 
     /// Drops the weights and keeps their memory, if no plan holds them.
     fn forget(&mut self) {
-        let weights = std::mem::take(self.weights.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let free = weights.into_iter().filter_map(|(key, w)| Some((key, Arc::into_inner(w)?)));
+        let weights = std::mem::take(
+            self.weights
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let free = weights
+            .into_iter()
+            .filter_map(|(key, w)| Some((key, Arc::into_inner(w)?)));
         lock(&self.memory).extend(free);
     }
 }
 
-/// Plans and packed weights of a network as it is now, and buffers for its chunks. A clone of a network starts without.
+/// Plans and packed weights of a network as it is now, and buffers for its chunks. A clone of a
+/// network starts without.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     plans: Mutex<Vec<Arc<Plan>>>,
@@ -216,11 +264,16 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Takes back the memory of results that have been copied: a piece for the arena that has the fewest.
+    /// Takes back the memory of results that have been copied: a piece for the arena that has the
+    /// fewest.
     pub(crate) fn reuse(&self, results: impl Iterator<Item = Tensor>) {
         let mut arenas = lock(&self.arenas);
         for memory in results.filter_map(|t| t.reclaim().ok()) {
-            if let Some(arena) = arenas.iter_mut().min_by_key(|a| a.spare()).filter(|a| a.spare() < SPARE) {
+            if let Some(arena) = arenas
+                .iter_mut()
+                .min_by_key(|a| a.spare())
+                .filter(|a| a.spare() < SPARE)
+            {
                 arena.give_rows(memory);
             }
         }
@@ -239,7 +292,8 @@ impl Clone for Cache {
     }
 }
 
-/// Free pieces of memory from which on an arena takes no results back: some come from elsewhere, and would pile up.
+/// Free pieces of memory from which on an arena takes no results back: some come from elsewhere,
+/// and would pile up.
 const SPARE: usize = 128;
 
 /// Plans kept for a network; an attack alternates between few.
@@ -248,7 +302,10 @@ const PLANS: usize = 8;
 impl Network {
     /// The plan for a purpose; made at the first call and kept until a parameter changes.
     pub(crate) fn plan(&self, purpose: &Purpose) -> Result<Arc<Plan>> {
-        if let Some(found) = lock(&self.cache.plans).iter().find(|p| p.purpose == *purpose) {
+        if let Some(found) = lock(&self.cache.plans)
+            .iter()
+            .find(|p| p.purpose == *purpose)
+        {
             return Ok(found.clone());
         }
         let plan = Arc::new(compile::compile(self, purpose, &self.cache.packed)?);

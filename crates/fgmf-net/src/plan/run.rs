@@ -37,7 +37,13 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(plan: &'a Plan, net: &'a Network, rules: &'a Rules, x: &Tensor, arena: Arena) -> Self {
+    pub(super) fn new(
+        plan: &'a Plan,
+        net: &'a Network,
+        rules: &'a Rules,
+        x: &Tensor,
+        arena: Arena,
+    ) -> Self {
         let count = net.values().len();
         let empty = || (0..count).map(|_| Slot::default()).collect::<Vec<_>>();
         let mut values = empty();
@@ -71,7 +77,11 @@ impl<'a> Run<'a> {
 
     /// Images of one piece: a training step's chunk is shared by the threads.
     pub(super) fn piece(&self) -> usize {
-        if self.plan.purpose.mode == crate::op::Mode::Train { PIECE.min(self.n) } else { self.n }
+        if self.plan.purpose.mode == crate::op::Mode::Train {
+            PIECE.min(self.n)
+        } else {
+            self.n
+        }
     }
 
     /// Numbers of a piece of an array of `len` numbers.
@@ -108,7 +118,9 @@ impl<'a> Run<'a> {
         }
         let slot = &mut self.values[id.0];
         slot.make_rows(&shape, &mut self.arena);
-        slot.rows.clone().unwrap_or_else(|| unreachable!("a plan keeps the values that its steps read"))
+        slot.rows
+            .clone()
+            .unwrap_or_else(|| unreachable!("a plan keeps the values that its steps read"))
     }
 
     /// A value as part of the array that holds it.
@@ -121,7 +133,10 @@ impl<'a> Run<'a> {
 
     /// A blocked value, after [`Self::make_blocked`].
     pub(super) fn blocked(&self, id: ValueId) -> &[f32] {
-        self.values[id.0].blocked.as_deref().unwrap_or_else(|| unreachable!("a plan keeps the values that its steps read"))
+        self.values[id.0]
+            .blocked
+            .as_deref()
+            .unwrap_or_else(|| unreachable!("a plan keeps the values that its steps read"))
     }
 
     pub(super) fn make_blocked(&mut self, id: ValueId) {
@@ -186,7 +201,10 @@ impl<'a> Run<'a> {
     pub(super) fn take_cotangent(&mut self, id: ValueId) -> Buffer {
         let shape = self.shape(id);
         self.cotangents[id.0].make_blocked(&shape, &mut self.arena);
-        self.cotangents[id.0].blocked.take().unwrap_or_else(|| unreachable!("a backward step has a cotangent"))
+        self.cotangents[id.0]
+            .blocked
+            .take()
+            .unwrap_or_else(|| unreachable!("a backward step has a cotangent"))
     }
 
     /// Whether the gradient of a value was asked for.
@@ -204,8 +222,18 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn keep_saved(&mut self, node: usize, saved: Saved) {
-        if let Saved::BatchStatistics { mean, variance, count } = &saved {
-            self.statistics.push(Statistics { node, mean: mean.to_f64(), variance: variance.to_f64(), count: *count });
+        if let Saved::BatchStatistics {
+            mean,
+            variance,
+            count,
+        } = &saved
+        {
+            self.statistics.push(Statistics {
+                node,
+                mean: mean.to_f64(),
+                variance: variance.to_f64(),
+                count: *count,
+            });
         }
         self.saved[node] = Some(saved);
     }
@@ -246,7 +274,11 @@ impl<'a> Run<'a> {
         if let Some(view) = &self.plan.views[id.0] {
             return self.accumulate_part(view, &shape, g, ours);
         }
-        let mut new = Slot { rows: Some(g), ours, blocked: None };
+        let mut new = Slot {
+            rows: Some(g),
+            ours,
+            blocked: None,
+        };
         if self.plan.homes[id.0] == Home::Blocked {
             new.make_blocked(&shape, &mut self.arena);
             if let Some(b) = new.blocked.take() {
@@ -266,8 +298,15 @@ impl<'a> Run<'a> {
         if part.is_all_of(&whole, shape) {
             return self.accumulate(part.base, g.reshape(&whole), ours);
         }
-        self.change_cotangent(part.base, |sum| part.scatter_add(shape, &g.values::<f32>(), sum));
-        Slot { rows: Some(g), ours, blocked: None }.free(&mut self.arena);
+        self.change_cotangent(part.base, |sum| {
+            part.scatter_add(shape, &g.values::<f32>(), sum)
+        });
+        Slot {
+            rows: Some(g),
+            ours,
+            blocked: None,
+        }
+        .free(&mut self.arena);
     }
 
     /// Changes the cotangent of a value in rows where it lies; zeros if there is none.
@@ -294,7 +333,10 @@ impl<'a> Run<'a> {
     /// [`Self::add_cotangent`] from a blocked array.
     pub(super) fn add_blocked_cotangent(&mut self, id: ValueId, g: Buffer) {
         if self.plan.homes[id.0] == Home::Rows {
-            let mut slot = Slot { blocked: Some(g), ..Slot::default() };
+            let mut slot = Slot {
+                blocked: Some(g),
+                ..Slot::default()
+            };
             slot.make_rows(&self.shape(id), &mut self.arena);
             if let Some(t) = slot.rows.take() {
                 self.accumulate(id, t, true);
@@ -326,7 +368,9 @@ impl<'a> Run<'a> {
         let shape = self.shape(id);
         let zeros = || Tensor::new(&shape, vec![0.0f32; shape.iter().product()]);
         if let Source::Parameter { .. } = self.net.value(id).source {
-            return self.parameters[id.0].take().map_or_else(zeros, |g| Tensor::new(&shape, g));
+            return self.parameters[id.0]
+                .take()
+                .map_or_else(zeros, |g| Tensor::new(&shape, g));
         }
         self.cotangent_rows(id).unwrap_or_else(zeros)
     }

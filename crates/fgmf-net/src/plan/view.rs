@@ -1,5 +1,5 @@
-//! Values that are numbers of another value in another order: transposed, cut out, regrouped, times a factor. No step makes them; who
-//! reads one reads the other.
+//! Values that are numbers of another value in another order: transposed, cut out, regrouped, times
+//! a factor. No step makes them; who reads one reads the other.
 
 use crate::network::ValueId;
 use crate::op::{Op, resolve_axis};
@@ -26,16 +26,24 @@ fn row_major(shape: &[usize]) -> Vec<usize> {
 impl View {
     /// A value of that shape as it is.
     pub(super) fn whole(base: ValueId, shape: &[usize]) -> Self {
-        Self { base, offset: 0, strides: row_major(shape), factor: 1.0 }
+        Self {
+            base,
+            offset: 0,
+            strides: row_major(shape),
+            factor: 1.0,
+        }
     }
 
-    /// What a node that only moves numbers makes of this view of shape `x`: its output `which`, of shape `y`.
+    /// What a node that only moves numbers makes of this view of shape `x`: its output `which`, of
+    /// shape `y`.
     pub(super) fn through(&self, op: &Op, which: usize, x: &[usize], y: &[usize]) -> Option<Self> {
         let mut out = self.clone();
         let axis_of = |axis: i64| resolve_axis(axis, x.len()).ok();
         match op {
             Op::Transpose(t) => out.strides = t.perm.iter().map(|&p| self.strides[p]).collect(),
-            Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => out.strides = regrouped(x, &self.strides, y)?,
+            Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {
+                out.strides = regrouped(x, &self.strides, y)?
+            }
             Op::Gather(g) => {
                 let axis = axis_of(g.axis)?;
                 let consecutive = g.index.windows(2).all(|w| w[1] == w[0] + 1);
@@ -63,17 +71,26 @@ impl View {
         Some(out)
     }
 
-    /// Whether a value of shape `shape` is the base, of shape `base`, number for number in the same order.
+    /// Whether a value of shape `shape` is the base, of shape `base`, number for number in the same
+    /// order.
     #[allow(clippy::float_cmp, reason = "only exactly 1 changes nothing")]
     pub(super) fn is_all_of(&self, base: &[usize], shape: &[usize]) -> bool {
         let same_len = base.iter().product::<usize>() == shape.iter().product::<usize>();
-        let ordered = self.strides.iter().zip(row_major(shape)).zip(shape).all(|((&s, r), &d)| d == 1 || s == r);
+        let ordered = self
+            .strides
+            .iter()
+            .zip(row_major(shape))
+            .zip(shape)
+            .all(|((&s, r), &d)| d == 1 || s == r);
         self.offset == 0 && self.factor == 1.0 && same_len && ordered
     }
 
-    /// Calls `f` with the place in the base and the place in the value of the first number of each line along the last axis.
+    /// Calls `f` with the place in the base and the place in the value of the first number of each
+    /// line along the last axis.
     fn lines(&self, shape: &[usize], mut f: impl FnMut(usize, usize)) {
-        let Some((&len, outer)) = shape.split_last() else { return f(self.offset, 0) };
+        let Some((&len, outer)) = shape.split_last() else {
+            return f(self.offset, 0);
+        };
         let mut at = vec![0; outer.len()];
         let mut from = self.offset;
         for line in 0..outer.iter().product() {
@@ -92,7 +109,10 @@ impl View {
 
     /// Length of a line along the last axis, and the distance between its numbers in the base.
     fn line(&self, shape: &[usize]) -> (usize, usize) {
-        (shape.last().copied().unwrap_or(1), self.strides.last().copied().unwrap_or(1))
+        (
+            shape.last().copied().unwrap_or(1),
+            self.strides.last().copied().unwrap_or(1),
+        )
     }
 
     /// Writes the value, of shape `shape`, in rows.
@@ -102,9 +122,13 @@ impl View {
         self.lines(shape, |from, to| {
             let out = &mut out[to..to + len];
             if stride == 1 {
-                out.iter_mut().zip(&base[from..from + len]).for_each(|(o, &v)| *o = factor * v);
+                out.iter_mut()
+                    .zip(&base[from..from + len])
+                    .for_each(|(o, &v)| *o = factor * v);
             } else {
-                out.iter_mut().zip(base[from..].iter().step_by(stride)).for_each(|(o, &v)| *o = factor * v);
+                out.iter_mut()
+                    .zip(base[from..].iter().step_by(stride))
+                    .for_each(|(o, &v)| *o = factor * v);
             }
         });
     }
@@ -116,9 +140,16 @@ impl View {
         self.lines(shape, |to, from| {
             let g = &g[from..from + len];
             if stride == 1 {
-                base[to..to + len].iter_mut().zip(g).for_each(|(b, &v)| *b += factor * v);
+                base[to..to + len]
+                    .iter_mut()
+                    .zip(g)
+                    .for_each(|(b, &v)| *b += factor * v);
             } else {
-                base[to..].iter_mut().step_by(stride).zip(g).for_each(|(b, &v)| *b += factor * v);
+                base[to..]
+                    .iter_mut()
+                    .step_by(stride)
+                    .zip(g)
+                    .for_each(|(b, &v)| *b += factor * v);
             }
         });
     }
@@ -127,7 +158,12 @@ impl View {
 /// Strides under which an array of shape `x` with strides is read as shape `y`, if there are any.
 fn regrouped(x: &[usize], strides: &[usize], y: &[usize]) -> Option<Vec<usize>> {
     // Axes of size 1 have no say.
-    let mut from: Vec<(usize, usize)> = x.iter().copied().zip(strides.iter().copied()).filter(|&(d, _)| d != 1).collect();
+    let mut from: Vec<(usize, usize)> = x
+        .iter()
+        .copied()
+        .zip(strides.iter().copied())
+        .filter(|&(d, _)| d != 1)
+        .collect();
     let mut out = vec![1; y.len()];
     // From the last axis on, both sides in groups of equal size.
     let mut axis = y.len();
@@ -162,18 +198,72 @@ mod tests {
     /// Chains of nodes as views, against the same chains as tensors: values and adjoints.
     #[test]
     fn chains_read_and_add_as_tensors_do() {
-        let reshape = |shape: &[i64]| Op::Reshape(Reshape { shape: shape.to_vec() });
-        let transpose = |perm: &[usize]| Op::Transpose(Transpose { perm: perm.to_vec() });
-        let gather =
-            |axis, index: &[usize], shape: &[usize]| Op::Gather(Gather { axis, index: index.to_vec(), index_shape: shape.to_vec() });
-        let slice = Op::Slice(Slice { axes: vec![SliceAxis { axis: 1, start: 1, step: 2, count: 2 }] });
-        let split = Op::Split(Split { axis: -1, sizes: vec![2, 4] });
+        let reshape = |shape: &[i64]| {
+            Op::Reshape(Reshape {
+                shape: shape.to_vec(),
+            })
+        };
+        let transpose = |perm: &[usize]| {
+            Op::Transpose(Transpose {
+                perm: perm.to_vec(),
+            })
+        };
+        let gather = |axis, index: &[usize], shape: &[usize]| {
+            Op::Gather(Gather {
+                axis,
+                index: index.to_vec(),
+                index_shape: shape.to_vec(),
+            })
+        };
+        let slice = Op::Slice(Slice {
+            axes: vec![SliceAxis {
+                axis: 1,
+                start: 1,
+                step: 2,
+                count: 2,
+            }],
+        });
+        let split = Op::Split(Split {
+            axis: -1,
+            sizes: vec![2, 4],
+        });
         let chains: Vec<(Vec<(Op, usize)>, bool)> = vec![
-            (vec![(reshape(&[2, 4, 2, 3]), 0), (transpose(&[2, 0, 1, 3]), 0), (gather(0, &[1], &[]), 0)], true),
-            (vec![(reshape(&[2, 4, 2, 3]), 0), (transpose(&[2, 0, 1, 3]), 0), (reshape(&[2, 8, 3]), 0)], true),
-            (vec![(split, 1), (transpose(&[0, 2, 1]), 0), (gather(1, &[1, 2], &[2]), 0)], true),
-            (vec![(slice, 0), (Op::Unsqueeze(Unsqueeze { axes: vec![1] }), 0), (Op::Squeeze(Squeeze { axes: vec![1] }), 0)], true),
-            (vec![(transpose(&[0, 2, 1]), 0), (reshape(&[2, 24]), 0)], false),
+            (
+                vec![
+                    (reshape(&[2, 4, 2, 3]), 0),
+                    (transpose(&[2, 0, 1, 3]), 0),
+                    (gather(0, &[1], &[]), 0),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    (reshape(&[2, 4, 2, 3]), 0),
+                    (transpose(&[2, 0, 1, 3]), 0),
+                    (reshape(&[2, 8, 3]), 0),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    (split, 1),
+                    (transpose(&[0, 2, 1]), 0),
+                    (gather(1, &[1, 2], &[2]), 0),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    (slice, 0),
+                    (Op::Unsqueeze(Unsqueeze { axes: vec![1] }), 0),
+                    (Op::Squeeze(Squeeze { axes: vec![1] }), 0),
+                ],
+                true,
+            ),
+            (
+                vec![(transpose(&[0, 2, 1]), 0), (reshape(&[2, 24]), 0)],
+                false,
+            ),
             (vec![(gather(2, &[3, 1], &[2]), 0)], false),
         ];
         let base = Tensor::new(&[2, 4, 6], (0..48).map(|v| v as f32).collect::<Vec<f32>>());
@@ -181,12 +271,16 @@ mod tests {
             let (mut view, mut value) = (Some(View::whole(ValueId(0), base.shape())), base.clone());
             for (op, which) in &chain {
                 let x = value.shape().to_vec();
-                let (mut outputs, _) = op.operator().forward(&[&value.into()], crate::op::Mode::Evaluate);
+                let (mut outputs, _) = op
+                    .operator()
+                    .forward(&[&value.into()], crate::op::Mode::Evaluate);
                 value = outputs.swap_remove(*which).value;
                 view = view.and_then(|v| v.through(op, *which, &x, value.shape()));
             }
             assert_eq!(view.is_some(), works, "{chain:?}");
-            let Some(view) = view.map(|v| View { factor: 2.0, ..v }) else { continue };
+            let Some(view) = view.map(|v| View { factor: 2.0, ..v }) else {
+                continue;
+            };
             let mut read = vec![f32::NAN; value.len()];
             view.gather(value.shape(), &base.values::<f32>(), &mut read);
             assert_eq!(read, value.affine(2.0, 0.0).to_f32(), "{chain:?}");
@@ -195,7 +289,11 @@ mod tests {
             let mut sum = vec![0.0; base.len()];
             view.scatter_add(value.shape(), &g, &mut sum);
             let inner = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-            assert_eq!(inner(&read, &g).to_bits(), inner(&base.values::<f32>(), &sum).to_bits(), "{chain:?}");
+            assert_eq!(
+                inner(&read, &g).to_bits(),
+                inner(&base.values::<f32>(), &sum).to_bits(),
+                "{chain:?}"
+            );
         }
     }
 }

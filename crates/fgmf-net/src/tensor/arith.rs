@@ -87,13 +87,15 @@ pub mod num {
     float!(f64, libm::erf);
 }
 
-/// Declares a unit-like elementwise function: `unary_fn!(Name { field } |x| expression)`, generic over the precision.
+/// Declares a unit-like elementwise function: `unary_fn!(Name { field } |x| expression)`, generic
+/// over the precision.
 macro_rules! unary_fn {
     ($name:ident { $($field:ident),* } |$x:ident: $t:ident| $body:expr) => {
         struct $name { $($field: f64),* }
         impl $crate::tensor::MapFn for $name {
             #[inline(always)]
-            #[allow(unused_variables, reason = "a constant derivative does not look at its argument")]
+            #[allow(unused_variables, reason = "a constant derivative does \
+                not look at its argument")]
             fn call<$t: $crate::tensor::Scalar + $crate::tensor::num::Float>(&self, $x: $t) -> $t {
                 $(let $field = <$t as $crate::tensor::num::Float>::c(self.$field);)*
                 $body
@@ -106,7 +108,17 @@ pub(crate) use unary_fn;
 impl Tensor {
     /// `f` of every value.
     pub fn map(&self, f: &impl MapFn) -> Self {
-        by_precision!(self, T, Self::new(self.shape(), self.values::<T>().iter().map(|&x| f.call(x)).collect::<Vec<T>>()))
+        by_precision!(
+            self,
+            T,
+            Self::new(
+                self.shape(),
+                self.values::<T>()
+                    .iter()
+                    .map(|&x| f.call(x))
+                    .collect::<Vec<T>>()
+            )
+        )
     }
 
     fn broadcast(&self, other: &Self) -> (Self, Self) {
@@ -138,18 +150,24 @@ impl Tensor {
         Self::from_primitive(Flex::float_div(a.primitive(), b.primitive()))
     }
 
-    /// The `order`-th derivative of `self ^ other` in `self`, elementwise, broadcast: x^p, p x^(p−1), p (p−1) x^(p−2), … Where
-    /// the factor is 0 it is 0, whatever the power: the derivative of x^0 and the second one of x^1 at 0 are 0.
+    /// The `order`-th derivative of `self ^ other` in `self`, elementwise, broadcast: x^p, p
+    /// x^(p−1), p (p−1) x^(p−2), … Where the factor is 0 it is 0, whatever the power: the
+    /// derivative of x^0 and the second one of x^1 at 0 are 0.
     #[allow(clippy::float_cmp, reason = "a factor is exactly 0 or it is not")]
     pub fn pow(&self, other: &Self, order: usize) -> Self {
-        let shape =
-            broadcast_shape(self.shape(), other.shape()).unwrap_or_else(|| panic!("pow: {:?} and {:?}", self.shape(), other.shape()));
+        let shape = broadcast_shape(self.shape(), other.shape())
+            .unwrap_or_else(|| panic!("pow: {:?} and {:?}", self.shape(), other.shape()));
         let (a, b) = (self.expand(&shape), other.expand(&shape));
         by_precision!(self, T, {
             let (a, b) = (a.values::<T>(), b.values::<T>());
             let term = |(&a, &b): (&T, &T)| {
-                let factor = (0..order).fold(T::one(), |f, i| f * (b - <T as num::Float>::c(i as f64)));
-                if factor == T::zero() { factor } else { factor * num::Float::powf(a, b - <T as num::Float>::c(order as f64)) }
+                let factor =
+                    (0..order).fold(T::one(), |f, i| f * (b - <T as num::Float>::c(i as f64)));
+                if factor == T::zero() {
+                    factor
+                } else {
+                    factor * num::Float::powf(a, b - <T as num::Float>::c(order as f64))
+                }
             };
             Self::new(&shape, a.iter().zip(b.iter()).map(term).collect::<Vec<T>>())
         })
@@ -205,13 +223,16 @@ impl Tensor {
         })
     }
 
-    /// Sums over what broadcasting repeated, so that the result has shape `shape`: the adjoint of [`Tensor::expand`].
+    /// Sums over what broadcasting repeated, so that the result has shape `shape`: the adjoint of
+    /// [`Tensor::expand`].
     pub fn sum_to(&self, shape: &[usize]) -> Self {
         if self.shape() == shape {
             return self.clone();
         }
         let lead = self.rank() - shape.len();
-        let axes: Vec<usize> = (0..self.rank()).filter(|&i| i < lead || (shape[i - lead] == 1 && self.shape()[i] != 1)).collect();
+        let axes: Vec<usize> = (0..self.rank())
+            .filter(|&i| i < lead || (shape[i - lead] == 1 && self.shape()[i] != 1))
+            .collect();
         self.sum(&axes).reshape(shape)
     }
 
@@ -226,33 +247,58 @@ impl Tensor {
             for o in 0..outer {
                 for i in 0..inner {
                     let column = (0..n).map(|k| x[(o * n + k) * inner + i]);
-                    y.push(column.fold(T::from_f64(f64::NEG_INFINITY), |m, v| if v > m || v.is_nan() { v } else { m }));
+                    y.push(column.fold(T::from_f64(f64::NEG_INFINITY), |m, v| {
+                        if v > m || v.is_nan() { v } else { m }
+                    }));
                 }
             }
             Self::new(&shape, y)
         })
     }
 
-    /// Matrix product over the last two axes; leading axes are broadcast. Both operands have rank 2 or more.
+    /// Matrix product over the last two axes; leading axes are broadcast. Both operands have rank 2
+    /// or more.
     pub fn matmul(&self, other: &Self) -> Self {
         let rank = self.rank().max(other.rank());
         let (a, b) = (self.align_rank(rank), other.align_rank(rank));
-        let (m, k, n) = (a.shape()[rank - 2], a.shape()[rank - 1], b.shape()[rank - 1]);
-        assert_eq!(k, b.shape()[rank - 2], "matmul: {:?} by {:?}", self.shape(), other.shape());
-        let lead = broadcast_shape(&a.shape()[..rank - 2], &b.shape()[..rank - 2]).unwrap_or_default();
+        let (m, k, n) = (
+            a.shape()[rank - 2],
+            a.shape()[rank - 1],
+            b.shape()[rank - 1],
+        );
+        assert_eq!(
+            k,
+            b.shape()[rank - 2],
+            "matmul: {:?} by {:?}",
+            self.shape(),
+            other.shape()
+        );
+        let lead =
+            broadcast_shape(&a.shape()[..rank - 2], &b.shape()[..rank - 2]).unwrap_or_default();
         let full = |tail: [usize; 2]| [lead.as_slice(), &tail].concat();
         let batch: usize = lead.iter().product();
         let (a, b) = (a.expand(&full([m, k])), b.expand(&full([k, n])));
         by_precision!(self, T, {
             let mut y = vec![T::zero(); batch * m * n];
-            // A transposed view is passed on as strides; anything else non-contiguous is made dense.
+            // A transposed view is passed on as strides; anything else non-contiguous is made
+            // dense.
             let (a, a_transposed) = a.matrix_values::<T>();
             let (b, b_transposed) = b.matrix_values::<T>();
             let a_strides = if a_transposed { [1, m] } else { [k, 1] };
             let b_strides = if b_transposed { [1, k] } else { [n, 1] };
             for i in 0..batch {
-                let (x, w) = (&a[i * m * k..(i + 1) * m * k], &b[i * k * n..(i + 1) * k * n]);
-                fgmf_kernels::matmul([m, k, n], x, a_strides, w, b_strides, &mut y[i * m * n..(i + 1) * m * n]);
+                let (x, w) = (
+                    &a[i * m * k..(i + 1) * m * k],
+                    &b[i * k * n..(i + 1) * k * n],
+                );
+                fgmf_kernels::matmul(
+                    [m, k, n],
+                    x,
+                    a_strides,
+                    w,
+                    b_strides,
+                    &mut y[i * m * n..(i + 1) * m * n],
+                );
             }
             Self::new(&full([m, n]), y)
         })
@@ -263,7 +309,10 @@ impl Tensor {
         if self.primitive().as_slice::<T>().is_none() {
             let swapped = self.transpose();
             if swapped.primitive().as_slice::<T>().is_some() {
-                return (std::borrow::Cow::Owned(swapped.values::<T>().into_owned()), true);
+                return (
+                    std::borrow::Cow::Owned(swapped.values::<T>().into_owned()),
+                    true,
+                );
             }
         }
         (self.values::<T>(), false)
@@ -271,7 +320,11 @@ impl Tensor {
 
     /// Inner product of all values, accumulated in `f64`.
     pub fn dot(&self, other: &Self) -> f64 {
-        self.to_f64().iter().zip(other.to_f64()).map(|(a, b)| a * b).sum()
+        self.to_f64()
+            .iter()
+            .zip(other.to_f64())
+            .map(|(a, b)| a * b)
+            .sum()
     }
 
     /// The only value, or the first of several, as `f64`.
@@ -306,7 +359,10 @@ mod tests {
 
     #[test]
     fn broadcasting_and_its_adjoint() {
-        let (a, b) = (t(&[2, 3], &[1., 2., 3., 4., 5., 6.]), t(&[3], &[10., 20., 30.]));
+        let (a, b) = (
+            t(&[2, 3], &[1., 2., 3., 4., 5., 6.]),
+            t(&[3], &[10., 20., 30.]),
+        );
         assert_eq!(a.add(&b).to_f64(), [11., 22., 33., 14., 25., 36.]);
         assert_eq!(b.sub(&a).to_f64(), [9., 18., 27., 6., 15., 24.]);
         assert_eq!(a.sum_to(&[3]).to_f64(), [5., 7., 9.]);
@@ -321,13 +377,19 @@ mod tests {
         let bt = t(&[2, 3], &[1., 0., 1., 0., 1., 1.]);
         assert_eq!(a.matmul(&bt.transpose()).to_f64(), a.matmul(&b).to_f64());
         let at = a.permute(&[0, 2, 1]);
-        assert_eq!(at.matmul(&t(&[2, 1], &[1., 1.])).to_f64(), [3., 5., 7., 15., 17., 19.]);
+        assert_eq!(
+            at.matmul(&t(&[2, 1], &[1., 1.])).to_f64(),
+            [3., 5., 7., 15., 17., 19.]
+        );
     }
 
     #[test]
     fn select_and_its_adjoint() {
         let a = t(&[2, 3], &[1., 2., 3., 4., 5., 6.]);
         assert_eq!(a.select(1, &[2, 2, 0]).to_f64(), [3., 3., 1., 6., 6., 4.]);
-        assert_eq!(a.select_adjoint(1, &[2, 2, 0], 3).to_f64(), [3., 0., 3., 6., 0., 9.]);
+        assert_eq!(
+            a.select_adjoint(1, &[2, 2, 0], 3).to_f64(),
+            [3., 0., 3., 6., 0., 9.]
+        );
     }
 }

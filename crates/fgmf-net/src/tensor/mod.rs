@@ -1,11 +1,12 @@
 //! Dense arrays of `f32` or `f64` whose rank and precision are known at run time.
 //!
-//! A [`Tensor`] is Burn's CPU primitive behind a rank-free interface: cloning is a reference count, transposing and
-//! slicing are views. Everything here is single-threaded on purpose: the executor splits a batch into chunks and runs the
-//! chunks in parallel, so that results do not depend on the number of threads.
+//! A [`Tensor`] is Burn's CPU primitive behind a rank-free interface: cloning is a reference count,
+//! transposing and slicing are views. Everything here is single-threaded on purpose: the executor
+//! splits a batch into chunks and runs the chunks in parallel, so that results do not depend on the
+//! number of threads.
 //!
-//! Functions of this module are the inner floor of the crate: they assert the shapes that the graph checks have
-//! established, and never see anything that a user supplied unchecked.
+//! Functions of this module are the inner floor of the crate: they assert the shapes that the graph
+//! checks have established, and never see anything that a user supplied unchecked.
 
 mod arith;
 mod spatial;
@@ -66,8 +67,16 @@ pub(crate) use by_precision;
 impl Tensor {
     /// Array of the given shape. Panics if `values.len()` is not the product of `shape`.
     pub fn new<T: Scalar>(shape: &[usize], values: Vec<T>) -> Self {
-        assert_eq!(shape.iter().product::<usize>(), values.len(), "tensor: shape {shape:?} does not hold {} values", values.len());
-        Self(FlexTensor::from_data(TensorData::new(values, shape.to_vec())))
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            values.len(),
+            "tensor: shape {shape:?} does not hold {} values",
+            values.len()
+        );
+        Self(FlexTensor::from_data(TensorData::new(
+            values,
+            shape.to_vec(),
+        )))
     }
 
     /// Array filled with one value.
@@ -106,17 +115,30 @@ impl Tensor {
 
     /// Precision of the values.
     pub fn precision(&self) -> Precision {
-        if self.0.dtype() == DType::F64 { Precision::F64 } else { Precision::F32 }
+        if self.0.dtype() == DType::F64 {
+            Precision::F64
+        } else {
+            Precision::F32
+        }
     }
 
-    /// The values in row-major order, borrowed where the array is contiguous. Panics if `T` is not the precision.
+    /// The values in row-major order, borrowed where the array is contiguous. Panics if `T` is not
+    /// the precision.
     pub fn values<T: Scalar>(&self) -> Cow<'_, [T]> {
-        assert_eq!(T::PRECISION, self.precision(), "tensor: wrong precision asked for");
+        assert_eq!(
+            T::PRECISION,
+            self.precision(),
+            "tensor: wrong precision asked for"
+        );
         match self.0.as_slice::<T>() {
             Some(slice) => Cow::Borrowed(&slice[..self.len()]),
             None => {
                 let dense = self.0.to_contiguous();
-                Cow::Owned(dense.as_slice::<T>().map_or_else(Vec::new, |s| s[..self.len()].to_vec()))
+                Cow::Owned(
+                    dense
+                        .as_slice::<T>()
+                        .map_or_else(Vec::new, |s| s[..self.len()].to_vec()),
+                )
             }
         }
     }
@@ -142,9 +164,12 @@ impl Tensor {
         }
     }
 
-    /// The memory behind the values, if nothing else holds it and it holds nothing else; otherwise the tensor again.
+    /// The memory behind the values, if nothing else holds it and it holds nothing else; otherwise
+    /// the tensor again.
     pub(crate) fn reclaim(self) -> Result<Vec<f32>, Self> {
-        let whole = self.precision() == Precision::F32 && self.0.is_contiguous() && self.0.bytes().len() == size_of::<f32>() * self.len();
+        let whole = self.precision() == Precision::F32
+            && self.0.is_contiguous()
+            && self.0.bytes().len() == size_of::<f32>() * self.len();
         if !(whole && self.0.is_unique()) {
             return Err(self);
         }
@@ -165,7 +190,12 @@ impl Tensor {
 
     /// The same values in another shape of equal size.
     pub fn reshape(&self, shape: &[usize]) -> Self {
-        assert_eq!(shape.iter().product::<usize>(), self.len(), "reshape: {:?} to {shape:?}", self.shape());
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            self.len(),
+            "reshape: {:?} to {shape:?}",
+            self.shape()
+        );
         if shape == self.shape() {
             return self.clone();
         }
@@ -187,7 +217,11 @@ impl Tensor {
 
     /// `self[.., start..end, ..]` along one axis (a view).
     pub fn narrow(&self, axis: usize, start: usize, len: usize) -> Self {
-        assert!(start + len <= self.shape()[axis], "narrow: {start}+{len} outside axis {axis} of {:?}", self.shape());
+        assert!(
+            start + len <= self.shape()[axis],
+            "narrow: {start}+{len} outside axis {axis} of {:?}",
+            self.shape()
+        );
         Self(self.0.narrow(axis, start, len))
     }
 
@@ -201,10 +235,14 @@ impl Tensor {
         if let [only] = parts {
             return only.clone();
         }
-        Self(Flex::float_cat(parts.iter().map(|t| t.0.clone()).collect(), axis))
+        Self(Flex::float_cat(
+            parts.iter().map(|t| t.0.clone()).collect(),
+            axis,
+        ))
     }
 
-    /// The given positions of one axis, in that order, repeats allowed (a view if they follow each other).
+    /// The given positions of one axis, in that order, repeats allowed (a view if they follow each
+    /// other).
     pub fn select(&self, axis: usize, index: &[usize]) -> Self {
         if index.windows(2).all(|w| w[1] == w[0] + 1) && !index.is_empty() {
             return self.narrow(axis, index[0], index.len());
@@ -265,7 +303,8 @@ impl Tensor {
         out
     }
 
-    /// Repeats along axes of size 1 until the shape is `shape` (a view). Ranks are aligned at the right.
+    /// Repeats along axes of size 1 until the shape is `shape` (a view). Ranks are aligned at the
+    /// right.
     pub fn expand(&self, shape: &[usize]) -> Self {
         if shape == self.shape() {
             return self.clone();
@@ -301,19 +340,32 @@ impl Tensor {
 impl std::fmt::Debug for Tensor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let all = self.to_f64();
-        f.debug_struct("Tensor").field("shape", &self.shape()).field("values", &&all[..all.len().min(8)]).finish_non_exhaustive()
+        f.debug_struct("Tensor")
+            .field("shape", &self.shape())
+            .field("values", &&all[..all.len().min(8)])
+            .finish_non_exhaustive()
     }
 }
 
 /// Sizes before, at and after an axis.
 pub(crate) fn split_axis(shape: &[usize], axis: usize) -> (usize, usize, usize) {
-    (shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product())
+    (
+        shape[..axis].iter().product(),
+        shape[axis],
+        shape[axis + 1..].iter().product(),
+    )
 }
 
 /// Common shape of two arrays under NumPy's broadcasting, or `None`.
 pub fn broadcast_shape(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
-    let at = |s: &[usize], i: usize| if i + s.len() >= rank { s[i + s.len() - rank] } else { 1 };
+    let at = |s: &[usize], i: usize| {
+        if i + s.len() >= rank {
+            s[i + s.len() - rank]
+        } else {
+            1
+        }
+    };
     (0..rank)
         .map(|i| match (at(a, i), at(b, i)) {
             (x, y) if x == y => Some(x),

@@ -6,7 +6,8 @@ use fgmf_kernels::Real;
 use fgmf_kernels::{Conv2d, Pool2d, Resize2d};
 
 impl Tensor {
-    /// Cross-correlation of `self` `[n, c_in, h, w]` with `weight` `[c_out, c_in / groups, kh, kw]`.
+    /// Cross-correlation of `self` `[n, c_in, h, w]` with `weight`
+    /// `[c_out, c_in / groups, kh, kw]`.
     pub fn conv2d(&self, weight: &Self, s: &Conv2d) -> Self {
         let [oh, ow] = s.out_size();
         by_precision!(self, T, {
@@ -73,7 +74,11 @@ impl Tensor {
         let [h, w] = if adjoint { [s.h, s.w] } else { s.out_size() };
         by_precision!(self, T, {
             let mut y = vec![T::zero(); n * c * h * w];
-            let run = if adjoint { kernels::avg_pool2d_adjoint::<T> } else { kernels::avg_pool2d::<T> };
+            let run = if adjoint {
+                kernels::avg_pool2d_adjoint::<T>
+            } else {
+                kernels::avg_pool2d::<T>
+            };
             run(s, count_include_pad, &self.values::<T>(), &mut y);
             Self::new(&[n, c, h, w], y)
         })
@@ -82,10 +87,18 @@ impl Tensor {
     /// Resampling of the two spatial axes, or its adjoint.
     pub fn resize2d(&self, s: &Resize2d, adjoint: bool) -> Self {
         let [n, c, ..] = four(self.shape());
-        let [h, w] = if adjoint { [s.h, s.w] } else { [s.out_h, s.out_w] };
+        let [h, w] = if adjoint {
+            [s.h, s.w]
+        } else {
+            [s.out_h, s.out_w]
+        };
         by_precision!(self, T, {
             let mut y = vec![T::zero(); n * c * h * w];
-            let run = if adjoint { kernels::resize2d_adjoint::<T> } else { kernels::resize2d::<T> };
+            let run = if adjoint {
+                kernels::resize2d_adjoint::<T>
+            } else {
+                kernels::resize2d::<T>
+            };
             run(s, &self.values::<T>(), &mut y);
             Self::new(&[n, c, h, w], y)
         })

@@ -22,7 +22,11 @@ pub(super) fn small(l: &mut Layers, mut x: ValueId, classes: usize) -> Result<Va
             x = l.conv(&format!("conv{at}"), x, Square::new(width, 3, 1, 1), true)?;
             x = l.activate(&format!("act{at}"), x)?;
         }
-        x = l.node(&format!("pool{}", block + 1), Op::MaxPool(MaxPool(Window::square(2))), &[x])?;
+        x = l.node(
+            &format!("pool{}", block + 1),
+            Op::MaxPool(MaxPool(Window::square(2))),
+            &[x],
+        )?;
     }
     let x = l.dense("dense1", x, 200)?;
     let x = l.activate("act5", x)?;

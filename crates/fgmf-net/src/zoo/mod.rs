@@ -1,4 +1,5 @@
-//! Architectures that can be trained from scratch. Every network starts with its normalisation, so images come in `[0, 1]`.
+//! Architectures that can be trained from scratch. Every network starts with its normalisation, so
+//! images come in `[0, 1]`.
 
 mod cnn;
 mod layers;
@@ -26,13 +27,21 @@ pub enum Architecture {
     Wrn28x10,
     /// Vision transformer: patches of 4, width 192, 6 blocks, 3 heads, mean over tokens.
     VitTiny,
-    /// Hybrid: three 3x3 convolutions down to a quarter of the size, then 4 attention blocks of width 128, 4 heads.
+    /// Hybrid: three 3x3 convolutions down to a quarter of the size, then 4 attention blocks of
+    /// width 128, 4 heads.
     ConvvitTiny,
 }
 
 impl Architecture {
     /// All, in the order of this list.
-    pub const ALL: [Self; 6] = [Self::CnnTiny, Self::CnnSmall, Self::PreactResnet18, Self::Wrn28x10, Self::VitTiny, Self::ConvvitTiny];
+    pub const ALL: [Self; 6] = [
+        Self::CnnTiny,
+        Self::CnnSmall,
+        Self::PreactResnet18,
+        Self::Wrn28x10,
+        Self::VitTiny,
+        Self::ConvvitTiny,
+    ];
 
     /// Name on the command line and in records.
     pub fn name(self) -> &'static str {
@@ -49,7 +58,10 @@ impl Architecture {
     /// The architecture of that name.
     pub fn parse(name: &str) -> Result<Self> {
         let known = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| Error::call("architecture", format!("one of {}", known()), name))
+        Self::ALL
+            .into_iter()
+            .find(|a| a.name() == name)
+            .ok_or_else(|| Error::call("architecture", format!("one of {}", known()), name))
     }
 }
 
@@ -90,9 +102,16 @@ pub struct ZooConfig {
 /// Builds a network with fresh weights.
 pub fn build(config: &ZooConfig) -> Result<Network> {
     let [c, h, w] = config.image;
-    if config.mean.len() != c || config.deviation.len() != c || config.deviation.iter().any(|d| !d.is_finite() || *d <= 0.0) {
+    if config.mean.len() != c
+        || config.deviation.len() != c
+        || config.deviation.iter().any(|d| !d.is_finite() || *d <= 0.0)
+    {
         let found = format!("{:?} and {:?}", config.mean, config.deviation);
-        return Err(Error::call("build network", format!("{c} means and {c} positive deviations"), found));
+        return Err(Error::call(
+            "build network",
+            format!("{c} means and {c} positive deviations"),
+            found,
+        ));
     }
     if config.classes < 2 || h < 8 || w < 8 {
         return Err(Error::call(
@@ -101,18 +120,49 @@ pub fn build(config: &ZooConfig) -> Result<Network> {
             format!("{} classes, {h}x{w}", config.classes),
         ));
     }
-    let mut layers = Layers::new(config.architecture.name(), config.image, config.activation, config.seed)?;
+    let mut layers = Layers::new(
+        config.architecture.name(),
+        config.image,
+        config.activation,
+        config.seed,
+    )?;
     let x = layers.normalise(&config.mean, &config.deviation)?;
     let z = match config.architecture {
         Architecture::CnnTiny => cnn::tiny(&mut layers, x, config.classes)?,
         Architecture::CnnSmall => cnn::small(&mut layers, x, config.classes)?,
-        Architecture::PreactResnet18 => resnet::preact(&mut layers, x, &[64, 128, 256, 512], 64, 2, config.classes)?,
-        Architecture::Wrn28x10 => resnet::preact(&mut layers, x, &[160, 320, 640], 16, 4, config.classes)?,
-        Architecture::VitTiny => vit::plain(&mut layers, x, vit::Size { width: 192, heads: 3, depth: 6 }, 4, config.classes)?,
-        Architecture::ConvvitTiny => vit::hybrid(&mut layers, x, vit::Size { width: 128, heads: 4, depth: 4 }, config.classes)?,
+        Architecture::PreactResnet18 => {
+            resnet::preact(&mut layers, x, &[64, 128, 256, 512], 64, 2, config.classes)?
+        }
+        Architecture::Wrn28x10 => {
+            resnet::preact(&mut layers, x, &[160, 320, 640], 16, 4, config.classes)?
+        }
+        Architecture::VitTiny => vit::plain(
+            &mut layers,
+            x,
+            vit::Size {
+                width: 192,
+                heads: 3,
+                depth: 6,
+            },
+            4,
+            config.classes,
+        )?,
+        Architecture::ConvvitTiny => vit::hybrid(
+            &mut layers,
+            x,
+            vit::Size {
+                width: 128,
+                heads: 4,
+                depth: 4,
+            },
+            config.classes,
+        )?,
     };
     let mut net = layers.finish(z)?;
     net.metadata.insert("fgmf.bounds".into(), "0,1".into());
-    net.metadata.insert("fgmf.architecture".into(), config.architecture.name().into());
+    net.metadata.insert(
+        "fgmf.architecture".into(),
+        config.architecture.name().into(),
+    );
     Ok(net)
 }

@@ -14,19 +14,39 @@ pub(super) struct Size {
 }
 
 /// Non-overlapping patches as tokens.
-pub(super) fn plain(l: &mut Layers, x: ValueId, size: Size, patch: usize, classes: usize) -> Result<ValueId> {
+pub(super) fn plain(
+    l: &mut Layers,
+    x: ValueId,
+    size: Size,
+    patch: usize,
+    classes: usize,
+) -> Result<ValueId> {
     let shape = l.shape(x);
     if !shape[2].is_multiple_of(patch) || !shape[3].is_multiple_of(patch) {
-        return Err(Error::call("vit-tiny", format!("images whose sides are multiples of {patch}"), format!("{}x{}", shape[2], shape[3])));
+        return Err(Error::call(
+            "vit-tiny",
+            format!("images whose sides are multiples of {patch}"),
+            format!("{}x{}", shape[2], shape[3]),
+        ));
     }
     let x = l.conv("patches", x, Square::new(size.width, patch, patch, 0), true)?;
     encoder(l, x, size, classes)
 }
 
 /// Convolutions down to a quarter of the size, each position a token.
-pub(super) fn hybrid(l: &mut Layers, mut x: ValueId, size: Size, classes: usize) -> Result<ValueId> {
+pub(super) fn hybrid(
+    l: &mut Layers,
+    mut x: ValueId,
+    size: Size,
+    classes: usize,
+) -> Result<ValueId> {
     for (i, (width, stride)) in [(32, 1), (64, 2), (size.width, 2)].into_iter().enumerate() {
-        x = l.conv(&format!("stem.conv{}", i + 1), x, Square::new(width, 3, stride, 1), true)?;
+        x = l.conv(
+            &format!("stem.conv{}", i + 1),
+            x,
+            Square::new(width, 3, stride, 1),
+            true,
+        )?;
         x = l.activate(&format!("stem.act{}", i + 1), x)?;
     }
     encoder(l, x, size, classes)
@@ -36,15 +56,35 @@ pub(super) fn hybrid(l: &mut Layers, mut x: ValueId, size: Size, classes: usize)
 fn encoder(l: &mut Layers, x: ValueId, size: Size, classes: usize) -> Result<ValueId> {
     let shape = l.shape(x);
     let tokens = shape[2] * shape[3];
-    let x = l.node("tokens.rows", Op::Reshape(Reshape { shape: vec![0, size.width as i64, tokens as i64] }), &[x])?;
-    let x = l.node("tokens", Op::Transpose(Transpose { perm: vec![0, 2, 1] }), &[x])?;
+    let x = l.node(
+        "tokens.rows",
+        Op::Reshape(Reshape {
+            shape: vec![0, size.width as i64, tokens as i64],
+        }),
+        &[x],
+    )?;
+    let x = l.node(
+        "tokens",
+        Op::Transpose(Transpose {
+            perm: vec![0, 2, 1],
+        }),
+        &[x],
+    )?;
     let position = l.uniform("position", &[1, tokens, size.width], 0.02)?;
     let mut x = l.add("embedded", x, position)?;
     for i in 1..=size.depth {
         x = block(l, &format!("block{i}"), x, size, tokens)?;
     }
     let x = l.layer_norm("final.norm", x)?;
-    let x = l.node("final.mean", Op::Reduce(Reduce { kind: ReduceKind::Mean, axes: vec![1], keep: false }), &[x])?;
+    let x = l.node(
+        "final.mean",
+        Op::Reduce(Reduce {
+            kind: ReduceKind::Mean,
+            axes: vec![1],
+            keep: false,
+        }),
+        &[x],
+    )?;
     l.dense("logits", x, classes)
 }
 
@@ -63,20 +103,70 @@ fn block(l: &mut Layers, name: &str, x: ValueId, size: Size, tokens: usize) -> R
 /// Multi-head self-attention on `[n, t, width]`.
 fn attention(l: &mut Layers, name: &str, x: ValueId, size: Size, tokens: usize) -> Result<ValueId> {
     let part = |s: &str| format!("{name}.{s}");
-    let (t, h, d) = (tokens as i64, size.heads as i64, (size.width / size.heads) as i64);
+    let (t, h, d) = (
+        tokens as i64,
+        size.heads as i64,
+        (size.width / size.heads) as i64,
+    );
     let y = l.project(&part("qkv"), x, 3 * size.width)?;
-    let y = l.node(&part("split"), Op::Reshape(Reshape { shape: vec![0, t, 3, h, d] }), &[y])?;
-    let y = l.node(&part("heads"), Op::Transpose(Transpose { perm: vec![2, 0, 3, 1, 4] }), &[y])?; // [3, n, h, t, d]
-    let take =
-        |l: &mut Layers, s: &str, i: usize| l.node(&part(s), Op::Gather(Gather { axis: 0, index: vec![i], index_shape: vec![] }), &[y]);
+    let y = l.node(
+        &part("split"),
+        Op::Reshape(Reshape {
+            shape: vec![0, t, 3, h, d],
+        }),
+        &[y],
+    )?;
+    let y = l.node(
+        &part("heads"),
+        Op::Transpose(Transpose {
+            perm: vec![2, 0, 3, 1, 4],
+        }),
+        &[y],
+    )?; // [3, n, h, t, d]
+    let take = |l: &mut Layers, s: &str, i: usize| {
+        l.node(
+            &part(s),
+            Op::Gather(Gather {
+                axis: 0,
+                index: vec![i],
+                index_shape: vec![],
+            }),
+            &[y],
+        )
+    };
     let (q, k, v) = (take(l, "q", 0)?, take(l, "k", 1)?, take(l, "v", 2)?);
     let scale = l.constant(&part("scale"), &[1], &[1.0 / (d as f64).sqrt()])?;
     let q = l.node(&part("scaled"), Op::Binary(Binary::Mul), &[q, scale])?;
-    let k = l.node(&part("transposed"), Op::Transpose(Transpose { perm: vec![0, 1, 3, 2] }), &[k])?;
+    let k = l.node(
+        &part("transposed"),
+        Op::Transpose(Transpose {
+            perm: vec![0, 1, 3, 2],
+        }),
+        &[k],
+    )?;
     let scores = l.node(&part("scores"), Op::MatMul(MatMul), &[q, k])?;
-    let weights = l.node(&part("weights"), Op::Softmax(Softmax { axis: -1, log: false }), &[scores])?;
+    let weights = l.node(
+        &part("weights"),
+        Op::Softmax(Softmax {
+            axis: -1,
+            log: false,
+        }),
+        &[scores],
+    )?;
     let y = l.node(&part("mixed"), Op::MatMul(MatMul), &[weights, v])?;
-    let y = l.node(&part("merged"), Op::Transpose(Transpose { perm: vec![0, 2, 1, 3] }), &[y])?;
-    let y = l.node(&part("joined"), Op::Reshape(Reshape { shape: vec![0, t, size.width as i64] }), &[y])?;
+    let y = l.node(
+        &part("merged"),
+        Op::Transpose(Transpose {
+            perm: vec![0, 2, 1, 3],
+        }),
+        &[y],
+    )?;
+    let y = l.node(
+        &part("joined"),
+        Op::Reshape(Reshape {
+            shape: vec![0, t, size.width as i64],
+        }),
+        &[y],
+    )?;
     l.project(&part("out"), y, size.width)
 }

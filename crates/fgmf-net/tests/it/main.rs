@@ -1,6 +1,10 @@
 //! Integration tests.
 
-#![allow(clippy::unwrap_used, clippy::float_cmp, reason = "a failed step is a failed test; equal here means the same bits")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::float_cmp,
+    reason = "a failed step is a failed test; equal here means the same bits"
+)]
 
 mod executor;
 mod onnx;

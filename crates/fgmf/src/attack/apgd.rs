@@ -1,21 +1,23 @@
-//! Auto-PGD (Croce & Hein 2020): projected gradient ascent with momentum that sets its own step size; the L1 form (Croce & Hein
-//! 2021) is in `apgd_l1.rs`.
+//! Auto-PGD (Croce & Hein 2020): projected gradient ascent with momentum that sets its own step
+//! size; the L1 form (Croce & Hein 2021) is in `apgd_l1.rs`.
 //!
-//! z = Π(xₜ + η s(∇L)), xₜ₊₁ = Π(xₜ + ¾ (z − xₜ) + ¼ (xₜ − xₜ₋₁)), the first step without momentum; η starts at 2 eps. At
-//! checkpoints (after 22% of the steps, then at intervals that shrink by 3% down to 6%) η is halved and the search goes back to
-//! its best point if the loss rose in at most ρ = ¾ of the steps since the last one, or if neither η nor the best loss has
-//! changed since then.
+//! z = Π(xₜ + η s(∇L)), xₜ₊₁ = Π(xₜ + ¾ (z − xₜ) + ¼ (xₜ − xₜ₋₁)), the first step without momentum;
+//! η starts at 2 eps. At checkpoints (after 22% of the steps, then at intervals that shrink by 3%
+//! down to 6%) η is halved and the search goes back to its best point if the loss rose in at most ρ
+//! = ¾ of the steps since the last one, or if neither η nor the best loss has changed since then.
 //!
-//! With a targeted loss there is a search for each of the classes that score highest after the label, in that order.
-//! An example leaves the batch with its first adversarial point; otherwise the point of the largest loss is returned. Of a model that
-//! answers at random every step is made, and the adversarial point of the largest loss is returned.
+//! With a targeted loss there is a search for each of the classes that score highest after the
+//! label, in that order. An example leaves the batch with its first adversarial point; otherwise
+//! the point of the largest loss is returned. Of a model that answers at random every step is made,
+//! and the adversarial point of the largest loss is returned.
 //!
-//! Cost: at most `steps + 1` forward and `steps` backward passes an example, restart and target (and one forward pass to rank
-//! the targets).
+//! Cost: at most `steps + 1` forward and `steps` backward passes an example, restart and target
+//! (and one forward pass to rank the targets).
 //!
-//! Differences from the paper and its code: (1) the search stops at success, which changes no success; (2) before its first step
-//! the loss counts as 0 when rises are counted, as in the code (the paper: the loss at the start); (3) starts are uniform in the
-//! ball (the code: Linf scaled so that one value is at eps, L2 on the sphere).
+//! Differences from the paper and its code: (1) the search stops at success, which changes no
+//! success; (2) before its first step the loss counts as 0 when rises are counted, as in the code
+//! (the paper: the loss at the start); (3) starts are uniform in the ball (the code: Linf scaled so
+//! that one value is at eps, L2 on the sphere).
 
 use super::apgd_walk::{Walk, intervals, phases};
 use super::loss::{AttackLoss, ranked};
@@ -56,7 +58,14 @@ pub struct ApgdParams {
 
 impl Default for ApgdParams {
     fn default() -> Self {
-        Self { steps: 100, restarts: 1, loss: AttackLoss::CrossEntropy, targets: 9, rho: 0.75, start: Start::Random }
+        Self {
+            steps: 100,
+            restarts: 1,
+            loss: AttackLoss::CrossEntropy,
+            targets: 9,
+            rho: 0.75,
+            start: Start::Random,
+        }
     }
 }
 
@@ -104,7 +113,12 @@ struct Seen<'a> {
 impl Best {
     /// Takes in what was found at the walk's point; whether the walk goes on.
     fn observe(&mut self, walk: &mut Walk<'_>, seen: &Seen<'_>, phase: &Phase) -> bool {
-        let &Seen { loss, broken, gradient, first } = seen;
+        let &Seen {
+            loss,
+            broken,
+            gradient,
+            first,
+        } = seen;
         if phase.counts && (broken, loss) > self.worth {
             self.worth = (broken, loss);
             self.x.copy_from_slice(&walk.x);
@@ -146,8 +160,20 @@ struct Task<'a> {
 }
 
 impl Apgd {
-    fn start(&self, task: &Task<'_>, threat: &ThreatModel, round: u64, row: usize, origin: &[f32]) -> Vec<f32> {
-        let mut rng = Stream::new(task.seed, Purpose::AttackStart, round, task.batch.index[row]);
+    fn start(
+        &self,
+        task: &Task<'_>,
+        threat: &ThreatModel,
+        round: u64,
+        row: usize,
+        origin: &[f32],
+    ) -> Vec<f32> {
+        let mut rng = Stream::new(
+            task.seed,
+            Purpose::AttackStart,
+            round,
+            task.batch.index[row],
+        );
         match (self.params.start, threat.norm()) {
             (Start::Clean, _) => origin.to_vec(),
             (Start::Random, Norm::L1) => {
@@ -159,14 +185,23 @@ impl Apgd {
         }
     }
 
-    /// One search over the examples that still stand, towards the class `goals[row]` where the loss has a target.
-    fn search(&self, task: &Task<'_>, round: u64, goals: &[usize], best: &mut [Best]) -> Result<()> {
+    /// One search over the examples that still stand, towards the class `goals[row]` where the loss
+    /// has a target.
+    fn search(
+        &self,
+        task: &Task<'_>,
+        round: u64,
+        goals: &[usize],
+        best: &mut [Best],
+    ) -> Result<()> {
         let size = task.clean.len() / task.batch.len();
         let origin = |row: usize| &task.clean[row * size..(row + 1) * size];
         let phases = phases(task.threat.norm(), self.params.steps);
         let widest = task.threat.with_eps(phases[0].0 * task.threat.eps())?;
         let standing = (0..best.len()).filter(|&row| best[row].ending != Ending::Converged);
-        let mut points: Vec<(usize, Vec<f32>)> = standing.map(|row| (row, self.start(task, &widest, round, row, origin(row)))).collect();
+        let mut points: Vec<(usize, Vec<f32>)> = standing
+            .map(|row| (row, self.start(task, &widest, round, row, origin(row))))
+            .collect();
         for (number, &(factor, steps)) in phases.iter().enumerate() {
             let threat = task.threat.with_eps(factor * task.threat.eps())?;
             let walk = |(row, mut x): (usize, Vec<f32>)| {
@@ -175,15 +210,28 @@ impl Apgd {
             };
             let mut walks: Vec<Walk<'_>> = points.drain(..).map(walk).collect();
             // Points of a wider ball are no successes.
-            let phase = Phase { threat, steps, counts: number + 1 == phases.len(), leaves: task.model.settles() };
+            let phase = Phase {
+                threat,
+                steps,
+                counts: number + 1 == phases.len(),
+                leaves: task.model.settles(),
+            };
             self.phase(task, &phase, goals, &mut walks, best)?;
             points = walks.into_iter().map(|w| (w.row, w.best)).collect();
         }
         Ok(())
     }
 
-    /// Steps at one radius. What is broken or not finite leaves `walks`; what counts is written to `best`.
-    fn phase(&self, task: &Task<'_>, phase: &Phase, goals: &[usize], walks: &mut Vec<Walk<'_>>, best: &mut [Best]) -> Result<()> {
+    /// Steps at one radius. What is broken or not finite leaves `walks`; what counts is written to
+    /// `best`.
+    fn phase(
+        &self,
+        task: &Task<'_>,
+        phase: &Phase,
+        goals: &[usize],
+        walks: &mut Vec<Walk<'_>>,
+        best: &mut [Best],
+    ) -> Result<()> {
         let Phase { threat, steps, .. } = phase;
         let mut intervals = intervals(threat.norm(), *steps);
         let mut interval = intervals.next().unwrap_or(*steps);
@@ -194,11 +242,19 @@ impl Apgd {
             }
             let x = images(task.batch, walks.iter().map(|w| w.x.as_slice()));
             let labels: Vec<usize> = walks.iter().map(|w| task.batch.labels[w.row]).collect();
-            let targets: Vec<usize> = if goals.is_empty() { Vec::new() } else { walks.iter().map(|w| goals[w.row]).collect() };
+            let targets: Vec<usize> = if goals.is_empty() {
+                Vec::new()
+            } else {
+                walks.iter().map(|w| goals[w.row]).collect()
+            };
             let head = self.params.loss.head(&labels, &targets);
             let (losses, logits, gradients) = if step == *steps {
                 let logits = task.model.logits(&x)?;
-                (head.evaluate(&logits.clone().into(), 0..walks.len()).0, logits, None)
+                (
+                    head.evaluate(&logits.clone().into(), 0..walks.len()).0,
+                    logits,
+                    None,
+                )
             } else {
                 let at = task.model.loss_gradient(&x, head.as_ref())?;
                 (at.losses, at.logits, Some(at.gradient))
@@ -208,8 +264,15 @@ impl Apgd {
             let mut rows = 0..;
             walks.retain_mut(|walk| {
                 let j = rows.next().unwrap_or(0);
-                let gradient = gradients.as_ref().map(|g| &g[j * walk.x.len()..(j + 1) * walk.x.len()]);
-                let seen = Seen { loss: losses[j], broken: broken[j], gradient, first: step == 0 };
+                let gradient = gradients
+                    .as_ref()
+                    .map(|g| &g[j * walk.x.len()..(j + 1) * walk.x.len()]);
+                let seen = Seen {
+                    loss: losses[j],
+                    broken: broken[j],
+                    gradient,
+                    first: step == 0,
+                };
                 best[walk.row].observe(walk, &seen, phase)
             });
             if step == *steps {
@@ -237,15 +300,31 @@ impl Apgd {
         }
         let k = task.model.classes();
         let logits = task.model.logits(&task.batch.x)?.to_f64();
-        let others = |(z, &y): (&[f64], &usize)| ranked(z).into_iter().filter(|&c| c != y).collect::<Vec<_>>();
-        let orders: Vec<Vec<usize>> = logits.chunks_exact(k).zip(&task.batch.labels).map(others).collect();
-        Ok((0..self.params.targets.min(k - 1)).map(|t| orders.iter().map(|o| o[t]).collect()).collect())
+        let others = |(z, &y): (&[f64], &usize)| {
+            ranked(z)
+                .into_iter()
+                .filter(|&c| c != y)
+                .collect::<Vec<_>>()
+        };
+        let orders: Vec<Vec<usize>> = logits
+            .chunks_exact(k)
+            .zip(&task.batch.labels)
+            .map(others)
+            .collect();
+        Ok((0..self.params.targets.min(k - 1))
+            .map(|t| orders.iter().map(|o| o[t]).collect())
+            .collect())
     }
 
     fn searches(&self, task: &Task<'_>, best: &mut [Best]) -> Result<()> {
         for (t, goals) in self.goals(task)?.iter().enumerate() {
             for restart in 0..self.params.restarts {
-                self.search(task, (t * self.params.restarts + restart) as u64, goals, best)?;
+                self.search(
+                    task,
+                    (t * self.params.restarts + restart) as u64,
+                    goals,
+                    best,
+                )?;
             }
         }
         Ok(())
@@ -265,21 +344,45 @@ impl WhiteBox for Apgd {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         self.params.loss.check_classes(model.classes())?;
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
-        let fresh = |x: &[f32]| Best { x: x.to_vec(), worth: (false, f64::NEG_INFINITY), ending: Ending::StepsExhausted };
+        let fresh = |x: &[f32]| Best {
+            x: x.to_vec(),
+            worth: (false, f64::NEG_INFINITY),
+            ending: Ending::StepsExhausted,
+        };
         let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
-        match self.searches(&Task { model, batch, clean: &clean, threat, seed }, &mut best) {
+        match self.searches(
+            &Task {
+                model,
+                batch,
+                clean: &clean,
+                threat,
+                seed,
+            },
+            &mut best,
+        ) {
             Err(Error::Budget { .. }) => {
                 let open = best.iter_mut().filter(|b| b.ending != Ending::Converged);
                 open.for_each(|b| b.ending = Ending::BudgetExhausted);
             }
             other => other?,
         }
-        best.iter_mut().filter(|b| b.worth.0).for_each(|b| b.ending = Ending::Converged);
+        best.iter_mut()
+            .filter(|b| b.worth.0)
+            .for_each(|b| b.ending = Ending::Converged);
         let x = images(batch, best.iter().map(|b| b.x.as_slice()));
-        Ok(Candidate { x, endings: best.iter().map(|b| b.ending).collect() })
+        Ok(Candidate {
+            x,
+            endings: best.iter().map(|b| b.ending).collect(),
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! One example's way through a search of Auto-PGD: its points, its step size, and the rules that change them.
+//! One example's way through a search of Auto-PGD: its points, its step size, and the rules that
+//! change them.
 
 use super::apgd_l1::Sparsity;
 use crate::threat::{Norm, ThreatModel};
@@ -36,7 +37,14 @@ impl<'a> Walk<'a> {
         let (rule, factor) = match threat.norm() {
             Norm::L1 => (Rule::Sparse(Sparsity::of(origin, &x)), 1.0),
             // The code counts the first checkpoint as if the step had just been halved.
-            Norm::Linf | Norm::L2 => (Rule::Halving(Halving { rises: 0, loss: f64::NEG_INFINITY, halved: true }), 2.0),
+            Norm::Linf | Norm::L2 => (
+                Rule::Halving(Halving {
+                    rises: 0,
+                    loss: f64::NEG_INFINITY,
+                    halved: true,
+                }),
+                2.0,
+            ),
         };
         Self {
             row,
@@ -53,7 +61,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Takes in loss and gradient at the current point, the start if `first`; the last point of a search has no gradient.
+    /// Takes in loss and gradient at the current point, the start if `first`; the last point of a
+    /// search has no gradient.
     pub(super) fn observe(&mut self, loss: f64, gradient: Option<&[f32]>, first: bool) {
         if let Some(g) = gradient {
             self.gradient.copy_from_slice(g);
@@ -86,7 +95,9 @@ impl<'a> Walk<'a> {
                 }
                 h.halved
             }
-            Rule::Sparse(s) => s.checkpoint(self.origin, &self.best, &mut self.step, threat.eps() as f32),
+            Rule::Sparse(s) => {
+                s.checkpoint(self.origin, &self.best, &mut self.step, threat.eps() as f32)
+            }
         };
         if back {
             self.x.copy_from_slice(&self.best);
@@ -104,7 +115,12 @@ impl<'a> Walk<'a> {
         let keep = if first { 1.0 } else { 0.75 };
         let mut direction = self.gradient.clone();
         threat.steepest(&mut direction);
-        let mut next: Vec<f32> = self.x.iter().zip(&direction).map(|(x, d)| x + self.step * d).collect();
+        let mut next: Vec<f32> = self
+            .x
+            .iter()
+            .zip(&direction)
+            .map(|(x, d)| x + self.step * d)
+            .collect();
         threat.project(self.origin, &mut next);
         for ((z, &x), &before) in next.iter_mut().zip(&self.x).zip(&self.previous) {
             *z = x + (*z - x) * keep + (x - before) * (1.0 - keep);
@@ -114,15 +130,22 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Intervals between checkpoints: 22% of the steps, then 3% less each time down to 6%; for L1 always 4%.
+/// Intervals between checkpoints: 22% of the steps, then 3% less each time down to 6%; for L1
+/// always 4%.
 pub(super) fn intervals(norm: Norm, steps: usize) -> impl Iterator<Item = usize> {
     let share = |percent: usize| (percent * steps / 100).max(1);
-    let (first, less, least) = if norm == Norm::L1 { (share(4), 0, 1) } else { (share(22), share(3), share(6)) };
-    std::iter::successors(Some(first), move |k| Some(k.saturating_sub(less).max(least)))
+    let (first, less, least) = if norm == Norm::L1 {
+        (share(4), 0, 1)
+    } else {
+        (share(22), share(3), share(6))
+    };
+    std::iter::successors(Some(first), move |k| {
+        Some(k.saturating_sub(less).max(least))
+    })
 }
 
-/// Radii, in eps, and steps of the phases of a search: for L1 three of shrinking radius, so that the search starts outside the
-/// ball (3, 2, 1 eps for 30, 30, 40% of the steps).
+/// Radii, in eps, and steps of the phases of a search: for L1 three of shrinking radius, so that
+/// the search starts outside the ball (3, 2, 1 eps for 30, 30, 40% of the steps).
 pub(super) fn phases(norm: Norm, steps: usize) -> Vec<(f64, usize)> {
     if norm != Norm::L1 {
         return vec![(1.0, steps)];
@@ -147,7 +170,10 @@ mod tests {
         assert_eq!(phases(Norm::L1, 2), [(1.0, 2)]);
         assert_eq!(phases(Norm::Linf, 7), [(1.0, 7)]);
         for steps in 1..200 {
-            assert_eq!(phases(Norm::L1, steps).iter().map(|p| p.1).sum::<usize>(), steps);
+            assert_eq!(
+                phases(Norm::L1, steps).iter().map(|p| p.1).sum::<usize>(),
+                steps
+            );
         }
     }
 }

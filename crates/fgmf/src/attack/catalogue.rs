@@ -2,8 +2,9 @@
 
 use super::suite::Entry;
 use super::{
-    ApgdParams, Attack, AttackLoss, BlackBox, CarliniWagnerParams, DdnParams, DeepFoolParams, Eot, EvolutionParams, FabParams, FmnParams,
-    HopSkipJumpParams, MiFgsmParams, NesParams, PgdParams, RandomSearchParams, SmoothParams, SpsaParams, SquareParams, Transfer, WhiteBox,
+    ApgdParams, Attack, AttackLoss, BlackBox, CarliniWagnerParams, DdnParams, DeepFoolParams, Eot,
+    EvolutionParams, FabParams, FmnParams, HopSkipJumpParams, MiFgsmParams, NesParams, PgdParams,
+    RandomSearchParams, SmoothParams, SpsaParams, SquareParams, Transfer, WhiteBox,
 };
 use crate::defend::{MaskKnowledge, bypass_rules, has_mask, is_rough, soft_rules};
 use crate::error::{Error, Result};
@@ -66,12 +67,24 @@ fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
             }
             all.extend(&STANDARD[..2]);
             if has_mask(net) {
-                all.extend(["apgd-ce-frozen-mask", "apgd-t-frozen-mask", "apgd-ce-straight-through", "apgd-t-straight-through"]);
+                all.extend([
+                    "apgd-ce-frozen-mask",
+                    "apgd-t-frozen-mask",
+                    "apgd-ce-straight-through",
+                    "apgd-t-straight-through",
+                ]);
             }
             all.extend(&STANDARD[2..]);
             all
         }
-        "plus" => vec!["apgd-ce-5", "apgd-dlr-5", "fab-5", "apgd-t", "fab-t", "square"],
+        "plus" => vec![
+            "apgd-ce-5",
+            "apgd-dlr-5",
+            "fab-5",
+            "apgd-t",
+            "fab-t",
+            "square",
+        ],
         "rand" => vec!["apgd-ce-eot", "apgd-dlr-eot"],
         _ => return None,
     })
@@ -80,20 +93,25 @@ fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
 /// A suite by name, for this network and norm.
 ///
 /// - `quick`: FGSM, PGD-20.
-/// - `standard`: AutoAttack (Croce & Hein 2020): Auto-PGD on the cross-entropy, targeted Auto-PGD on the difference of logits ratio,
-///   FAB-T, Square. For L1 5 restarts of the first and 5 targets of the second, otherwise 1 and 9.
-/// - `adaptive`: `standard`, and where the network has an SGAM mask both forms of Auto-PGD again with the mask frozen at each step
-///   and with the layer taken for the identity; where it rounds or serves lies, both forms again with that taken for the identity; where
-///   it rounds, both again with the slope of a soft rounding; where it rounds or picks its largest activations, untargeted Auto-PGD on
-///   both losses with gradients averaged over small noise.
-/// - `plus`: Auto-PGD on both losses with 5 restarts, FAB with 5 restarts, the targeted attacks of `standard`, Square (last, so that it
-///   sees what all gradients leave; AutoAttack has it before the targeted ones, which leaves the same examples standing).
-/// - `rand`: Auto-PGD on both losses with gradients averaged over 20 passes, for networks that draw random numbers.
-/// - Names of attacks, separated by commas: those. An ending tells what is known of the defence: `-smooth` averages gradients over small
-///   noise, and after it `-bypass`, `-soft`, `-frozen-mask` and `-straight-through` are [`MaskKnowledge`].
+/// - `standard`: AutoAttack (Croce & Hein 2020): Auto-PGD on the cross-entropy, targeted Auto-PGD
+///   on the difference of logits ratio, FAB-T, Square. For L1 5 restarts of the first and 5 targets
+///   of the second, otherwise 1 and 9.
+/// - `adaptive`: `standard`, and where the network has an SGAM mask both forms of Auto-PGD again
+///   with the mask frozen at each step and with the layer taken for the identity; where it rounds
+///   or serves lies, both forms again with that taken for the identity; where it rounds, both again
+///   with the slope of a soft rounding; where it rounds or picks its largest activations,
+///   untargeted Auto-PGD on both losses with gradients averaged over small noise.
+/// - `plus`: Auto-PGD on both losses with 5 restarts, FAB with 5 restarts, the targeted attacks of
+///   `standard`, Square (last, so that it sees what all gradients leave; AutoAttack has it before
+///   the targeted ones, which leaves the same examples standing).
+/// - `rand`: Auto-PGD on both losses with gradients averaged over 20 passes, for networks that draw
+///   random numbers.
+/// - Names of attacks, separated by commas: those. An ending tells what is known of the defence:
+///   `-smooth` averages gradients over small noise, and after it `-bypass`, `-soft`, `-frozen-mask`
+///   and `-straight-through` are [`MaskKnowledge`].
 ///
-/// Networks with fewer classes than a loss or a number of targets needs get the plain margin, and as many targets as there are; the
-/// settings recorded say so.
+/// Networks with fewer classes than a loss or a number of targets needs get the plain margin, and
+/// as many targets as there are; the settings recorded say so.
 pub fn suite(name: &str, net: &Network, norm: Norm) -> Result<Vec<Entry>> {
     let listed = || name.split(',').map(str::trim).collect();
     let names: Vec<&str> = names(name, net).unwrap_or_else(listed);
@@ -104,9 +122,15 @@ pub fn suite(name: &str, net: &Network, norm: Norm) -> Result<Vec<Entry>> {
             ("-bypass", MaskKnowledge::Bypass),
             ("-soft", MaskKnowledge::SoftRounding),
         ];
-        let tagged = tags.into_iter().find_map(|(tag, knowledge)| Some((name.strip_suffix(tag)?, knowledge)));
+        let tagged = tags
+            .into_iter()
+            .find_map(|(tag, knowledge)| Some((name.strip_suffix(tag)?, knowledge)));
         let (plain, knowledge) = tagged.unwrap_or((name, MaskKnowledge::EndToEnd));
-        Ok(Entry { name: (*name).into(), attack: lone(plain, norm, net.classes())?, knowledge })
+        Ok(Entry {
+            name: (*name).into(),
+            attack: lone(plain, norm, net.classes())?,
+            knowledge,
+        })
     };
     let mut sorted = names.clone();
     sorted.sort_unstable();
@@ -116,11 +140,20 @@ pub fn suite(name: &str, net: &Network, norm: Norm) -> Result<Vec<Entry>> {
     names.iter().map(entry).collect()
 }
 
-/// The attack that tries adversarial examples of another network of the same task: momentum steps carry over best.
+/// The attack that tries adversarial examples of another network of the same task: momentum steps
+/// carry over best.
 pub fn transfer(surrogate: Network) -> Result<Entry> {
-    let steps = MiFgsmParams { steps: 20, ..MiFgsmParams::default() }.check()?;
+    let steps = MiFgsmParams {
+        steps: 20,
+        ..MiFgsmParams::default()
+    }
+    .check()?;
     let attack = Attack::Black(Box::new(Transfer::new(surrogate, Box::new(steps))));
-    Ok(Entry { name: "transfer".into(), attack, knowledge: MaskKnowledge::EndToEnd })
+    Ok(Entry {
+        name: "transfer".into(),
+        attack,
+        knowledge: MaskKnowledge::EndToEnd,
+    })
 }
 
 /// An attack by its name in a suite, with the settings it has there.
@@ -128,15 +161,30 @@ pub fn lone(name: &str, norm: Norm, classes: usize) -> Result<Attack> {
     let l1 = norm == Norm::L1;
     let apgd = |loss: AttackLoss, restarts: usize| {
         let targets = if l1 { 5 } else { 9 }.min(classes.saturating_sub(1)).max(1);
-        ApgdParams { loss: loss.for_classes(classes), restarts, targets, ..ApgdParams::default() }.check()
+        ApgdParams {
+            loss: loss.for_classes(classes),
+            restarts,
+            targets,
+            ..ApgdParams::default()
+        }
+        .check()
     };
     let fab = |targets: Option<usize>, restarts: usize| {
         let targets = targets.map(|t| t.min(classes.saturating_sub(1)).max(1));
-        FabParams { targets, restarts, ..FabParams::default() }.check()
+        FabParams {
+            targets,
+            restarts,
+            ..FabParams::default()
+        }
+        .check()
     };
     let restarts = if l1 { 5 } else { 1 };
     let losses = [("ce", AttackLoss::CrossEntropy), ("dlr", AttackLoss::Dlr)];
-    let by_loss = name.strip_prefix("apgd-").and_then(|rest| losses.into_iter().find_map(|(l, loss)| Some((loss, rest.strip_prefix(l)?))));
+    let by_loss = name.strip_prefix("apgd-").and_then(|rest| {
+        losses
+            .into_iter()
+            .find_map(|(l, loss)| Some((loss, rest.strip_prefix(l)?)))
+    });
     let white: Box<dyn WhiteBox> = match (name, by_loss) {
         (_, Some((loss, ""))) => Box::new(apgd(loss, restarts)?),
         (_, Some((loss, "-5"))) => Box::new(apgd(loss, 5)?),
@@ -166,7 +214,11 @@ fn black(name: &str) -> Result<Attack> {
         "hop-skip-jump" => Box::new(HopSkipJumpParams::default().check()?),
         "random-search" => Box::new(RandomSearchParams::default().check()?),
         _ => {
-            let known = format!("{}, or attacks separated by commas: {}", SUITES.join(", "), ATTACKS.join(", "));
+            let known = format!(
+                "{}, or attacks separated by commas: {}",
+                SUITES.join(", "),
+                ATTACKS.join(", ")
+            );
             return Err(Error::parameter("suite", known, name));
         }
     };

@@ -1,8 +1,9 @@
 //! Carlini & Wagner's L2 attack: the nearest adversarial image, not one in a given ball.
 //!
-//! Minimises ‖x − x₀‖₂² + c f(x) over w by Adam, with x = lo + (hi − lo) (tanh w + 1) / 2, so that bounds hold by construction,
-//! and f(x) = max(z_y − max_{i≠y} z_i, −κ). c is searched for by bisection, one value an example: up tenfold until the search
-//! succeeds, then between the largest that failed and the smallest that succeeded. The nearest adversarial point seen counts.
+//! Minimises ‖x − x₀‖₂² + c f(x) over w by Adam, with x = lo + (hi − lo) (tanh w + 1) / 2, so that
+//! bounds hold by construction, and f(x) = max(z_y − max_{i≠y} z_i, −κ). c is searched for by
+//! bisection, one value an example: up tenfold until the search succeeds, then between the largest
+//! that failed and the smallest that succeeded. The nearest adversarial point seen counts.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -12,12 +13,13 @@
 //! | `first` | 0.01 | first c, above 0 |
 //! | `confidence` | 0 | κ, 0 or more |
 //!
-//! Cost: at most `searches · steps` forward and backward passes an example. The sealed entry counts an example as broken if
-//! the nearest point lies in the threat's ball; with a ball that holds every image it measures distances.
+//! Cost: at most `searches · steps` forward and backward passes an example. The sealed entry counts
+//! an example as broken if the nearest point lies in the threat's ball; with a ball that holds
+//! every image it measures distances.
 //!
-//! Differences from the paper: (1) 200 steps and 9 values of c instead of 10,000 and 20; (2) a search is left when the last
-//! tenth of its steps lowers the objective by less than 1 in 10⁴, as in the authors' code; (3) a tie of logits counts as misclassified.
-//! Reference: `carlini2017`.
+//! Differences from the paper: (1) 200 steps and 9 values of c instead of 10,000 and 20; (2) a
+//! search is left when the last tenth of its steps lowers the objective by less than 1 in 10⁴, as
+//! in the authors' code; (3) a tie of logits counts as misclassified. Reference: `carlini2017`.
 
 use super::{Batch, Candidate, Ending, WhiteBox, misclassified};
 use crate::error::{Error, Result};
@@ -45,7 +47,13 @@ pub struct CarliniWagnerParams {
 
 impl Default for CarliniWagnerParams {
     fn default() -> Self {
-        Self { searches: 9, steps: 200, rate: 0.01, first: 0.01, confidence: 0.0 }
+        Self {
+            searches: 9,
+            steps: 200,
+            rate: 0.01,
+            first: 0.01,
+            confidence: 0.0,
+        }
     }
 }
 
@@ -64,7 +72,11 @@ impl CarliniWagnerParams {
             }
         }
         if !(self.confidence.is_finite() && self.confidence >= 0.0) {
-            return Err(Error::parameter("confidence", "a finite number, 0 or more", self.confidence));
+            return Err(Error::parameter(
+                "confidence",
+                "a finite number, 0 or more",
+                self.confidence,
+            ));
         }
         Ok(CarliniWagner { params: self })
     }
@@ -97,23 +109,39 @@ struct Search {
 }
 
 impl CarliniWagner {
-    fn search(&self, model: &dyn Gradients, batch: &Batch, bounds: [f64; 2], best: &mut [Best]) -> Result<()> {
+    fn search(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        bounds: [f64; 2],
+        best: &mut [Best],
+    ) -> Result<()> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len();
         let origin = |i: usize| &clean[i * size..(i + 1) * size];
         let [lo, hi] = bounds;
         let half = (hi - lo) / 2.0;
-        let point = |s: &Search| s.w.iter().map(|w| (lo + half * (w.tanh() + 1.0)) as f32).collect::<Vec<f32>>();
+        let point = |s: &Search| {
+            s.w.iter()
+                .map(|w| (lo + half * (w.tanh() + 1.0)) as f32)
+                .collect::<Vec<f32>>()
+        };
         let start = |i: usize| Search {
             example: i,
             // Just inside, where tanh can be inverted.
-            w: origin(i).iter().map(|&v| (((f64::from(v) - lo) / half - 1.0) * 0.999_999).atanh()).collect(),
+            w: origin(i)
+                .iter()
+                .map(|&v| (((f64::from(v) - lo) / half - 1.0) * 0.999_999).atanh())
+                .collect(),
             mean: vec![0.0; size],
             square: vec![0.0; size],
             reached: false,
             objective: None,
         };
-        let mut active: Vec<Search> = (0..batch.len()).filter(|&i| best[i].ending != Ending::NonFinite).map(start).collect();
+        let mut active: Vec<Search> = (0..batch.len())
+            .filter(|&i| best[i].ending != Ending::NonFinite)
+            .map(start)
+            .collect();
         let tenth = (self.params.steps / 10).max(1);
         let mut reached = vec![false; batch.len()];
         for step in 1..=self.params.steps {
@@ -123,13 +151,20 @@ impl CarliniWagner {
             let rows: Vec<usize> = active.iter().map(|s| s.example).collect();
             let part = batch.select(&rows);
             let points: Vec<Vec<f32>> = active.iter().map(point).collect();
-            let at = model.loss_gradient(&Tensor::new::<f32>(part.x.shape(), points.concat()), &Margin::new(&part.labels))?;
+            let at = model.loss_gradient(
+                &Tensor::new::<f32>(part.x.shape(), points.concat()),
+                &Margin::new(&part.labels),
+            )?;
             let broken = misclassified(&at.logits, &part.labels);
             let gradient = at.gradient.to_f64();
             let mut next = Vec::with_capacity(active.len());
             for (j, mut s) in active.into_iter().enumerate() {
                 let best = &mut best[s.example];
-                let difference: Vec<f64> = points[j].iter().zip(origin(s.example)).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect();
+                let difference: Vec<f64> = points[j]
+                    .iter()
+                    .zip(origin(s.example))
+                    .map(|(a, b)| f64::from(*a) - f64::from(*b))
+                    .collect();
                 let distance = Norm::L2.of(difference.iter().copied());
                 let (margin, g) = (at.losses[j], &gradient[j * size..(j + 1) * size]);
                 if !margin.is_finite() || g.iter().any(|v| !v.is_finite()) {
@@ -147,20 +182,30 @@ impl CarliniWagner {
                         best.ending = Ending::Converged;
                     }
                 }
-                let objective = distance * distance + best.constant * (-margin).max(-self.params.confidence);
+                let objective =
+                    distance * distance + best.constant * (-margin).max(-self.params.confidence);
                 if step % tenth == 0 {
-                    if s.objective.is_some_and(|before| objective > before * 0.9999 && before > 0.0) {
+                    if s.objective
+                        .is_some_and(|before| objective > before * 0.9999 && before > 0.0)
+                    {
                         continue;
                     }
                     s.objective = Some(objective);
                 }
-                let pull = if margin < self.params.confidence { best.constant } else { 0.0 };
+                let pull = if margin < self.params.confidence {
+                    best.constant
+                } else {
+                    0.0
+                };
                 for (k, w) in s.w.iter_mut().enumerate() {
                     let tanh = w.tanh();
                     let d = (2.0 * difference[k] - pull * g[k]) * half * (1.0 - tanh * tanh);
                     s.mean[k] = 0.9 * s.mean[k] + 0.1 * d;
                     s.square[k] = 0.999 * s.square[k] + 0.001 * d * d;
-                    let (m, v) = (s.mean[k] / (1.0 - 0.9f64.powi(step as i32)), s.square[k] / (1.0 - 0.999f64.powi(step as i32)));
+                    let (m, v) = (
+                        s.mean[k] / (1.0 - 0.9f64.powi(step as i32)),
+                        s.square[k] / (1.0 - 0.999f64.powi(step as i32)),
+                    );
                     *w -= self.params.rate * m / (v.sqrt() + 1e-8);
                 }
                 next.push(s);
@@ -173,7 +218,11 @@ impl CarliniWagner {
             } else {
                 b.failed = b.failed.max(b.constant);
             }
-            b.constant = if b.succeeded.is_finite() { (b.failed + b.succeeded) / 2.0 } else { b.constant * 10.0 };
+            b.constant = if b.succeeded.is_finite() {
+                (b.failed + b.succeeded) / 2.0
+            } else {
+                b.constant * 10.0
+            };
         }
         Ok(())
     }
@@ -188,7 +237,13 @@ impl WhiteBox for CarliniWagner {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, _: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        _: u64,
+    ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let fresh = |x: &[f32]| Best {
@@ -203,13 +258,21 @@ impl WhiteBox for CarliniWagner {
         for _ in 0..self.params.searches {
             match self.search(model, batch, threat.bounds(), &mut best) {
                 Err(Error::Budget { .. }) => {
-                    best.iter_mut().filter(|b| b.ending == Ending::StepsExhausted).for_each(|b| b.ending = Ending::BudgetExhausted);
+                    best.iter_mut()
+                        .filter(|b| b.ending == Ending::StepsExhausted)
+                        .for_each(|b| b.ending = Ending::BudgetExhausted);
                     break;
                 }
                 other => other?,
             }
         }
         let endings = best.iter().map(|b| b.ending).collect();
-        Ok(Candidate { x: Tensor::new::<f32>(batch.x.shape(), best.into_iter().flat_map(|b| b.x).collect()), endings })
+        Ok(Candidate {
+            x: Tensor::new::<f32>(
+                batch.x.shape(),
+                best.into_iter().flat_map(|b| b.x).collect(),
+            ),
+            endings,
+        })
     }
 }

@@ -1,7 +1,9 @@
-//! DDN, decoupled direction and norm: a minimum-norm L2 attack that steps along the gradient and sets the length apart from it.
+//! DDN, decoupled direction and norm: a minimum-norm L2 attack that steps along the gradient and
+//! sets the length apart from it.
 //!
-//! gₜ = αₜ ∇L(xₜ) / ‖∇L(xₜ)‖₂, δ ← δ + gₜ, L the cross-entropy; the radius εₜ₊₁ = (1 − γ) εₜ if xₜ is adversarial, (1 + γ) εₜ if
-//! not; δ ← εₜ₊₁ δ / ‖δ‖₂, clipped to the bounds. αₜ falls from 1 to 0.01 along a cosine. The nearest adversarial point counts.
+//! gₜ = αₜ ∇L(xₜ) / ‖∇L(xₜ)‖₂, δ ← δ + gₜ, L the cross-entropy; the radius εₜ₊₁ = (1 − γ) εₜ if xₜ
+//! is adversarial, (1 + γ) εₜ if not; δ ← εₜ₊₁ δ / ‖δ‖₂, clipped to the bounds. αₜ falls from 1 to
+//! 0.01 along a cosine. The nearest adversarial point counts.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -11,7 +13,8 @@
 //!
 //! Cost: `steps` forward and backward passes an example.
 //!
-//! Differences from the paper: (1) no rounding to 256 levels; (2) the search is in L2 whatever the threat's norm. Reference: `rony2019`.
+//! Differences from the paper: (1) no rounding to 256 levels; (2) the search is in L2 whatever the
+//! threat's norm. Reference: `rony2019`.
 
 use super::{Batch, Candidate, Ending, WhiteBox, misclassified};
 use crate::error::{Error, Result};
@@ -35,7 +38,11 @@ pub struct DdnParams {
 
 impl Default for DdnParams {
     fn default() -> Self {
-        Self { steps: 100, gamma: 0.05, first: 1.0 }
+        Self {
+            steps: 100,
+            gamma: 0.05,
+            first: 1.0,
+        }
     }
 }
 
@@ -49,7 +56,11 @@ impl DdnParams {
             return Err(Error::parameter("gamma", "between 0 and 1", self.gamma));
         }
         if !(self.first.is_finite() && self.first > 0.0) {
-            return Err(Error::parameter("first", "a finite number above 0", self.first));
+            return Err(Error::parameter(
+                "first",
+                "a finite number above 0",
+                self.first,
+            ));
         }
         Ok(Ddn { params: self })
     }
@@ -70,23 +81,40 @@ struct Walker {
 }
 
 impl Ddn {
-    fn search(&self, model: &dyn Gradients, batch: &Batch, [lo, hi]: [f64; 2], walkers: &mut [Walker]) -> Result<()> {
+    fn search(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        [lo, hi]: [f64; 2],
+        walkers: &mut [Walker],
+    ) -> Result<()> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len();
         for t in 0..self.params.steps {
-            let active: Vec<usize> = (0..batch.len()).filter(|&i| walkers[i].ending != Ending::NonFinite).collect();
+            let active: Vec<usize> = (0..batch.len())
+                .filter(|&i| walkers[i].ending != Ending::NonFinite)
+                .collect();
             if active.is_empty() {
                 break;
             }
             let part = batch.select(&active);
             let point = |&i: &usize| {
-                clean[i * size..(i + 1) * size].iter().zip(&walkers[i].delta).map(|(x, d)| (f64::from(*x) + d) as f32).collect::<Vec<f32>>()
+                clean[i * size..(i + 1) * size]
+                    .iter()
+                    .zip(&walkers[i].delta)
+                    .map(|(x, d)| (f64::from(*x) + d) as f32)
+                    .collect::<Vec<f32>>()
             };
             let points: Vec<Vec<f32>> = active.iter().map(point).collect();
-            let at = model.loss_gradient(&Tensor::new::<f32>(part.x.shape(), points.concat()), &CrossEntropy::labels(&part.labels))?;
+            let at = model.loss_gradient(
+                &Tensor::new::<f32>(part.x.shape(), points.concat()),
+                &CrossEntropy::labels(&part.labels),
+            )?;
             let broken = misclassified(&at.logits, &part.labels);
             let gradient = at.gradient.to_f64();
-            let alpha = 0.01 + 0.99 * (1.0 + (std::f64::consts::PI * t as f64 / self.params.steps as f64).cos()) / 2.0;
+            let alpha = 0.01
+                + 0.99 * (1.0 + (std::f64::consts::PI * t as f64 / self.params.steps as f64).cos())
+                    / 2.0;
             for (j, (&i, point)) in active.iter().zip(points).enumerate() {
                 let (walker, g) = (&mut walkers[i], &gradient[j * size..(j + 1) * size]);
                 let length = Norm::L2.of(g.iter().copied());
@@ -98,16 +126,32 @@ impl Ddn {
                     walker.ending = Ending::Converged;
                 }
                 if !length.is_finite() {
-                    walker.ending = if walker.best.is_some() { Ending::Converged } else { Ending::NonFinite };
+                    walker.ending = if walker.best.is_some() {
+                        Ending::Converged
+                    } else {
+                        Ending::NonFinite
+                    };
                     continue;
                 }
                 if t == 0 && length == 0.0 {
                     walker.ending = Ending::ZeroGradient;
                 }
-                walker.delta.iter_mut().zip(g).for_each(|(d, g)| *d += alpha * g / length.max(f64::MIN_POSITIVE));
-                walker.radius *= if broken[j] { 1.0 - self.params.gamma } else { 1.0 + self.params.gamma };
+                walker
+                    .delta
+                    .iter_mut()
+                    .zip(g)
+                    .for_each(|(d, g)| *d += alpha * g / length.max(f64::MIN_POSITIVE));
+                walker.radius *= if broken[j] {
+                    1.0 - self.params.gamma
+                } else {
+                    1.0 + self.params.gamma
+                };
                 let scale = walker.radius / Norm::L2.of(walker.delta.iter().copied()).max(1e-12);
-                for (d, &x) in walker.delta.iter_mut().zip(&clean[i * size..(i + 1) * size]) {
+                for (d, &x) in walker
+                    .delta
+                    .iter_mut()
+                    .zip(&clean[i * size..(i + 1) * size])
+                {
                     *d = (f64::from(x) + *d * scale).clamp(lo, hi) - f64::from(x);
                 }
             }
@@ -125,20 +169,41 @@ impl WhiteBox for Ddn {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, _: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        _: u64,
+    ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
-        let fresh = |_| Walker { delta: vec![0.0; size], radius: self.params.first, best: None, ending: Ending::StepsExhausted };
+        let fresh = |_| Walker {
+            delta: vec![0.0; size],
+            radius: self.params.first,
+            best: None,
+            ending: Ending::StepsExhausted,
+        };
         let mut walkers: Vec<Walker> = (0..batch.len()).map(fresh).collect();
         match self.search(model, batch, threat.bounds(), &mut walkers) {
             Err(Error::Budget { .. }) => {
-                walkers.iter_mut().filter(|w| w.best.is_none()).for_each(|w| w.ending = Ending::BudgetExhausted);
+                walkers
+                    .iter_mut()
+                    .filter(|w| w.best.is_none())
+                    .for_each(|w| w.ending = Ending::BudgetExhausted);
             }
             other => other?,
         }
         let endings = walkers.iter().map(|w| w.ending).collect();
         let nearest = |(w, x): (Walker, &[f32])| w.best.map_or_else(|| x.to_vec(), |b| b.1);
-        let x = walkers.into_iter().zip(clean.chunks_exact(size)).flat_map(nearest).collect();
-        Ok(Candidate { x: Tensor::new::<f32>(batch.x.shape(), x), endings })
+        let x = walkers
+            .into_iter()
+            .zip(clean.chunks_exact(size))
+            .flat_map(nearest)
+            .collect();
+        Ok(Candidate {
+            x: Tensor::new::<f32>(batch.x.shape(), x),
+            endings,
+        })
     }
 }

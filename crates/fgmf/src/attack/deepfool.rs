@@ -1,8 +1,9 @@
 //! DeepFool: walks to the nearest boundary of the network's linearisation, again and again.
 //!
 //! At xₜ, for each class j ≠ y: w_j = ∇z_j − ∇z_y, f_j = z_j − z_y; the nearest boundary is that of
-//! l = argmin |f_j| / ‖w_j‖_q, and the step (|f_l| + 10⁻⁴) / ‖w_l‖_q · r, with r the unit vector of the threat's norm p along
-//! w_l (w / ‖w‖₂ for L2, sign w for Linf) and q dual to p. The point is x₀ + (1 + η) Σ steps, in the bounds.
+//! l = argmin |f_j| / ‖w_j‖_q, and the step (|f_l| + 10⁻⁴) / ‖w_l‖_q · r, with r the unit vector of
+//! the threat's norm p along w_l (w / ‖w‖₂ for L2, sign w for Linf) and q dual to p. The point is
+//! x₀ + (1 + η) Σ steps, in the bounds.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -11,8 +12,8 @@
 //!
 //! Cost: at most `k (steps + 1)` forward and backward passes an example, k the number of classes.
 //!
-//! Differences from the paper: (1) y is the true label, which the examples attacked have; (2) an L1 threat is searched in L2.
-//! Reference: `moosavi2016`.
+//! Differences from the paper: (1) y is the true label, which the examples attacked have; (2) an L1
+//! threat is searched in L2. Reference: `moosavi2016`.
 
 use super::{Batch, Candidate, Ending, WhiteBox, misclassified};
 use crate::error::{Error, Result};
@@ -34,7 +35,10 @@ pub struct DeepFoolParams {
 
 impl Default for DeepFoolParams {
     fn default() -> Self {
-        Self { steps: 50, overshoot: 0.02 }
+        Self {
+            steps: 50,
+            overshoot: 0.02,
+        }
     }
 }
 
@@ -45,7 +49,11 @@ impl DeepFoolParams {
             return Err(Error::parameter("steps", "1 to 100000", self.steps));
         }
         if !(self.overshoot.is_finite() && self.overshoot >= 0.0) {
-            return Err(Error::parameter("overshoot", "a finite number, 0 or more", self.overshoot));
+            return Err(Error::parameter(
+                "overshoot",
+                "a finite number, 0 or more",
+                self.overshoot,
+            ));
         }
         Ok(DeepFool { params: self })
     }
@@ -59,22 +67,50 @@ pub struct DeepFool {
 
 /// The step to the nearest boundary of the linearisation; `None` where no class has a finite one.
 fn step(logits: &[f64], gradients: &[&[f64]], label: usize, norm: Norm) -> Option<Vec<f64>> {
-    let dual = if norm == Norm::Linf { Norm::L1 } else { Norm::L2 };
+    let dual = if norm == Norm::Linf {
+        Norm::L1
+    } else {
+        Norm::L2
+    };
     let toward = |j: usize| {
-        let w: Vec<f64> = gradients[j].iter().zip(gradients[label]).map(|(a, b)| a - b).collect();
+        let w: Vec<f64> = gradients[j]
+            .iter()
+            .zip(gradients[label])
+            .map(|(a, b)| a - b)
+            .collect();
         let length = dual.of(w.iter().copied());
         let distance = (logits[j] - logits[label]).abs() / length;
         (distance.is_finite()).then_some((distance, length, w))
     };
-    let nearest = (0..logits.len()).filter(|&j| j != label).filter_map(toward).min_by(|a, b| a.0.total_cmp(&b.0));
+    let nearest = (0..logits.len())
+        .filter(|&j| j != label)
+        .filter_map(toward)
+        .min_by(|a, b| a.0.total_cmp(&b.0));
     let (distance, length, w) = nearest?;
     let size = distance + 1e-4 / length;
     let sign = |v: &f64| if *v == 0.0 { 0.0 } else { v.signum() };
-    Some(w.iter().map(|v| size * if norm == Norm::Linf { sign(v) } else { v / length }).collect())
+    Some(
+        w.iter()
+            .map(|v| {
+                size * if norm == Norm::Linf {
+                    sign(v)
+                } else {
+                    v / length
+                }
+            })
+            .collect(),
+    )
 }
 
 impl DeepFool {
-    fn search(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, x: &mut [f32], endings: &mut [Ending]) -> Result<()> {
+    fn search(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        x: &mut [f32],
+        endings: &mut [Ending],
+    ) -> Result<()> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len();
         let [lo, hi] = threat.bounds();
@@ -84,8 +120,12 @@ impl DeepFool {
             if active.is_empty() {
                 break;
             }
-            let gather =
-                |active: &[usize], x: &[f32]| active.iter().flat_map(|&i| x[i * size..(i + 1) * size].to_vec()).collect::<Vec<f32>>();
+            let gather = |active: &[usize], x: &[f32]| {
+                active
+                    .iter()
+                    .flat_map(|&i| x[i * size..(i + 1) * size].to_vec())
+                    .collect::<Vec<f32>>()
+            };
             let part = batch.select(&active);
             let logits = model.logits(&Tensor::new::<f32>(part.x.shape(), gather(&active, x)))?;
             for (&i, broken) in active.iter().zip(misclassified(&logits, &part.labels)) {
@@ -107,10 +147,17 @@ impl DeepFool {
             }
             for (j, &i) in active.iter().enumerate() {
                 let z: Vec<f64> = logits.iter().map(|l| l[j]).collect();
-                let g: Vec<&[f64]> = gradients.iter().map(|g| &g[j * size..(j + 1) * size]).collect();
+                let g: Vec<&[f64]> = gradients
+                    .iter()
+                    .map(|g| &g[j * size..(j + 1) * size])
+                    .collect();
                 let Some(r) = step(&z, &g, part.labels[j], threat.norm()) else {
                     let flat = g.iter().all(|g| g.iter().all(|v| *v == 0.0));
-                    endings[i] = if flat { Ending::ZeroGradient } else { Ending::NonFinite };
+                    endings[i] = if flat {
+                        Ending::ZeroGradient
+                    } else {
+                        Ending::NonFinite
+                    };
                     continue;
                 };
                 for (k, r) in r.iter().enumerate() {
@@ -135,15 +182,27 @@ impl WhiteBox for DeepFool {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, _: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        _: u64,
+    ) -> Result<Candidate> {
         let mut x = batch.x.to_f32();
         let mut endings = vec![Ending::StepsExhausted; batch.len()];
         match self.search(model, batch, threat, &mut x, &mut endings) {
             Err(Error::Budget { .. }) => {
-                endings.iter_mut().filter(|e| **e == Ending::StepsExhausted).for_each(|e| *e = Ending::BudgetExhausted);
+                endings
+                    .iter_mut()
+                    .filter(|e| **e == Ending::StepsExhausted)
+                    .for_each(|e| *e = Ending::BudgetExhausted);
             }
             other => other?,
         }
-        Ok(Candidate { x: Tensor::new(batch.x.shape(), x), endings })
+        Ok(Candidate {
+            x: Tensor::new(batch.x.shape(), x),
+            endings,
+        })
     }
 }

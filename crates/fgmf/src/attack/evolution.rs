@@ -1,8 +1,11 @@
-//! An evolution strategy on a coarse grid (Meunier et al. 2019): random mutations of tiles, scores only, no gradient anywhere.
+//! An evolution strategy on a coarse grid (Meunier et al. 2019): random mutations of tiles, scores
+//! only, no gradient anywhere.
 //!
-//! The perturbation is z, one number a tile and channel, spread over the tiles: x = Π(x₀ + s z↑), with s the change of every pixel that
-//! the ball allows (eps for Linf, eps / √d for L2, eps / d for L1). A (1+1) strategy: z' = z + σ u, u standard normal, is kept if the
-//! margin max_{i≠y} z_i − z_y does not fall; σ doubles where it is kept and shrinks by 2^(1/4) where not (one-fifth rule), from 1.
+//! The perturbation is z, one number a tile and channel, spread over the tiles: x = Π(x₀ + s z↑),
+//! with s the change of every pixel that the ball allows (eps for Linf, eps / √d for L2, eps / d
+//! for L1). A (1+1) strategy: z' = z + σ u, u standard normal, is kept if the margin max_{i≠y} z_i
+//! − z_y does not fall; σ doubles where it is kept and shrinks by 2^(1/4) where not (one-fifth
+//! rule), from 1.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -11,8 +14,9 @@
 //!
 //! Cost: at most `queries` forward passes an example.
 //!
-//! Differences from the paper: (1) z is cut to the ball after each kept mutation (for Linf to [−1, 1]) where the paper sends it through
-//! tanh, so that every norm has one form; (2) the margin in place of the loss. Reference: `meunier2019`.
+//! Differences from the paper: (1) z is cut to the ball after each kept mutation (for Linf to [−1,
+//! 1]) where the paper sends it through tanh, so that every norm has one form; (2) the margin in
+//! place of the loss. Reference: `meunier2019`.
 
 use super::nes::margins;
 use super::{Batch, BlackBox, Candidate, Ending, images};
@@ -34,7 +38,10 @@ pub struct EvolutionParams {
 
 impl Default for EvolutionParams {
     fn default() -> Self {
-        Self { queries: 5000, tile: 4 }
+        Self {
+            queries: 5000,
+            tile: 4,
+        }
     }
 }
 
@@ -67,8 +74,14 @@ struct Grid {
 
 impl Grid {
     fn new(image: [usize; 3], tile: usize, threat: &ThreatModel) -> Self {
-        let whole = threat.norm().of(std::iter::repeat_n(1.0, image.iter().product()));
-        Self { image, tile, unit: (threat.eps() / whole) as f32 }
+        let whole = threat
+            .norm()
+            .of(std::iter::repeat_n(1.0, image.iter().product()));
+        Self {
+            image,
+            tile,
+            unit: (threat.eps() / whole) as f32,
+        }
     }
 
     fn tiles(&self) -> usize {
@@ -111,19 +124,31 @@ struct Parent<'a> {
 }
 
 impl Evolution {
-    fn search(&self, model: &dyn Scores, task: (&Batch, &ThreatModel, u64), parents: &mut [Parent<'_>]) -> Result<()> {
+    fn search(
+        &self,
+        model: &dyn Scores,
+        task: (&Batch, &ThreatModel, u64),
+        parents: &mut [Parent<'_>],
+    ) -> Result<()> {
         let (batch, threat, seed) = task;
         let grid = Grid::new(model.image_shape(), self.params.tile, threat);
         for query in 0..self.params.queries {
-            let mut active: Vec<&mut Parent<'_>> = parents.iter_mut().filter(|p| p.margin < 0.0).collect();
+            let mut active: Vec<&mut Parent<'_>> =
+                parents.iter_mut().filter(|p| p.margin < 0.0).collect();
             if active.is_empty() {
                 break;
             }
             let mutant = |p: &&mut Parent<'_>| {
-                let mut rng = Stream::new(seed, Purpose::AttackStep, query as u64, batch.index[p.row]);
+                let mut rng =
+                    Stream::new(seed, Purpose::AttackStep, query as u64, batch.index[p.row]);
                 let mut z: Vec<f32> = p.z.iter().map(|z| z + p.sigma * rng.normal()).collect();
                 grid.cut(&mut z, threat);
-                let mut x: Vec<f32> = p.origin.iter().zip(grid.spread(&z)).map(|(o, d)| o + d).collect();
+                let mut x: Vec<f32> = p
+                    .origin
+                    .iter()
+                    .zip(grid.spread(&z))
+                    .map(|(o, d)| o + d)
+                    .collect();
                 threat.project(p.origin, &mut x);
                 (z, x)
             };
@@ -153,15 +178,29 @@ impl BlackBox for Evolution {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Scores,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let tiles = Grid::new(model.image_shape(), self.params.tile, threat).tiles();
         let fresh = |(row, origin): (usize, _)| {
             let x = <[f32]>::to_vec(origin);
-            Parent { row, origin, z: vec![0.0; tiles], sigma: 1.0, x, margin: f64::NEG_INFINITY }
+            Parent {
+                row,
+                origin,
+                z: vec![0.0; tiles],
+                sigma: 1.0,
+                x,
+                margin: f64::NEG_INFINITY,
+            }
         };
-        let mut parents: Vec<Parent<'_>> = clean.chunks_exact(size).enumerate().map(fresh).collect();
+        let mut parents: Vec<Parent<'_>> =
+            clean.chunks_exact(size).enumerate().map(fresh).collect();
         let spent = match self.search(model, (batch, threat, seed), &mut parents) {
             Err(Error::Budget { .. }) => true,
             other => other.map(|()| false)?,
@@ -172,6 +211,9 @@ impl BlackBox for Evolution {
             (false, false) => Ending::StepsExhausted,
         };
         let endings = parents.iter().map(ending).collect();
-        Ok(Candidate { x: images(batch, parents.iter().map(|p| p.x.as_slice())), endings })
+        Ok(Candidate {
+            x: images(batch, parents.iter().map(|p| p.x.as_slice())),
+            endings,
+        })
     }
 }

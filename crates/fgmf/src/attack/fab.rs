@@ -1,20 +1,24 @@
-//! Fast Adaptive Boundary attack (Croce & Hein 2020a): the nearest point of another class, by projections onto linear models of the
-//! decision boundary.
+//! Fast Adaptive Boundary attack (Croce & Hein 2020a): the nearest point of another class, by
+//! projections onto linear models of the decision boundary.
 //!
-//! At x the boundary towards class c is taken for the plane z_c − z_y + ∇(z_c − z_y) · (x' − x) = 0; among the classes c tried, the
-//! one whose plane is nearest. With d and d₀ the least changes that take x and the image x₀ onto it within the bounds
-//! (`fab_projection.rs`), the next point is (1 − α)(x + η d) + α (x₀ + η d₀) with α = min(‖d‖ / (‖d‖ + ‖d₀‖), α_max). Where it is
-//! adversarial it is noted if no other was nearer, and the search goes on from x₀ + β (x − x₀). η = 1.05, α_max = 0.1, β = 0.9.
+//! At x the boundary towards class c is taken for the plane z_c − z_y + ∇(z_c − z_y) · (x' − x) =
+//! 0; among the classes c tried, the one whose plane is nearest. With d and d₀ the least changes
+//! that take x and the image x₀ onto it within the bounds (`fab_projection.rs`), the next point is
+//! (1 − α)(x + η d) + α (x₀ + η d₀) with α = min(‖d‖ / (‖d‖ + ‖d₀‖), α_max). Where it is
+//! adversarial it is noted if no other was nearer, and the search goes on from x₀ + β (x − x₀). η =
+//! 1.05, α_max = 0.1, β = 0.9.
 //!
-//! Targeted (FAB-T): one search for each of the classes that score highest after the label, in that order, each with one
-//! gradient a step. Untargeted: one search with a gradient for every other class a step.
+//! Targeted (FAB-T): one search for each of the classes that score highest after the label, in that
+//! order, each with one gradient a step. Untargeted: one search with a gradient for every other
+//! class a step.
 //!
-//! Cost of a step, for each search: one backward pass (for every class tried) and one or two forward passes. Whether a point is
-//! adversarial is asked with a forward pass where the point before was, together with the next gradient where it was not.
+//! Cost of a step, for each search: one backward pass (for every class tried) and one or two
+//! forward passes. Whether a point is adversarial is asked with a forward pass where the point
+//! before was, together with the next gradient where it was not.
 //!
-//! Differences from the paper and its code: (1) a search ends with the first adversarial point within eps, since an attack at a
-//! given radius asks for no less; (2) the nearest point found is handed back even from outside the ball, to be projected and
-//! judged.
+//! Differences from the paper and its code: (1) a search ends with the first adversarial point
+//! within eps, since an attack at a given radius asks for no less; (2) the nearest point found is
+//! handed back even from outside the ball, to be projected and judged.
 
 use super::fab_walk::{Next, Task, Walk};
 use super::loss::Difference;
@@ -54,7 +58,14 @@ pub struct FabParams {
 
 impl Default for FabParams {
     fn default() -> Self {
-        Self { steps: 100, restarts: 1, targets: Some(9), alpha_max: 0.1, eta: 1.05, beta: 0.9 }
+        Self {
+            steps: 100,
+            restarts: 1,
+            targets: Some(9),
+            alpha_max: 0.1,
+            eta: 1.05,
+            beta: 0.9,
+        }
     }
 }
 
@@ -64,7 +75,10 @@ impl FabParams {
         if !(1..=100_000).contains(&self.steps) {
             return Err(Error::parameter("steps", "1 to 100000", self.steps));
         }
-        for (name, value) in [("restarts", self.restarts), ("targets", self.targets.unwrap_or(1))] {
+        for (name, value) in [
+            ("restarts", self.restarts),
+            ("targets", self.targets.unwrap_or(1)),
+        ] {
             if !(1..=10_000).contains(&value) {
                 return Err(Error::parameter(name, "1 to 10000", value));
             }
@@ -91,7 +105,10 @@ pub struct Fab {
 impl Fab {
     /// Verdicts alone: a forward pass of the walks that want no more.
     fn verdicts(&self, task: &Task<'_>, walks: &mut [Walk<'_>]) -> Result<()> {
-        let mut asking: Vec<&mut Walk<'_>> = walks.iter_mut().filter(|w| w.next == Next::Verdict).collect();
+        let mut asking: Vec<&mut Walk<'_>> = walks
+            .iter_mut()
+            .filter(|w| w.next == Next::Verdict)
+            .collect();
         if asking.is_empty() {
             return Ok(());
         }
@@ -107,11 +124,15 @@ impl Fab {
     /// Planes, and a step of every walk whose point is not adversarial.
     fn planes(&self, task: &Task<'_>, walks: &mut [Walk<'_>]) -> Result<()> {
         let p = &self.params;
-        let mut asking: Vec<&mut Walk<'_>> = walks.iter_mut().filter(|w| w.next != Next::Verdict).collect();
+        let mut asking: Vec<&mut Walk<'_>> = walks
+            .iter_mut()
+            .filter(|w| w.next != Next::Verdict)
+            .collect();
         if asking.is_empty() {
             return Ok(());
         }
-        let (mut points, mut labels, mut targets, mut starts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut points, mut labels, mut targets, mut starts) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for walk in &asking {
             starts.push(points.len());
             for c in walk.classes(p) {
@@ -122,7 +143,9 @@ impl Fab {
         }
         let size = points[0].len();
         let x = images(task.batch, points.into_iter());
-        let at = task.model.loss_gradient(&x, &Difference::new(&labels, &targets))?;
+        let at = task
+            .model
+            .loss_gradient(&x, &Difference::new(&labels, &targets))?;
         let broken = misclassified(&at.logits, &labels);
         let gradients = at.gradient.values::<f32>();
         asking.par_iter_mut().zip(starts).for_each(|(walk, start)| {
@@ -133,13 +156,23 @@ impl Fab {
                 walk.crossing = false;
             }
             let rows = start..start + walk.classes(p).len();
-            walk.advance(p, task, &at.losses[rows.clone()], &gradients[rows.start * size..rows.end * size]);
+            walk.advance(
+                p,
+                task,
+                &at.losses[rows.clone()],
+                &gradients[rows.start * size..rows.end * size],
+            );
         });
         Ok(())
     }
 
     /// All searches of all walks; those that end leave and are written to `out`.
-    fn run<'a>(&self, task: &Task<'_>, walks: &mut Vec<Walk<'a>>, out: &mut [Option<Walk<'a>>]) -> Result<()> {
+    fn run<'a>(
+        &self,
+        task: &Task<'_>,
+        walks: &mut Vec<Walk<'a>>,
+        out: &mut [Option<Walk<'a>>],
+    ) -> Result<()> {
         while !walks.is_empty() {
             self.verdicts(task, walks)?;
             for walk in walks.extract_if(.., |w| w.ending.is_some()) {
@@ -154,25 +187,49 @@ impl Fab {
 
 impl WhiteBox for Fab {
     fn id(&self) -> &'static str {
-        if self.params.targets.is_some() { "fab-t" } else { "fab" }
+        if self.params.targets.is_some() {
+            "fab-t"
+        } else {
+            "fab"
+        }
     }
 
     fn parameters(&self) -> serde_json::Value {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         if model.classes() < 2 {
             return Err(Error::mismatch("FAB", "2 classes or more", model.classes()));
         }
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let half = threat.with_eps(0.5 * threat.eps())?;
-        let task = Task { model, batch, threat, half: &half, seed };
+        let task = Task {
+            model,
+            batch,
+            threat,
+            half: &half,
+            seed,
+        };
         let scores = model.logits(&batch.x)?.to_f64();
-        let walk = |(row, (origin, z)): (usize, (_, &[f64]))| Walk::new(row, origin, z, batch.labels[row]);
-        let mut walks: Vec<Walk<'_>> = clean.chunks_exact(size).zip(scores.chunks_exact(model.classes())).enumerate().map(walk).collect();
-        let mut done = std::iter::repeat_with(|| None).take(batch.len()).collect::<Vec<_>>();
+        let walk =
+            |(row, (origin, z)): (usize, (_, &[f64]))| Walk::new(row, origin, z, batch.labels[row]);
+        let mut walks: Vec<Walk<'_>> = clean
+            .chunks_exact(size)
+            .zip(scores.chunks_exact(model.classes()))
+            .enumerate()
+            .map(walk)
+            .collect();
+        let mut done = std::iter::repeat_with(|| None)
+            .take(batch.len())
+            .collect::<Vec<_>>();
         match self.run(&task, &mut walks, &mut done) {
             Err(Error::Budget { .. }) => walks.drain(..).for_each(|mut walk| {
                 let row = walk.row;
@@ -183,6 +240,12 @@ impl WhiteBox for Fab {
         }
         let done: Vec<Walk<'_>> = done.into_iter().flatten().collect();
         let x = images(batch, done.iter().map(|w| w.nearest.as_slice()));
-        Ok(Candidate { x, endings: done.iter().map(|w| w.ending.unwrap_or(Ending::StepsExhausted)).collect() })
+        Ok(Candidate {
+            x,
+            endings: done
+                .iter()
+                .map(|w| w.ending.unwrap_or(Ending::StepsExhausted))
+                .collect(),
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! One example's way through the searches of FAB: its point, what it needs to know next, and its steps.
+//! One example's way through the searches of FAB: its point, what it needs to know next, and its
+//! steps.
 
 use super::fab_projection::to_plane;
 use super::loss::ranked;
@@ -95,7 +96,10 @@ impl<'a> Walk<'a> {
             self.ending = Some(Ending::Converged);
         }
         let beta = p.beta as f32;
-        self.x.iter_mut().zip(self.origin).for_each(|(x, &o)| *x = o + (*x - o) * beta);
+        self.x
+            .iter_mut()
+            .zip(self.origin)
+            .for_each(|(x, &o)| *x = o + (*x - o) * beta);
     }
 
     fn next_search(&mut self, p: &FabParams, task: &Task<'_>) {
@@ -103,15 +107,31 @@ impl<'a> Walk<'a> {
         (self.step, self.next, self.crossing) = (0, Next::Planes, true);
         self.x.copy_from_slice(self.origin);
         if self.round >= p.targets.map_or(1, |t| t.min(self.others.len())) * p.restarts {
-            self.ending = Some(if self.flat { Ending::ZeroGradient } else { Ending::StepsExhausted });
+            self.ending = Some(if self.flat {
+                Ending::ZeroGradient
+            } else {
+                Ending::StepsExhausted
+            });
         } else if !self.round.is_multiple_of(p.restarts) {
-            let mut rng = Stream::new(task.seed, Purpose::AttackStart, self.round as u64, task.batch.index[self.row]);
+            let mut rng = Stream::new(
+                task.seed,
+                Purpose::AttackStart,
+                self.round as u64,
+                task.batch.index[self.row],
+            );
             self.x = task.half.random_start(self.origin, &mut rng);
         }
     }
 
-    /// Moves towards the nearest plane; `values` and `gradients` of z_c − z_y for the classes tried.
-    pub(super) fn advance(&mut self, p: &FabParams, task: &Task<'_>, values: &[f64], gradients: &[f32]) {
+    /// Moves towards the nearest plane; `values` and `gradients` of z_c − z_y for the classes
+    /// tried.
+    pub(super) fn advance(
+        &mut self,
+        p: &FabParams,
+        task: &Task<'_>,
+        values: &[f64],
+        gradients: &[f32],
+    ) {
         let threat = task.threat;
         if gradients.iter().any(|g| !g.is_finite()) || values.iter().any(|v| !v.is_finite()) {
             self.ending = Some(Ending::NonFinite);
@@ -119,28 +139,55 @@ impl<'a> Walk<'a> {
         }
         let zero = vec![0.0; self.x.len()];
         let normals = || gradients.chunks_exact(self.x.len());
-        let slopes: Vec<f64> = normals().map(|w| threat.norm().dual().between(&zero, w)).collect();
+        let slopes: Vec<f64> = normals()
+            .map(|w| threat.norm().dual().between(&zero, w))
+            .collect();
         if slopes.iter().all(|s| *s == 0.0) {
             self.flat |= self.step == 0;
             return self.next_search(p, task);
         }
         let away = |i: usize| values[i].abs() / (1e-12 + slopes[i]);
-        let nearest = (1..values.len()).fold(0, |best, i| if away(i) < away(best) { i } else { best });
+        let nearest =
+            (1..values.len()).fold(0, |best, i| if away(i) < away(best) { i } else { best });
         let w = normals().nth(nearest).unwrap_or(&[]);
         let c = values[nearest];
         let mut back = [0.0f64; 8];
-        let way: Vec<f32> = self.origin.iter().zip(&self.x).map(|(o, x)| o - x).collect();
+        let way: Vec<f32> = self
+            .origin
+            .iter()
+            .zip(&self.x)
+            .map(|(o, x)| o - x)
+            .collect();
         in_lanes(w, &way, |l, w, d| back[l] += f64::from(w) * f64::from(d));
         let from_here = to_plane(threat.norm(), &self.x, w, c, threat.bounds());
-        let from_image = to_plane(threat.norm(), self.origin, w, c + back.iter().sum::<f64>(), threat.bounds());
+        let from_image = to_plane(
+            threat.norm(),
+            self.origin,
+            w,
+            c + back.iter().sum::<f64>(),
+            threat.bounds(),
+        );
         let length = |d: &[f32]| threat.norm().between(&zero, d).max(1e-8);
         let (here, image) = (length(&from_here), length(&from_image));
-        let (alpha, eta) = ((here / (here + image)).min(p.alpha_max) as f32, p.eta as f32);
-        for (((x, &o), d), d0) in self.x.iter_mut().zip(self.origin).zip(from_here).zip(from_image) {
+        let (alpha, eta) = (
+            (here / (here + image)).min(p.alpha_max) as f32,
+            p.eta as f32,
+        );
+        for (((x, &o), d), d0) in self
+            .x
+            .iter_mut()
+            .zip(self.origin)
+            .zip(from_here)
+            .zip(from_image)
+        {
             *x = (*x + eta * d) * (1.0 - alpha) + (o + eta * d0) * alpha;
         }
         threat.clip(&mut self.x);
         self.step += 1;
-        self.next = if self.crossing || self.step == p.steps { Next::Verdict } else { Next::VerdictAndPlanes };
+        self.next = if self.crossing || self.step == p.steps {
+            Next::Verdict
+        } else {
+            Next::VerdictAndPlanes
+        };
     }
 }

@@ -1,11 +1,13 @@
-//! FMN, fast minimum-norm attack: steps along the gradient inside a ball whose radius closes in on the boundary, in any norm p.
+//! FMN, fast minimum-norm attack: steps along the gradient inside a ball whose radius closes in on
+//! the boundary, in any norm p.
 //!
 //! With m the margin max_{i≠y} z_i − z_y at x₀ + δ, g = ∇m and q dual to p: the radius becomes
 //! - ‖δ‖_p + |m| / ‖g‖_q, the distance of the linearised boundary, until a point is adversarial;
-//! - then min((1 − γₜ) ε, ‖δ*‖_p) if this one is, δ* the nearest found, and (1 + γₜ) ε if it is not;
+//! - then min((1 − γₜ) ε, ‖δ*‖_p) if this one is, δ* the nearest found, and (1 + γₜ) ε if it is
+//!   not;
 //!
-//! δ ← Π_ε(δ + αₜ g / ‖g‖₂), in the bounds. αₜ falls from `step` to a hundredth of it and γₜ from `gamma` to 0.001 along a cosine. The
-//! nearest adversarial point counts.
+//! δ ← Π_ε(δ + αₜ g / ‖g‖₂), in the bounds. αₜ falls from `step` to a hundredth of it and γₜ from
+//! `gamma` to 0.001 along a cosine. The nearest adversarial point counts.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -13,12 +15,13 @@
 //! | `step` | 1 | first length of a step (Euclidean), above 0, in input units |
 //! | `gamma` | 0.05 | γ₀ in (0, 1) |
 //!
-//! Cost: `steps` forward and backward passes an example. The sealed entry counts an example as broken if the nearest point lies in the
-//! threat's ball; with a ball that holds every image it measures distances.
+//! Cost: `steps` forward and backward passes an example. The sealed entry counts an example as
+//! broken if the nearest point lies in the threat's ball; with a ball that holds every image it
+//! measures distances.
 //!
-//! Differences from the paper: (1) Π is onto ball and bounds at once for L1; (2) no start from another attack's point; (3) until a point is
-//! adversarial the radius grows by γₜ at least: bounds can keep the linearised boundary out of reach.
-//! Reference: `pintor2021`.
+//! Differences from the paper: (1) Π is onto ball and bounds at once for L1; (2) no start from
+//! another attack's point; (3) until a point is adversarial the radius grows by γₜ at least: bounds
+//! can keep the linearised boundary out of reach. Reference: `pintor2021`.
 
 use super::{Batch, Candidate, Ending, WhiteBox, images, misclassified};
 use crate::error::{Error, Result};
@@ -42,7 +45,11 @@ pub struct FmnParams {
 
 impl Default for FmnParams {
     fn default() -> Self {
-        Self { steps: 100, step: 1.0, gamma: 0.05 }
+        Self {
+            steps: 100,
+            step: 1.0,
+            gamma: 0.05,
+        }
     }
 }
 
@@ -53,7 +60,11 @@ impl FmnParams {
             return Err(Error::parameter("steps", "1 to 100000", self.steps));
         }
         if !(self.step.is_finite() && self.step > 0.0) {
-            return Err(Error::parameter("step", "a finite number above 0", self.step));
+            return Err(Error::parameter(
+                "step",
+                "a finite number above 0",
+                self.step,
+            ));
         }
         if !(self.gamma > 0.0 && self.gamma < 1.0) {
             return Err(Error::parameter("gamma", "between 0 and 1", self.gamma));
@@ -87,7 +98,15 @@ struct Rates {
 
 impl Walker<'_> {
     /// Takes in margin and gradient at the point, and moves.
-    fn advance(&mut self, margin: f64, adversarial: bool, g: &[f32], threat: &ThreatModel, rates: Rates, first: bool) -> Result<()> {
+    fn advance(
+        &mut self,
+        margin: f64,
+        adversarial: bool,
+        g: &[f32],
+        threat: &ThreatModel,
+        rates: Rates,
+        first: bool,
+    ) -> Result<()> {
         let norm = threat.norm();
         let distance = threat.distance(self.origin, &self.x);
         if adversarial {
@@ -99,7 +118,11 @@ impl Walker<'_> {
         let values = || g.iter().map(|&v| f64::from(v));
         let (length, slope) = (Norm::L2.of(values()), norm.dual().of(values()));
         if !margin.is_finite() || !length.is_finite() {
-            self.ending = if self.nearest.is_some() { Ending::Converged } else { Ending::NonFinite };
+            self.ending = if self.nearest.is_some() {
+                Ending::Converged
+            } else {
+                Ending::NonFinite
+            };
             return Ok(());
         }
         if first && length == 0.0 {
@@ -108,21 +131,38 @@ impl Walker<'_> {
         self.radius = match &self.nearest {
             Some((nearest, _)) if adversarial => ((1.0 - rates.gamma) * self.radius).min(*nearest),
             Some(_) => (1.0 + rates.gamma) * self.radius,
-            // Where bounds cut the step the linearised boundary can stay out of reach; the radius must not stand still.
-            None => (distance + margin.abs() / slope.max(1e-12)).max((1.0 + rates.gamma) * self.radius),
+            // Where bounds cut the step the linearised boundary can stay out of reach; the radius
+            // must not stand still.
+            None => {
+                (distance + margin.abs() / slope.max(1e-12)).max((1.0 + rates.gamma) * self.radius)
+            }
         }
         .min(threat.reach(self.origin));
         let scale = rates.alpha / length.max(1e-12);
-        self.x.iter_mut().zip(g).for_each(|(x, &g)| *x += (scale * f64::from(g)) as f32);
-        threat.with_eps(self.radius)?.project(self.origin, &mut self.x);
+        self.x
+            .iter_mut()
+            .zip(g)
+            .for_each(|(x, &g)| *x += (scale * f64::from(g)) as f32);
+        threat
+            .with_eps(self.radius)?
+            .project(self.origin, &mut self.x);
         Ok(())
     }
 }
 
 impl Fmn {
-    fn search(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, walkers: &mut [Walker<'_>]) -> Result<()> {
+    fn search(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        walkers: &mut [Walker<'_>],
+    ) -> Result<()> {
         for t in 0..self.params.steps {
-            let mut active: Vec<&mut Walker<'_>> = walkers.iter_mut().filter(|w| w.ending != Ending::NonFinite).collect();
+            let mut active: Vec<&mut Walker<'_>> = walkers
+                .iter_mut()
+                .filter(|w| w.ending != Ending::NonFinite)
+                .collect();
             if active.is_empty() {
                 break;
             }
@@ -131,13 +171,29 @@ impl Fmn {
             let at = model.loss_gradient(&x, &Margin::new(&labels))?;
             let broken = misclassified(&at.logits, &labels);
             let gradient = at.gradient.to_f32();
-            let fall =
-                |from: f64, to: f64| to + (from - to) * (1.0 + (std::f64::consts::PI * t as f64 / self.params.steps as f64).cos()) / 2.0;
-            let rates = Rates { alpha: fall(self.params.step, self.params.step / 100.0), gamma: fall(self.params.gamma, 0.001) };
+            let fall = |from: f64, to: f64| {
+                to + (from - to)
+                    * (1.0 + (std::f64::consts::PI * t as f64 / self.params.steps as f64).cos())
+                    / 2.0
+            };
+            let rates = Rates {
+                alpha: fall(self.params.step, self.params.step / 100.0),
+                gamma: fall(self.params.gamma, 0.001),
+            };
             let size = gradient.len() / active.len();
-            active.par_iter_mut().enumerate().try_for_each(|(j, walker)| {
-                walker.advance(at.losses[j], broken[j], &gradient[j * size..(j + 1) * size], threat, rates, t == 0)
-            })?;
+            active
+                .par_iter_mut()
+                .enumerate()
+                .try_for_each(|(j, walker)| {
+                    walker.advance(
+                        at.losses[j],
+                        broken[j],
+                        &gradient[j * size..(j + 1) * size],
+                        threat,
+                        rates,
+                        t == 0,
+                    )
+                })?;
         }
         Ok(())
     }
@@ -152,23 +208,47 @@ impl WhiteBox for Fmn {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, _: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        _: u64,
+    ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let fresh = |(row, origin): (usize, _)| {
             let x = <[f32]>::to_vec(origin);
-            Walker { row, origin, x, radius: 0.0, nearest: None, ending: Ending::StepsExhausted }
+            Walker {
+                row,
+                origin,
+                x,
+                radius: 0.0,
+                nearest: None,
+                ending: Ending::StepsExhausted,
+            }
         };
-        let mut walkers: Vec<Walker<'_>> = clean.chunks_exact(size).enumerate().map(fresh).collect();
+        let mut walkers: Vec<Walker<'_>> =
+            clean.chunks_exact(size).enumerate().map(fresh).collect();
         match self.search(model, batch, threat, &mut walkers) {
             Err(Error::Budget { .. }) => {
-                walkers.iter_mut().filter(|w| w.nearest.is_none()).for_each(|w| w.ending = Ending::BudgetExhausted);
+                walkers
+                    .iter_mut()
+                    .filter(|w| w.nearest.is_none())
+                    .for_each(|w| w.ending = Ending::BudgetExhausted);
             }
             other => other?,
         }
         let endings = walkers.iter().map(|w| w.ending).collect();
-        let nearest = |w: &'_ Walker<'_>| w.nearest.as_ref().map_or_else(|| w.origin.to_vec(), |n| n.1.clone());
+        let nearest = |w: &'_ Walker<'_>| {
+            w.nearest
+                .as_ref()
+                .map_or_else(|| w.origin.to_vec(), |n| n.1.clone())
+        };
         let points: Vec<Vec<f32>> = walkers.iter().map(nearest).collect();
-        Ok(Candidate { x: images(batch, points.iter().map(Vec::as_slice)), endings })
+        Ok(Candidate {
+            x: images(batch, points.iter().map(Vec::as_slice)),
+            endings,
+        })
     }
 }

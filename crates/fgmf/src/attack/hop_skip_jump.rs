@@ -1,8 +1,9 @@
 //! HopSkipJump: a minimum-distance attack that sees the predicted class alone.
 //!
-//! From an adversarial point: (1) bisect towards the image to the boundary; (2) there, estimate the boundary's normal
-//! v = (1/B) Σ (φ_b − φ̄) u_b over B = B₀ √t directions u_b on the sphere, φ_b = 1 where x + δ u_b is adversarial, else −1; (3) step
-//! by ‖x − x₀‖ / √t along v (its sign for Linf), halved until the point is adversarial; repeat.
+//! From an adversarial point: (1) bisect towards the image to the boundary; (2) there, estimate the
+//! boundary's normal v = (1/B) Σ (φ_b − φ̄) u_b over B = B₀ √t directions u_b on the sphere, φ_b =
+//! 1 where x + δ u_b is adversarial, else −1; (3) step by ‖x − x₀‖ / √t along v (its sign for
+//! Linf), halved until the point is adversarial; repeat.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -10,11 +11,12 @@
 //! | `samples` | 100 | B₀, 1 to 100,000 |
 //! | `starts` | 100 | random images tried for the first point, 1 to 100,000 |
 //!
-//! Cost: about `steps (samples √steps + 30) + starts` forward passes an example. Only predictions are read, through
-//! [`super::misclassified`]. L2 and Linf; an L1 threat is searched in L2.
+//! Cost: about `steps (samples √steps + 30) + starts` forward passes an example. Only predictions
+//! are read, through [`super::misclassified`]. L2 and Linf; an L1 threat is searched in L2.
 //!
-//! Differences from the paper: (1) bisection ends at 1 in 1000 of the interval for L2 and Linf alike; (2) the first point is
-//! the first adversarial one among uniform images, mixed with the image by the bisection. Reference: `chen2020`.
+//! Differences from the paper: (1) bisection ends at 1 in 1000 of the interval for L2 and Linf
+//! alike; (2) the first point is the first adversarial one among uniform images, mixed with the
+//! image by the bisection. Reference: `chen2020`.
 
 use super::{Batch, BlackBox, Candidate, Ending, misclassified};
 use crate::error::{Error, Result};
@@ -38,7 +40,11 @@ pub struct HopSkipJumpParams {
 
 impl Default for HopSkipJumpParams {
     fn default() -> Self {
-        Self { steps: 20, samples: 100, starts: 100 }
+        Self {
+            steps: 20,
+            samples: 100,
+            starts: 100,
+        }
     }
 }
 
@@ -76,7 +82,10 @@ impl Example<'_> {
     /// Whether each point, clipped to the bounds, is adversarial.
     fn ask(&self, points: &[Vec<f32>]) -> Result<Vec<bool>> {
         let [c, h, w] = self.model.image_shape();
-        let logits = self.model.logits(&Tensor::new::<f32>(&[points.len(), c, h, w], points.concat()))?;
+        let logits = self.model.logits(&Tensor::new::<f32>(
+            &[points.len(), c, h, w],
+            points.concat(),
+        ))?;
         Ok(misclassified(&logits, &vec![self.label; points.len()]))
     }
 
@@ -85,13 +94,23 @@ impl Example<'_> {
     }
 
     fn distance(&self, x: &[f32]) -> f64 {
-        self.norm.of(x.iter().zip(self.origin).map(|(a, b)| f64::from(*a) - f64::from(*b)))
+        self.norm.of(x
+            .iter()
+            .zip(self.origin)
+            .map(|(a, b)| f64::from(*a) - f64::from(*b)))
     }
 
-    /// The point at share `t` of the way from the image to `x`: on the segment for L2, in the box around the image for Linf.
+    /// The point at share `t` of the way from the image to `x`: on the segment for L2, in the box
+    /// around the image for Linf.
     fn between(&self, x: &[f32], t: f32) -> Vec<f32> {
         let reach = t * self.distance(x) as f32;
-        let mix = |(x, o): (&f32, &f32)| if self.norm == Norm::Linf { o + (x - o).clamp(-reach, reach) } else { o + t * (x - o) };
+        let mix = |(x, o): (&f32, &f32)| {
+            if self.norm == Norm::Linf {
+                o + (x - o).clamp(-reach, reach)
+            } else {
+                o + t * (x - o)
+            }
+        };
         x.iter().zip(self.origin).map(mix).collect()
     }
 
@@ -111,7 +130,8 @@ impl Example<'_> {
         Ok(best)
     }
 
-    /// The boundary's normal at `x`, towards the adversarial side, of unit length in the step's norm.
+    /// The boundary's normal at `x`, towards the adversarial side, of unit length in the step's
+    /// norm.
     fn normal(&self, x: &[f32], count: usize, delta: f32, rng: &mut Stream) -> Result<Vec<f32>> {
         let direction = |_| {
             let u: Vec<f32> = x.iter().map(|_| rng.normal()).collect();
@@ -119,33 +139,59 @@ impl Example<'_> {
             self.clipped(x.iter().zip(&u).map(|(x, u)| x + delta * u / length))
         };
         let points: Vec<Vec<f32>> = (0..count).map(direction).collect();
-        let phi: Vec<f32> = self.ask(&points)?.into_iter().map(|a| if a { 1.0 } else { -1.0 }).collect();
+        let phi: Vec<f32> = self
+            .ask(&points)?
+            .into_iter()
+            .map(|a| if a { 1.0 } else { -1.0 })
+            .collect();
         let mean = phi.iter().sum::<f32>() / count as f32;
         // Where all agree the mean tells nothing, and is left out.
         let centre = if mean.abs() >= 1.0 { 0.0 } else { mean };
         let mut v = vec![0.0f32; x.len()];
         for (point, phi) in points.iter().zip(&phi) {
-            v.iter_mut().zip(point).zip(x).for_each(|((v, p), x)| *v += (phi - centre) * (p - x));
+            v.iter_mut()
+                .zip(point)
+                .zip(x)
+                .for_each(|((v, p), x)| *v += (phi - centre) * (p - x));
         }
         let length = Norm::L2.of(v.iter().map(|v| f64::from(*v))).max(1e-12) as f32;
-        let unit = |v: f32| if self.norm == Norm::Linf { if v == 0.0 { 0.0 } else { v.signum() } } else { v / length };
+        let unit = |v: f32| {
+            if self.norm == Norm::Linf {
+                if v == 0.0 { 0.0 } else { v.signum() }
+            } else {
+                v / length
+            }
+        };
         Ok(v.into_iter().map(unit).collect())
     }
 }
 
 impl HopSkipJump {
-    /// The nearest adversarial point found is left in `best`, so that a budget that runs out keeps it.
-    fn search(&self, example: &Example<'_>, best: &mut Option<Vec<f32>>, seed: u64, index: u64) -> Result<()> {
+    /// The nearest adversarial point found is left in `best`, so that a budget that runs out keeps
+    /// it.
+    fn search(
+        &self,
+        example: &Example<'_>,
+        best: &mut Option<Vec<f32>>,
+        seed: u64,
+        index: u64,
+    ) -> Result<()> {
         let [lo, hi] = example.bounds;
         for start in 0..self.params.starts {
             let mut rng = Stream::new(seed, Purpose::AttackStart, start as u64, index);
-            let x: Vec<f32> = example.origin.iter().map(|_| lo + (hi - lo) * rng.unit()).collect();
+            let x: Vec<f32> = example
+                .origin
+                .iter()
+                .map(|_| lo + (hi - lo) * rng.unit())
+                .collect();
             if example.ask(std::slice::from_ref(&x))?[0] {
                 *best = Some(x);
                 break;
             }
         }
-        let Some(mut x) = best.clone() else { return Ok(()) };
+        let Some(mut x) = best.clone() else {
+            return Ok(());
+        };
         x = example.to_boundary(x)?;
         *best = Some(x.clone());
         let d = x.len() as f64;
@@ -153,11 +199,29 @@ impl HopSkipJump {
             let mut rng = Stream::new(seed, Purpose::AttackStep, t as u64, index);
             let root = (t as f64).sqrt();
             let distance = example.distance(&x);
-            // δ of the paper: the first one a tenth of the range, then θ √d ‖x − x₀‖ for L2 and θ d ‖x − x₀‖ for Linf.
-            let theta = if example.norm == Norm::Linf { 1.0 / (d * d) } else { 1.0 / (d * d.sqrt()) };
-            let growth = if example.norm == Norm::Linf { d } else { d.sqrt() };
-            let delta = if t == 1 { 0.1 * f64::from(hi - lo) } else { (growth * theta * distance).max(1e-3 * distance) };
-            let v = example.normal(&x, (self.params.samples as f64 * root) as usize, delta as f32, &mut rng)?;
+            // δ of the paper: the first one a tenth of the range, then θ √d ‖x − x₀‖ for L2 and θ d
+            // ‖x − x₀‖ for Linf.
+            let theta = if example.norm == Norm::Linf {
+                1.0 / (d * d)
+            } else {
+                1.0 / (d * d.sqrt())
+            };
+            let growth = if example.norm == Norm::Linf {
+                d
+            } else {
+                d.sqrt()
+            };
+            let delta = if t == 1 {
+                0.1 * f64::from(hi - lo)
+            } else {
+                (growth * theta * distance).max(1e-3 * distance)
+            };
+            let v = example.normal(
+                &x,
+                (self.params.samples as f64 * root) as usize,
+                delta as f32,
+                &mut rng,
+            )?;
             let mut step = (distance / root) as f32;
             for _ in 0..20 {
                 let moved = example.clipped(x.iter().zip(&v).map(|(x, v)| x + step * v));
@@ -167,7 +231,10 @@ impl HopSkipJump {
                 }
                 step /= 2.0;
             }
-            if best.as_ref().is_none_or(|b| example.distance(&x) < example.distance(b)) {
+            if best
+                .as_ref()
+                .is_none_or(|b| example.distance(&x) < example.distance(b))
+            {
                 *best = Some(x.clone());
             }
         }
@@ -184,14 +251,33 @@ impl BlackBox for HopSkipJump {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Scores,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let bounds = threat.bounds().map(|b| b as f32);
-        let (mut out, mut endings) = (Vec::with_capacity(clean.len()), Vec::with_capacity(batch.len()));
+        let (mut out, mut endings) = (
+            Vec::with_capacity(clean.len()),
+            Vec::with_capacity(batch.len()),
+        );
         for (i, origin) in clean.chunks_exact(size).enumerate() {
-            let norm = if threat.norm() == Norm::Linf { Norm::Linf } else { Norm::L2 };
-            let example = Example { model, origin, label: batch.labels[i], bounds, norm };
+            let norm = if threat.norm() == Norm::Linf {
+                Norm::Linf
+            } else {
+                Norm::L2
+            };
+            let example = Example {
+                model,
+                origin,
+                label: batch.labels[i],
+                bounds,
+                norm,
+            };
             let mut best = None;
             let spent = match self.search(&example, &mut best, seed, batch.index[i]) {
                 Err(Error::Budget { .. }) => true,
@@ -204,6 +290,9 @@ impl BlackBox for HopSkipJump {
             });
             out.extend(best.unwrap_or_else(|| origin.to_vec()));
         }
-        Ok(Candidate { x: Tensor::new::<f32>(batch.x.shape(), out), endings })
+        Ok(Candidate {
+            x: Tensor::new::<f32>(batch.x.shape(), out),
+            endings,
+        })
     }
 }

@@ -1,9 +1,11 @@
-//! Losses that attacks follow, as heads with their own cotangents: difference of two logits, and the difference of logits ratio
-//! (DLR), which does not change when the logits are scaled (Croce & Hein 2020).
+//! Losses that attacks follow, as heads with their own cotangents: difference of two logits, and
+//! the difference of logits ratio (DLR), which does not change when the logits are scaled (Croce &
+//! Hein 2020).
 //!
 //! With z₍₁₎ ≥ z₍₂₎ ≥ … the sorted logits, y the label and t a target:
 //!
-//! - difference z_t − z_y; capped margin min(max_{i≠y} z_i − z_y, 1); probability of an error 1 − e^{z_y} / Σ e^{z_i}
+//! - difference z_t − z_y; capped margin min(max_{i≠y} z_i − z_y, 1); probability of an error 1 −
+//!   e^{z_y} / Σ e^{z_i}
 //! - DLR (max_{i≠y} z_i − z_y) / (z₍₁₎ − z₍₃₎ + 10⁻¹²), for 3 classes or more
 //! - targeted DLR (z_t − z_y) / (z₍₁₎ − (z₍₃₎ + z₍₄₎) / 2 + 10⁻¹²), for 4 classes or more
 
@@ -24,9 +26,11 @@ pub enum AttackLoss {
     Margin,
     /// Difference of logits ratio; 3 classes or more.
     Dlr,
-    /// The margin, at most 1: for models that answer at random, where answers that are wrong already should not count further.
+    /// The margin, at most 1: for models that answer at random, where answers that are wrong
+    /// already should not count further.
     CappedMargin,
-    /// Probability of an error, 1 − softmax(z)_y: for models that answer at random, whose mean of it is close to how often they err.
+    /// Probability of an error, 1 − softmax(z)_y: for models that answer at random, whose mean of
+    /// it is close to how often they err.
     ErrorProbability,
     /// A target's logit minus the label's.
     TargetedMargin,
@@ -55,8 +59,16 @@ impl AttackLoss {
         if self.for_classes(classes) == self {
             return Ok(());
         }
-        let least = if self == Self::Dlr { "3 classes or more (or the loss `margin`)" } else { "4 classes or more (or `targeted-margin`)" };
-        Err(Error::mismatch("difference of logits ratio", least, classes))
+        let least = if self == Self::Dlr {
+            "3 classes or more (or the loss `margin`)"
+        } else {
+            "4 classes or more (or `targeted-margin`)"
+        };
+        Err(Error::mismatch(
+            "difference of logits ratio",
+            least,
+            classes,
+        ))
     }
 
     /// The loss for examples with these labels and, if it is targeted, targets.
@@ -65,7 +77,10 @@ impl AttackLoss {
             Self::CrossEntropy => Box::new(CrossEntropy::labels(labels)),
             Self::Margin => Box::new(Margin::new(labels)),
             Self::CappedMargin => Box::new(Capped(Margin::new(labels))),
-            Self::ErrorProbability => Box::new(ErrorProbability { entropy: CrossEntropy::labels(labels), labels: labels.to_vec() }),
+            Self::ErrorProbability => Box::new(ErrorProbability {
+                entropy: CrossEntropy::labels(labels),
+                labels: labels.to_vec(),
+            }),
             Self::Dlr => Box::new(Dlr::new(labels)),
             Self::TargetedMargin => Box::new(Difference::new(labels, targets)),
             Self::TargetedDlr => Box::new(TargetedDlr::new(labels, targets)),
@@ -82,7 +97,9 @@ fn row(width: usize, entries: &[(usize, f64)]) -> Vec<f64> {
 
 /// A constant of the precision and shape of the logits, one row an example.
 fn directions(logits: &Dual, rows: impl Iterator<Item = Vec<f64>>) -> Dual {
-    Tensor::new(logits.shape(), rows.flatten().collect::<Vec<f64>>()).cast(logits.precision()).into()
+    Tensor::new(logits.shape(), rows.flatten().collect::<Vec<f64>>())
+        .cast(logits.precision())
+        .into()
 }
 
 /// Value and cotangent of (logits · n) / (logits · d + 10⁻¹²) for constant directions n and d.
@@ -105,9 +122,15 @@ struct Capped(Margin);
 impl Head for Capped {
     fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
         let (margins, cotangent) = self.0.evaluate(logits, examples);
-        let open = margins.iter().map(|&m| f64::from(u8::from(m < 1.0))).collect::<Vec<f64>>();
+        let open = margins
+            .iter()
+            .map(|&m| f64::from(u8::from(m < 1.0)))
+            .collect::<Vec<f64>>();
         let open = Tensor::new(&[margins.len(), 1], open).cast(logits.precision());
-        (margins.into_iter().map(|m| m.min(1.0)).collect(), cotangent.mul(&open.into()))
+        (
+            margins.into_iter().map(|m| m.min(1.0)).collect(),
+            cotangent.mul(&open.into()),
+        )
     }
 }
 
@@ -120,9 +143,15 @@ struct ErrorProbability {
 impl Head for ErrorProbability {
     fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
         let (_, cotangent) = self.entropy.evaluate(logits, examples.clone());
-        let own = directions(logits, examples.map(|e| row(logits.shape()[1], &[(self.labels[e], 1.0)])));
+        let own = directions(
+            logits,
+            examples.map(|e| row(logits.shape()[1], &[(self.labels[e], 1.0)])),
+        );
         let right = cotangent.mul(&own).sum(&[1]).affine(1.0, 1.0);
-        (right.value.to_f64().into_iter().map(|p| 1.0 - p).collect(), cotangent.mul(&right))
+        (
+            right.value.to_f64().into_iter().map(|p| 1.0 - p).collect(),
+            cotangent.mul(&right),
+        )
     }
 }
 
@@ -136,19 +165,26 @@ pub struct Difference {
 impl Difference {
     /// One label and one target an example.
     pub fn new(labels: &[usize], targets: &[usize]) -> Self {
-        Self { labels: labels.to_vec(), targets: targets.to_vec() }
+        Self {
+            labels: labels.to_vec(),
+            targets: targets.to_vec(),
+        }
     }
 }
 
 impl Head for Difference {
     fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
         let k = logits.shape()[1];
-        let n = directions(logits, examples.map(|e| row(k, &[(self.targets[e], 1.0), (self.labels[e], -1.0)])));
+        let n = directions(
+            logits,
+            examples.map(|e| row(k, &[(self.targets[e], 1.0), (self.labels[e], -1.0)])),
+        );
         (logits.mul(&n).sum(&[1]).value.to_f64(), n)
     }
 }
 
-/// Difference of logits ratio: in [−1, 1], positive where the example is misclassified. Panics on fewer than 3 classes.
+/// Difference of logits ratio: in [−1, 1], positive where the example is misclassified. Panics on
+/// fewer than 3 classes.
 #[derive(Clone, Debug)]
 pub struct Dlr {
     labels: Vec<usize>,
@@ -157,7 +193,9 @@ pub struct Dlr {
 impl Dlr {
     /// One label an example.
     pub fn new(labels: &[usize]) -> Self {
-        Self { labels: labels.to_vec() }
+        Self {
+            labels: labels.to_vec(),
+        }
     }
 }
 
@@ -166,7 +204,10 @@ impl Head for Dlr {
         let k = logits.shape()[1];
         let z = logits.value.to_f64();
         let rows = || z.chunks_exact(k).zip(&self.labels[examples.clone()]);
-        let n = directions(logits, rows().map(|(z, &y)| row(k, &[(runner_up(z, y), 1.0), (y, -1.0)])));
+        let n = directions(
+            logits,
+            rows().map(|(z, &y)| row(k, &[(runner_up(z, y), 1.0), (y, -1.0)])),
+        );
         let d = directions(
             logits,
             rows().map(|(z, _)| {
@@ -187,7 +228,9 @@ pub struct TargetedDlr {
 impl TargetedDlr {
     /// One label and one target an example.
     pub fn new(labels: &[usize], targets: &[usize]) -> Self {
-        Self { difference: Difference::new(labels, targets) }
+        Self {
+            difference: Difference::new(labels, targets),
+        }
     }
 }
 
@@ -211,14 +254,23 @@ impl Head for TargetedDlr {
 mod tests {
     use super::*;
 
-    /// softmax(ln 3, 0) = (¾, ¼): the error has probability ¼ or ¾, with slope p (1 − p) in both logits.
+    /// softmax(ln 3, 0) = (¾, ¼): the error has probability ¼ or ¾, with slope p (1 − p) in both
+    /// logits.
     #[test]
     fn probability_of_an_error() {
         let logits: Dual = Tensor::new(&[2, 2], vec![3f64.ln(), 0.0, 3f64.ln(), 0.0]).into();
         let head = AttackLoss::ErrorProbability.head(&[0, 1], &[]);
         let (losses, cotangent) = head.evaluate(&logits, 0..2);
-        let close = |a: &[f64], b: &[f64]| assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12), "{a:?} and {b:?}");
+        let close = |a: &[f64], b: &[f64]| {
+            assert!(
+                a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12),
+                "{a:?} and {b:?}"
+            )
+        };
         close(&losses, &[0.25, 0.75]);
-        close(&cotangent.value.to_f64(), &[-0.1875, 0.1875, 0.1875, -0.1875]);
+        close(
+            &cotangent.value.to_f64(),
+            &[-0.1875, 0.1875, 0.1875, -0.1875],
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! Momentum iterative FGSM: accumulated gradients, whose points carry over to other models better than PGD's.
+//! Momentum iterative FGSM: accumulated gradients, whose points carry over to other models better
+//! than PGD's.
 //!
-//! gₜ₊₁ = μ gₜ + ∇L(xₜ) / ‖∇L(xₜ)‖₁; xₜ₊₁ = Π(xₜ + (eps / T) s(gₜ₊₁)), from the image, L the cross-entropy, s the direction of
-//! steepest ascent in the threat's norm (the sign for Linf).
+//! gₜ₊₁ = μ gₜ + ∇L(xₜ) / ‖∇L(xₜ)‖₁; xₜ₊₁ = Π(xₜ + (eps / T) s(gₜ₊₁)), from the image, L the
+//! cross-entropy, s the direction of steepest ascent in the threat's norm (the sign for Linf).
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -10,7 +11,8 @@
 //!
 //! Cost: at most `steps + 1` forward and `steps` backward passes an example.
 //!
-//! Differences from the paper: (1) an example ends at its first adversarial point. Reference: `dong2018`.
+//! Differences from the paper: (1) an example ends at its first adversarial point. Reference:
+//! `dong2018`.
 
 use super::{Batch, Candidate, Ending, WhiteBox, misclassified};
 use crate::error::{Error, Result};
@@ -32,7 +34,10 @@ pub struct MiFgsmParams {
 
 impl Default for MiFgsmParams {
     fn default() -> Self {
-        Self { steps: 10, decay: 1.0 }
+        Self {
+            steps: 10,
+            decay: 1.0,
+        }
     }
 }
 
@@ -56,7 +61,14 @@ pub struct MiFgsm {
 }
 
 impl MiFgsm {
-    fn search(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, x: &mut [f32], endings: &mut [Ending]) -> Result<()> {
+    fn search(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        x: &mut [f32],
+        endings: &mut [Ending],
+    ) -> Result<()> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len();
         let mut momentum = vec![0.0f32; clean.len()];
@@ -67,7 +79,10 @@ impl MiFgsm {
                 break;
             }
             let part = batch.select(&active);
-            let points = active.iter().flat_map(|&i| x[i * size..(i + 1) * size].to_vec()).collect();
+            let points = active
+                .iter()
+                .flat_map(|&i| x[i * size..(i + 1) * size].to_vec())
+                .collect();
             let points = Tensor::new::<f32>(part.x.shape(), points);
             let head = CrossEntropy::labels(&part.labels);
             let (logits, gradient) = if step == self.params.steps {
@@ -76,13 +91,19 @@ impl MiFgsm {
                 let at = model.loss_gradient(&points, &head)?;
                 (at.logits, Some(at.gradient.to_f32()))
             };
-            for (j, (&i, broken)) in active.iter().zip(misclassified(&logits, &part.labels)).enumerate() {
+            for (j, (&i, broken)) in active
+                .iter()
+                .zip(misclassified(&logits, &part.labels))
+                .enumerate()
+            {
                 let here = i * size..(i + 1) * size;
                 if broken && (gradient.is_none() || model.settles()) {
                     endings[i] = Ending::Converged;
                     continue;
                 }
-                let Some(g) = gradient.as_ref().map(|g| &g[j * size..(j + 1) * size]) else { continue };
+                let Some(g) = gradient.as_ref().map(|g| &g[j * size..(j + 1) * size]) else {
+                    continue;
+                };
                 let length = Norm::L1.of(g.iter().map(|&v| f64::from(v)));
                 if !length.is_finite() {
                     endings[i] = Ending::NonFinite;
@@ -93,10 +114,16 @@ impl MiFgsm {
                 }
                 let scale = 1.0 / length.max(f64::MIN_POSITIVE);
                 let kept = self.params.decay as f32;
-                momentum[here.clone()].iter_mut().zip(g).for_each(|(m, &g)| *m = kept * *m + (f64::from(g) * scale) as f32);
+                momentum[here.clone()]
+                    .iter_mut()
+                    .zip(g)
+                    .for_each(|(m, &g)| *m = kept * *m + (f64::from(g) * scale) as f32);
                 let mut direction = momentum[here.clone()].to_vec();
                 threat.steepest(&mut direction);
-                x[here.clone()].iter_mut().zip(&direction).for_each(|(v, d)| *v += alpha * d);
+                x[here.clone()]
+                    .iter_mut()
+                    .zip(&direction)
+                    .for_each(|(v, d)| *v += alpha * d);
                 threat.project(&clean[here.clone()], &mut x[here]);
             }
             active.retain(|&i| !matches!(endings[i], Ending::Converged | Ending::NonFinite));
@@ -114,15 +141,27 @@ impl WhiteBox for MiFgsm {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, _: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        _: u64,
+    ) -> Result<Candidate> {
         let mut x = batch.x.to_f32();
         let mut endings = vec![Ending::StepsExhausted; batch.len()];
         match self.search(model, batch, threat, &mut x, &mut endings) {
             Err(Error::Budget { .. }) => {
-                endings.iter_mut().filter(|e| **e != Ending::Converged).for_each(|e| *e = Ending::BudgetExhausted);
+                endings
+                    .iter_mut()
+                    .filter(|e| **e != Ending::Converged)
+                    .for_each(|e| *e = Ending::BudgetExhausted);
             }
             other => other?,
         }
-        Ok(Candidate { x: Tensor::new(batch.x.shape(), x), endings })
+        Ok(Candidate {
+            x: Tensor::new(batch.x.shape(), x),
+            endings,
+        })
     }
 }

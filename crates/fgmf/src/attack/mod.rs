@@ -1,4 +1,5 @@
-//! Attacks: a small trait for each kind of access, and one entry that validates, runs, projects and re-checks.
+//! Attacks: a small trait for each kind of access, and one entry that validates, runs, projects and
+//! re-checks.
 
 mod apgd;
 mod apgd_l1;
@@ -129,7 +130,13 @@ pub trait WhiteBox: Sync {
     fn parameters(&self) -> serde_json::Value;
 
     /// Searches the ball around each example.
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate>;
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate>;
 }
 
 /// An attack that sees scores only.
@@ -141,7 +148,13 @@ pub trait BlackBox: Sync {
     fn parameters(&self) -> serde_json::Value;
 
     /// Searches the ball around each example.
-    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate>;
+    fn perturb(
+        &self,
+        model: &dyn Scores,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate>;
 }
 
 /// Either kind.
@@ -169,7 +182,13 @@ impl Attack {
         }
     }
 
-    fn perturb(&self, oracle: &Oracle<'_>, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        oracle: &Oracle<'_>,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         match self {
             Self::White(a) => a.perturb(oracle, batch, threat, seed),
             Self::Black(a) => a.perturb(oracle, batch, threat, seed),
@@ -182,8 +201,8 @@ impl Attack {
 pub struct AttackOutcome {
     /// Points inside ball and bounds.
     pub adversarial: Tensor,
-    /// Whether the network misclassifies the point, re-evaluated after projection. Ties between the true and another class
-    /// count as misclassified.
+    /// Whether the network misclassifies the point, re-evaluated after projection. Ties between the
+    /// true and another class count as misclassified.
     pub success: Vec<bool>,
     /// Distance from the clean image in the threat's norm.
     pub distance: Vec<f64>,
@@ -202,12 +221,21 @@ fn images<'a>(batch: &Batch, rows: impl ExactSizeIterator<Item = &'a [f32]>) -> 
     Tensor::new(&shape, values)
 }
 
-/// Whether each row of logits puts some class other than the label at least as high as it. A row that is not finite
-/// counts as misclassified.
+/// Whether each row of logits puts some class other than the label at least as high as it. A row
+/// that is not finite counts as misclassified.
 pub fn misclassified(logits: &Tensor, labels: &[usize]) -> Vec<bool> {
     let k = logits.shape()[1];
-    let wrong = |(z, &y): (&[f32], &usize)| z.iter().enumerate().any(|(i, &v)| v.is_nan() || (i != y && v >= z[y]));
-    logits.to_f32().chunks_exact(k).zip(labels).map(wrong).collect()
+    let wrong = |(z, &y): (&[f32], &usize)| {
+        z.iter()
+            .enumerate()
+            .any(|(i, &v)| v.is_nan() || (i != y && v >= z[y]))
+    };
+    logits
+        .to_f32()
+        .chunks_exact(k)
+        .zip(labels)
+        .map(wrong)
+        .collect()
 }
 
 /// Class with the largest logit, the first of equals, one a row.
@@ -222,20 +250,44 @@ fn check(model: &dyn Scores, batch: &Batch, threat: &ThreatModel) -> Result<()> 
     let [c, h, w] = model.image_shape();
     let n = batch.labels.len();
     if batch.x.shape() != [n, c, h, w] || batch.index.len() != n || n == 0 {
-        return Err(Error::mismatch("attack", format!("{n} images of shape [{c}, {h}, {w}]"), format!("{:?}", batch.x.shape())));
+        return Err(Error::mismatch(
+            "attack",
+            format!("{n} images of shape [{c}, {h}, {w}]"),
+            format!("{:?}", batch.x.shape()),
+        ));
     }
     if let Some(y) = batch.labels.iter().find(|&&y| y >= model.classes()) {
-        return Err(Error::mismatch("attack", format!("labels below {}", model.classes()), y));
+        return Err(Error::mismatch(
+            "attack",
+            format!("labels below {}", model.classes()),
+            y,
+        ));
     }
     let [lo, hi] = threat.bounds();
-    match batch.x.to_f32().iter().find(|v| !(f64::from(**v) >= lo && f64::from(**v) <= hi)) {
-        Some(v) => Err(Error::mismatch("attack", format!("images in [{lo}, {hi}]"), format!("a value of {v}"))),
+    match batch
+        .x
+        .to_f32()
+        .iter()
+        .find(|v| !(f64::from(**v) >= lo && f64::from(**v) <= hi))
+    {
+        Some(v) => Err(Error::mismatch(
+            "attack",
+            format!("images in [{lo}, {hi}]"),
+            format!("a value of {v}"),
+        )),
         None => Ok(()),
     }
 }
 
-/// Runs an attack's search on parts of the batch, one a thread at a time: an example's search is the same in any batch.
-fn search(attack: &Attack, oracle: &Oracle<'_>, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+/// Runs an attack's search on parts of the batch, one a thread at a time: an example's search is
+/// the same in any batch.
+fn search(
+    attack: &Attack,
+    oracle: &Oracle<'_>,
+    batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+) -> Result<Candidate> {
     // Under a budget the order of calls decides who gets an answer.
     if oracle.has_budget() {
         return attack.perturb(oracle, batch, threat, seed);
@@ -243,16 +295,27 @@ fn search(attack: &Attack, oracle: &Oracle<'_>, batch: &Batch, threat: &ThreatMo
     let (n, threads) = (batch.len(), rayon::current_num_threads());
     let parts = threads * n.div_ceil(threads * PART);
     let rows: Vec<usize> = (0..n).collect();
-    let one = |rows: &[usize]| as_one_of_many(|| attack.perturb(oracle, &batch.select(rows), threat, seed));
+    let one = |rows: &[usize]| {
+        as_one_of_many(|| attack.perturb(oracle, &batch.select(rows), threat, seed))
+    };
     let found: Vec<Result<Candidate>> = rows.par_chunks(n.div_ceil(parts)).map(one).collect();
     let found = found.into_iter().collect::<Result<Vec<Candidate>>>()?;
     let x = Tensor::concat(&found.iter().map(|c| c.x.clone()).collect::<Vec<_>>(), 0);
-    Ok(Candidate { x, endings: found.into_iter().flat_map(|c| c.endings).collect() })
+    Ok(Candidate {
+        x,
+        endings: found.into_iter().flat_map(|c| c.endings).collect(),
+    })
 }
 
-/// Runs an attack: checks the input, leaves out what is misclassified already, projects what comes back into the threat,
-/// and judges success on the network anew.
-pub fn run_attack(attack: &Attack, oracle: &Oracle<'_>, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<AttackOutcome> {
+/// Runs an attack: checks the input, leaves out what is misclassified already, projects what comes
+/// back into the threat, and judges success on the network anew.
+pub fn run_attack(
+    attack: &Attack,
+    oracle: &Oracle<'_>,
+    batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+) -> Result<AttackOutcome> {
     use crate::oracle::Gradients as _;
     check(oracle, batch, threat)?;
     let network = oracle.network();
@@ -283,14 +346,25 @@ pub fn run_attack(attack: &Attack, oracle: &Oracle<'_>, batch: &Batch, threat: &
     let adversarial = Tensor::new(batch.x.shape(), adversarial);
     let success = misclassified(&network.logits(&adversarial)?, &batch.labels);
     let moved = adversarial.to_f32();
-    let distance = clean.chunks_exact(size).zip(moved.chunks_exact(size)).map(|(o, x)| threat.distance(o, x)).collect();
+    let distance = clean
+        .chunks_exact(size)
+        .zip(moved.chunks_exact(size))
+        .map(|(o, x)| threat.distance(o, x))
+        .collect();
     for (ending, &won) in endings.iter_mut().zip(&success) {
-        // What the search believed and what the network says can differ by rounding; the network decides.
+        // What the search believed and what the network says can differ by rounding; the network
+        // decides.
         match (*ending, won) {
             (Ending::Converged, false) => *ending = Ending::StepsExhausted,
             (Ending::StepsExhausted, true) => *ending = Ending::Converged,
             _ => {}
         }
     }
-    Ok(AttackOutcome { adversarial, success, distance, endings, passes })
+    Ok(AttackOutcome {
+        adversarial,
+        success,
+        distance,
+        endings,
+        passes,
+    })
 }

@@ -1,7 +1,9 @@
-//! Gradients estimated from scores (natural evolution strategies, Ilyas et al. 2018), followed like PGD's.
+//! Gradients estimated from scores (natural evolution strategies, Ilyas et al. 2018), followed like
+//! PGD's.
 //!
-//! ĝ = (1 / 2σP) Σₚ (m(x + σ uₚ) − m(x − σ uₚ)) uₚ over P pairs, u standard normal, m the margin max_{i≠y} z_i − z_y;
-//! xₜ₊₁ = Π(xₜ + α s(ĝ)) from the image, s the direction of steepest ascent in the threat's norm.
+//! ĝ = (1 / 2σP) Σₚ (m(x + σ uₚ) − m(x − σ uₚ)) uₚ over P pairs, u standard normal, m the margin
+//! max_{i≠y} z_i − z_y; xₜ₊₁ = Π(xₜ + α s(ĝ)) from the image, s the direction of steepest ascent in
+//! the threat's norm.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -12,8 +14,9 @@
 //!
 //! Cost: at most `steps · (2 pairs + 1) + 1` forward passes an example.
 //!
-//! Differences from the paper: (1) the margin in place of the probability of a target class; (2) a fixed step length, no
-//! plateau rule; (3) an example ends at its first adversarial iterate. Reference: `ilyas2018`.
+//! Differences from the paper: (1) the margin in place of the probability of a target class; (2) a
+//! fixed step length, no plateau rule; (3) an example ends at its first adversarial iterate.
+//! Reference: `ilyas2018`.
 
 use super::{Batch, BlackBox, Candidate, Ending};
 use crate::error::{Error, Result};
@@ -40,7 +43,12 @@ pub struct NesParams {
 
 impl Default for NesParams {
     fn default() -> Self {
-        Self { steps: 40, pairs: 25, sigma: 0.01, step_size: None }
+        Self {
+            steps: 40,
+            pairs: 25,
+            sigma: 0.01,
+            step_size: None,
+        }
     }
 }
 
@@ -68,9 +76,16 @@ pub struct Nes {
 }
 
 /// Margins of points `[n, …]`.
-pub(super) fn margins(model: &dyn Scores, shape: &[usize], points: Vec<f32>, labels: &[usize]) -> Result<Vec<f64>> {
+pub(super) fn margins(
+    model: &dyn Scores,
+    shape: &[usize],
+    points: Vec<f32>,
+    labels: &[usize],
+) -> Result<Vec<f64>> {
     let logits = model.logits(&Tensor::new::<f32>(shape, points))?;
-    Ok(Margin::new(labels).evaluate(&logits.into(), 0..labels.len()).0)
+    Ok(Margin::new(labels)
+        .evaluate(&logits.into(), 0..labels.len())
+        .0)
 }
 
 /// How an estimate is made.
@@ -82,29 +97,49 @@ pub(super) struct Estimate {
     pub(super) draw: fn(&mut Stream) -> f32,
 }
 
-/// ĝ at each point of a part of the batch; the stream of a pair is that of (seed, step · pairs + pair, example).
-pub(super) fn estimate(model: &dyn Scores, part: &Batch, points: &[f32], how: Estimate, seed: u64, step: usize) -> Result<Vec<f32>> {
+/// ĝ at each point of a part of the batch; the stream of a pair is that of (seed, step · pairs +
+/// pair, example).
+pub(super) fn estimate(
+    model: &dyn Scores,
+    part: &Batch,
+    points: &[f32],
+    how: Estimate,
+    seed: u64,
+    step: usize,
+) -> Result<Vec<f32>> {
     let size = points.len() / part.len();
     let mut g = vec![0.0f32; points.len()];
     for pair in 0..how.pairs {
         let round = (step * how.pairs + pair) as u64;
         let direction = |&index: &u64| {
             let mut rng = Stream::new(seed, Purpose::AttackStep, round, index);
-            (0..size).map(|_| (how.draw)(&mut rng)).collect::<Vec<f32>>()
+            (0..size)
+                .map(|_| (how.draw)(&mut rng))
+                .collect::<Vec<f32>>()
         };
         let u: Vec<f32> = part.index.iter().flat_map(direction).collect();
-        let moved = |side: f32| points.iter().zip(&u).map(|(x, u)| x + side * how.sigma * u).collect::<Vec<f32>>();
+        let moved = |side: f32| {
+            points
+                .iter()
+                .zip(&u)
+                .map(|(x, u)| x + side * how.sigma * u)
+                .collect::<Vec<f32>>()
+        };
         let up = margins(model, part.x.shape(), moved(1.0), &part.labels)?;
         let down = margins(model, part.x.shape(), moved(-1.0), &part.labels)?;
         for (i, (up, down)) in up.iter().zip(&down).enumerate() {
             let weight = ((up - down) / (2.0 * f64::from(how.sigma) * how.pairs as f64)) as f32;
-            g[i * size..(i + 1) * size].iter_mut().zip(&u[i * size..(i + 1) * size]).for_each(|(g, u)| *g += weight * u);
+            g[i * size..(i + 1) * size]
+                .iter_mut()
+                .zip(&u[i * size..(i + 1) * size])
+                .for_each(|(g, u)| *g += weight * u);
         }
     }
     Ok(g)
 }
 
-/// Moves points along estimates until they are adversarial: `step(t, rows, gradients, points)` moves the rows that stand.
+/// Moves points along estimates until they are adversarial: `step(t, rows, gradients, points)`
+/// moves the rows that stand.
 pub(super) fn follow(
     model: &dyn Scores,
     batch: &Batch,
@@ -117,8 +152,12 @@ pub(super) fn follow(
     let mut run = || -> Result<()> {
         let mut active: Vec<usize> = (0..batch.len()).collect();
         for t in 0..=steps {
-            let gather =
-                |active: &[usize], x: &[f32]| active.iter().flat_map(|&i| x[i * size..(i + 1) * size].to_vec()).collect::<Vec<f32>>();
+            let gather = |active: &[usize], x: &[f32]| {
+                active
+                    .iter()
+                    .flat_map(|&i| x[i * size..(i + 1) * size].to_vec())
+                    .collect::<Vec<f32>>()
+            };
             let part = batch.select(&active);
             let margin = margins(model, part.x.shape(), gather(&active, &x), &part.labels)?;
             for (&i, m) in active.iter().zip(&margin) {
@@ -142,11 +181,17 @@ pub(super) fn follow(
     };
     match run() {
         Err(Error::Budget { .. }) => {
-            endings.iter_mut().filter(|e| **e == Ending::StepsExhausted).for_each(|e| *e = Ending::BudgetExhausted);
+            endings
+                .iter_mut()
+                .filter(|e| **e == Ending::StepsExhausted)
+                .for_each(|e| *e = Ending::BudgetExhausted);
         }
         other => other?,
     }
-    Ok(Candidate { x: Tensor::new(batch.x.shape(), x), endings })
+    Ok(Candidate {
+        x: Tensor::new(batch.x.shape(), x),
+        endings,
+    })
 }
 
 impl BlackBox for Nes {
@@ -158,17 +203,37 @@ impl BlackBox for Nes {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Scores,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         let [lo, hi] = threat.bounds();
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
-        let alpha = self.params.step_size.unwrap_or(2.5 * threat.eps() / self.params.steps as f64) as f32;
-        let how = Estimate { pairs: self.params.pairs, sigma: (self.params.sigma * (hi - lo)) as f32, draw: Stream::normal };
-        follow(model, batch, (self.params.steps, how, seed), |_, i, g, x| {
-            threat.drop_blocked(x, g);
-            threat.steepest(g);
-            x.iter_mut().zip(g.iter()).for_each(|(v, d)| *v += alpha * d);
-            threat.project(&clean[i * size..(i + 1) * size], x);
-        })
+        let alpha = self
+            .params
+            .step_size
+            .unwrap_or(2.5 * threat.eps() / self.params.steps as f64) as f32;
+        let how = Estimate {
+            pairs: self.params.pairs,
+            sigma: (self.params.sigma * (hi - lo)) as f32,
+            draw: Stream::normal,
+        };
+        follow(
+            model,
+            batch,
+            (self.params.steps, how, seed),
+            |_, i, g, x| {
+                threat.drop_blocked(x, g);
+                threat.steepest(g);
+                x.iter_mut()
+                    .zip(g.iter())
+                    .for_each(|(v, d)| *v += alpha * d);
+                threat.project(&clean[i * size..(i + 1) * size], x);
+            },
+        )
     }
 }

@@ -1,14 +1,18 @@
-//! Projected gradient descent (Madry et al. 2018); with one step from the image itself it is FGSM (Goodfellow et al. 2015).
+//! Projected gradient descent (Madry et al. 2018); with one step from the image itself it is FGSM
+//! (Goodfellow et al. 2015).
 //!
-//! x₀ = image or a random point of the ball; xₜ₊₁ = Π(xₜ + α s(∇L(xₜ))), with s the direction of steepest ascent in the
-//! threat's norm and Π the projection into ball and bounds. An example leaves the batch once it is misclassified; the
-//! point with the largest loss is returned otherwise. Of a model that answers at random every step is made, and the
-//! misclassified point of the largest loss is returned.
+//! x₀ = image or a random point of the ball; xₜ₊₁ = Π(xₜ + α s(∇L(xₜ))), with s the direction of
+//! steepest ascent in the threat's norm and Π the projection into ball and bounds. An example
+//! leaves the batch once it is misclassified; the point with the largest loss is returned
+//! otherwise. Of a model that answers at random every step is made, and the misclassified point of
+//! the largest loss is returned.
 //!
-//! Cost: at most `restarts · (steps + 1)` forward and `restarts · steps` backward passes an example.
+//! Cost: at most `restarts · (steps + 1)` forward and `restarts · steps` backward passes an
+//! example.
 //!
-//! Differences from the paper: (1) success on any iterate counts, not on the last alone; (2) L1 steps move the largest
-//! hundredth of the coordinates; (3) coordinates that stand at a bound and would leave it are left out of the direction.
+//! Differences from the paper: (1) success on any iterate counts, not on the last alone; (2) L1
+//! steps move the largest hundredth of the coordinates; (3) coordinates that stand at a bound and
+//! would leave it are left out of the direction.
 
 use super::{AttackLoss, Batch, Candidate, Ending, WhiteBox, misclassified};
 use crate::error::{Error, Result};
@@ -55,14 +59,24 @@ pub struct PgdParams {
 
 impl Default for PgdParams {
     fn default() -> Self {
-        Self { steps: 20, step_size: None, restarts: 1, start: Start::Random, loss: AttackLoss::CrossEntropy }
+        Self {
+            steps: 20,
+            step_size: None,
+            restarts: 1,
+            start: Start::Random,
+            loss: AttackLoss::CrossEntropy,
+        }
     }
 }
 
 impl PgdParams {
     /// One step of size eps from the image: FGSM.
     pub fn fgsm() -> Self {
-        Self { steps: 1, start: Start::Clean, ..Self::default() }
+        Self {
+            steps: 1,
+            start: Start::Clean,
+            ..Self::default()
+        }
     }
 
     /// The checked attack.
@@ -77,7 +91,11 @@ impl PgdParams {
             return Err(Error::parameter("step_size", "a finite number above 0", s));
         }
         if self.loss.targeted() {
-            return Err(Error::parameter("loss", "a loss without a target", format!("{:?}", self.loss)));
+            return Err(Error::parameter(
+                "loss",
+                "a loss without a target",
+                format!("{:?}", self.loss),
+            ));
         }
         Ok(Pgd { params: self })
     }
@@ -115,21 +133,40 @@ struct Best {
 
 impl Pgd {
     fn step_size(&self, threat: &ThreatModel) -> f64 {
-        let one = if self.params.steps == 1 { threat.eps() } else { 2.5 * threat.eps() / self.params.steps as f64 };
+        let one = if self.params.steps == 1 {
+            threat.eps()
+        } else {
+            2.5 * threat.eps() / self.params.steps as f64
+        };
         self.params.step_size.unwrap_or(one)
     }
 
     /// One search over the rows of `best` that still stand; `best` is updated in place.
-    fn search(&self, model: &dyn Gradients, task: &Task<'_>, restart: u64, best: &mut [Best]) -> Result<()> {
-        let Task { batch, threat, seed } = *task;
+    fn search(
+        &self,
+        model: &dyn Gradients,
+        task: &Task<'_>,
+        restart: u64,
+        best: &mut [Best],
+    ) -> Result<()> {
+        let Task {
+            batch,
+            threat,
+            seed,
+        } = *task;
         let clean = batch.x.values::<f32>();
         let size = clean.len() / batch.len();
         let origin = |i: usize| &clean[i * size..(i + 1) * size];
         let start = |&i: &usize| match self.params.start {
             Start::Clean => origin(i).to_vec(),
-            Start::Random => threat.random_start(origin(i), &mut Stream::new(seed, Purpose::AttackStart, restart, batch.index[i])),
+            Start::Random => threat.random_start(
+                origin(i),
+                &mut Stream::new(seed, Purpose::AttackStart, restart, batch.index[i]),
+            ),
         };
-        let mut active: Vec<usize> = (0..batch.len()).filter(|&i| best[i].ending != Ending::Converged).collect();
+        let mut active: Vec<usize> = (0..batch.len())
+            .filter(|&i| best[i].ending != Ending::Converged)
+            .collect();
         let mut points = active.par_iter().map(start).collect::<Vec<_>>().concat();
         let alpha = self.step_size(threat) as f32;
         let leaves = model.settles();
@@ -143,7 +180,11 @@ impl Pgd {
             let labels: Vec<usize> = active.iter().map(|&i| batch.labels[i]).collect();
             let (losses, logits, gradient) = if step == self.params.steps {
                 let logits = model.logits(&x)?;
-                let (losses, _) = self.params.loss.head(&labels, &[]).evaluate(&logits.clone().into(), 0..active.len());
+                let (losses, _) = self
+                    .params
+                    .loss
+                    .head(&labels, &[])
+                    .evaluate(&logits.clone().into(), 0..active.len());
                 (losses, logits, None)
             } else {
                 let at = model.loss_gradient(&x, self.params.loss.head(&labels, &[]).as_ref())?;
@@ -157,7 +198,14 @@ impl Pgd {
                 None => active.iter().map(|_| None).collect(),
             };
             // Whether the example at `j` of the active ones goes on.
-            let visit = |(j, Row { best, point, direction }): (usize, Row<'_>)| {
+            let visit = |(
+                j,
+                Row {
+                    best,
+                    point,
+                    direction,
+                },
+            ): (usize, Row<'_>)| {
                 if (broken[j], losses[j]) > best.worth {
                     best.worth = (broken[j], losses[j]);
                     best.x.copy_from_slice(point);
@@ -181,11 +229,18 @@ impl Pgd {
                 true
             };
             let mut next = active.iter().copied().peekable();
-            let standing = best.iter_mut().enumerate().filter_map(|(i, best)| next.next_if_eq(&i).map(|_| best));
+            let standing = best
+                .iter_mut()
+                .enumerate()
+                .filter_map(|(i, best)| next.next_if_eq(&i).map(|_| best));
             let rows: Vec<Row<'_>> = standing
                 .zip(points.chunks_exact_mut(size))
                 .zip(directions)
-                .map(|((best, point), direction)| Row { best, point, direction })
+                .map(|((best, point), direction)| Row {
+                    best,
+                    point,
+                    direction,
+                })
                 .collect();
             let stays: Vec<bool> = rows.into_par_iter().enumerate().map(visit).collect();
             let left: Vec<usize> = (0..active.len()).filter(|&j| stays[j]).collect();
@@ -201,20 +256,38 @@ impl Pgd {
 
 impl WhiteBox for Pgd {
     fn id(&self) -> &'static str {
-        if self.params.steps == 1 && self.params.start == Start::Clean { "fgsm" } else { "pgd" }
+        if self.params.steps == 1 && self.params.start == Start::Clean {
+            "fgsm"
+        } else {
+            "pgd"
+        }
     }
 
     fn parameters(&self) -> serde_json::Value {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         self.params.loss.check_classes(model.classes())?;
-        let fresh = |x: &[f32]| Best { x: x.to_vec(), worth: (false, f64::NEG_INFINITY), ending: Ending::StepsExhausted };
+        let fresh = |x: &[f32]| Best {
+            x: x.to_vec(),
+            worth: (false, f64::NEG_INFINITY),
+            ending: Ending::StepsExhausted,
+        };
         let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
-        let task = Task { batch, threat, seed };
+        let task = Task {
+            batch,
+            threat,
+            seed,
+        };
         for restart in 0..self.params.restarts {
             match self.search(model, &task, restart as u64, &mut best) {
                 Err(Error::Budget { .. }) => {
@@ -225,8 +298,20 @@ impl WhiteBox for Pgd {
                 other => other?,
             }
         }
-        let endings = best.iter().map(|b| if b.worth.0 { Ending::Converged } else { b.ending }).collect();
+        let endings = best
+            .iter()
+            .map(|b| {
+                if b.worth.0 {
+                    Ending::Converged
+                } else {
+                    b.ending
+                }
+            })
+            .collect();
         let x = best.into_iter().flat_map(|b| b.x).collect();
-        Ok(Candidate { x: Tensor::new::<f32>(batch.x.shape(), x), endings })
+        Ok(Candidate {
+            x: Tensor::new::<f32>(batch.x.shape(), x),
+            endings,
+        })
     }
 }

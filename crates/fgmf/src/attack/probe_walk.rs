@@ -17,28 +17,48 @@ pub(super) struct Walk {
     pub(super) points: Vec<Vec<f32>>,
 }
 
-/// Steps of steepest ascent of the cross-entropy from the image; an example ends at its first adversarial point.
-pub(super) fn walk(model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, steps: usize) -> Result<Walk> {
+/// Steps of steepest ascent of the cross-entropy from the image; an example ends at its first
+/// adversarial point.
+pub(super) fn walk(
+    model: &dyn Gradients,
+    batch: &Batch,
+    threat: &ThreatModel,
+    steps: usize,
+) -> Result<Walk> {
     let clean = batch.x.to_f32();
     let size = clean.len() / batch.len();
     let mut points: Vec<Vec<f32>> = clean.chunks_exact(size).map(<[f32]>::to_vec).collect();
     let mut broken = vec![false; batch.len()];
     let mut curves: Vec<Vec<f64>> = vec![Vec::with_capacity(steps + 1); batch.len()];
-    let alpha = if steps == 1 { threat.eps() } else { 2.5 * threat.eps() / steps as f64 } as f32;
+    let alpha = if steps == 1 {
+        threat.eps()
+    } else {
+        2.5 * threat.eps() / steps as f64
+    } as f32;
     let mut active: Vec<usize> = (0..batch.len()).collect();
     for step in 0..=steps {
         if active.is_empty() {
             break;
         }
         let part = batch.select(&active);
-        let x = Tensor::new::<f32>(part.x.shape(), active.iter().flat_map(|&i| points[i].clone()).collect());
+        let x = Tensor::new::<f32>(
+            part.x.shape(),
+            active.iter().flat_map(|&i| points[i].clone()).collect(),
+        );
         let head = CrossEntropy::labels(&part.labels);
-        let at = if step == steps { None } else { Some(model.loss_gradient(&x, &head)?) };
+        let at = if step == steps {
+            None
+        } else {
+            Some(model.loss_gradient(&x, &head)?)
+        };
         let (losses, logits) = match &at {
             Some(at) => (at.losses.clone(), at.logits.clone()),
             None => {
                 let logits = model.logits(&x)?;
-                (head.evaluate(&logits.clone().into(), 0..active.len()).0, logits)
+                (
+                    head.evaluate(&logits.clone().into(), 0..active.len()).0,
+                    logits,
+                )
             }
         };
         let over = misclassified(&logits, &part.labels);
@@ -49,23 +69,42 @@ pub(super) fn walk(model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, s
             broken[i] = over[j];
             if let (false, Some(g)) = (over[j], &gradient) {
                 let mut g = g[j * size..(j + 1) * size].to_vec();
-                g.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = 0.0);
+                g.iter_mut()
+                    .filter(|v| !v.is_finite())
+                    .for_each(|v| *v = 0.0);
                 threat.drop_blocked(&points[i], &mut g);
                 threat.steepest(&mut g);
-                points[i].iter_mut().zip(&g).for_each(|(v, d)| *v += alpha * d);
+                points[i]
+                    .iter_mut()
+                    .zip(&g)
+                    .for_each(|(v, d)| *v += alpha * d);
                 threat.project(&clean[i * size..(i + 1) * size], &mut points[i]);
             }
         }
         active.retain(|&i| !broken[i]);
     }
-    let unfinished = curves.iter().zip(&broken).map(|(c, &b)| !b && still_rising(c)).collect();
-    let reached = curves.iter().map(|c| c.last().copied().unwrap_or(f64::NEG_INFINITY)).collect();
-    Ok(Walk { broken, unfinished, reached, points })
+    let unfinished = curves
+        .iter()
+        .zip(&broken)
+        .map(|(c, &b)| !b && still_rising(c))
+        .collect();
+    let reached = curves
+        .iter()
+        .map(|c| c.last().copied().unwrap_or(f64::NEG_INFINITY))
+        .collect();
+    Ok(Walk {
+        broken,
+        unfinished,
+        reached,
+        points,
+    })
 }
 
 /// Whether the last tenth of a best-so-far curve makes more than 5% of its rise.
 fn still_rising(curve: &[f64]) -> bool {
-    let (Some(first), Some(last)) = (curve.first(), curve.last()) else { return false };
+    let (Some(first), Some(last)) = (curve.first(), curve.last()) else {
+        return false;
+    };
     let before = curve[(curve.len() - 1) - (curve.len() - 1) / 10];
     last - before > 0.05 * (last - first)
 }
@@ -78,6 +117,11 @@ mod tests {
     fn curves_that_level_off_are_finished() {
         let rising: Vec<f64> = (0..=50).map(f64::from).collect();
         let level: Vec<f64> = rising.iter().map(|t| t.min(30.0)).collect();
-        assert!(still_rising(&rising) && !still_rising(&level) && !still_rising(&[1.0; 51]) && !still_rising(&[]));
+        assert!(
+            still_rising(&rising)
+                && !still_rising(&level)
+                && !still_rising(&[1.0; 51])
+                && !still_rising(&[])
+        );
     }
 }

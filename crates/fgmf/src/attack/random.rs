@@ -1,6 +1,6 @@
-//! Random search: points drawn from the ball, the one with the largest margin kept. The weakest attack there is: where it
-//! finds what gradients miss, the gradients are masked (Athalye et al. 2018). 10,000 draws are the least that Carlini et al. 2019
-//! ask for.
+//! Random search: points drawn from the ball, the one with the largest margin kept. The weakest
+//! attack there is: where it finds what gradients miss, the gradients are masked (Athalye et al.
+//! 2018). 10,000 draws are the least that Carlini et al. 2019 ask for.
 //!
 //! Cost: at most `draws` forward passes an example.
 
@@ -56,14 +56,22 @@ impl BlackBox for RandomSearch {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Scores,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let mut best = clean.clone();
         let mut margin = vec![f64::NEG_INFINITY; batch.len()];
         let mut endings = vec![Ending::StepsExhausted; batch.len()];
         for draw in 0..self.params.draws {
-            let active: Vec<usize> = (0..batch.len()).filter(|&i| endings[i] == Ending::StepsExhausted).collect();
+            let active: Vec<usize> = (0..batch.len())
+                .filter(|&i| endings[i] == Ending::StepsExhausted)
+                .collect();
             if active.is_empty() {
                 break;
             }
@@ -76,7 +84,9 @@ impl BlackBox for RandomSearch {
             shape[0] = active.len();
             let logits = match model.logits(&Tensor::new(&shape, points.clone())) {
                 Err(Error::Budget { .. }) => {
-                    active.iter().for_each(|&i| endings[i] = Ending::BudgetExhausted);
+                    active
+                        .iter()
+                        .for_each(|&i| endings[i] = Ending::BudgetExhausted);
                     break;
                 }
                 other => other?,
@@ -86,13 +96,17 @@ impl BlackBox for RandomSearch {
             for (j, &i) in active.iter().enumerate() {
                 if margins[j] > margin[i] {
                     margin[i] = margins[j];
-                    best[i * size..(i + 1) * size].copy_from_slice(&points[j * size..(j + 1) * size]);
+                    best[i * size..(i + 1) * size]
+                        .copy_from_slice(&points[j * size..(j + 1) * size]);
                 }
                 if margin[i] >= 0.0 {
                     endings[i] = Ending::Converged;
                 }
             }
         }
-        Ok(Candidate { x: Tensor::new(batch.x.shape(), best), endings })
+        Ok(Candidate {
+            x: Tensor::new(batch.x.shape(), best),
+            endings,
+        })
     }
 }

@@ -1,9 +1,11 @@
 //! Gradients averaged over small noise (Tramèr et al. 2020), for any attack that follows gradients.
 //!
-//! ḡ(x) = 1/m Σⱼ ∇L(x + σ uⱼ), u standard normal, in the place of ∇L(x); losses and success are those of the point itself
-//! ([`crate::defend::Smoothed`]). The gradient at a point is that of one of many small pieces, and the mean that of the surface: where L is
-//! continuous, ḡ is the gradient of the mean loss E L(x + σ u). Where L jumps (rounding, k-winners-take-all) it is that but for the share of
-//! the jumps, which no gradient holds; searches by scores ([`super::Nes`], [`super::Square`]) see that too.
+//! ḡ(x) = 1/m Σⱼ ∇L(x + σ uⱼ), u standard normal, in the place of ∇L(x); losses and success are
+//! those of the point itself ([`crate::defend::Smoothed`]). The gradient at a point is that of one
+//! of many small pieces, and the mean that of the surface: where L is continuous, ḡ is the gradient
+//! of the mean loss E L(x + σ u). Where L jumps (rounding, k-winners-take-all) it is that but for
+//! the share of the jumps, which no gradient holds; searches by scores ([`super::Nes`],
+//! [`super::Square`]) see that too.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -12,8 +14,8 @@
 //!
 //! Cost: `samples` backward passes for each of the attack, and a forward pass more.
 //!
-//! Differences from the paper: (1) there noise is uniform in a small ball, and its width chosen by hand for each defence.
-//! Reference: `tramer2020`.
+//! Differences from the paper: (1) there noise is uniform in a small ball, and its width chosen by
+//! hand for each defence. Reference: `tramer2020`.
 
 use super::{Batch, Candidate, WhiteBox};
 use crate::defend::{AdditiveNoise, AdditiveNoiseParams, Smoothed};
@@ -34,7 +36,10 @@ pub struct SmoothParams {
 
 impl Default for SmoothParams {
     fn default() -> Self {
-        Self { deviation: 0.03, samples: 10 }
+        Self {
+            deviation: 0.03,
+            samples: 10,
+        }
     }
 }
 
@@ -44,8 +49,15 @@ impl SmoothParams {
         if !(1..=10_000).contains(&self.samples) {
             return Err(Error::parameter("samples", "1 to 10000", self.samples));
         }
-        let noise = AdditiveNoiseParams { deviation: self.deviation }.check()?;
-        Ok(Smooth { attack, noise, params: self })
+        let noise = AdditiveNoiseParams {
+            deviation: self.deviation,
+        }
+        .check()?;
+        Ok(Smooth {
+            attack,
+            noise,
+            params: self,
+        })
     }
 }
 
@@ -66,7 +78,13 @@ impl<A: WhiteBox> WhiteBox for Smooth<A> {
         serde_json::json!({ "smoothed": self.params, "attack": self.attack.parameters() })
     }
 
-    fn perturb(&self, model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         let smoothed = Smoothed::new(model, &self.noise, self.params.samples, seed)?;
         self.attack.perturb(&smoothed, batch, threat, seed)
     }
@@ -84,8 +102,8 @@ mod tests {
     /// Each 0.02 wide.
     const TEETH: usize = 40;
 
-    /// Two scores of one pixel, 0 and m(x): continuous, up by 3 over the first half of each tooth, down by 2 over the second, so that
-    /// the surface climbs at ½; m(0.3) = −0.1.
+    /// Two scores of one pixel, 0 and m(x): continuous, up by 3 over the first half of each tooth,
+    /// down by 2 over the second, so that the surface climbs at ½; m(0.3) = −0.1.
     fn saw() -> Network {
         let mut b = Builder::new("saw", "image", [1, 1, 1]).unwrap();
         let image = b.input();
@@ -101,37 +119,90 @@ mod tests {
                 }
             })
             .collect();
-        let ones = b.parameter("ones", Tensor::new(&[2 * TEETH, 1], vec![1.0f32; 2 * TEETH]), false).unwrap();
-        let starts = b.parameter("starts", Tensor::new(&[2 * TEETH], (0..2 * TEETH).map(|k| -at(k) as f32).collect()), false).unwrap();
-        let slopes = vec![0.0; 2 * TEETH].into_iter().chain(bends.iter().map(|v| *v as f32)).collect();
-        let slopes = b.parameter("slopes", Tensor::new::<f32>(&[2, 2 * TEETH], slopes), false).unwrap();
-        let low = b.parameter("low", Tensor::new(&[2], vec![0.0f32, -0.1]), false).unwrap();
-        let flat = b.node("flat", Op::Flatten(Flatten { axis: 1 }), &[image]).unwrap();
-        let shifted = b.node("shifted", Op::Gemm(Gemm::DENSE), &[flat, ones, starts]).unwrap();
+        let ones = b
+            .parameter(
+                "ones",
+                Tensor::new(&[2 * TEETH, 1], vec![1.0f32; 2 * TEETH]),
+                false,
+            )
+            .unwrap();
+        let starts = b
+            .parameter(
+                "starts",
+                Tensor::new(
+                    &[2 * TEETH],
+                    (0..2 * TEETH).map(|k| -at(k) as f32).collect(),
+                ),
+                false,
+            )
+            .unwrap();
+        let slopes = vec![0.0; 2 * TEETH]
+            .into_iter()
+            .chain(bends.iter().map(|v| *v as f32))
+            .collect();
+        let slopes = b
+            .parameter("slopes", Tensor::new::<f32>(&[2, 2 * TEETH], slopes), false)
+            .unwrap();
+        let low = b
+            .parameter("low", Tensor::new(&[2], vec![0.0f32, -0.1]), false)
+            .unwrap();
+        let flat = b
+            .node("flat", Op::Flatten(Flatten { axis: 1 }), &[image])
+            .unwrap();
+        let shifted = b
+            .node("shifted", Op::Gemm(Gemm::DENSE), &[flat, ones, starts])
+            .unwrap();
         let bent = b.node("bent", Op::Unary(Unary::Relu), &[shifted]).unwrap();
-        let logits = b.node("logits", Op::Gemm(Gemm::DENSE), &[bent, slopes, low]).unwrap();
+        let logits = b
+            .node("logits", Op::Gemm(Gemm::DENSE), &[bent, slopes, low])
+            .unwrap();
         b.finish(logits).unwrap()
     }
 
-    /// The gradient at a point leads to the top of its tooth and back; the mean over teeth climbs to where the other class wins.
+    /// The gradient at a point leads to the top of its tooth and back; the mean over teeth climbs
+    /// to where the other class wins.
     #[test]
     fn sees_the_surface_over_a_saw() {
         let net = saw();
         let oracle = Oracle::new(&net);
-        let batch = Batch { x: Tensor::new(&[1, 1, 1, 1], vec![0.302f32]), labels: vec![0], index: vec![0] };
+        let batch = Batch {
+            x: Tensor::new(&[1, 1, 1, 1], vec![0.302f32]),
+            labels: vec![0],
+            index: vec![0],
+        };
         let threat = ThreatModel::new(Norm::Linf, 0.35, [0.0, 1.0]).unwrap();
         let pgd = || {
-            let params =
-                PgdParams { steps: 100, step_size: Some(0.004), start: Start::Clean, loss: AttackLoss::Margin, ..PgdParams::default() };
+            let params = PgdParams {
+                steps: 100,
+                step_size: Some(0.004),
+                start: Start::Clean,
+                loss: AttackLoss::Margin,
+                ..PgdParams::default()
+            };
             params.check().unwrap()
         };
         let broken = |attack: &dyn WhiteBox| {
             let found = attack.perturb(&oracle, &batch, &threat, 0).unwrap().x;
-            (misclassified(&net.logits(&found).unwrap(), &[0])[0], found.to_f64()[0])
+            (
+                misclassified(&net.logits(&found).unwrap(), &[0])[0],
+                found.to_f64()[0],
+            )
         };
         let (plain, at) = broken(&pgd());
-        assert!(!plain && (at - 0.31).abs() < 0.005, "stays on its tooth, not at {at}");
-        let smooth = SmoothParams { deviation: 0.03, samples: 50 }.check(pgd()).unwrap();
-        assert!(broken(&smooth).0, "climbs over the teeth, not to {}", broken(&smooth).1);
+        assert!(
+            !plain && (at - 0.31).abs() < 0.005,
+            "stays on its tooth, not at {at}"
+        );
+        let smooth = SmoothParams {
+            deviation: 0.03,
+            samples: 50,
+        }
+        .check(pgd())
+        .unwrap();
+        assert!(
+            broken(&smooth).0,
+            "climbs over the teeth, not to {}",
+            broken(&smooth).1
+        );
     }
 }

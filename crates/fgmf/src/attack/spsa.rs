@@ -1,7 +1,8 @@
 //! SPSA (Uesato et al. 2018): gradients estimated along random signs, followed by Adam.
 //!
-//! ĝ = (1 / 2σP) Σₚ (m(x + σ vₚ) − m(x − σ vₚ)) vₚ over P pairs, each value of v is −1 or 1, m the margin
-//! max_{i≠y} z_i − z_y; x is moved up ĝ by Adam (β 0.9 and 0.999) and projected, from the image.
+//! ĝ = (1 / 2σP) Σₚ (m(x + σ vₚ) − m(x − σ vₚ)) vₚ over P pairs, each value of v is −1 or 1, m the
+//! margin max_{i≠y} z_i − z_y; x is moved up ĝ by Adam (β 0.9 and 0.999) and projected, from the
+//! image.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -12,8 +13,8 @@
 //!
 //! Cost: at most `steps · (2 pairs + 1) + 1` forward passes an example.
 //!
-//! Differences from the paper: (1) 128 queries a step instead of up to 8192; (2) an example ends at its first adversarial
-//! iterate. Reference: `uesato2018`.
+//! Differences from the paper: (1) 128 queries a step instead of up to 8192; (2) an example ends at
+//! its first adversarial iterate. Reference: `uesato2018`.
 
 use super::nes::{Estimate, follow};
 use super::{Batch, BlackBox, Candidate};
@@ -38,7 +39,12 @@ pub struct SpsaParams {
 
 impl Default for SpsaParams {
     fn default() -> Self {
-        Self { steps: 40, pairs: 64, sigma: 0.01, rate: 0.01 }
+        Self {
+            steps: 40,
+            pairs: 64,
+            sigma: 0.01,
+            rate: 0.01,
+        }
     }
 }
 
@@ -74,23 +80,45 @@ impl BlackBox for Spsa {
         serde_json::json!(self.params)
     }
 
-    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Scores,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         let [lo, hi] = threat.bounds();
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let (mut mean, mut square) = (vec![0.0f32; clean.len()], vec![0.0f32; clean.len()]);
         let rate = (self.params.rate * (hi - lo)) as f32;
-        let how =
-            Estimate { pairs: self.params.pairs, sigma: (self.params.sigma * (hi - lo)) as f32, draw: |rng| rng.symmetric().signum() };
-        follow(model, batch, (self.params.steps, how, seed), |t, i, g, x| {
-            let here = i * size..(i + 1) * size;
-            let (a, b) = (1.0 - 0.9f32.powi(t as i32 + 1), 1.0 - 0.999f32.powi(t as i32 + 1));
-            for (((v, g), m), s) in x.iter_mut().zip(g.iter()).zip(&mut mean[here.clone()]).zip(&mut square[here.clone()]) {
-                *m = 0.9 * *m + 0.1 * g;
-                *s = 0.999 * *s + 0.001 * g * g;
-                *v += rate * (*m / a) / ((*s / b).sqrt() + 1e-8);
-            }
-            threat.project(&clean[here], x);
-        })
+        let how = Estimate {
+            pairs: self.params.pairs,
+            sigma: (self.params.sigma * (hi - lo)) as f32,
+            draw: |rng| rng.symmetric().signum(),
+        };
+        follow(
+            model,
+            batch,
+            (self.params.steps, how, seed),
+            |t, i, g, x| {
+                let here = i * size..(i + 1) * size;
+                let (a, b) = (
+                    1.0 - 0.9f32.powi(t as i32 + 1),
+                    1.0 - 0.999f32.powi(t as i32 + 1),
+                );
+                for (((v, g), m), s) in x
+                    .iter_mut()
+                    .zip(g.iter())
+                    .zip(&mut mean[here.clone()])
+                    .zip(&mut square[here.clone()])
+                {
+                    *m = 0.9 * *m + 0.1 * g;
+                    *s = 0.999 * *s + 0.001 * g * g;
+                    *v += rate * (*m / a) / ((*s / b).sqrt() + 1e-8);
+                }
+                threat.project(&clean[here], x);
+            },
+        )
     }
 }

@@ -1,6 +1,7 @@
-//! What a suite has done so far, on disk: a header line, then a JSON line for each attack on each block, and beside it (extension
-//! `f32`) the adversarial images of those lines, as little-endian numbers in the order of the lines. An attack that was cut
-//! short leaves a torn line or images without a line; both are dropped on opening.
+//! What a suite has done so far, on disk: a header line, then a JSON line for each attack on each
+//! block, and beside it (extension `f32`) the adversarial images of those lines, as little-endian
+//! numbers in the order of the lines. An attack that was cut short leaves a torn line or images
+//! without a line; both are dropped on opening.
 
 use crate::error::{Error, Result};
 use crate::oracle::Passes;
@@ -78,9 +79,16 @@ impl StateFile {
     /// Opens or starts the state at `path`; an error if it belongs to another run.
     pub(super) fn open(path: &Path, header: &Header, image: [usize; 3]) -> Result<Self> {
         let refused = |what: &str, found: &dyn std::fmt::Display| {
-            Error::record(path, format!("expected {what}, found {found}; choose another folder or delete the file to start over"))
+            Error::record(
+                path,
+                format!(
+                    "expected {what}, found {found}; choose another folder or delete the \
+                        file to start over"
+                ),
+            )
         };
-        let text = String::from_utf8(read(path)?).map_err(|e| refused("the state of an attack run", &e))?;
+        let text = String::from_utf8(read(path)?)
+            .map_err(|e| refused("the state of an attack run", &e))?;
         let bytes = read(&images_path(path))?;
         let size = 4 * image.iter().product::<usize>();
         // A kill can cut the last line short; what has no end of line was not finished.
@@ -88,17 +96,25 @@ impl StateFile {
         let mut kept = serde_json::to_string(header).map_err(|e| Error::record(path, e))? + "\n";
         let (mut known, mut used) = (BTreeMap::new(), 0);
         if let Some(first) = lines.next() {
-            let found: Header = serde_json::from_str(first).map_err(|e| refused("the state of an attack run", &e))?;
+            let found: Header = serde_json::from_str(first)
+                .map_err(|e| refused("the state of an attack run", &e))?;
             if found != *header {
-                return Err(refused("the state of this run", &"one with another model, data or settings"));
+                return Err(refused(
+                    "the state of this run",
+                    &"one with another model, data or settings",
+                ));
             }
             for line in lines {
-                let part: Part = serde_json::from_str(line).map_err(|e| refused("a finished attack", &e))?;
+                let part: Part =
+                    serde_json::from_str(line).map_err(|e| refused("a finished attack", &e))?;
                 let end = used + size * part.broken.len();
                 let Some(images) = bytes.get(used..end) else {
                     break;
                 };
-                let values = images.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+                let values = images
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect();
                 kept.push_str(line);
                 used = end;
                 known.insert((part.block, part.entry), (part, values));
@@ -106,8 +122,18 @@ impl StateFile {
         }
         crate::train::write_atomically(&images_path(path), &bytes[..used])?;
         crate::train::write_atomically(path, kept.as_bytes())?;
-        let append = |path: &Path| OpenOptions::new().append(true).open(path).map_err(Error::io(path));
-        Ok(Self { lines: append(path)?, images: append(&images_path(path))?, path: path.into(), known })
+        let append = |path: &Path| {
+            OpenOptions::new()
+                .append(true)
+                .open(path)
+                .map_err(Error::io(path))
+        };
+        Ok(Self {
+            lines: append(path)?,
+            images: append(&images_path(path))?,
+            path: path.into(),
+            known,
+        })
     }
 
     /// What an attack did to a block, if it is known; it can be taken once.
@@ -118,8 +144,14 @@ impl StateFile {
     /// Adds a finished attack: the images first, so that a line never lacks them.
     pub(super) fn append(&mut self, part: &Part, images: &[f32]) -> Result<()> {
         let bytes: Vec<u8> = images.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.images.write_all(&bytes).and_then(|()| self.images.sync_data()).map_err(Error::io(&images_path(&self.path)))?;
+        self.images
+            .write_all(&bytes)
+            .and_then(|()| self.images.sync_data())
+            .map_err(Error::io(&images_path(&self.path)))?;
         let line = serde_json::to_string(part).map_err(|e| Error::record(&self.path, e))? + "\n";
-        self.lines.write_all(line.as_bytes()).and_then(|()| self.lines.sync_data()).map_err(Error::io(&self.path))
+        self.lines
+            .write_all(line.as_bytes())
+            .and_then(|()| self.lines.sync_data())
+            .map_err(Error::io(&self.path))
     }
 }

@@ -1,5 +1,5 @@
-//! Suites: attacks in a fixed order, each on the examples that still stand, worst case per example; with a state file, so
-//! that a run that was killed goes on where it was, to the same result.
+//! Suites: attacks in a fixed order, each on the examples that still stand, worst case per example;
+//! with a state file, so that a run that was killed goes on where it was, to the same result.
 
 use super::state::{Broken, Header, Part, StateFile};
 use super::suite_verdict::verdict;
@@ -19,8 +19,8 @@ use std::time::Instant;
 pub use super::catalogue::{ATTACKS, SUITES, lone, suite, transfer};
 pub use super::state::remove as remove_state;
 
-/// Examples that each attack takes together; what it did to them is saved together. Larger blocks keep batches full when few
-/// examples stand, smaller ones lose less to a kill.
+/// Examples that each attack takes together; what it did to them is saved together. Larger blocks
+/// keep batches full when few examples stand, smaller ones lose less to a kill.
 const BLOCK: usize = 256;
 
 /// An attack with its name in the suite and what it assumes of the mask layer.
@@ -42,28 +42,47 @@ pub struct SuiteOutcome {
     pub examples: Vec<ExampleRecord>,
     /// Verdict.
     pub verdict: VerdictRecord,
-    /// `[n, c, h, w]`: the adversarial image where an attack broke the example, the clean image elsewhere.
+    /// `[n, c, h, w]`: the adversarial image where an attack broke the example, the clean image
+    /// elsewhere.
     pub adversarial: Tensor,
-    /// Whether the run ended before all examples were attacked, because the question asked was answered.
+    /// Whether the run ended before all examples were attacked, because the question asked was
+    /// answered.
     pub stopped: bool,
 }
 
 impl SuiteOutcome {
     /// Examples that were right before any attack.
     pub fn clean(&self) -> Proportion {
-        Proportion::new(self.examples.iter().filter(|e| e.clean_prediction == e.label).count(), self.examples.len())
+        Proportion::new(
+            self.examples
+                .iter()
+                .filter(|e| e.clean_prediction == e.label)
+                .count(),
+            self.examples.len(),
+        )
     }
 
     /// Examples that stand after every attack.
     pub fn overall(&self) -> Proportion {
-        Proportion::new(self.examples.iter().filter(|e| e.robust).count(), self.examples.len())
+        Proportion::new(
+            self.examples.iter().filter(|e| e.robust).count(),
+            self.examples.len(),
+        )
     }
 
-    /// Writes the adversarial images as a safetensors file with one array, `adversarial [n, c, h, w]`, in the order of the examples.
+    /// Writes the adversarial images as a safetensors file with one array,
+    /// `adversarial [n, c, h, w]`, in the order of the examples.
     pub fn save_adversarial(&self, path: &Path) -> Result<()> {
-        let bytes: Vec<u8> = self.adversarial.to_f32().iter().flat_map(|v| v.to_le_bytes()).collect();
-        let view = TensorView::new(Dtype::F32, self.adversarial.shape().to_vec(), &bytes).map_err(|e| Error::record(path, e))?;
-        let file = safetensors::serialize([("adversarial", view)], None).map_err(|e| Error::record(path, e))?;
+        let bytes: Vec<u8> = self
+            .adversarial
+            .to_f32()
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let view = TensorView::new(Dtype::F32, self.adversarial.shape().to_vec(), &bytes)
+            .map_err(|e| Error::record(path, e))?;
+        let file = safetensors::serialize([("adversarial", view)], None)
+            .map_err(|e| Error::record(path, e))?;
         crate::train::write_atomically(path, &file)
     }
 }
@@ -83,8 +102,9 @@ pub struct Job<'a> {
     pub seed: u64,
 }
 
-/// Runs a suite over a data set. `state` names the file that keeps what was done; `watch` hears (examples done, all, standing so
-/// far), where an example that has gone through some of the attacks counts in part.
+/// Runs a suite over a data set. `state` names the file that keeps what was done; `watch` hears
+/// (examples done, all, standing so far), where an example that has gone through some of the
+/// attacks counts in part.
 pub fn run_suite(
     entries: &[Entry],
     job: &Job<'_>,
@@ -94,8 +114,9 @@ pub fn run_suite(
     run_suite_until(entries, job, state, None, watch)
 }
 
-/// [`run_suite`] that asks only whether robust accuracy is `threshold` or more, and stops after the block that answers it: when those
-/// that stand for good are enough, or those that may still stand are too few. The outcome then covers the examples done.
+/// [`run_suite`] that asks only whether robust accuracy is `threshold` or more, and stops after the
+/// block that answers it: when those that stand for good are enough, or those that may still stand
+/// are too few. The outcome then covers the examples done.
 pub fn run_suite_until(
     entries: &[Entry],
     job: &Job<'_>,
@@ -103,12 +124,17 @@ pub fn run_suite_until(
     threshold: Option<f64>,
     watch: &mut dyn FnMut(usize, usize, usize),
 ) -> Result<SuiteOutcome> {
-    let mut log = state.map(|path| StateFile::open(path, &header(entries, job), job.data.shape())).transpose()?;
+    let mut log = state
+        .map(|path| StateFile::open(path, &header(entries, job), job.data.shape()))
+        .transpose()?;
     let total = job.data.len();
     let indices: Vec<usize> = (0..total).collect();
     let (mut parts, mut examples, mut images) = (Vec::new(), Vec::new(), Vec::new());
     for rows in indices.chunks(BLOCK) {
-        let standing = examples.iter().filter(|e: &&ExampleRecord| e.robust).count();
+        let standing = examples
+            .iter()
+            .filter(|e: &&ExampleRecord| e.robust)
+            .count();
         let mut block = Block::new(job, rows)?;
         for (number, entry) in entries.iter().enumerate() {
             let (part, found) = match log.as_mut().and_then(|l| l.take(rows[0], number)) {
@@ -124,7 +150,11 @@ pub fn run_suite_until(
             block.take_in(&part, &found, &entry.name);
             parts.push(part);
             let share = |n: usize| n * (number + 1) / entries.len();
-            watch(examples.len() + share(rows.len()), total, standing + share(block.standing().len()));
+            watch(
+                examples.len() + share(rows.len()),
+                total,
+                standing + share(block.standing().len()),
+            );
         }
         examples.extend(block.examples);
         images.extend(block.adversarial);
@@ -139,16 +169,38 @@ pub fn run_suite_until(
     let stopped = examples.len() < total;
     let rows = summarise(entries, &parts, &examples);
     let verdict = verdict(entries, job, &parts, &examples)?.record();
-    Ok(SuiteOutcome { rows, verdict, adversarial: Tensor::new(&[examples.len(), c, h, w], images), examples, stopped })
+    Ok(SuiteOutcome {
+        rows,
+        verdict,
+        adversarial: Tensor::new(&[examples.len(), c, h, w], images),
+        examples,
+        stopped,
+    })
 }
 
-/// Robust accuracy at several radii, each by a whole suite: `[0, …]` gives the clean accuracy first. A curve that does not reach the
-/// chance level at a large radius is a sign of masking.
-pub fn curve(entries: &[Entry], job: &Job<'_>, radii: &[f64], watch: &mut dyn FnMut(usize, usize, usize)) -> Result<Vec<CurvePoint>> {
+/// Robust accuracy at several radii, each by a whole suite: `[0, …]` gives the clean accuracy
+/// first. A curve that does not reach the chance level at a large radius is a sign of masking.
+pub fn curve(
+    entries: &[Entry],
+    job: &Job<'_>,
+    radii: &[f64],
+    watch: &mut dyn FnMut(usize, usize, usize),
+) -> Result<Vec<CurvePoint>> {
     let point = |&eps: &f64| {
         let threat = job.threat.with_eps(eps)?;
-        let outcome = run_suite(entries, &Job { threat: &threat, ..*job }, None, watch)?;
-        Ok(CurvePoint { eps, robust: outcome.overall() })
+        let outcome = run_suite(
+            entries,
+            &Job {
+                threat: &threat,
+                ..*job
+            },
+            None,
+            watch,
+        )?;
+        Ok(CurvePoint {
+            eps,
+            robust: outcome.overall(),
+        })
     };
     radii.iter().map(point).collect()
 }
@@ -165,7 +217,10 @@ fn header(entries: &[Entry], job: &Job<'_>) -> Header {
         seed: job.seed,
         version: env!("CARGO_PKG_VERSION").into(),
         block: BLOCK,
-        suite: entries.iter().map(|e| (e.name.clone(), describe(e))).collect(),
+        suite: entries
+            .iter()
+            .map(|e| (e.name.clone(), describe(e)))
+            .collect(),
     }
 }
 
@@ -188,32 +243,56 @@ impl Block {
             broken_by: None,
             distance: None,
         };
-        Ok(Self { examples: (0..rows.len()).map(example).collect(), adversarial: batch.x.to_f32(), batch })
+        Ok(Self {
+            examples: (0..rows.len()).map(example).collect(),
+            adversarial: batch.x.to_f32(),
+            batch,
+        })
     }
 
     /// Positions in the block of the examples that stand.
     fn standing(&self) -> Vec<usize> {
-        (0..self.examples.len()).filter(|&i| self.examples[i].robust).collect()
+        (0..self.examples.len())
+            .filter(|&i| self.examples[i].robust)
+            .collect()
     }
 
     /// Runs an attack on what stands: what it did, and the adversarial images it found.
     fn attack(&self, entry: &Entry, number: usize, job: &Job<'_>) -> Result<(Part, Vec<f32>)> {
         let started = Instant::now();
         let rows = self.standing();
-        let mut part = Part { block: self.examples[0].index, entry: number, attempted: rows.len(), ..Part::default() };
+        let mut part = Part {
+            block: self.examples[0].index,
+            entry: number,
+            attempted: rows.len(),
+            ..Part::default()
+        };
         let mut found = Vec::new();
         if !rows.is_empty() {
             let oracle = Oracle::with_rules(job.net, attacker_rules(job.net, entry.knowledge));
-            let outcome = run_attack(&entry.attack, &oracle, &self.batch.select(&rows), job.threat, job.seed)?;
+            let outcome = run_attack(
+                &entry.attack,
+                &oracle,
+                &self.batch.select(&rows),
+                job.threat,
+                job.seed,
+            )?;
             let points = outcome.adversarial.values::<f32>();
-            for ((j, &i), point) in rows.iter().enumerate().zip(points.chunks_exact(points.len() / rows.len())) {
+            for ((j, &i), point) in rows
+                .iter()
+                .enumerate()
+                .zip(points.chunks_exact(points.len() / rows.len()))
+            {
                 match outcome.endings[j] {
                     Ending::ZeroGradient => part.flat.push(i),
                     Ending::NonFinite => part.non_finite.push(i),
                     _ => {}
                 }
                 if outcome.success[j] {
-                    part.broken.push(Broken { row: i, distance: outcome.distance[j] });
+                    part.broken.push(Broken {
+                        row: i,
+                        distance: outcome.distance[j],
+                    });
                     found.extend_from_slice(point);
                 }
             }
@@ -227,7 +306,8 @@ impl Block {
         let size = self.adversarial.len() / self.examples.len();
         for (broken, point) in part.broken.iter().zip(found.chunks_exact(size)) {
             let example = &mut self.examples[broken.row];
-            (example.robust, example.broken_by, example.distance) = (false, Some(name.into()), Some(broken.distance));
+            (example.robust, example.broken_by, example.distance) =
+                (false, Some(name.into()), Some(broken.distance));
             self.adversarial[broken.row * size..(broken.row + 1) * size].copy_from_slice(point);
         }
     }
@@ -235,7 +315,10 @@ impl Block {
 
 fn summarise(entries: &[Entry], parts: &[Part], examples: &[ExampleRecord]) -> Vec<AttackRow> {
     let n = examples.len();
-    let mut left = examples.iter().filter(|e| e.clean_prediction == e.label).count();
+    let mut left = examples
+        .iter()
+        .filter(|e| e.clean_prediction == e.label)
+        .count();
     let mut rows = Vec::with_capacity(entries.len());
     for (number, entry) in entries.iter().enumerate() {
         let of = || parts.iter().filter(|p| p.entry == number);

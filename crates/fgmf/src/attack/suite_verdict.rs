@@ -16,29 +16,70 @@ use fgmf_net::Precision;
 const PROBED: usize = 128;
 
 /// The verdict: what the suite saw of its own attacks, and probes on the first [`PROBED`] examples.
-pub(super) fn verdict(entries: &[Entry], job: &Job<'_>, parts: &[Part], examples: &[ExampleRecord]) -> Result<Verdict> {
-    let Job { net, data, threat, seed, .. } = *job;
+pub(super) fn verdict(
+    entries: &[Entry],
+    job: &Job<'_>,
+    parts: &[Part],
+    examples: &[ExampleRecord],
+) -> Result<Verdict> {
+    let Job {
+        net,
+        data,
+        threat,
+        seed,
+        ..
+    } = *job;
     let served = Oracle::with_rules(net, served_rules(net)?);
     let cast = net.cast(Precision::F64);
     let double = Oracle::with_rules(&cast, served_rules(&cast)?);
     let masked = has_mask(net).then(|| attacker_rules(net, MaskKnowledge::FrozenMask));
-    let around = bypass_rules(net).or(masked).map(|rules| Oracle::with_rules(net, rules));
+    let around = bypass_rules(net)
+        .or(masked)
+        .map(|rules| Oracle::with_rules(net, rules));
     let bypass = around.as_ref().map(|o| o as &dyn Gradients);
-    let target = Target { bypass, double: Some(&double), ..Target::new(&served) };
+    let target = Target {
+        bypass,
+        double: Some(&double),
+        ..Target::new(&served)
+    };
     let rows: Vec<usize> = (0..examples.len().min(PROBED)).collect();
-    let Probes { mut evidence, broken } = gather(&target, &batch_of(data, &rows), threat, &ProbeParams::default(), seed)?;
-    let missed = broken.into_iter().filter(|&i| examples[i as usize].robust).collect();
-    evidence.missed = Some(Found { examples: missed, of: rows.len() });
+    let Probes {
+        mut evidence,
+        broken,
+    } = gather(
+        &target,
+        &batch_of(data, &rows),
+        threat,
+        &ProbeParams::default(),
+        seed,
+    )?;
+    let missed = broken
+        .into_iter()
+        .filter(|&i| examples[i as usize].robust)
+        .collect();
+    evidence.missed = Some(Found {
+        examples: missed,
+        of: rows.len(),
+    });
     let transferred = |e: &Entry| e.attack.id() == "transfer";
     evidence.black_box = against(entries, examples, |e| !transferred(e));
     evidence.transfer = against(entries, examples, transferred);
     let own = |e: &Entry| e.knowledge == MaskKnowledge::EndToEnd;
     let seen = |rows: fn(&Part) -> &[usize]| -> Vec<u64> {
         let of = parts.iter().filter(|p| own(&entries[p.entry]));
-        of.flat_map(|p| rows(p).iter().map(|r| (p.block + r) as u64)).collect()
+        of.flat_map(|p| rows(p).iter().map(|r| (p.block + r) as u64))
+            .collect()
     };
-    add(&mut evidence.zero_gradients, seen(|p| &p.flat), examples.len());
-    add(&mut evidence.non_finite, seen(|p| &p.non_finite), examples.len());
+    add(
+        &mut evidence.zero_gradients,
+        seen(|p| &p.flat),
+        examples.len(),
+    );
+    add(
+        &mut evidence.non_finite,
+        seen(|p| &p.non_finite),
+        examples.len(),
+    );
     Ok(judge(&evidence))
 }
 
@@ -51,8 +92,13 @@ fn add(found: &mut Option<Found>, more: Vec<u64>, of: usize) {
     found.of = of;
 }
 
-/// What such attacks broke after all attacks by gradients had been made, against what these broke. `None` where that was not tried.
-fn against(entries: &[Entry], examples: &[ExampleRecord], such: impl Fn(&Entry) -> bool) -> Option<Versus> {
+/// What such attacks broke after all attacks by gradients had been made, against what these broke.
+/// `None` where that was not tried.
+fn against(
+    entries: &[Entry],
+    examples: &[ExampleRecord],
+    such: impl Fn(&Entry) -> bool,
+) -> Option<Versus> {
     let white = |e: &Entry| matches!(e.attack, Attack::White(_));
     let last_white = entries.iter().rposition(white)?;
     let late = |i: usize| i > last_white && such(&entries[i]);
@@ -60,8 +106,20 @@ fn against(entries: &[Entry], examples: &[ExampleRecord], such: impl Fn(&Entry) 
         return None;
     }
     let broken = |by: &dyn Fn(usize) -> bool| {
-        let position = |e: &ExampleRecord| entries.iter().position(|entry| Some(&entry.name) == e.broken_by.as_ref());
-        examples.iter().filter(|e| position(e).is_some_and(by)).map(|e| e.index as u64).collect()
+        let position = |e: &ExampleRecord| {
+            entries
+                .iter()
+                .position(|entry| Some(&entry.name) == e.broken_by.as_ref())
+        };
+        examples
+            .iter()
+            .filter(|e| position(e).is_some_and(by))
+            .map(|e| e.index as u64)
+            .collect()
     };
-    Some(Versus { challenger: broken(&late), reference: broken(&|i| white(&entries[i])), of: examples.len() })
+    Some(Versus {
+        challenger: broken(&late),
+        reference: broken(&|i| white(&entries[i])),
+        of: examples.len(),
+    })
 }

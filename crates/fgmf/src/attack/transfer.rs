@@ -1,12 +1,15 @@
-//! Transfer (Papernot et al. 2017): examples made on a surrogate that the attacker holds, tried on the model.
+//! Transfer (Papernot et al. 2017): examples made on a surrogate that the attacker holds, tried on
+//! the model.
 //!
-//! x' = A(surrogate, x) for an attack A that follows the surrogate's gradients, without an end at the surrogate's own boundary: the
-//! point of its largest loss is more likely to carry over. The model is asked once.
+//! x' = A(surrogate, x) for an attack A that follows the surrogate's gradients, without an end at
+//! the surrogate's own boundary: the point of its largest loss is more likely to carry over. The
+//! model is asked once.
 //!
-//! Parameters: the surrogate and the attack, any of this library. Cost: one forward pass of the model an example; the
-//! passes through the surrogate are not counted.
+//! Parameters: the surrogate and the attack, any of this library. Cost: one forward pass of the
+//! model an example; the passes through the surrogate are not counted.
 //!
-//! Differences from the paper: (1) the surrogate is given, not trained on the model's answers. Reference: `papernot2017`.
+//! Differences from the paper: (1) the surrogate is given, not trained on the model's answers.
+//! Reference: `papernot2017`.
 
 use super::{Batch, BlackBox, Candidate, Ending, WhiteBox, misclassified};
 use crate::error::{Error, Result};
@@ -54,7 +57,12 @@ impl Gradients for Surrogate<'_> {
         self.0.network()
     }
 
-    fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
+    fn feature_gradient(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        at: ValueId,
+    ) -> Result<FeatureGradient> {
         self.0.feature_gradient(x, head, at)
     }
 }
@@ -65,24 +73,53 @@ impl BlackBox for Transfer {
     }
 
     fn parameters(&self) -> serde_json::Value {
-        let sha256 = onnx::to_bytes(&self.surrogate).map_or_else(|e| e.to_string(), |bytes| crate::hash::sha256(&bytes));
+        let sha256 = onnx::to_bytes(&self.surrogate)
+            .map_or_else(|e| e.to_string(), |bytes| crate::hash::sha256(&bytes));
         serde_json::json!({ "surrogate": self.surrogate.name, "surrogate_sha256": sha256, "attack": self.attack.id(), "settings": self.attack.parameters() })
     }
 
-    fn perturb(&self, model: &dyn Scores, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<Candidate> {
+    fn perturb(
+        &self,
+        model: &dyn Scores,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: u64,
+    ) -> Result<Candidate> {
         let (ours, theirs) = (self.surrogate.image_shape(), model.image_shape());
         if ours != theirs || self.surrogate.classes() != model.classes() {
-            let describe = |shape: [usize; 3], k: usize| format!("images of shape {shape:?} and {k} classes");
-            return Err(Error::mismatch("transfer", describe(theirs, model.classes()), describe(ours, self.surrogate.classes())));
+            let describe =
+                |shape: [usize; 3], k: usize| format!("images of shape {shape:?} and {k} classes");
+            return Err(Error::mismatch(
+                "transfer",
+                describe(theirs, model.classes()),
+                describe(ours, self.surrogate.classes()),
+            ));
         }
-        let found = self.attack.perturb(&Surrogate(Oracle::new(&self.surrogate)), batch, threat, seed)?;
+        let found = self.attack.perturb(
+            &Surrogate(Oracle::new(&self.surrogate)),
+            batch,
+            threat,
+            seed,
+        )?;
         let endings = match model.logits(&found.x) {
             Err(Error::Budget { .. }) => vec![Ending::BudgetExhausted; batch.len()],
             logits => {
                 let broken = misclassified(&logits?, &batch.labels);
-                broken.into_iter().map(|b| if b { Ending::Converged } else { Ending::StepsExhausted }).collect()
+                broken
+                    .into_iter()
+                    .map(|b| {
+                        if b {
+                            Ending::Converged
+                        } else {
+                            Ending::StepsExhausted
+                        }
+                    })
+                    .collect()
             }
         };
-        Ok(Candidate { x: found.x, endings })
+        Ok(Candidate {
+            x: found.x,
+            endings,
+        })
     }
 }

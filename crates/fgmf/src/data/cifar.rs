@@ -10,11 +10,28 @@ const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = 3 * 32 * 32;
 const RECORD: usize = 1 + PIXELS;
 
-const TRAIN: [&str; 5] = ["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+const TRAIN: [&str; 5] = [
+    "data_batch_1.bin",
+    "data_batch_2.bin",
+    "data_batch_3.bin",
+    "data_batch_4.bin",
+    "data_batch_5.bin",
+];
 const TEST: [&str; 1] = ["test_batch.bin"];
 const NAMES: &str = "batches.meta.txt";
 
-const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+const CLASSES: [&str; 10] = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+];
 
 /// Whether a file of this name makes its folder a CIFAR-10 folder.
 pub(super) fn is_name(name: &str) -> bool {
@@ -36,18 +53,30 @@ pub(super) fn load(dir: &Path, split: Split) -> Result<Dataset> {
     for batch in batches {
         let path = dir.join(batch);
         if !path.exists() {
-            return Err(Error::data(&path, format!("the CIFAR-10 {split} file `{batch}`"), "no such file"));
+            return Err(Error::data(
+                &path,
+                format!("the CIFAR-10 {split} file `{batch}`"),
+                "no such file",
+            ));
         }
         let bytes = files::read(&path, MAX_BYTES.saturating_sub(pixels.len() as u64))?;
         if bytes.is_empty() || bytes.len() % RECORD != 0 {
             let expected = format!("one or more records of {RECORD} bytes");
-            return Err(Error::data(&path, expected, format!("{} bytes", bytes.len())));
+            return Err(Error::data(
+                &path,
+                expected,
+                format!("{} bytes", bytes.len()),
+            ));
         }
         for (index, record) in bytes.as_chunks::<RECORD>().0.iter().enumerate() {
             let [label, image @ ..] = record;
             if usize::from(*label) >= classes.len() {
                 let expected = format!("labels below {}", classes.len());
-                return Err(Error::data(&path, expected, format!("label {label} in record {index}")));
+                return Err(Error::data(
+                    &path,
+                    expected,
+                    format!("label {label} in record {index}"),
+                ));
             }
             labels.push(usize::from(*label));
             pixels.extend_from_slice(image);
@@ -69,7 +98,10 @@ mod tests {
     fn folder() -> TempDir {
         let dir = tempdir().unwrap();
         for (i, name) in (0_u8..).zip(TRAIN.iter().chain(&TEST)) {
-            let records = [[&[i][..], &[i; PIXELS]].concat(), [&[9][..], &[255; PIXELS]].concat()];
+            let records = [
+                [&[i][..], &[i; PIXELS]].concat(),
+                [&[9][..], &[255; PIXELS]].concat(),
+            ];
             fs::write(dir.path().join(name), records.concat()).unwrap();
         }
         dir
@@ -83,27 +115,44 @@ mod tests {
     fn round_trip() {
         let dir = folder();
         let data = super::super::load(dir.path().to_str().unwrap(), Split::Train).unwrap();
-        assert_eq!((data.shape(), data.labels()), (SHAPE, &[0, 9, 1, 9, 2, 9, 3, 9, 4, 9][..]));
-        assert_eq!((data.image(4), data.image(5)), (vec![2.0 / 255.0; PIXELS], vec![1.0; PIXELS]));
+        assert_eq!(
+            (data.shape(), data.labels()),
+            (SHAPE, &[0, 9, 1, 9, 2, 9, 3, 9, 4, 9][..])
+        );
+        assert_eq!(
+            (data.image(4), data.image(5)),
+            (vec![2.0 / 255.0; PIXELS], vec![1.0; PIXELS])
+        );
         assert_eq!(data.classes()[9], "truck");
         let names: String = ('a'..='j').map(|name| format!("{name}\n")).collect();
         fs::write(dir.path().join(NAMES), names + "\n").unwrap();
         let data = load(dir.path(), Split::Test).unwrap();
-        assert_eq!((data.labels(), data.classes()[5].as_str()), (&[5, 9][..], "f"));
+        assert_eq!(
+            (data.labels(), data.classes()[5].as_str()),
+            (&[5, 9][..], "f")
+        );
     }
 
     #[test]
     fn errors_say_what_is_wrong() {
         let dir = folder();
         fs::write(dir.path().join(NAMES), "only\n").unwrap();
-        assert!(refused(&dir).contains("data_batch_1.bin: expected labels below 1, found label 9 in record 1"));
+        assert!(
+            refused(&dir)
+                .contains("data_batch_1.bin: expected labels below 1, found label 9 in record 1")
+        );
         fs::remove_file(dir.path().join(NAMES)).unwrap();
         fs::write(dir.path().join(TRAIN[3]), [0; RECORD + 1]).unwrap();
-        assert!(refused(&dir).contains("data_batch_4.bin: expected one or more records of 3073 bytes, found 3074 bytes"));
+        assert!(refused(&dir).contains(
+            "data_batch_4.bin: expected one or more records of 3073 bytes, found 3074 bytes"
+        ));
         fs::write(dir.path().join(TRAIN[3]), []).unwrap();
         assert!(refused(&dir).contains("found 0 bytes"));
         fs::remove_file(dir.path().join(TRAIN[3])).unwrap();
-        assert!(refused(&dir).contains("the CIFAR-10 train file `data_batch_4.bin`, found no such file"));
+        assert!(
+            refused(&dir)
+                .contains("the CIFAR-10 train file `data_batch_4.bin`, found no such file")
+        );
         fs::create_dir(dir.path().join(TRAIN[3])).unwrap();
         assert!(refused(&dir).contains("a regular file"));
     }

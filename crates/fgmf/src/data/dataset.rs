@@ -34,24 +34,44 @@ impl Dataset {
         pixels: Vec<u8>,
         labels: Vec<usize>,
     ) -> Result<Self> {
-        let wrong = |expected: String, found: String| Err(Error::mismatch("data set", expected, found));
+        let wrong =
+            |expected: String, found: String| Err(Error::mismatch("data set", expected, found));
         if labels.is_empty() || classes.is_empty() {
             let found = format!("{} images, {} classes", labels.len(), classes.len());
             return wrong("at least one image and one class".into(), found);
         }
         if shape.contains(&0) {
-            return wrong("channels, height and width of at least 1".into(), format!("{shape:?}"));
+            return wrong(
+                "channels, height and width of at least 1".into(),
+                format!("{shape:?}"),
+            );
         }
-        let size = shape.iter().try_fold(labels.len(), |size, &side| size.checked_mul(side));
+        let size = shape
+            .iter()
+            .try_fold(labels.len(), |size, &side| size.checked_mul(side));
         if size != Some(pixels.len()) {
             let [c, h, w] = shape;
             let expected = format!("{} images of {c}x{h}x{w} bytes", labels.len());
             return wrong(expected, format!("{} bytes", pixels.len()));
         }
-        if let Some((image, label)) = labels.iter().enumerate().find(|&(_, &label)| label >= classes.len()) {
-            return wrong(format!("labels below {}", classes.len()), format!("label {label} on image {image}"));
+        if let Some((image, label)) = labels
+            .iter()
+            .enumerate()
+            .find(|&(_, &label)| label >= classes.len())
+        {
+            return wrong(
+                format!("labels below {}", classes.len()),
+                format!("label {label} on image {image}"),
+            );
         }
-        Ok(Self { name: name.into(), split, classes, shape, pixels, labels })
+        Ok(Self {
+            name: name.into(),
+            split,
+            classes,
+            shape,
+            pixels,
+            labels,
+        })
     }
 
     /// Number of images, at least 1.
@@ -111,7 +131,11 @@ impl Dataset {
         let mut out = Vec::with_capacity(indices.len() * area);
         for &i in indices {
             assert!(i < self.len(), "image {i} of a data set of {}", self.len());
-            out.extend(self.pixels[i * area..(i + 1) * area].iter().map(|&byte| f32::from(byte) / 255.0));
+            out.extend(
+                self.pixels[i * area..(i + 1) * area]
+                    .iter()
+                    .map(|&byte| f32::from(byte) / 255.0),
+            );
         }
         out
     }
@@ -126,7 +150,8 @@ impl Dataset {
         }
         if limit < self.len() {
             self.labels.truncate(limit);
-            self.pixels.truncate(limit * self.shape.iter().product::<usize>());
+            self.pixels
+                .truncate(limit * self.shape.iter().product::<usize>());
         }
         Ok(())
     }
@@ -142,7 +167,10 @@ impl Dataset {
         for &label in &self.labels {
             hash.update((label as u64).to_le_bytes());
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Number of images of each class, in the order of [`classes`](Self::classes); sums to
@@ -159,7 +187,13 @@ impl Dataset {
 impl fmt::Debug for Dataset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [c, h, w] = self.shape;
-        write!(f, "Dataset({}, {}, {} images of {c}x{h}x{w})", self.name, self.split, self.len())
+        write!(
+            f,
+            "Dataset({}, {}, {} images of {c}x{h}x{w})",
+            self.name,
+            self.split,
+            self.len()
+        )
     }
 }
 
@@ -178,7 +212,10 @@ mod tests {
             (make(2, [1, 1, 1], 0, &[]), "found 0 images, 2 classes"),
             (make(0, [1, 1, 1], 1, &[0]), "found 1 images, 0 classes"),
             (make(2, [1, 0, 1], 0, &[0]), "at least 1, found [1, 0, 1]"),
-            (make(2, [1, 2, 3], 11, &[0, 1]), "2 images of 1x2x3 bytes, found 11"),
+            (
+                make(2, [1, 2, 3], 11, &[0, 1]),
+                "2 images of 1x2x3 bytes, found 11",
+            ),
             (make(2, [usize::MAX, 2, 3], 11, &[0, 1]), "found 11 bytes"),
             (make(2, [1, 2, 3], 12, &[0, 2]), "found label 2 on image 1"),
         ] {
@@ -187,7 +224,10 @@ mod tests {
         }
 
         let mut data = make(3, [1, 2, 3], 18, &[2, 0, 2]).unwrap();
-        assert_eq!((data.len(), data.class_counts(), data.label(0)), (3, vec![1, 0, 2], 2));
+        assert_eq!(
+            (data.len(), data.class_counts(), data.label(0)),
+            (3, vec![1, 0, 2], 2)
+        );
         assert_eq!(data.images(&[2, 0]), vec![1.0; 12]);
         let whole = data.sha256();
         data.truncate(7).unwrap();
@@ -198,6 +238,9 @@ mod tests {
         let message = data.truncate(0).unwrap_err().to_string();
         assert_eq!(message, "parameter `limit`: expected at least 1, found 0");
         // Python: sha256(pack("<4Q", 1, 1, 2, 3) + b"\xff" * 6 + pack("<Q", 2))
-        assert!(data.sha256().starts_with("ace28487ebfe23550c49951f4b7d1197"));
+        assert!(
+            data.sha256()
+                .starts_with("ace28487ebfe23550c49951f4b7d1197")
+        );
     }
 }

@@ -8,13 +8,29 @@ use crate::error::Result;
 /// Name under which [`super::load`] finds it.
 pub(super) const NAME: &str = "fashion-mnist-mini";
 
-const CLASSES: [&str; 10] = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+const CLASSES: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
 
 macro_rules! asset {
     ($file:literal) => {
         (
             concat!("assets/fashion-mnist-mini/", $file),
-            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/fashion-mnist-mini/", $file)).as_slice(),
+            include_bytes!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../assets/fashion-mnist-mini/",
+                $file
+            ))
+            .as_slice(),
         )
     };
 }
@@ -26,10 +42,18 @@ pub(super) fn load(split: Split) -> Result<Dataset> {
         Split::Train => (asset!("train-images.idx.gz"), asset!("train-labels.idx.gz")),
         Split::Test => (asset!("test-images.idx.gz"), asset!("test-labels.idx.gz")),
     };
-    let ([_, height, width], pixels) = idx::images(Path::new(images.0), images.1, images.1.len() as u64)?;
+    let ([_, height, width], pixels) =
+        idx::images(Path::new(images.0), images.1, images.1.len() as u64)?;
     let labels = idx::labels(Path::new(labels.0), labels.1, labels.1.len() as u64)?;
     let classes = CLASSES.map(str::to_owned).to_vec();
-    Dataset::new(NAME, split, classes, [1, height, width], pixels, labels.into_iter().map(usize::from).collect())
+    Dataset::new(
+        NAME,
+        split,
+        classes,
+        [1, height, width],
+        pixels,
+        labels.into_iter().map(usize::from).collect(),
+    )
 }
 
 #[cfg(test)]
@@ -38,9 +62,15 @@ mod tests {
 
     #[test]
     fn is_balanced_and_in_official_order() {
-        for (split, n, per_class, first_sum) in [(Split::Train, 6000, 600, 76_247), (Split::Test, 1000, 100, 33_456)] {
+        for (split, n, per_class, first_sum) in [
+            (Split::Train, 6000, 600, 76_247),
+            (Split::Test, 1000, 100, 33_456),
+        ] {
             let data = load(split).unwrap();
-            assert_eq!((data.len(), data.shape(), data.split()), (n, [1, 28, 28], split));
+            assert_eq!(
+                (data.len(), data.shape(), data.split()),
+                (n, [1, 28, 28], split)
+            );
             assert_eq!(data.class_counts(), vec![per_class; 10]);
             assert_eq!(data.classes()[data.label(0)], "Ankle boot");
             let sum: f32 = data.image(0).iter().map(|value| value * 255.0).sum();

@@ -22,7 +22,11 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
         let path = entry.map_err(Error::io(dir))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
+        let Some(name) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .map(str::to_owned)
+        else {
             return Err(Error::data(&path, "a name in UTF-8", "other bytes"));
         };
         if name.starts_with('.') {
@@ -30,9 +34,17 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<Entry>> {
         }
         let about = fs::metadata(&path).map_err(Error::io(&path))?;
         if !about.is_file() && !about.is_dir() {
-            return Err(Error::data(&path, "a regular file or a folder", "a device, pipe or socket"));
+            return Err(Error::data(
+                &path,
+                "a regular file or a folder",
+                "a device, pipe or socket",
+            ));
         }
-        found.push(Entry { name, path, is_dir: about.is_dir() });
+        found.push(Entry {
+            name,
+            path,
+            is_dir: about.is_dir(),
+        });
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
@@ -46,7 +58,11 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
         return Err(Error::data(path, "a regular file", "something else"));
     }
     if about.len() > limit {
-        return Err(Error::data(path, format!("at most {limit} bytes"), format!("{} bytes", about.len())));
+        return Err(Error::data(
+            path,
+            format!("at most {limit} bytes"),
+            format!("{} bytes", about.len()),
+        ));
     }
     fs::read(path).map_err(Error::io(path))
 }
@@ -56,8 +72,14 @@ pub(super) fn names(path: &Path) -> Result<Option<Vec<String>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = String::from_utf8(read(path, MAX_NAMES)?).map_err(|error| Error::data(path, "class names in UTF-8, one a line", error))?;
-    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let text = String::from_utf8(read(path, MAX_NAMES)?)
+        .map_err(|error| Error::data(path, "class names in UTF-8, one a line", error))?;
+    let names: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
     if names.is_empty() {
         return Err(Error::data(path, "class names, one a line", "none"));
     }
@@ -66,6 +88,11 @@ pub(super) fn names(path: &Path) -> Result<Option<Vec<String>>> {
 
 /// Name of the folder `dir`, for a data set: its last part, never the way to it.
 pub(super) fn name_of(dir: &Path) -> String {
-    let last = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    last(dir).or_else(|| last(&dir.canonicalize().ok()?)).unwrap_or_else(|| "data".to_owned())
+    let last = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    last(dir)
+        .or_else(|| last(&dir.canonicalize().ok()?))
+        .unwrap_or_else(|| "data".to_owned())
 }

@@ -22,23 +22,40 @@ const CHUNK: usize = 16 << 20;
 /// for testing.
 pub(super) fn load(dir: &Path, entries: &[Entry], split: Split) -> Result<Dataset> {
     let is_split = |entry: &&Entry| entry.name == "train" || entry.name == "test";
-    let halves = only_folders(entries, "`train`, `test` or class folders")?.iter().filter(is_split);
+    let halves = only_folders(entries, "`train`, `test` or class folders")?
+        .iter()
+        .filter(is_split);
     let (classes, files) = if halves.clone().next().is_none() {
         let mut files = Vec::new();
         for (label, class) in entries.iter().enumerate() {
             let paths = image_files(class)?.into_iter().enumerate();
-            files.extend(paths.filter(|(i, _)| is_test(*i) == (split == Split::Test)).map(|(_, path)| (path, label)));
+            files.extend(
+                paths
+                    .filter(|(i, _)| is_test(*i) == (split == Split::Test))
+                    .map(|(_, path)| (path, label)),
+            );
         }
-        (entries.iter().map(|class| class.name.clone()).collect(), files)
+        (
+            entries.iter().map(|class| class.name.clone()).collect(),
+            files,
+        )
     } else {
         if let Some(odd) = entries.iter().find(|entry| !is_split(entry)) {
-            let found = format!("also `{}`: is it a class, and what are `train` and `test` then?", odd.name);
-            return Err(Error::data(dir, "only the folders `train` and `test`", found));
+            let found = format!(
+                "also `{}`: is it a class, and what are `train` and `test` then?",
+                odd.name
+            );
+            return Err(Error::data(
+                dir,
+                "only the folders `train` and `test`",
+                found,
+            ));
         }
         in_two(dir, halves, split)?
     };
     if files.is_empty() {
-        let expected = format!("images for split {split} (1 of {TEST_EVERY} files of a class is for testing)");
+        let expected =
+            format!("images for split {split} (1 of {TEST_EVERY} files of a class is for testing)");
         return Err(Error::data(dir, expected, "none"));
     }
     let (shape, pixels) = read_all(&files)?;
@@ -53,7 +70,11 @@ fn is_test(index: usize) -> bool {
 type Labelled = (Vec<String>, Vec<(PathBuf, usize)>);
 
 /// Classes of both splits, so that a label means the same in each, and the files of `split`.
-fn in_two<'a>(dir: &Path, halves: impl Iterator<Item = &'a Entry>, split: Split) -> Result<Labelled> {
+fn in_two<'a>(
+    dir: &Path,
+    halves: impl Iterator<Item = &'a Entry>,
+    split: Split,
+) -> Result<Labelled> {
     let (mut names, mut wanted) = (BTreeSet::new(), None);
     for half in halves {
         let classes = files::entries(&half.path)?;
@@ -64,7 +85,11 @@ fn in_two<'a>(dir: &Path, halves: impl Iterator<Item = &'a Entry>, split: Split)
         }
     }
     let Some(wanted) = wanted else {
-        return Err(Error::data(dir, format!("a folder `{split}`"), "only the other split"));
+        return Err(Error::data(
+            dir,
+            format!("a folder `{split}`"),
+            "only the other split",
+        ));
     };
     let names: Vec<String> = names.into_iter().collect();
     let mut files = Vec::new();
@@ -74,14 +99,22 @@ fn in_two<'a>(dir: &Path, halves: impl Iterator<Item = &'a Entry>, split: Split)
         }
     }
     if files.is_empty() {
-        return Err(Error::data(&dir.join(split.as_str()), "class folders with images", "none"));
+        return Err(Error::data(
+            &dir.join(split.as_str()),
+            "class folders with images",
+            "none",
+        ));
     }
     Ok((names, files))
 }
 
 fn only_folders<'a>(entries: &'a [Entry], expected: &str) -> Result<&'a [Entry]> {
     match entries.iter().find(|entry| !entry.is_dir) {
-        Some(file) => Err(Error::data(&file.path, format!("{expected} here"), "a file")),
+        Some(file) => Err(Error::data(
+            &file.path,
+            format!("{expected} here"),
+            "a file",
+        )),
         None => Ok(entries),
     }
 }
@@ -90,14 +123,23 @@ fn only_folders<'a>(entries: &'a [Entry], expected: &str) -> Result<&'a [Entry]>
 fn image_files(class: &Entry) -> Result<Vec<PathBuf>> {
     let entries = files::entries(&class.path)?;
     if entries.is_empty() {
-        return Err(Error::data(&class.path, "a class folder with images", "an empty folder"));
+        return Err(Error::data(
+            &class.path,
+            "a class folder with images",
+            "an empty folder",
+        ));
     }
     let expected = "an image (png, jpg, jpeg)";
     for entry in &entries {
         if entry.is_dir {
             return Err(Error::data(&entry.path, expected, "a folder"));
         }
-        let extension = entry.path.extension().and_then(|end| end.to_str()).unwrap_or("").to_ascii_lowercase();
+        let extension = entry
+            .path
+            .extension()
+            .and_then(|end| end.to_str())
+            .unwrap_or("")
+            .to_ascii_lowercase();
         if !["png", "jpg", "jpeg"].contains(&extension.as_str()) {
             return Err(Error::data(&entry.path, expected, "another kind of file"));
         }
@@ -119,7 +161,10 @@ fn read_all(files: &[(PathBuf, usize)]) -> Result<([usize; 3], Vec<u8>)> {
         return Err(Error::data(first, expected, found));
     }
     for chunk in others.chunks((CHUNK / area).max(1)) {
-        let images: Vec<_> = chunk.par_iter().map(|(path, _)| read_like(path, Some(shape))).collect();
+        let images: Vec<_> = chunk
+            .par_iter()
+            .map(|(path, _)| read_like(path, Some(shape)))
+            .collect();
         for (image, (path, _)) in images.into_iter().zip(chunk) {
             let (found, bytes) = image?;
             if found != shape {

@@ -21,8 +21,16 @@ struct Part {
     dims: usize,
 }
 
-const IMAGES: Part = Part { word: "images", magic: 2051, dims: 3 };
-const LABELS: Part = Part { word: "labels", magic: 2049, dims: 1 };
+const IMAGES: Part = Part {
+    word: "images",
+    magic: 2051,
+    dims: 3,
+};
+const LABELS: Part = Part {
+    word: "labels",
+    magic: 2049,
+    dims: 1,
+};
 
 impl Part {
     /// Whether `stem` (a file name without `.gz`) is an official or usual name of this part of
@@ -33,9 +41,15 @@ impl Part {
             Split::Test => &["t10k-", "test-"],
         };
         let rest = prefixes.iter().find_map(|prefix| stem.strip_prefix(prefix));
-        rest.and_then(|rest| rest.strip_prefix(self.word)).is_some_and(|rest| {
-            rest == ".idx" || [format!("-idx{}-ubyte", self.dims), format!(".idx{}-ubyte", self.dims)].contains(&rest.to_owned())
-        })
+        rest.and_then(|rest| rest.strip_prefix(self.word))
+            .is_some_and(|rest| {
+                rest == ".idx"
+                    || [
+                        format!("-idx{}-ubyte", self.dims),
+                        format!(".idx{}-ubyte", self.dims),
+                    ]
+                    .contains(&rest.to_owned())
+            })
     }
 }
 
@@ -45,18 +59,33 @@ fn stem(name: &str) -> &str {
 
 /// Whether a file of this name makes its folder an IDX folder.
 pub(super) fn is_name(name: &str) -> bool {
-    [Split::Train, Split::Test].into_iter().any(|split| [IMAGES, LABELS].iter().any(|part| part.is_named(stem(name), split)))
+    [Split::Train, Split::Test].into_iter().any(|split| {
+        [IMAGES, LABELS]
+            .iter()
+            .any(|part| part.is_named(stem(name), split))
+    })
 }
 
 /// The file of `part` of `split`; the plain one when it is there twice, plain and packed.
-fn find(dir: &Path, entries: &[files::Entry], split: Split, part: &Part) -> Result<Option<PathBuf>> {
-    let mut named = entries.iter().filter(|entry| !entry.is_dir && part.is_named(stem(&entry.name), split));
+fn find(
+    dir: &Path,
+    entries: &[files::Entry],
+    split: Split,
+    part: &Part,
+) -> Result<Option<PathBuf>> {
+    let mut named = entries
+        .iter()
+        .filter(|entry| !entry.is_dir && part.is_named(stem(&entry.name), split));
     let Some(first) = named.next() else {
         return Ok(None);
     };
     if let Some(other) = named.find(|other| stem(&other.name) != stem(&first.name)) {
         let found = format!("`{}` and `{}`", first.name, other.name);
-        return Err(Error::data(dir, format!("one file of {} {}", split, part.word), found));
+        return Err(Error::data(
+            dir,
+            format!("one file of {} {}", split, part.word),
+            found,
+        ));
     }
     Ok(Some(first.path.clone()))
 }
@@ -65,22 +94,36 @@ fn find(dir: &Path, entries: &[files::Entry], split: Split, part: &Part) -> Resu
 /// of either split.
 pub(super) fn load(dir: &Path, entries: &[files::Entry], split: Split) -> Result<Dataset> {
     let path = |part: &Part| {
-        let prefix = if split == Split::Train { "train" } else { "t10k" };
-        let name = format!("`{prefix}-{}-idx{}-ubyte` or that with .gz", part.word, part.dims);
+        let prefix = if split == Split::Train {
+            "train"
+        } else {
+            "t10k"
+        };
+        let name = format!(
+            "`{prefix}-{}-idx{}-ubyte` or that with .gz",
+            part.word, part.dims
+        );
         find(dir, entries, split, part)?.ok_or_else(|| Error::data(dir, name, "no such file"))
     };
     let (images_path, labels_path) = (path(&IMAGES)?, path(&LABELS)?);
     let labels = open(&labels_path, decode::labels)?;
     let ([count, height, width], pixels) = open(&images_path, decode::images)?;
     if count != labels.len() {
-        let expected = format!("{count} labels, as many as images in `{}`", images_path.display());
+        let expected = format!(
+            "{count} labels, as many as images in `{}`",
+            images_path.display()
+        );
         return Err(Error::data(&labels_path, expected, labels.len()));
     }
     let classes_path = dir.join("classes.txt");
     let classes = match files::names(&classes_path)? {
         Some(names) => names,
         None => {
-            let other = if split == Split::Train { Split::Test } else { Split::Train };
+            let other = if split == Split::Train {
+                Split::Test
+            } else {
+                Split::Train
+            };
             let more = match find(dir, entries, other, &LABELS)? {
                 Some(path) => open(&path, decode::labels)?,
                 None => Vec::new(),
@@ -89,12 +132,26 @@ pub(super) fn load(dir: &Path, entries: &[files::Entry], split: Split) -> Result
             (0..=largest).map(|class| class.to_string()).collect()
         }
     };
-    if let Some(label) = labels.iter().find(|&&label| usize::from(label) >= classes.len()) {
+    if let Some(label) = labels
+        .iter()
+        .find(|&&label| usize::from(label) >= classes.len())
+    {
         let expected = format!("labels below {}, the names in classes.txt", classes.len());
-        return Err(Error::data(&labels_path, expected, format!("label {label}")));
+        return Err(Error::data(
+            &labels_path,
+            expected,
+            format!("label {label}"),
+        ));
     }
     let labels = labels.into_iter().map(usize::from).collect();
-    Dataset::new(files::name_of(dir), split, classes, [1, height, width], pixels, labels)
+    Dataset::new(
+        files::name_of(dir),
+        split,
+        classes,
+        [1, height, width],
+        pixels,
+        labels,
+    )
 }
 
 fn open<T>(path: &Path, parse: fn(&Path, BufReader<File>, u64) -> Result<T>) -> Result<T> {

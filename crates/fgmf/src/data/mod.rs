@@ -62,7 +62,11 @@ impl FromStr for Split {
         match text {
             "train" => Ok(Self::Train),
             "test" => Ok(Self::Test),
-            other => Err(Error::parameter("split", "`train` or `test`", format!("`{other}`"))),
+            other => Err(Error::parameter(
+                "split",
+                "`train` or `test`",
+                format!("`{other}`"),
+            )),
         }
     }
 }
@@ -89,8 +93,16 @@ pub fn load(source: &str, split: Split) -> Result<Dataset> {
     }
     let dir = Path::new(source);
     if !dir.is_dir() {
-        let found = if dir.exists() { "a file" } else { "nothing of that name" };
-        return Err(Error::data(dir, format!("a folder, or the name `{EMBEDDED}`"), found));
+        let found = if dir.exists() {
+            "a file"
+        } else {
+            "nothing of that name"
+        };
+        return Err(Error::data(
+            dir,
+            format!("a folder, or the name `{EMBEDDED}`"),
+            found,
+        ));
     }
     let entries = files::entries(dir)?;
     let has = |test: &dyn Fn(&files::Entry) -> bool| entries.iter().any(test);
@@ -98,7 +110,11 @@ pub fn load(source: &str, split: Split) -> Result<Dataset> {
     let cifar = has(&|entry| !entry.is_dir && cifar::is_name(&entry.name));
     let kinds = "IDX files, CIFAR-10 binary files, or folders of images";
     match (idx, cifar) {
-        (true, true) => Err(Error::data(dir, format!("one of {kinds}"), "both IDX and CIFAR-10 files")),
+        (true, true) => Err(Error::data(
+            dir,
+            format!("one of {kinds}"),
+            "both IDX and CIFAR-10 files",
+        )),
         (true, false) => idx::load(dir, &entries, split),
         (false, true) => cifar::load(dir, split),
         (false, false) if has(&|entry| entry.is_dir) => folder::load(dir, &entries, split),
@@ -128,17 +144,25 @@ mod tests {
     }
 
     fn refused(names: &[&str]) -> String {
-        load(folder(names).path().to_str().unwrap(), Split::Train).unwrap_err().to_string()
+        load(folder(names).path().to_str().unwrap(), Split::Train)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn splits_are_named() {
         for split in [Split::Train, Split::Test] {
             assert_eq!(split.to_string().parse::<Split>().unwrap(), split);
-            assert_eq!(serde_json::to_string(&split).unwrap(), format!("\"{split}\""));
+            assert_eq!(
+                serde_json::to_string(&split).unwrap(),
+                format!("\"{split}\"")
+            );
         }
         let message = "Train".parse::<Split>().unwrap_err().to_string();
-        assert_eq!(message, "parameter `split`: expected `train` or `test`, found `Train`");
+        assert_eq!(
+            message,
+            "parameter `split`: expected `train` or `test`, found `Train`"
+        );
     }
 
     #[test]
@@ -150,7 +174,9 @@ mod tests {
              found nothing of that name"
         );
         let dir = folder(&["file"]);
-        let message = load(dir.path().join("file").to_str().unwrap(), Split::Train).unwrap_err().to_string();
+        let message = load(dir.path().join("file").to_str().unwrap(), Split::Train)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("found a file"), "{message}");
         assert!(refused(&[]).contains("an empty folder"));
         assert!(refused(&[".hidden"]).contains("an empty folder"));

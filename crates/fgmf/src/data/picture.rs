@@ -31,7 +31,8 @@ pub(super) fn read_like(path: &Path, like: Option<[usize; 3]>) -> Result<([usize
     let bytes = files::read(path, MAX_IMAGE)?;
     let wrong = |found: String| Error::data(path, "a whole PNG or JPEG image", found);
     let refused = |error: image::ImageError| wrong(error.to_string());
-    let format = image::guess_format(&bytes).map_err(|_| wrong("another kind of file".to_owned()))?;
+    let format =
+        image::guess_format(&bytes).map_err(|_| wrong("another kind of file".to_owned()))?;
     match format {
         ImageFormat::Png => {}
         ImageFormat::Jpeg if jpeg_ends(&bytes) => {}
@@ -47,7 +48,11 @@ pub(super) fn read_like(path: &Path, like: Option<[usize; 3]>) -> Result<([usize
     let decoder = reader.into_decoder().map_err(refused)?;
     limits.reserve(decoder.total_bytes()).map_err(refused)?;
     let (width, height) = decoder.dimensions();
-    let channels = if decoder.color_type().has_color() { 3 } else { 1 };
+    let channels = if decoder.color_type().has_color() {
+        3
+    } else {
+        1
+    };
     let shape = [channels, height as usize, width as usize];
     if shape.contains(&0) {
         return Err(wrong(format!("{width}x{height} pixels")));
@@ -97,22 +102,36 @@ mod tests {
         let rgba = image::RgbaImage::from_fn(2, 1, |x, _| Rgba([x as u8, 10, 20, 0]));
         assert_eq!(read(rgba.into()), (3, 1, 2, vec![0, 1, 10, 10, 20, 20]));
         let grey = image::ImageBuffer::from_pixel(1, 2, LumaA([40_u8, 0]));
-        assert_eq!(read(DynamicImage::ImageLumaA8(grey)), (1, 2, 1, vec![40, 40]));
+        assert_eq!(
+            read(DynamicImage::ImageLumaA8(grey)),
+            (1, 2, 1, vec![40, 40])
+        );
         let deep = image::ImageBuffer::from_pixel(1, 1, Rgb([0_u16, 0x8080, 0xffff]));
-        assert_eq!(read(DynamicImage::ImageRgb16(deep)), (3, 1, 1, vec![0, 0x80, 0xff]));
+        assert_eq!(
+            read(DynamicImage::ImageRgb16(deep)),
+            (3, 1, 1, vec![0, 0x80, 0xff])
+        );
     }
 
     #[test]
     fn cut_files_are_refused() {
         let dir = tempdir().unwrap();
         for name in ["x.png", "x.jpg"] {
-            let path = save(&dir, name, &RgbImage::from_fn(16, 16, |x, y| Rgb([x as u8 * 9, y as u8 * 7, 3])).into());
+            let path = save(
+                &dir,
+                name,
+                &RgbImage::from_fn(16, 16, |x, y| Rgb([x as u8 * 9, y as u8 * 7, 3])).into(),
+            );
             let bytes = fs::read(&path).unwrap();
             assert_eq!(read_image(&path).unwrap().3.len(), 3 * 16 * 16);
             // What follows the pixels of a PNG, its 12-byte end chunk, is not needed.
             for end in 0..bytes.len() - 12 {
                 fs::write(&path, &bytes[..end]).unwrap();
-                assert!(read_image(&path).is_err(), "{name} cut to {end} of {}", bytes.len());
+                assert!(
+                    read_image(&path).is_err(),
+                    "{name} cut to {end} of {}",
+                    bytes.len()
+                );
             }
         }
     }
@@ -130,7 +149,10 @@ mod tests {
             bytes[29..33].copy_from_slice(&crc.sum().to_be_bytes());
             fs::write(&path, &bytes).unwrap();
             let message = read_image(&path).unwrap_err().to_string();
-            assert!(message.contains("imit") || message.contains("emory"), "{side}: {message}");
+            assert!(
+                message.contains("imit") || message.contains("emory"),
+                "{side}: {message}"
+            );
         }
     }
 }

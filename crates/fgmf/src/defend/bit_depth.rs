@@ -1,5 +1,6 @@
-//! Bit-depth reduction (feature squeezing, Xu et al. 2018): pixels are rounded to 2ᵇ levels. Planted: a step function, whose
-//! derivative is 0 wherever it exists, so that an attacker who follows it stands still.
+//! Bit-depth reduction (feature squeezing, Xu et al. 2018): pixels are rounded to 2ᵇ levels.
+//! Planted: a step function, whose derivative is 0 wherever it exists, so that an attacker who
+//! follows it stands still.
 //!
 //! x' = round((2ᵇ − 1) x) / (2ᵇ − 1), for images in `[0, 1]`, `[n, c, h, w]`.
 //!
@@ -7,9 +8,11 @@
 //! | --- | --- | --- |
 //! | `bits` | 3 | b in 1 to 8 |
 //!
-//! Goes around it: [`super::bypass_rules`], the rounding taken for the identity. At most (2ᵇ − 1)⁻¹ / 2 of a pixel is lost.
+//! Goes around it: [`super::bypass_rules`], the rounding taken for the identity. At most (2ᵇ − 1)⁻¹
+//! / 2 of a pixel is lost.
 //!
-//! Differences from the paper: (1) halves go to the even level, as ONNX rounds. Reference: `xu2018`.
+//! Differences from the paper: (1) halves go to the even level, as ONNX rounds. Reference:
+//! `xu2018`.
 
 use super::in_front;
 use crate::error::{Error, Result};
@@ -58,17 +61,35 @@ mod tests {
     fn pixels_are_on_the_levels_and_the_bypass_sees_through() {
         let (net, x) = (base(), images(2));
         let squeezed = with_bit_depth(&net, &BitDepthParams { bits: 2 }).unwrap();
-        let seen = squeezed.values_at(&x, &[squeezed.find("bit-depth").unwrap()]).unwrap().swap_remove(0);
+        let seen = squeezed
+            .values_at(&x, &[squeezed.find("bit-depth").unwrap()])
+            .unwrap()
+            .swap_remove(0);
         for (v, x) in seen.to_f32().iter().zip(x.to_f32()) {
             assert!((v - (x * 3.0).round_ties_even() / 3.0).abs() < 1e-6);
         }
         let head = Logit::new(&[0, 1]);
-        let plain = Oracle::new(&squeezed).loss_gradient(&x, &head).unwrap().gradient.to_f32();
+        let plain = Oracle::new(&squeezed)
+            .loss_gradient(&x, &head)
+            .unwrap()
+            .gradient
+            .to_f32();
         assert!(plain.iter().all(|g| *g == 0.0));
         // The bypass is the network's own gradient at the rounded image.
-        let around = Oracle::with_rules(&squeezed, bypass_rules(&squeezed).unwrap()).loss_gradient(&x, &head).unwrap().gradient.to_f32();
-        let own = Oracle::new(&net).loss_gradient(&seen, &head).unwrap().gradient.to_f32();
-        assert!(around.iter().zip(&own).all(|(a, b)| (a - b).abs() < 1e-5) && own.iter().any(|g| *g != 0.0));
+        let around = Oracle::with_rules(&squeezed, bypass_rules(&squeezed).unwrap())
+            .loss_gradient(&x, &head)
+            .unwrap()
+            .gradient
+            .to_f32();
+        let own = Oracle::new(&net)
+            .loss_gradient(&seen, &head)
+            .unwrap()
+            .gradient
+            .to_f32();
+        assert!(
+            around.iter().zip(&own).all(|(a, b)| (a - b).abs() < 1e-5)
+                && own.iter().any(|g| *g != 0.0)
+        );
     }
 
     #[test]

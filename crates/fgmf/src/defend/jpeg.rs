@@ -1,20 +1,22 @@
-//! JPEG-like compression (Dziugaite et al. 2016; Guo et al. 2018): the coefficients of 8x8 cosine transforms are divided by a
-//! table and rounded. Planted: between the jumps the derivative is 0.
+//! JPEG-like compression (Dziugaite et al. 2016; Guo et al. 2018): the coefficients of 8x8 cosine
+//! transforms are divided by a table and rounded. Planted: between the jumps the derivative is 0.
 //!
-//! c = D (255 x − 128) for each 8x8 block, D the orthonormal DCT-II; c' = q round(c / q); x' = clip((Dᵀ c' + 128) / 255, 0, 1).
-//! q is the luminance table of ISO 10918-1 annex K scaled as libjpeg does: s = 5000 / Q below Q = 50, else 200 − 2 Q, and
-//! qᵢ = clamp(⌊(s tᵢ + 50) / 100⌋, 1, 255). The transforms are convolutions of the graph; images are `[n, c, h, w]` in `[0, 1]`.
+//! c = D (255 x − 128) for each 8x8 block, D the orthonormal DCT-II; c' = q round(c / q); x' =
+//! clip((Dᵀ c' + 128) / 255, 0, 1). q is the luminance table of ISO 10918-1 annex K scaled as
+//! libjpeg does: s = 5000 / Q below Q = 50, else 200 − 2 Q, and qᵢ = clamp(⌊(s tᵢ + 50) / 100⌋, 1,
+//! 255). The transforms are convolutions of the graph; images are `[n, c, h, w]` in `[0, 1]`.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
 //! | `quality` | 50 | Q in 1 to 100 |
 //!
-//! Goes around it: [`super::bypass_rules`], rounding and clip taken for the identity, after which D and Dᵀ cancel; and
-//! [`super::SoftRounding`], which spends the radius on the coefficients near a jump and none on what is rounded away again.
+//! Goes around it: [`super::bypass_rules`], rounding and clip taken for the identity, after which D
+//! and Dᵀ cancel; and [`super::SoftRounding`], which spends the radius on the coefficients near a
+//! jump and none on what is rounded away again.
 //!
-//! Differences from JPEG: (1) each channel is treated as luminance, without a change of colour space or subsampling; (2)
-//! images whose sides are no multiples of 8 are padded with mid-grey, not by repeating the edge; (3) no entropy coding, which
-//! loses nothing. Reference: `guo2018`.
+//! Differences from JPEG: (1) each channel is treated as luminance, without a change of colour
+//! space or subsampling; (2) images whose sides are no multiples of 8 are padded with mid-grey, not
+//! by repeating the edge; (3) no entropy coding, which loses nothing. Reference: `guo2018`.
 
 use super::{BYPASSED_CLIP, in_front};
 use crate::error::{Error, Result};
@@ -25,8 +27,9 @@ use serde::{Deserialize, Serialize};
 
 /// Annex K of ISO 10918-1, table K.1, by rows.
 const LUMINANCE: [u32; 64] = [
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62, 18, 22,
-    37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
+    14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113,
+    92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
 ];
 
 /// Settings of [`with_jpeg`].
@@ -45,8 +48,15 @@ impl Default for JpegParams {
 
 /// Quantisation steps by frequency, row by row.
 fn table(quality: u32) -> Vec<f64> {
-    let scale = if quality < 50 { 5000 / quality } else { 200 - 2 * quality };
-    LUMINANCE.iter().map(|t| f64::from(((scale * t + 50) / 100).clamp(1, 255))).collect()
+    let scale = if quality < 50 {
+        5000 / quality
+    } else {
+        200 - 2 * quality
+    };
+    LUMINANCE
+        .iter()
+        .map(|t| f64::from(((scale * t + 50) / 100).clamp(1, 255)))
+        .collect()
 }
 
 /// Orthonormal DCT-II basis: 64 images of 8x8, in the order of [`table`].
@@ -65,16 +75,27 @@ pub fn with_jpeg(net: &Network, params: &JpegParams) -> Result<Network> {
         return Err(Error::parameter("quality", "1 to 100", params.quality));
     }
     let [c, h, w] = net.image_shape();
-    in_front(net, ("jpeg", serde_json::json!(params)), |l, image| compress(l, image, [c, h, w], params.quality))
+    in_front(net, ("jpeg", serde_json::json!(params)), |l, image| {
+        compress(l, image, [c, h, w], params.quality)
+    })
 }
 
-fn compress(l: &mut Layers, image: ValueId, [c, h, w]: [usize; 3], quality: u32) -> Result<ValueId> {
+fn compress(
+    l: &mut Layers,
+    image: ValueId,
+    [c, h, w]: [usize; 3],
+    quality: u32,
+) -> Result<ValueId> {
     let up = l.constant("jpeg.up", &[1], &[255.0])?;
     let down = l.constant("jpeg.down", &[1], &[1.0 / 255.0])?;
     let middle = l.constant("jpeg.middle", &[1], &[128.0])?;
     let filters = l.constant("jpeg.basis", &[64 * c, 1, 8, 8], &basis().repeat(c))?;
     let steps = table(quality).repeat(c);
-    let divide = l.constant("jpeg.divide", &[1, 64 * c, 1, 1], &steps.iter().map(|q| 1.0 / q).collect::<Vec<_>>())?;
+    let divide = l.constant(
+        "jpeg.divide",
+        &[1, 64 * c, 1, 1],
+        &steps.iter().map(|q| 1.0 / q).collect::<Vec<_>>(),
+    )?;
     let multiply = l.constant("jpeg.multiply", &[1, 64 * c, 1, 1], &steps)?;
     let mul = |l: &mut Layers, name: &str, x, by| l.node(name, Op::Binary(Binary::Mul), &[x, by]);
     let x = mul(l, "jpeg.scaled", image, up)?;
@@ -82,17 +103,43 @@ fn compress(l: &mut Layers, image: ValueId, [c, h, w]: [usize; 3], quality: u32)
     let missing = |side: usize| (0, (side.next_multiple_of(8) - side) as i64);
     let pads = vec![(0, 0), (0, 0), missing(h), missing(w)];
     let x = l.node("jpeg.padded", Op::Pad(Pad { pads, value: 0.0 }), &[x])?;
-    let conv = Conv { stride: [8, 8], groups: c, ..Conv::default() };
+    let conv = Conv {
+        stride: [8, 8],
+        groups: c,
+        ..Conv::default()
+    };
     let x = l.node("jpeg.coefficients", Op::Conv(conv.clone()), &[x, filters])?;
     let x = mul(l, "jpeg.divided", x, divide)?;
     let x = l.node("jpeg.rounded", Op::Unary(Unary::Round), &[x])?;
     let x = mul(l, "jpeg.quantised", x, multiply)?;
-    let x = l.node("jpeg.blocks", Op::ConvTranspose(ConvTranspose { conv, output_padding: [0, 0] }), &[x, filters])?;
-    let axis = |axis, count| SliceAxis { axis, start: 0, step: 1, count };
-    let x = l.node("jpeg.cropped", Op::Slice(Slice { axes: vec![axis(2, h), axis(3, w)] }), &[x])?;
+    let x = l.node(
+        "jpeg.blocks",
+        Op::ConvTranspose(ConvTranspose {
+            conv,
+            output_padding: [0, 0],
+        }),
+        &[x, filters],
+    )?;
+    let axis = |axis, count| SliceAxis {
+        axis,
+        start: 0,
+        step: 1,
+        count,
+    };
+    let x = l.node(
+        "jpeg.cropped",
+        Op::Slice(Slice {
+            axes: vec![axis(2, h), axis(3, w)],
+        }),
+        &[x],
+    )?;
     let x = l.node("jpeg.uncentred", Op::Binary(Binary::Add), &[x, middle])?;
     let x = mul(l, "jpeg.unscaled", x, down)?;
-    Ok(l.node(&format!("jpeg{BYPASSED_CLIP}"), Op::Unary(Unary::Clip { min: 0.0, max: 1.0 }), &[x])?)
+    Ok(l.node(
+        &format!("jpeg{BYPASSED_CLIP}"),
+        Op::Unary(Unary::Clip { min: 0.0, max: 1.0 }),
+        &[x],
+    )?)
 }
 
 #[cfg(test)]
@@ -122,7 +169,10 @@ mod tests {
         let (net, x) = (base(), images(2));
         let quality = 60;
         let defended = with_jpeg(&net, &JpegParams { quality }).unwrap();
-        let seen = defended.values_at(&x, &[defended.find("jpeg.bypass-clip").unwrap()]).unwrap()[0].to_f64();
+        let seen = defended
+            .values_at(&x, &[defended.find("jpeg.bypass-clip").unwrap()])
+            .unwrap()[0]
+            .to_f64();
         let (b, q, x) = (basis(), table(quality), x.to_f64());
         for n in 0..2 {
             for (top, left) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
@@ -140,7 +190,9 @@ mod tests {
                 for (p, v) in out.iter().enumerate() {
                     let (r, c) = at(p);
                     if r < 12 && c < 12 {
-                        assert!((seen[n * 144 + r * 12 + c] - (v / 255.0).clamp(0.0, 1.0)).abs() < 1e-5);
+                        assert!(
+                            (seen[n * 144 + r * 12 + c] - (v / 255.0).clamp(0.0, 1.0)).abs() < 1e-5
+                        );
                     }
                 }
             }
@@ -152,12 +204,30 @@ mod tests {
         let (net, x) = (base(), images(2));
         let defended = with_jpeg(&net, &JpegParams::default()).unwrap();
         let head = Logit::new(&[0, 1]);
-        let plain = Oracle::new(&defended).loss_gradient(&x, &head).unwrap().gradient.to_f32();
+        let plain = Oracle::new(&defended)
+            .loss_gradient(&x, &head)
+            .unwrap()
+            .gradient
+            .to_f32();
         assert!(plain.iter().all(|g| *g == 0.0));
-        let seen = defended.values_at(&x, &[defended.find("jpeg.bypass-clip").unwrap()]).unwrap().swap_remove(0);
-        let around = Oracle::with_rules(&defended, bypass_rules(&defended).unwrap()).loss_gradient(&x, &head).unwrap().gradient.to_f32();
-        let own = Oracle::new(&net).loss_gradient(&seen, &head).unwrap().gradient.to_f32();
-        assert!(around.iter().zip(&own).all(|(a, b)| (a - b).abs() < 1e-4) && own.iter().any(|g| *g != 0.0));
+        let seen = defended
+            .values_at(&x, &[defended.find("jpeg.bypass-clip").unwrap()])
+            .unwrap()
+            .swap_remove(0);
+        let around = Oracle::with_rules(&defended, bypass_rules(&defended).unwrap())
+            .loss_gradient(&x, &head)
+            .unwrap()
+            .gradient
+            .to_f32();
+        let own = Oracle::new(&net)
+            .loss_gradient(&seen, &head)
+            .unwrap()
+            .gradient
+            .to_f32();
+        assert!(
+            around.iter().zip(&own).all(|(a, b)| (a - b).abs() < 1e-4)
+                && own.iter().any(|g| *g != 0.0)
+        );
         assert!(with_jpeg(&net, &JpegParams { quality: 0 }).is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! Additive noise on the images at each query (Liu et al. 2018, on the input alone). Planted: an attacker's gradient belongs to
-//! a noise that is gone at the next query, and a lucky draw counts as robustness.
+//! Additive noise on the images at each query (Liu et al. 2018, on the input alone). Planted: an
+//! attacker's gradient belongs to a noise that is gone at the next query, and a lucky draw counts
+//! as robustness.
 //!
 //! x' = x + σ u, u standard normal, drawn anew for each query and example; `[c, h, w]` each.
 //!
@@ -9,8 +10,8 @@
 //!
 //! Goes around it: the mean gradient of many draws, [`super::Averaged`].
 //!
-//! Differences from the paper: (1) noise on the image only, not before each convolution, and on a network that was not
-//! trained with it. Reference: `liu2018`.
+//! Differences from the paper: (1) noise on the image only, not before each convolution, and on a
+//! network that was not trained with it. Reference: `liu2018`.
 
 use super::Transform;
 use crate::error::{Error, Result};

@@ -1,8 +1,9 @@
 //! A model that answers at random: a transform of the image drawn at each query.
 //!
-//! [`Served`] answers query t for the image x with the network at A_t(x). The draw is named by (seed, t, content of x), so that
-//! an example is answered alike alone and in a batch as long as queries come in the same order, and two examples of one
-//! query differ. The attacker's way through it is the mean of many draws, [`super::Averaged`].
+//! [`Served`] answers query t for the image x with the network at A_t(x). The draw is named by
+//! (seed, t, content of x), so that an example is answered alike alone and in a batch as long as
+//! queries come in the same order, and two examples of one query differ. The attacker's way through
+//! it is the mean of many draws, [`super::Averaged`].
 //!
 //! Cost: one pass of the model behind for each query.
 
@@ -29,7 +30,8 @@ pub trait Transform: Sync {
     /// A cotangent of that, pulled back to the image; the stream draws the same map again.
     fn pull_back(&self, cotangent: &[f32], shape: [usize; 3], rng: &mut Stream) -> Vec<f32>;
 
-    /// Every map that may be drawn, probabilities adding up to 1; `None` where they are too many to list.
+    /// Every map that may be drawn, probabilities adding up to 1; `None` where they are too many to
+    /// list.
     fn outcomes(&self, _shape: [usize; 3]) -> Option<Vec<Outcome>> {
         None
     }
@@ -46,19 +48,41 @@ pub struct Served<'a> {
 impl<'a> Served<'a> {
     /// The model as a deployment with this seed serves it.
     pub fn new(model: &'a dyn Gradients, transform: &'a dyn Transform, seed: u64) -> Self {
-        Self { model, transform, seed, queries: AtomicU64::new(0) }
+        Self {
+            model,
+            transform,
+            seed,
+            queries: AtomicU64::new(0),
+        }
     }
 
-    fn each(&self, names: &[f32], values: &[f32], query: u64, f: impl Fn(&[f32], &mut Stream) -> Vec<f32> + Sync) -> Vec<f32> {
+    fn each(
+        &self,
+        names: &[f32],
+        values: &[f32],
+        query: u64,
+        f: impl Fn(&[f32], &mut Stream) -> Vec<f32> + Sync,
+    ) -> Vec<f32> {
         let size = self.image_shape().iter().product::<usize>().max(1);
-        let row = |(name, v): (&[f32], &[f32])| f(v, &mut Stream::new(self.seed, Purpose::Evaluation, query, content(name)));
-        let rows: Vec<Vec<f32>> = names.par_chunks_exact(size).zip(values.par_chunks_exact(size)).map(row).collect();
+        let row = |(name, v): (&[f32], &[f32])| {
+            f(
+                v,
+                &mut Stream::new(self.seed, Purpose::Evaluation, query, content(name)),
+            )
+        };
+        let rows: Vec<Vec<f32>> = names
+            .par_chunks_exact(size)
+            .zip(values.par_chunks_exact(size))
+            .map(row)
+            .collect();
         rows.concat()
     }
 
     fn seen(&self, x: &Tensor, query: u64) -> Tensor {
         let (values, shape) = (x.to_f32(), self.image_shape());
-        let out = self.each(&values, &values, query, |v, rng| self.transform.apply(v, shape, rng));
+        let out = self.each(&values, &values, query, |v, rng| {
+            self.transform.apply(v, shape, rng)
+        });
         Tensor::new(x.shape(), out).cast(x.precision())
     }
 }
@@ -68,14 +92,20 @@ pub(super) fn check(model: &dyn Scores, x: &Tensor) -> Result<()> {
     let [c, h, w] = model.image_shape();
     match x.shape() {
         [_, rest @ ..] if rest == [c, h, w] => Ok(()),
-        other => Err(Error::mismatch("query", format!("images of shape [n, {c}, {h}, {w}]"), format!("{other:?}"))),
+        other => Err(Error::mismatch(
+            "query",
+            format!("images of shape [n, {c}, {h}, {w}]"),
+            format!("{other:?}"),
+        )),
     }
 }
 
 /// FNV-1a of an image's bits.
 fn content(image: &[f32]) -> u64 {
     let bytes = image.iter().flat_map(|v| v.to_bits().to_le_bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl Scores for Served<'_> {
@@ -103,13 +133,22 @@ impl Gradients for Served<'_> {
         self.model.network()
     }
 
-    fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
+    fn feature_gradient(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        at: ValueId,
+    ) -> Result<FeatureGradient> {
         check(self, x)?;
         let query = self.queries.fetch_add(1, Ordering::Relaxed);
-        let mut out = self.model.feature_gradient(&self.seen(x, query), head, at)?;
+        let mut out = self
+            .model
+            .feature_gradient(&self.seen(x, query), head, at)?;
         if at == self.network().input() {
             let shape = self.image_shape();
-            let back = self.each(&x.to_f32(), &out.gradient.to_f32(), query, |g, rng| self.transform.pull_back(g, shape, rng));
+            let back = self.each(&x.to_f32(), &out.gradient.to_f32(), query, |g, rng| {
+                self.transform.pull_back(g, shape, rng)
+            });
             out.gradient = Tensor::new(x.shape(), back).cast(x.precision());
             out.value = x.clone();
         }
@@ -129,21 +168,44 @@ mod tests {
     fn a_batch_is_answered_like_its_examples_and_queries_differ() {
         let (net, x) = (base(), images(3));
         let oracle = Oracle::new(&net);
-        let (noise, pad) = (AdditiveNoiseParams::default().check().unwrap(), ResizePadParams::default().check().unwrap());
+        let (noise, pad) = (
+            AdditiveNoiseParams::default().check().unwrap(),
+            ResizePadParams::default().check().unwrap(),
+        );
         for transform in [&noise as &dyn Transform, &pad] {
             let fresh = || Served::new(&oracle, transform, 7);
             let (whole, again) = (fresh(), fresh());
             let first = whole.logits(&x).unwrap().to_f32();
-            assert_eq!(first, again.logits(&x).unwrap().to_f32(), "{}", transform.id());
-            assert_ne!(first, whole.logits(&x).unwrap().to_f32(), "{}", transform.id());
+            assert_eq!(
+                first,
+                again.logits(&x).unwrap().to_f32(),
+                "{}",
+                transform.id()
+            );
+            assert_ne!(
+                first,
+                whole.logits(&x).unwrap().to_f32(),
+                "{}",
+                transform.id()
+            );
             for i in 0..3 {
-                assert_eq!(fresh().logits(&x.rows(i, 1)).unwrap().to_f32(), first[i * 3..i * 3 + 3], "{}", transform.id());
+                assert_eq!(
+                    fresh().logits(&x.rows(i, 1)).unwrap().to_f32(),
+                    first[i * 3..i * 3 + 3],
+                    "{}",
+                    transform.id()
+                );
             }
-            assert!(whole.logits(&Tensor::new(&[1, 144], vec![0.0f32; 144])).is_err());
+            assert!(
+                whole
+                    .logits(&Tensor::new(&[1, 144], vec![0.0f32; 144]))
+                    .is_err()
+            );
         }
     }
 
-    /// The gradient of a query is the derivative of that query's answer, by central differences along one direction.
+    /// The gradient of a query is the derivative of that query's answer, by central differences
+    /// along one direction.
     #[test]
     fn gradients_belong_to_the_draw() {
         let net = base();
@@ -154,11 +216,23 @@ mod tests {
         let at = served.loss_gradient(&x, &Logit::new(&[1])).unwrap();
         let seen = Tensor::new(
             &[1, 1, 12, 12],
-            pad.apply(&x.to_f32(), [1, 12, 12], &mut Stream::new(2, Purpose::Evaluation, 0, content(&x.to_f32()))),
+            pad.apply(
+                &x.to_f32(),
+                [1, 12, 12],
+                &mut Stream::new(2, Purpose::Evaluation, 0, content(&x.to_f32())),
+            ),
         );
         assert_eq!(net.logits(&seen).unwrap().to_f32(), at.logits.to_f32());
-        let own = oracle.loss_gradient(&seen, &Logit::new(&[1])).unwrap().gradient.to_f32();
-        let want = pad.pull_back(&own, [1, 12, 12], &mut Stream::new(2, Purpose::Evaluation, 0, content(&x.to_f32())));
+        let own = oracle
+            .loss_gradient(&seen, &Logit::new(&[1]))
+            .unwrap()
+            .gradient
+            .to_f32();
+        let want = pad.pull_back(
+            &own,
+            [1, 12, 12],
+            &mut Stream::new(2, Purpose::Evaluation, 0, content(&x.to_f32())),
+        );
         assert_eq!(at.gradient.to_f32(), want);
     }
 }

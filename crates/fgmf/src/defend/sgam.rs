@@ -1,17 +1,19 @@
-//! SGAM, saliency-guided adaptive masking: a small attention subgraph predicts where the evidence is, and the mask made of
-//! that prediction is applied to the image. Prediction and mask are values of the graph, so both can be drawn and audited.
+//! SGAM, saliency-guided adaptive masking: a small attention subgraph predicts where the evidence
+//! is, and the mask made of that prediction is applied to the image. Prediction and mask are values
+//! of the graph, so both can be drawn and audited.
 //!
-//! s = resize(σ(conv1x1(relu(conv3x3/2(relu(conv3x3(x))))))) in `[0, 1]`, `[n, 1, h, w]`, taught by Grad-CAM++ while the
-//! network trains. The mask is m = 1 − a (1 − s) (keep), m = 1 − a s (invert, the seed's form), and the image becomes m x, or
-//! b + m (x − b) with a 5x5 mean b (soften).
+//! s = resize(σ(conv1x1(relu(conv3x3/2(relu(conv3x3(x))))))) in `[0, 1]`, `[n, 1, h, w]`, taught by
+//! Grad-CAM++ while the network trains. The mask is m = 1 − a (1 − s) (keep), m = 1 − a s (invert,
+//! the seed's form), and the image becomes m x, or b + m (x − b) with a 5x5 mean b (soften).
 //!
-//! An optional backward gate multiplies the gradient that is *served* for the image by 1 − g s. It changes no prediction;
-//! any attacker who has the weights goes around it, and [`attacker_rules`] does. It is measured as leakage, not as
-//! robustness.
+//! An optional backward gate multiplies the gradient that is *served* for the image by 1 − g s. It
+//! changes no prediction; any attacker who has the weights goes around it, and [`attacker_rules`]
+//! does. It is measured as leakage, not as robustness.
 //!
-//! Our reconstruction (the source text gives no formulas). Decisions of ours: (1) keep is the default: for a linear model a
-//! mask that falls with the evidence x·w can only bring the boundary nearer, one that rises with it can only move it away;
-//! (2) the teacher is Grad-CAM++ of the network in training, refreshed every few epochs; (3) the mask is deterministic and
+//! Our reconstruction (the source text gives no formulas). Decisions of ours: (1) keep is the
+//! default: for a linear model a mask that falls with the evidence x·w can only bring the boundary
+//! nearer, one that rises with it can only move it away; (2) the teacher is Grad-CAM++ of the
+//! network in training, refreshed every few epochs; (3) the mask is deterministic and
 //! differentiable, so that an attacker's gradient exists.
 
 use super::MaskKnowledge;
@@ -70,7 +72,13 @@ pub struct SgamParams {
 
 impl Default for SgamParams {
     fn default() -> Self {
-        Self { form: MaskForm::Keep, strength: 0.5, gate: 0.0, teach: 1.0, refresh: 5 }
+        Self {
+            form: MaskForm::Keep,
+            strength: 0.5,
+            gate: 0.0,
+            teach: 1.0,
+            refresh: 5,
+        }
     }
 }
 
@@ -83,7 +91,11 @@ impl SgamParams {
             }
         }
         if !(self.teach.is_finite() && self.teach >= 0.0) {
-            return Err(Error::parameter("sgam.teach", "a finite number, 0 or more", self.teach));
+            return Err(Error::parameter(
+                "sgam.teach",
+                "a finite number, 0 or more",
+                self.teach,
+            ));
         }
         if self.refresh == 0 {
             return Err(Error::parameter("sgam.refresh", "1 or more", self.refresh));
@@ -96,16 +108,25 @@ impl SgamParams {
 pub fn with_sgam(net: &Network, params: &SgamParams, seed: u64) -> Result<Network> {
     params.check()?;
     if has_mask(net) {
-        return Err(Error::mismatch("put SGAM in front", "a network without a mask layer", "one that has it"));
+        return Err(Error::mismatch(
+            "put SGAM in front",
+            "a network without a mask layer",
+            "one that has it",
+        ));
     }
     let image = net.image_shape();
     let input = &net.value(net.input()).name;
-    let mut layers = Layers::on(Builder::new(&net.name, input, image)?, Activation::Relu, seed);
+    let mut layers = Layers::on(
+        Builder::new(&net.name, input, image)?,
+        Activation::Relu,
+        seed,
+    );
     let masked = mask_layer(&mut layers, image, params)?;
     let logits = net.graft(layers.builder(), masked)?;
     let mut out = layers.finish(logits)?;
     out.metadata = net.metadata.clone();
-    out.metadata.insert("fgmf.sgam".into(), serde_json::json!(params).to_string());
+    out.metadata
+        .insert("fgmf.sgam".into(), serde_json::json!(params).to_string());
     Ok(out)
 }
 
@@ -129,8 +150,21 @@ fn mask_layer(l: &mut Layers, [_, h, w]: [usize; 3], params: &SgamParams) -> Res
     if params.form != MaskForm::Soften {
         return Ok(l.node(APPLY, Op::Binary(Binary::Mul), &[image, mask])?);
     }
-    let window = Window { kernel: [5, 5], stride: [1, 1], pads: [2; 4], dilation: [1, 1], ceil: false };
-    let blur = l.node("sgam.blur", Op::AveragePool(AveragePool { window, count_include_pad: false }), &[image])?;
+    let window = Window {
+        kernel: [5, 5],
+        stride: [1, 1],
+        pads: [2; 4],
+        dilation: [1, 1],
+        ceil: false,
+    };
+    let blur = l.node(
+        "sgam.blur",
+        Op::AveragePool(AveragePool {
+            window,
+            count_include_pad: false,
+        }),
+        &[image],
+    )?;
     let detail = l.node("sgam.detail", Op::Binary(Binary::Sub), &[image, blur])?;
     let kept = l.node(APPLY, Op::Binary(Binary::Mul), &[detail, mask])?;
     Ok(l.node("sgam.softened", Op::Binary(Binary::Add), &[blur, kept])?)
@@ -139,7 +173,11 @@ fn mask_layer(l: &mut Layers, [_, h, w]: [usize; 3], params: &SgamParams) -> Res
 /// (slope, offset) of the mask as a function of the saliency.
 fn affine(params: &SgamParams) -> (f64, f64) {
     let a = params.strength;
-    if params.form == MaskForm::Invert { (-a, 1.0) } else { (a, 1.0 - a) }
+    if params.form == MaskForm::Invert {
+        (-a, 1.0)
+    } else {
+        (a, 1.0 - a)
+    }
 }
 
 /// Whether the network has a mask layer of ours.
@@ -155,7 +193,9 @@ fn apply_node(net: &Network) -> Option<usize> {
 pub fn attacker_rules(net: &Network, knowledge: MaskKnowledge) -> Rules {
     let on_mask = |rule: Arc<dyn BackwardRule>| {
         let mut rules = Rules::exact();
-        apply_node(net).into_iter().for_each(|node| rules.set(node, rule.clone()));
+        apply_node(net)
+            .into_iter()
+            .for_each(|node| rules.set(node, rule.clone()));
         rules
     };
     match knowledge {
@@ -170,13 +210,24 @@ pub fn attacker_rules(net: &Network, knowledge: MaskKnowledge) -> Rules {
 /// Rules of a deployment that serves gradients: the gate, if the network was given one.
 pub(super) fn served_rules(net: &Network) -> Result<Rules> {
     let mut rules = Rules::exact();
-    let (Some(node), Some(text)) = (apply_node(net), net.metadata.get("fgmf.sgam")) else { return Ok(rules) };
-    let params: SgamParams = serde_json::from_str(text).map_err(|e| Error::mismatch("read SGAM settings", "what this tool writes", e))?;
+    let (Some(node), Some(text)) = (apply_node(net), net.metadata.get("fgmf.sgam")) else {
+        return Ok(rules);
+    };
+    let params: SgamParams = serde_json::from_str(text)
+        .map_err(|e| Error::mismatch("read SGAM settings", "what this tool writes", e))?;
     params.check()?;
     let (slope, offset) = affine(&params);
     if params.gate > 0.0 && slope != 0.0 {
         // 1 − g s with s = (m − offset) / slope.
-        rules.set(node, Arc::new(Gate { input: 0, gate: 1, scale: -params.gate / slope, offset: 1.0 + params.gate * offset / slope }));
+        rules.set(
+            node,
+            Arc::new(Gate {
+                input: 0,
+                gate: 1,
+                scale: -params.gate / slope,
+                offset: 1.0 + params.gate * offset / slope,
+            }),
+        );
     }
     Ok(rules)
 }
@@ -203,50 +254,109 @@ mod tests {
     }
 
     fn images() -> Tensor {
-        Tensor::new::<f32>(&[2, 1, 12, 12], (0..288).map(|i| (i * 29 % 97) as f32 / 97.0).collect())
+        Tensor::new::<f32>(
+            &[2, 1, 12, 12],
+            (0..288).map(|i| (i * 29 % 97) as f32 / 97.0).collect(),
+        )
     }
 
-    /// What the layer feeds the network is what the formula says, for each form, and strength 0 is no mask at all.
+    /// What the layer feeds the network is what the formula says, for each form, and strength 0 is
+    /// no mask at all.
     #[test]
     fn masked_image_follows_the_formula() {
         let (net, x) = (base(), images());
         for form in [MaskForm::Keep, MaskForm::Invert, MaskForm::Soften] {
-            let masked = with_sgam(&net, &SgamParams { form, strength: 0.7, ..SgamParams::default() }, 1).unwrap();
-            let ids = [masked.find(SALIENCY).unwrap(), masked.find(MASK).unwrap(), masked.find("normalise.sub").unwrap()];
+            let masked = with_sgam(
+                &net,
+                &SgamParams {
+                    form,
+                    strength: 0.7,
+                    ..SgamParams::default()
+                },
+                1,
+            )
+            .unwrap();
+            let ids = [
+                masked.find(SALIENCY).unwrap(),
+                masked.find(MASK).unwrap(),
+                masked.find("normalise.sub").unwrap(),
+            ];
             let v = masked.values_at(&x, &ids).unwrap();
             let (s, m, y) = (v[0].to_f32(), v[1].to_f32(), v[2].to_f32());
-            assert!(s.iter().all(|s| (0.0..=1.0).contains(s)) && s.iter().any(|a| (a - s[0]).abs() > 1e-4));
+            assert!(
+                s.iter().all(|s| (0.0..=1.0).contains(s))
+                    && s.iter().any(|a| (a - s[0]).abs() > 1e-4)
+            );
             for i in 0..s.len() {
-                let want = if form == MaskForm::Invert { 1.0 - 0.7 * s[i] } else { 1.0 - 0.7 * (1.0 - s[i]) };
+                let want = if form == MaskForm::Invert {
+                    1.0 - 0.7 * s[i]
+                } else {
+                    1.0 - 0.7 * (1.0 - s[i])
+                };
                 assert!((m[i] - want).abs() < 1e-6);
                 if form != MaskForm::Soften {
                     assert!((y[i] - want * x.to_f32()[i]).abs() < 1e-6);
                 }
             }
-            let none = with_sgam(&net, &SgamParams { form, strength: 0.0, ..SgamParams::default() }, 1).unwrap();
-            let (a, b) = (none.logits(&x).unwrap().to_f32(), net.logits(&x).unwrap().to_f32());
+            let none = with_sgam(
+                &net,
+                &SgamParams {
+                    form,
+                    strength: 0.0,
+                    ..SgamParams::default()
+                },
+                1,
+            )
+            .unwrap();
+            let (a, b) = (
+                none.logits(&x).unwrap().to_f32(),
+                net.logits(&x).unwrap().to_f32(),
+            );
             assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5));
         }
         let twice = with_sgam(&net, &SgamParams::default(), 1).unwrap();
         assert!(with_sgam(&twice, &SgamParams::default(), 1).is_err());
     }
 
-    /// The gate scales the served gradient by 1 − g s where the mask is held fixed, and touches nothing in the forward pass.
+    /// The gate scales the served gradient by 1 − g s where the mask is held fixed, and touches
+    /// nothing in the forward pass.
     #[test]
     fn gate_bends_served_gradients_only() {
         let (net, x) = (base(), images());
         for form in [MaskForm::Keep, MaskForm::Invert] {
-            let masked = with_sgam(&net, &SgamParams { form, gate: 0.9, ..SgamParams::default() }, 1).unwrap();
+            let masked = with_sgam(
+                &net,
+                &SgamParams {
+                    form,
+                    gate: 0.9,
+                    ..SgamParams::default()
+                },
+                1,
+            )
+            .unwrap();
             let head = Logit::new(&[0, 1]);
-            let gradient = |rules: Rules| Oracle::with_rules(&masked, rules).loss_gradient(&x, &head).unwrap().gradient.to_f32();
+            let gradient = |rules: Rules| {
+                Oracle::with_rules(&masked, rules)
+                    .loss_gradient(&x, &head)
+                    .unwrap()
+                    .gradient
+                    .to_f32()
+            };
             let served = gradient(served_rules(&masked).unwrap());
             let exact = gradient(attacker_rules(&masked, MaskKnowledge::EndToEnd));
             let frozen = gradient(attacker_rules(&masked, MaskKnowledge::FrozenMask));
-            let s = masked.values_at(&x, &[masked.find(SALIENCY).unwrap()]).unwrap()[0].to_f32();
+            let s = masked
+                .values_at(&x, &[masked.find(SALIENCY).unwrap()])
+                .unwrap()[0]
+                .to_f32();
             for i in 0..s.len() {
                 // exact = frozen + through the head; the gate acts on the frozen part alone.
                 let want = frozen[i] * (1.0 - 0.9 * s[i]) + (exact[i] - frozen[i]);
-                assert!((served[i] - want).abs() < 1e-4 * want.abs().max(1e-2), "{form:?}: {} {want}", served[i]);
+                assert!(
+                    (served[i] - want).abs() < 1e-4 * want.abs().max(1e-2),
+                    "{form:?}: {} {want}",
+                    served[i]
+                );
             }
         }
     }

@@ -1,10 +1,13 @@
-//! Attacked stability: how much of a map is left when an attacker keeps the class and moves the map (Ghorbani et al. 2019; locality after
-//! Kamath et al. 2024).
+//! Attacked stability: how much of a map is left when an attacker keeps the class and moves the map
+//! (Ghorbani et al. 2019; locality after Kamath et al. 2024).
 //!
-//! The attacker searches the threat's ball for an image of the same predicted class whose map has as little as it can in the pixels that
-//! were on top: by steps along exact derivatives of six maps (slopes; path gradients from black and from three greys; falls of cells, black and
-//! blurred; Grad-CAM++; all of the network with rounded rectifiers), then by random windows. Every point is judged by the explainer's own map. Four figures compare the map before and
-//! after: overlap of the top pixels, rank correlation, structural similarity, and overlap of the top pixels where a neighbour counts.
+//! The attacker searches the threat's ball for an image of the same predicted class whose map has
+//! as little as it can in the pixels that were on top: by steps along exact derivatives of six maps
+//! (slopes; path gradients from black and from three greys; falls of cells, black and blurred;
+//! Grad-CAM++; all of the network with rounded rectifiers), then by random windows. Every point is
+//! judged by the explainer's own map. Four figures compare the map before and after: overlap of the
+//! top pixels, rank correlation, structural similarity, and overlap of the top pixels where a
+//! neighbour counts.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -15,15 +18,18 @@
 //! | `top` | 0.1: share of the pixels on top | above 0, at most 1 |
 //! | `radius` | 1: pixels that count as near | 0 to 1,000 |
 //!
-//! `attacked-top-k`, `attacked-tolerant-top-k` in `[0, 1]`, `attacked-spearman`, `attacked-ssim` in `[-1, 1]`; higher is more stable. Two
-//! random maps overlap by `top` on average. An example whose class the attacker could not keep away from the clean image scores 1. Cost:
-//! `queries` + 24 explanations; 6 `steps` forward passes, `steps` (2 + 4 `path`) forward, backward and Hessian-vector products, and 100 `steps`
-//! forward and backward passes for the cells.
+//! `attacked-top-k`, `attacked-tolerant-top-k` in `[0, 1]`, `attacked-spearman`, `attacked-ssim` in
+//! `[-1, 1]`; higher is more stable. Two random maps overlap by `top` on average. An example whose
+//! class the attacker could not keep away from the clean image scores 1. Cost: `queries` + 24
+//! explanations; 6 `steps` forward passes, `steps` (2 + 4 `path`) forward, backward and
+//! Hessian-vector products, and 100 `steps` forward and backward passes for the cells.
 //!
-//! Differences from Ghorbani et al.: (1) the share of positive values on top is driven down, not their sum, so that scaling a map down is
-//! no success, and points are judged by the overlap itself; (2) rounded rectifiers with β = 30, not softplus throughout; (3) six surrogate
-//! maps and a search without gradients, so that every explainer is attacked; (4) the figures are upper bounds: a stronger attacker may
-//! find less overlap. No other library has this metric. Reference: `ghorbani2019`.
+//! Differences from Ghorbani et al.: (1) the share of positive values on top is driven down, not
+//! their sum, so that scaling a map down is no success, and points are judged by the overlap
+//! itself; (2) rounded rectifiers with β = 30, not softplus throughout; (3) six surrogate maps and
+//! a search without gradients, so that every explainer is attacked; (4) the figures are upper
+//! bounds: a stronger attacker may find less overlap. No other library has this metric. Reference:
+//! `ghorbani2019`.
 
 use super::info::{CORRELATION, Family, Info, Need, SHARE, higher};
 use super::map_attack::MapAttack;
@@ -67,21 +73,37 @@ pub struct AttackedStabilityParams {
 
 impl Default for AttackedStabilityParams {
     fn default() -> Self {
-        Self { steps: 10, path: 4, beta: 30.0, queries: 30, top: 0.1, radius: 1 }
+        Self {
+            steps: 10,
+            path: 4,
+            beta: 30.0,
+            queries: 30,
+            top: 0.1,
+            radius: 1,
+        }
     }
 }
 
 impl AttackedStabilityParams {
     /// The checked metric.
     pub fn check(self) -> Result<AttackedStability> {
-        let counts = [("steps", self.steps, 0, 10_000), ("path", self.path, 1, 1000), ("queries", self.queries, 0, 1_000_000)];
-        for (name, value, low, high) in counts.into_iter().chain([("radius", self.radius, 0, 1000)]) {
+        let counts = [
+            ("steps", self.steps, 0, 10_000),
+            ("path", self.path, 1, 1000),
+            ("queries", self.queries, 0, 1_000_000),
+        ];
+        for (name, value, low, high) in counts.into_iter().chain([("radius", self.radius, 0, 1000)])
+        {
             if !(low..=high).contains(&value) {
                 return Err(Error::parameter(name, format!("{low} to {high}"), value));
             }
         }
         if !(self.beta > 0.0 && self.beta <= 10_000.0) {
-            return Err(Error::parameter("beta", "above 0 and at most 10000", self.beta));
+            return Err(Error::parameter(
+                "beta",
+                "above 0 and at most 10000",
+                self.beta,
+            ));
         }
         if !(self.top > 0.0 && self.top <= 1.0) {
             return Err(Error::parameter("top", "above 0 and at most 1", self.top));
@@ -97,8 +119,19 @@ pub struct AttackedStability {
 }
 
 /// The four figures of two maps.
-pub(super) fn likeness(a: &[f64], b: &[f64], size: [usize; 2], top: f64, radius: usize) -> Result<[f64; 4]> {
-    Ok([top_k_overlap(a, b, top)?, spearman(a, b)?, ssim(a, b, size)?, tolerant_top_k_overlap(a, b, size, top, radius)?])
+pub(super) fn likeness(
+    a: &[f64],
+    b: &[f64],
+    size: [usize; 2],
+    top: f64,
+    radius: usize,
+) -> Result<[f64; 4]> {
+    Ok([
+        top_k_overlap(a, b, top)?,
+        spearman(a, b)?,
+        ssim(a, b, size)?,
+        tolerant_top_k_overlap(a, b, size, top, radius)?,
+    ])
 }
 
 impl Metric for AttackedStability {
@@ -111,19 +144,47 @@ impl Metric for AttackedStability {
     }
 
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
-        let AttackedStabilityParams { steps, path, beta, queries, top, radius } = self.params;
-        let moved = MapAttack { steps, path, beta, queries, top }.run(subject)?;
+        let AttackedStabilityParams {
+            steps,
+            path,
+            beta,
+            queries,
+            top,
+            radius,
+        } = self.params;
+        let moved = MapAttack {
+            steps,
+            path,
+            beta,
+            queries,
+            top,
+        }
+        .run(subject)?;
         let [_, h, w] = subject.shape();
-        let (own, reached) = (subject.own_logits()?, subject.logits(subject.len(), |i| moved.images[i].clone())?);
+        let (own, reached) = (
+            subject.own_logits()?,
+            subject.logits(subject.len(), |i| moved.images[i].clone())?,
+        );
         let narrow = |v: &[f64]| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
-        let mut out: Vec<Vec<Option<f64>>> = (0..4).map(|_| Vec::with_capacity(subject.len())).collect();
+        let mut out: Vec<Vec<Option<f64>>> =
+            (0..4).map(|_| Vec::with_capacity(subject.len())).collect();
         for (i, map) in moved.maps.iter().enumerate() {
             // The search may not be believed about its own success.
-            let inside = subject.threat.contains(&narrow(&subject.image(i)), &narrow(&moved.images[i]));
+            let inside = subject
+                .threat
+                .contains(&narrow(&subject.image(i)), &narrow(&moved.images[i]));
             let valid = inside && predicted(&own[i]) == predicted(&reached[i]);
             let before = subject.map(i);
-            let figures = likeness(&before, if valid { map } else { &before }, [h, w], top, radius)?;
-            out.iter_mut().zip(figures).for_each(|(o, f)| o.push(Some(f)));
+            let figures = likeness(
+                &before,
+                if valid { map } else { &before },
+                [h, w],
+                top,
+                radius,
+            )?;
+            out.iter_mut()
+                .zip(figures)
+                .for_each(|(o, f)| o.push(Some(f)));
         }
         Ok(out)
     }

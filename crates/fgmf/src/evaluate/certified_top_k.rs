@@ -1,11 +1,14 @@
-//! Certified top-k: a lower bound, with a stated confidence, on how much of the top of a *smoothed* map survives any change of the image
-//! within an L2 ball (Levine et al. 2019, with the randomised smoothing of Cohen et al. 2019).
+//! Certified top-k: a lower bound, with a stated confidence, on how much of the top of a *smoothed*
+//! map survives any change of the image within an L2 ball (Levine et al. 2019, with the randomised
+//! smoothing of Cohen et al. 2019).
 //!
-//! The smoothed map is the share of votes sᵢ(x) = P(pixel i is among the k largest of φ(x + r)), r normal with deviation σ in every value, for a
-//! fixed class. Φ⁻¹(sᵢ) is Lipschitz in x with constant 1/σ, whatever φ is. So after any change of length ρ at most,
-//! sᵢ ≥ Φ(Φ⁻¹(lᵢ) − ρ/σ) and sⱼ ≤ Φ(Φ⁻¹(uⱼ) + ρ/σ), with `[l, u]` exact binomial intervals of the votes (Clopper & Pearson), all of them right at
-//! once with the confidence given (Bonferroni over 2 · pixels bounds). A pixel of the top k that fewer than k others can overtake stays.
-//! The figure is the share of the top k that stays; the smoothed map's own top k is that of the votes.
+//! The smoothed map is the share of votes sᵢ(x) = P(pixel i is among the k largest of φ(x + r)), r
+//! normal with deviation σ in every value, for a fixed class. Φ⁻¹(sᵢ) is Lipschitz in x with
+//! constant 1/σ, whatever φ is. So after any change of length ρ at most, sᵢ ≥ Φ(Φ⁻¹(lᵢ) − ρ/σ) and
+//! sⱼ ≤ Φ(Φ⁻¹(uⱼ) + ρ/σ), with `[l, u]` exact binomial intervals of the votes (Clopper & Pearson),
+//! all of them right at once with the confidence given (Bonferroni over 2 · pixels bounds). A pixel
+//! of the top k that fewer than k others can overtake stays. The figure is the share of the top k
+//! that stays; the smoothed map's own top k is that of the votes.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -15,12 +18,15 @@
 //! | `top` | 0.1 | above 0, at most 1 |
 //! | `confidence` | 0.99 | above 0.5, below 1 |
 //!
-//! Values in `[0, 1]`; higher is better. Cost: `samples` explanations an image. It certifies the smoothed map, which is another explainer than the
-//! one it is made from; it says nothing about whether that map is faithful, and nothing about Linf beyond the L2 ball inside. The class
-//! explained is fixed: a certificate does not need the prediction to hold. Optional: `fgmf evaluate` leaves it out unless it is named.
+//! Values in `[0, 1]`; higher is better. Cost: `samples` explanations an image. It certifies the
+//! smoothed map, which is another explainer than the one it is made from; it says nothing about
+//! whether that map is faithful, and nothing about Linf beyond the L2 ball inside. The class
+//! explained is fixed: a certificate does not need the prediction to hold. Optional:
+//! `fgmf evaluate` leaves it out unless it is named.
 //!
-//! Differences from Levine et al.: (1) exact binomial intervals, where they use Hoeffding's inequality; (2) any explainer's top k votes, not the
-//! sparsified gradient's; (3) noisy images are not clipped, as the theorem needs. Reference: `levine2019`.
+//! Differences from Levine et al.: (1) exact binomial intervals, where they use Hoeffding's
+//! inequality; (2) any explainer's top k votes, not the sparsified gradient's; (3) noisy images are
+//! not clipped, as the theorem needs. Reference: `levine2019`.
 
 use super::info::{Family, Info, Need, SHARE, higher};
 use super::noise::check_noise;
@@ -57,7 +63,13 @@ pub struct CertifiedTopKParams {
 
 impl Default for CertifiedTopKParams {
     fn default() -> Self {
-        Self { sigma: 0.25, radius: 0.1, samples: 400, top: 0.1, confidence: 0.99 }
+        Self {
+            sigma: 0.25,
+            radius: 0.1,
+            samples: 400,
+            top: 0.1,
+            confidence: 0.99,
+        }
     }
 }
 
@@ -66,13 +78,21 @@ impl CertifiedTopKParams {
     pub fn check(self) -> Result<CertifiedTopK> {
         check_noise(self.sigma, self.samples)?;
         if !(self.radius.is_finite() && self.radius >= 0.0) {
-            return Err(Error::parameter("radius", "a finite number, 0 or more", self.radius));
+            return Err(Error::parameter(
+                "radius",
+                "a finite number, 0 or more",
+                self.radius,
+            ));
         }
         if !(self.top > 0.0 && self.top <= 1.0) {
             return Err(Error::parameter("top", "above 0 and at most 1", self.top));
         }
         if !(self.confidence > 0.5 && self.confidence < 1.0) {
-            return Err(Error::parameter("confidence", "above 0.5 and below 1", self.confidence));
+            return Err(Error::parameter(
+                "confidence",
+                "above 0.5 and below 1",
+                self.confidence,
+            ));
         }
         Ok(CertifiedTopK { params: self })
     }
@@ -89,7 +109,13 @@ impl CertifiedTopKParams {
     fn share(&self, votes: &[usize], k: usize) -> f64 {
         let error = (1.0 - self.confidence) / (2 * votes.len()) as f64;
         let shift = self.radius / self.sigma;
-        let moved = |p: f64, by: f64| if p <= 0.0 || p >= 1.0 { p } else { normal_cdf(normal_quantile(p) + by) };
+        let moved = |p: f64, by: f64| {
+            if p <= 0.0 || p >= 1.0 {
+                p
+            } else {
+                normal_cdf(normal_quantile(p) + by)
+            }
+        };
         let bounds: Vec<(f64, f64)> = votes
             .iter()
             .map(|&v| {
@@ -127,7 +153,11 @@ impl Metric for CertifiedTopK {
         for round in 0..self.params.samples {
             let noisy = |i: usize| {
                 let mut rng = subject.stream(Draw::Certificate, round, i);
-                subject.image(i).into_iter().map(|v| v + self.params.sigma * f64::from(rng.normal())).collect::<Vec<f64>>()
+                subject
+                    .image(i)
+                    .into_iter()
+                    .map(|v| v + self.params.sigma * f64::from(rng.normal()))
+                    .collect::<Vec<f64>>()
             };
             let x = subject.images((0..n).flat_map(noisy).collect());
             for (votes, map) in votes.iter_mut().zip(subject.explain(&x)?) {
@@ -136,7 +166,12 @@ impl Metric for CertifiedTopK {
                 order[..k].iter().for_each(|&at| votes[at] += 1);
             }
         }
-        Ok(vec![votes.iter().map(|v| Some(self.params.share(v, k))).collect()])
+        Ok(vec![
+            votes
+                .iter()
+                .map(|v| Some(self.params.share(v, k)))
+                .collect(),
+        ])
     }
 }
 
@@ -145,11 +180,15 @@ mod tests {
     use super::*;
 
     fn params(radius: f64) -> CertifiedTopKParams {
-        CertifiedTopKParams { samples: 1000, radius, ..CertifiedTopKParams::default() }
+        CertifiedTopKParams {
+            samples: 1000,
+            radius,
+            ..CertifiedTopKParams::default()
+        }
     }
 
-    /// Two pixels always on top, eight never: certified while Φ(Φ⁻¹(l) − ρ/σ) > Φ(Φ⁻¹(1 − l) + ρ/σ), that is ρ < σ Φ⁻¹(l), with l = (α / 20)^(1/1000)
-    /// of 1,000 votes of 1,000.
+    /// Two pixels always on top, eight never: certified while Φ(Φ⁻¹(l) − ρ/σ) > Φ(Φ⁻¹(1 − l) +
+    /// ρ/σ), that is ρ < σ Φ⁻¹(l), with l = (α / 20)^(1/1000) of 1,000 votes of 1,000.
     #[test]
     fn the_radius_of_a_sure_map_is_the_closed_form() {
         let votes = [1000, 1000, 0, 0, 0, 0, 0, 0, 0, 0];

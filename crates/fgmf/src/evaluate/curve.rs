@@ -49,7 +49,13 @@ pub(super) struct Point {
 }
 
 /// A point for each example and each number of pixels in `counts`.
-pub(super) fn curve(subject: &Subject<'_>, gone: Gone, counts: &[usize], fill: Fill, output: Output) -> Result<Vec<Vec<Point>>> {
+pub(super) fn curve(
+    subject: &Subject<'_>,
+    gone: Gone,
+    counts: &[usize],
+    fill: Fill,
+    output: Output,
+) -> Result<Vec<Vec<Point>>> {
     let area = subject.area();
     let rankings: Vec<Vec<usize>> = (0..subject.len()).map(|i| subject.ranking(i)).collect();
     let make = |item: usize| {
@@ -61,20 +67,33 @@ pub(super) fn curve(subject: &Subject<'_>, gone: Gone, counts: &[usize], fill: F
         };
         let mut removed = vec![false; area];
         pixels.iter().for_each(|&at| removed[at] = true);
-        fill.apply(&subject.image(i), subject.shape(), &removed, &mut subject.stream(Draw::Fill, item % counts.len(), i))
+        fill.apply(
+            &subject.image(i),
+            subject.shape(),
+            &removed,
+            &mut subject.stream(Draw::Fill, item % counts.len(), i),
+        )
     };
     let logits = subject.logits(subject.len() * counts.len(), make)?;
     let point = |(item, z): (usize, &Vec<f64>)| {
         let target = subject.targets[item / counts.len()];
-        Point { score: output.of(z, target), right: predicted(z) == target }
+        Point {
+            score: output.of(z, target),
+            right: predicted(z) == target,
+        }
     };
     let points: Vec<Point> = logits.iter().enumerate().map(point).collect();
-    Ok(points.chunks(counts.len().max(1)).map(<[Point]>::to_vec).collect())
+    Ok(points
+        .chunks(counts.len().max(1))
+        .map(<[Point]>::to_vec)
+        .collect())
 }
 
 /// `steps` + 1 numbers of pixels from 0 to all, evenly spaced.
 pub(super) fn even_counts(area: usize, steps: usize) -> Vec<usize> {
-    (0..=steps).map(|s| (s * area + steps / 2) / steps).collect()
+    (0..=steps)
+        .map(|s| (s * area + steps / 2) / steps)
+        .collect()
 }
 
 /// Trapezoid rule over evenly spaced points of `[0, 1]`.
@@ -82,7 +101,9 @@ pub(super) fn area_under(values: &[f64]) -> f64 {
     match values {
         [] => 0.0,
         [one] => *one,
-        [first, .., last] => (values.iter().sum::<f64>() - 0.5 * (first + last)) / (values.len() - 1) as f64,
+        [first, .., last] => {
+            (values.iter().sum::<f64>() - 0.5 * (first + last)) / (values.len() - 1) as f64
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! Deletion: how fast the score falls when the pixels that matter most leave first (Petsiuk et al. 2018).
+//! Deletion: how fast the score falls when the pixels that matter most leave first (Petsiuk et al.
+//! 2018).
 //!
-//! Area under f(x without its k most relevant pixels) over the share k / n from 0 to 1, trapezoid rule; f is the probability of the
-//! class explained.
+//! Area under f(x without its k most relevant pixels) over the share k / n from 0 to 1, trapezoid
+//! rule; f is the probability of the class explained.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -9,12 +10,14 @@
 //! | `fill` | value 0 (black) | a value, blur or linear imputation |
 //! | `output` | probability | logit, probability |
 //!
-//! Values in `[0, 1]` (with `probability`); lower is better. Cost: steps + 1 forward passes an image.
+//! Values in `[0, 1]` (with `probability`); lower is better. Cost: steps + 1 forward passes an
+//! image.
 //!
-//! Differences from the paper: (1) a number of steps instead of a number of pixels a step; (2) equal values of a map leave in random
-//! order. From Quantus (`PixelFlipping`): (3) the point without a removal is part of the curve, and the axis is the share removed, so
-//! that the area does not grow with the number of steps. Removing pixels makes images that the model has never seen: compare
-//! `lerf-minus-morf`. Reference: `petsiuk2018`.
+//! Differences from the paper: (1) a number of steps instead of a number of pixels a step; (2)
+//! equal values of a map leave in random order. From Quantus (`PixelFlipping`): (3) the point
+//! without a removal is part of the curve, and the axis is the share removed, so that the area does
+//! not grow with the number of steps. Removing pixels makes images that the model has never seen:
+//! compare `lerf-minus-morf`. Reference: `petsiuk2018`.
 
 use super::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use super::fill::Fill;
@@ -24,8 +27,13 @@ use super::{Metric, Scores};
 use crate::error::Result;
 
 /// The metric as data.
-pub(super) const INFO: Info =
-    Info { id: "deletion", family: Family::Faithfulness, figures: &[lower("deletion", SHARE)], needs: &[], reference: "petsiuk2018" };
+pub(super) const INFO: Info = Info {
+    id: "deletion",
+    family: Family::Faithfulness,
+    figures: &[lower("deletion", SHARE)],
+    needs: &[],
+    reference: "petsiuk2018",
+};
 
 /// Checked deletion.
 #[derive(Clone, Debug)]
@@ -35,17 +43,29 @@ pub struct Deletion {
 
 impl Deletion {
     /// Settings unless others are given.
-    pub const DEFAULT: CurveParams = CurveParams { steps: 28, fill: Fill::Value(0.0), output: Output::Probability };
+    pub const DEFAULT: CurveParams = CurveParams {
+        steps: 28,
+        fill: Fill::Value(0.0),
+        output: Output::Probability,
+    };
 
     /// The checked metric.
     pub fn new(params: CurveParams) -> Result<Self> {
-        Ok(Self { params: params.checked()? })
+        Ok(Self {
+            params: params.checked()?,
+        })
     }
 
     /// Scores of each example, from nothing removed to everything.
     pub fn curves(&self, subject: &Subject<'_>) -> Result<Vec<Vec<f64>>> {
         let counts = even_counts(subject.area(), self.params.steps);
-        let curves = curve(subject, Gone::Most, &counts, self.params.fill, self.params.output)?;
+        let curves = curve(
+            subject,
+            Gone::Most,
+            &counts,
+            self.params.fill,
+            self.params.output,
+        )?;
         Ok(curves.iter().map(|c| scores(c)).collect())
     }
 }
@@ -60,6 +80,11 @@ impl Metric for Deletion {
     }
 
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
-        Ok(vec![self.curves(subject)?.iter().map(|c| Some(area_under(c))).collect()])
+        Ok(vec![
+            self.curves(subject)?
+                .iter()
+                .map(|c| Some(area_under(c)))
+                .collect(),
+        ])
     }
 }

@@ -1,16 +1,19 @@
-//! Efficient MPRT: whether maps of a model that has forgotten everything are less orderly (Hedström et al. 2023).
+//! Efficient MPRT: whether maps of a model that has forgotten everything are less orderly (Hedström
+//! et al. 2023).
 //!
-//! (H(φ') − H(φ)) / H(φ), H the entropy of the histogram of a map's values, φ' the map of the model with all parameters randomised.
+//! (H(φ') − H(φ)) / H(φ), H the entropy of the histogram of a map's values, φ' the map of the model
+//! with all parameters randomised.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
 //! | `bins` | 100 | 2 to 100,000 |
 //!
-//! −1 or more; higher is better: an explainer that listens to the model has more to say of a trained one. An example whose map has one
-//! value everywhere has none. Cost: one explanation an image, one copy of the model.
+//! −1 or more; higher is better: an explainer that listens to the model has more to say of a
+//! trained one. An example whose map has one value everywhere has none. Cost: one explanation an
+//! image, one copy of the model.
 //!
-//! Differences from Quantus (`EfficientMPRT`): (1) all layers at once, its last stage; (2) randomised as in `mprt`. Reference:
-//! `hedstroem2023`.
+//! Differences from Quantus (`EfficientMPRT`): (1) all layers at once, its last stage; (2)
+//! randomised as in `mprt`. Reference: `hedstroem2023`.
 
 use super::info::{Family, Info, Need, higher};
 use super::randomise::forgotten;
@@ -72,8 +75,15 @@ impl Metric for EfficientMprt {
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
         let nets = forgotten(subject, 1)?;
         let mut out = Vec::with_capacity(subject.len());
-        for (i, map) in subject.explain_with(&Oracle::new(&nets[0]), subject.x)?.iter().enumerate() {
-            let (before, after) = (histogram_entropy(&subject.map(i), self.params.bins)?, histogram_entropy(map, self.params.bins)?);
+        for (i, map) in subject
+            .explain_with(&Oracle::new(&nets[0]), subject.x)?
+            .iter()
+            .enumerate()
+        {
+            let (before, after) = (
+                histogram_entropy(&subject.map(i), self.params.bins)?,
+                histogram_entropy(map, self.params.bins)?,
+            );
             out.push((before > 0.0).then(|| (after - before) / before));
         }
         Ok(vec![out])

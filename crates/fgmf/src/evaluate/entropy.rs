@@ -2,9 +2,11 @@
 //!
 //! H = −Σ pᵢ ln pᵢ, p = |x| / Σ |x|, in nats; ln n for a map of zeros.
 //!
-//! No parameters. Values in `[0, ln n]`; lower is simpler, and not by itself more faithful. Cost: none of the model.
+//! No parameters. Values in `[0, ln n]`; lower is simpler, and not by itself more faithful. Cost:
+//! none of the model.
 //!
-//! Differences from Quantus (`Complexity`): (1) no 10⁻¹² inside the logarithm; (2) a map of zeros has an answer. Reference: `bhatt2020`.
+//! Differences from Quantus (`Complexity`): (1) no 10⁻¹² inside the logarithm; (2) a map of zeros
+//! has an answer. Reference: `bhatt2020`.
 
 use super::info::{Family, Info, POSITIVE, lower};
 use super::subject::Subject;
@@ -13,8 +15,13 @@ use crate::error::Result;
 use crate::metric::entropy;
 
 /// The metric as data.
-pub(super) const INFO: Info =
-    Info { id: "entropy", family: Family::Complexity, figures: &[lower("entropy", POSITIVE)], needs: &[], reference: "bhatt2020" };
+pub(super) const INFO: Info = Info {
+    id: "entropy",
+    family: Family::Complexity,
+    figures: &[lower("entropy", POSITIVE)],
+    needs: &[],
+    reference: "bhatt2020",
+};
 
 /// Entropy of each map.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +37,10 @@ impl Metric for Entropy {
     }
 
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
-        Ok(vec![(0..subject.len()).map(|i| entropy(&subject.map(i)).map(Some)).collect::<Result<_>>()?])
+        Ok(vec![
+            (0..subject.len())
+                .map(|i| entropy(&subject.map(i)).map(Some))
+                .collect::<Result<_>>()?,
+        ])
     }
 }

@@ -1,6 +1,8 @@
-//! Faithfulness correlation: whether sets of pixels that the map holds for important cost more when they go (Bhatt et al. 2020).
+//! Faithfulness correlation: whether sets of pixels that the map holds for important cost more when
+//! they go (Bhatt et al. 2020).
 //!
-//! Pearson correlation, over random sets S of a fixed size, of Σ_{i∈S} φᵢ and f(x) − f(x without S); 0 where either does not vary.
+//! Pearson correlation, over random sets S of a fixed size, of Σ_{i∈S} φᵢ and f(x) − f(x without
+//! S); 0 where either does not vary.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -9,11 +11,13 @@
 //! | `fill` | value 0 (black) | a value, blur or linear imputation |
 //! | `output` | logit | logit, probability |
 //!
-//! Values in `[-1, 1]`; higher is better. Cost: `samples` + 1 forward passes an image. One image's value is noisy (a standard error of
-//! about 1 / √samples where there is no correlation): read the mean.
+//! Values in `[-1, 1]`; higher is better. Cost: `samples` + 1 forward passes an image. One image's
+//! value is noisy (a standard error of about 1 / √samples where there is no correlation): read the
+//! mean.
 //!
-//! Differences from Quantus: (1) a set is a set of pixels, all channels at once, where Quantus draws single values of `[c, h, w]`; the
-//! same for one channel; (2) the size is a share, 224 of 784 there. Reference: `bhatt2020`.
+//! Differences from Quantus: (1) a set is a set of pixels, all channels at once, where Quantus
+//! draws single values of `[c, h, w]`; the same for one channel; (2) the size is a share, 224 of
+//! 784 there. Reference: `bhatt2020`.
 
 use super::fill::Fill;
 use super::infidelity::check_samples;
@@ -50,7 +54,12 @@ pub struct FaithfulnessCorrelationParams {
 
 impl Default for FaithfulnessCorrelationParams {
     fn default() -> Self {
-        Self { share: 0.25, samples: 100, fill: Fill::Value(0.0), output: Output::Logit }
+        Self {
+            share: 0.25,
+            samples: 100,
+            fill: Fill::Value(0.0),
+            output: Output::Logit,
+        }
     }
 }
 
@@ -74,8 +83,20 @@ pub struct FaithfulnessCorrelation {
 
 impl FaithfulnessCorrelation {
     /// The correlation of each example over given sets; `mask(example, number)` marks pixels.
-    pub fn of_sets(&self, subject: &Subject<'_>, count: usize, mask: impl Fn(usize, usize) -> Vec<bool> + Sync) -> Result<Vec<f64>> {
-        let all = removals(subject, count, mask, self.params.fill, self.params.output, Reading::Contribution)?;
+    pub fn of_sets(
+        &self,
+        subject: &Subject<'_>,
+        count: usize,
+        mask: impl Fn(usize, usize) -> Vec<bool> + Sync,
+    ) -> Result<Vec<f64>> {
+        let all = removals(
+            subject,
+            count,
+            mask,
+            self.params.fill,
+            self.params.output,
+            Reading::Contribution,
+        )?;
         let one = |r: &Vec<_>| {
             let (predicted, fall) = columns(r);
             pearson(&predicted, &fall)
@@ -95,7 +116,9 @@ impl Metric for FaithfulnessCorrelation {
 
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
         let size = ((self.params.share * subject.area() as f64).round() as usize).max(1);
-        let found = self.of_sets(subject, self.params.samples, |i, k| random_set(subject, size, k, i))?;
+        let found = self.of_sets(subject, self.params.samples, |i, k| {
+            random_set(subject, size, k, i)
+        })?;
         Ok(vec![found.into_iter().map(Some).collect()])
     }
 }
@@ -107,9 +130,17 @@ mod tests {
 
     #[test]
     fn exact_contributions_correlate_perfectly() {
-        let metric = FaithfulnessCorrelationParams { samples: 40, ..FaithfulnessCorrelationParams::default() }.check().unwrap();
+        let metric = FaithfulnessCorrelationParams {
+            samples: 40,
+            ..FaithfulnessCorrelationParams::default()
+        }
+        .check()
+        .unwrap();
         let (exact, noise) = exact_and_noise(&metric, [2, 6, 6], 4);
-        assert!(exact[0].iter().all(|v| v.unwrap() > 1.0 - 1e-9), "{exact:?}");
+        assert!(
+            exact[0].iter().all(|v| v.unwrap() > 1.0 - 1e-9),
+            "{exact:?}"
+        );
         assert!(noise[0].iter().all(|v| v.unwrap().abs() < 0.7), "{noise:?}");
     }
 }

@@ -1,11 +1,13 @@
 //! Linear imputation of missing pixels (Rong et al. 2022).
 //!
-//! A missing pixel is the weighted mean of its neighbours, known or missing: xᵢ Σⱼ wᵢⱼ = Σⱼ wᵢⱼ xⱼ over the neighbours that the
-//! picture has, w = 1/6 for the four beside, 1/12 for the four across corners. The equations of the missing pixels are symmetric and
-//! positive definite as soon as one pixel is known; conjugate gradients with the diagonal as preconditioner solve them to a mean
-//! residual of 10⁻¹¹ of the largest value. A picture of which nothing is known becomes its own mean.
-//! Pixels lie in a frame of zeros one pixel wide, known pixels and the frame have value 0 in every vector of unknowns: the sum over
-//! neighbours is then the same nine-point stencil everywhere.
+//! A missing pixel is the weighted mean of its neighbours, known or missing: xᵢ Σⱼ wᵢⱼ = Σⱼ wᵢⱼ xⱼ
+//! over the neighbours that the picture has, w = 1/6 for the four beside, 1/12 for the four across
+//! corners. The equations of the missing pixels are symmetric and positive definite as soon as one
+//! pixel is known; conjugate gradients with the diagonal as preconditioner solve them to a mean
+//! residual of 10⁻¹¹ of the largest value. A picture of which nothing is known becomes its own
+//! mean. Pixels lie in a frame of zeros one pixel wide, known pixels and the frame have value 0 in
+//! every vector of unknowns: the sum over neighbours is then the same nine-point stencil
+//! everywhere.
 
 const BESIDE: f64 = 1.0 / 6.0;
 const ACROSS: f64 = 1.0 / 12.0;
@@ -23,7 +25,10 @@ struct System {
 /// Puts a picture into its frame.
 fn framed(plane: &[f64], [h, w]: [usize; 2]) -> Vec<f64> {
     let mut out = vec![0.0; (h + 2) * (w + 2)];
-    out[w + 2..].chunks_exact_mut(w + 2).zip(plane.chunks_exact(w)).for_each(|(to, from)| to[1..=w].copy_from_slice(from));
+    out[w + 2..]
+        .chunks_exact_mut(w + 2)
+        .zip(plane.chunks_exact(w))
+        .for_each(|(to, from)| to[1..=w].copy_from_slice(from));
     out
 }
 
@@ -46,7 +51,12 @@ fn neighbours(v: &[f64], [h, w]: [usize; 2]) -> Vec<f64> {
 /// Sum of products, in eight parts.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (mut parts, (a, b)) = ([0.0; 8], (a.chunks_exact(8), b.chunks_exact(8)));
-    let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    let rest: f64 = a
+        .remainder()
+        .iter()
+        .zip(b.remainder())
+        .map(|(a, b)| a * b)
+        .sum();
     for (a, b) in a.zip(b) {
         (0..8).for_each(|i| parts[i] += a[i] * b[i]);
     }
@@ -58,8 +68,16 @@ impl System {
         let marks: Vec<f64> = removed.iter().map(|r| f64::from(u8::from(*r))).collect();
         let unknown = framed(&marks, size);
         let weights = neighbours(&framed(&vec![1.0; removed.len()], size), size);
-        let diagonal = unknown.iter().zip(weights).map(|(u, w)| if *u > 0.0 { w } else { 1.0 }).collect();
-        Self { size, unknown, diagonal }
+        let diagonal = unknown
+            .iter()
+            .zip(weights)
+            .map(|(u, w)| if *u > 0.0 { w } else { 1.0 })
+            .collect();
+        Self {
+            size,
+            unknown,
+            diagonal,
+        }
     }
 
     /// The matrix times `v`, which is 0 off the unknowns.
@@ -74,15 +92,28 @@ impl System {
     /// The unknowns of a plane, 0 off them, by conjugate gradients from the value `start`.
     fn solve(&self, plane: &[f64], start: f64) -> Vec<f64> {
         let mut known = framed(plane, self.size);
-        known.iter_mut().zip(&self.unknown).for_each(|(k, u)| *k *= 1.0 - u);
+        known
+            .iter_mut()
+            .zip(&self.unknown)
+            .for_each(|(k, u)| *k *= 1.0 - u);
         let right = neighbours(&known, self.size);
         let count = self.unknown.iter().sum::<f64>();
         let scale = plane.iter().fold(0.0f64, |m, v| m.max(v.abs()));
         // Not relative to the right-hand side, which is 0 beside a black ground.
         let limit = (1e-11 * scale).powi(2) * count;
         let mut v: Vec<f64> = self.unknown.iter().map(|u| u * start).collect();
-        let mut r: Vec<f64> = right.iter().zip(self.product(&v)).zip(&self.unknown).map(|((b, a), u)| u * b - a).collect();
-        let scaled = |r: &[f64]| r.iter().zip(&self.diagonal).map(|(r, d)| r / d).collect::<Vec<f64>>();
+        let mut r: Vec<f64> = right
+            .iter()
+            .zip(self.product(&v))
+            .zip(&self.unknown)
+            .map(|((b, a), u)| u * b - a)
+            .collect();
+        let scaled = |r: &[f64]| {
+            r.iter()
+                .zip(&self.diagonal)
+                .map(|(r, d)| r / d)
+                .collect::<Vec<f64>>()
+        };
         let mut z = scaled(&r);
         let mut p = z.clone();
         let mut rz = dot(&r, &z);
@@ -100,7 +131,9 @@ impl System {
             r.iter_mut().zip(&ap).for_each(|(r, a)| *r -= alpha * a);
             z = scaled(&r);
             let next = dot(&r, &z);
-            p.iter_mut().zip(&z).for_each(|(p, z)| *p = z + next / rz * *p);
+            p.iter_mut()
+                .zip(&z)
+                .for_each(|(p, z)| *p = z + next / rz * *p);
             rz = next;
         }
         v
@@ -115,8 +148,9 @@ pub(super) fn impute(image: &mut [f64], [_, h, w]: [usize; 3], removed: &[bool])
     }
     let system = (missing < h * w).then(|| System::new([h, w], removed));
     for plane in image.chunks_exact_mut(h * w) {
-        let (sum, count) =
-            (0..h * w).filter(|&at| system.is_none() || !removed[at]).fold((0.0, 0.0), |(s, n), at| (s + plane[at], n + 1.0));
+        let (sum, count) = (0..h * w)
+            .filter(|&at| system.is_none() || !removed[at])
+            .fold((0.0, 0.0), |(s, n), at| (s + plane[at], n + 1.0));
         let mean = sum / count;
         match &system {
             Some(system) => {
@@ -151,18 +185,30 @@ mod tests {
     fn a_corner_by_hand() {
         let mut image = vec![9.0, 1.0, 2.0, 5.0];
         impute(&mut image, [1, 2, 2], &[true, false, false, false]);
-        assert!((image[0] - (0.5 + 5.0 / 12.0) / (5.0 / 12.0)).abs() < 1e-9, "{image:?}");
+        assert!(
+            (image[0] - (0.5 + 5.0 / 12.0) / (5.0 / 12.0)).abs() < 1e-9,
+            "{image:?}"
+        );
     }
 
     /// A line along one axis satisfies the equations at every inner pixel.
     #[test]
     fn a_slope_is_continued() {
         let slope: Vec<f64> = (0..49).map(|i| f64::from(i % 7)).collect();
-        let removed: Vec<bool> = (0..49).map(|i| (1..6).contains(&(i / 7)) && (1..6).contains(&(i % 7))).collect();
+        let removed: Vec<bool> = (0..49)
+            .map(|i| (1..6).contains(&(i / 7)) && (1..6).contains(&(i % 7)))
+            .collect();
         let mut image = slope.clone();
-        removed.iter().enumerate().filter(|(_, r)| **r).for_each(|(i, _)| image[i] = -3.0);
+        removed
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| **r)
+            .for_each(|(i, _)| image[i] = -3.0);
         impute(&mut image, [1, 7, 7], &removed);
-        assert!(image.iter().zip(&slope).all(|(a, b)| (a - b).abs() < 1e-8), "{image:?}");
+        assert!(
+            image.iter().zip(&slope).all(|(a, b)| (a - b).abs() < 1e-8),
+            "{image:?}"
+        );
     }
 
     /// Slow twin: Gauss-Seidel on the same equations until nothing moves.
@@ -190,7 +236,10 @@ mod tests {
                     }
                 }
             }
-            assert!(fast.iter().zip(&slow).all(|(a, b)| (a - b).abs() < 1e-7), "share {share}");
+            assert!(
+                fast.iter().zip(&slow).all(|(a, b)| (a - b).abs() < 1e-7),
+                "share {share}"
+            );
         }
     }
 
@@ -199,9 +248,17 @@ mod tests {
     fn a_hole_in_a_black_ground_stays_black() {
         let mut image = vec![0.0; 144];
         image[11] = 1.0;
-        let removed: Vec<bool> = (0..144).map(|i| (5..10).contains(&(i / 12)) && (1..8).contains(&(i % 12))).collect();
+        let removed: Vec<bool> = (0..144)
+            .map(|i| (5..10).contains(&(i / 12)) && (1..8).contains(&(i % 12)))
+            .collect();
         impute(&mut image, [1, 12, 12], &removed);
-        assert!(image.iter().enumerate().all(|(i, v)| (v - f64::from(u8::from(i == 11))).abs() < 1e-9), "{image:?}");
+        assert!(
+            image
+                .iter()
+                .enumerate()
+                .all(|(i, v)| (v - f64::from(u8::from(i == 11))).abs() < 1e-9),
+            "{image:?}"
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Infidelity: how far the fall of the score lies from what the map predicts when a square of the image is removed (Yeh et al. 2019).
+//! Infidelity: how far the fall of the score lies from what the map predicts when a square of the
+//! image is removed (Yeh et al. 2019).
 //!
-//! E[(β φ·J − (f(x) − f(x without J)))²] over squares J of random size and place, β = E[φ·J fall] / E[(φ·J)²] the best scale of the
-//! map; φ·J is the sum of the map over the square.
+//! E[(β φ·J − (f(x) − f(x without J)))²] over squares J of random size and place, β = E[φ·J fall] /
+//! E[(φ·J)²] the best scale of the map; φ·J is the sum of the map over the square.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -12,14 +13,15 @@
 //! | `reading` | contribution | contribution, slope |
 //! | `scaled` | true: with β; otherwise β = 1 | |
 //!
-//! `infidelity` is 0 or more, in squared units of f; `infidelity-share` is it as a share of E[fall²], in `[0, 1]` if scaled, which
-//! compares across models. Lower is better for both. An example whose score no removal changes has none. Cost: `samples` + 1 forward
-//! passes an image.
+//! `infidelity` is 0 or more, in squared units of f; `infidelity-share` is it as a share of
+//! E[fall²], in `[0, 1]` if scaled, which compares across models. Lower is better for both. An
+//! example whose score no removal changes has none. Cost: `samples` + 1 forward passes an image.
 //!
-//! Differences from the paper: (1) maps that add up channels hold contributions, not slopes, so φ·J is their sum over the square;
-//! `reading` `slope` is the paper's Σ φ (x − x'); (2) β, as Captum's `normalize` and the paper's appendix. From Quantus: (3) its squares
-//! lie on a grid and add up from call to call (its image is never restored), and the same grid is run ten times; our parity test
-//! feeds these sets. Reference: `yeh2019`.
+//! Differences from the paper: (1) maps that add up channels hold contributions, not slopes, so φ·J
+//! is their sum over the square; `reading` `slope` is the paper's Σ φ (x − x'); (2) β, as Captum's
+//! `normalize` and the paper's appendix. From Quantus: (3) its squares lie on a grid and add up
+//! from call to call (its image is never restored), and the same grid is run ten times; our parity
+//! test feeds these sets. Reference: `yeh2019`.
 
 use super::fill::Fill;
 use super::info::{Family, Info, POSITIVE, lower};
@@ -33,7 +35,10 @@ use serde::{Deserialize, Serialize};
 pub(super) const INFO: Info = Info {
     id: "infidelity",
     family: Family::Faithfulness,
-    figures: &[lower("infidelity", POSITIVE), lower("infidelity-share", POSITIVE)],
+    figures: &[
+        lower("infidelity", POSITIVE),
+        lower("infidelity-share", POSITIVE),
+    ],
     needs: &[],
     reference: "yeh2019",
 };
@@ -58,7 +63,14 @@ pub struct InfidelityParams {
 
 impl Default for InfidelityParams {
     fn default() -> Self {
-        Self { samples: 100, largest: 10, fill: Fill::Value(0.0), output: Output::Logit, reading: Reading::default(), scaled: true }
+        Self {
+            samples: 100,
+            largest: 10,
+            fill: Fill::Value(0.0),
+            output: Output::Logit,
+            reading: Reading::default(),
+            scaled: true,
+        }
     }
 }
 
@@ -75,7 +87,11 @@ impl InfidelityParams {
 }
 
 pub(super) fn check_samples(samples: usize) -> Result<()> {
-    if (1..=100_000).contains(&samples) { Ok(()) } else { Err(Error::parameter("samples", "1 to 100000", samples)) }
+    if (1..=100_000).contains(&samples) {
+        Ok(())
+    } else {
+        Err(Error::parameter("samples", "1 to 100000", samples))
+    }
 }
 
 /// Checked infidelity.
@@ -86,16 +102,30 @@ pub struct Infidelity {
 
 /// Mean squared error of the predictions, scaled or not, and mean squared fall.
 fn errors(removals: &[Removal], scaled: bool) -> (f64, f64) {
-    let mean = |f: &dyn Fn(&Removal) -> f64| removals.iter().map(f).sum::<f64>() / removals.len() as f64;
+    let mean =
+        |f: &dyn Fn(&Removal) -> f64| removals.iter().map(f).sum::<f64>() / removals.len() as f64;
     let size = mean(&|r| r.predicted * r.predicted);
-    let fit = if size > 0.0 { mean(&|r| r.predicted * r.fall) / size } else { 0.0 };
+    let fit = if size > 0.0 {
+        mean(&|r| r.predicted * r.fall) / size
+    } else {
+        0.0
+    };
     let beta = if scaled { fit } else { 1.0 };
-    (mean(&|r| (beta * r.predicted - r.fall).powi(2)), mean(&|r| r.fall * r.fall))
+    (
+        mean(&|r| (beta * r.predicted - r.fall).powi(2)),
+        mean(&|r| r.fall * r.fall),
+    )
 }
 
 impl Infidelity {
-    /// `infidelity` of each example for given sets of pixels instead of random squares; `mask(example, number)` marks pixels.
-    pub fn of_sets(&self, subject: &Subject<'_>, count: usize, mask: impl Fn(usize, usize) -> Vec<bool> + Sync) -> Result<Vec<f64>> {
+    /// `infidelity` of each example for given sets of pixels instead of random squares;
+    /// `mask(example, number)` marks pixels.
+    pub fn of_sets(
+        &self,
+        subject: &Subject<'_>,
+        count: usize,
+        mask: impl Fn(usize, usize) -> Vec<bool> + Sync,
+    ) -> Result<Vec<f64>> {
         let p = &self.params;
         let all = removals(subject, count, mask, p.fill, p.output, p.reading)?;
         Ok(all.iter().map(|r| errors(r, p.scaled).0).collect())
@@ -129,14 +159,28 @@ mod tests {
     use super::*;
     use crate::evaluate::tests::exact_and_noise;
 
-    /// Contributions of a linear model predict every fall: nothing is left, whatever the scale of the model.
+    /// Contributions of a linear model predict every fall: nothing is left, whatever the scale of
+    /// the model.
     #[test]
     fn exact_contributions_leave_no_error() {
         for scaled in [true, false] {
-            let metric = InfidelityParams { samples: 30, largest: 4, scaled, ..InfidelityParams::default() }.check().unwrap();
+            let metric = InfidelityParams {
+                samples: 30,
+                largest: 4,
+                scaled,
+                ..InfidelityParams::default()
+            }
+            .check()
+            .unwrap();
             let (exact, noise) = exact_and_noise(&metric, [2, 8, 8], 4);
-            assert!(exact.iter().flatten().all(|v| v.unwrap() < 1e-10), "{exact:?}");
-            assert!(noise.iter().flatten().all(|v| v.unwrap() > 1e-3), "{noise:?}");
+            assert!(
+                exact.iter().flatten().all(|v| v.unwrap() < 1e-10),
+                "{exact:?}"
+            );
+            assert!(
+                noise.iter().flatten().all(|v| v.unwrap() > 1e-3),
+                "{noise:?}"
+            );
             assert!(!scaled || noise[1].iter().all(|v| v.unwrap() <= 1.0));
         }
     }
@@ -144,8 +188,21 @@ mod tests {
     /// β = (1·2 + 2·2) / (1 + 4) = 1.2: errors 0.8² and 0.4².
     #[test]
     fn errors_by_hand() {
-        let r = [Removal { predicted: 1.0, fall: 2.0 }, Removal { predicted: 2.0, fall: 2.0 }];
+        let r = [
+            Removal {
+                predicted: 1.0,
+                fall: 2.0,
+            },
+            Removal {
+                predicted: 2.0,
+                fall: 2.0,
+            },
+        ];
         let (scaled, fall) = errors(&r, true);
-        assert!((scaled - 0.4).abs() < 1e-12 && (fall - 4.0).abs() < 1e-12 && (errors(&r, false).0 - 0.5).abs() < 1e-12);
+        assert!(
+            (scaled - 0.4).abs() < 1e-12
+                && (fall - 4.0).abs() < 1e-12
+                && (errors(&r, false).0 - 0.5).abs() < 1e-12
+        );
     }
 }

@@ -71,11 +71,19 @@ pub struct Info {
 }
 
 pub(super) const fn higher(id: &'static str, range: [f64; 2]) -> Figure {
-    Figure { id, better: Direction::Higher, range }
+    Figure {
+        id,
+        better: Direction::Higher,
+        range,
+    }
 }
 
 pub(super) const fn lower(id: &'static str, range: [f64; 2]) -> Figure {
-    Figure { id, better: Direction::Lower, range }
+    Figure {
+        id,
+        better: Direction::Lower,
+        range,
+    }
 }
 
 /// 0 or more.

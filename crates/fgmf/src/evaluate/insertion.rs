@@ -1,7 +1,8 @@
-//! Insertion: how fast the score rises when the pixels that matter most come first (Petsiuk et al. 2018).
+//! Insertion: how fast the score rises when the pixels that matter most come first (Petsiuk et al.
+//! 2018).
 //!
-//! Area under f(blurred x with its k most relevant pixels sharp) over the share k / n from 0 to 1, trapezoid rule; f is the probability
-//! of the class explained.
+//! Area under f(blurred x with its k most relevant pixels sharp) over the share k / n from 0 to 1,
+//! trapezoid rule; f is the probability of the class explained.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -9,11 +10,12 @@
 //! | `fill` | blur 5 | a value, blur or linear imputation |
 //! | `output` | probability | logit, probability |
 //!
-//! Values in `[0, 1]` (with `probability`); higher is better. Cost: steps + 1 forward passes an image.
+//! Values in `[0, 1]` (with `probability`); higher is better. Cost: steps + 1 forward passes an
+//! image.
 //!
-//! Differences from the paper: (1) a number of steps instead of a number of pixels a step; (2) equal values of a map come in random order;
-//! (3) at the border the blur's weights are shared among the pixels that exist, the paper's code pads with black. Reference:
-//! `petsiuk2018`.
+//! Differences from the paper: (1) a number of steps instead of a number of pixels a step; (2)
+//! equal values of a map come in random order; (3) at the border the blur's weights are shared
+//! among the pixels that exist, the paper's code pads with black. Reference: `petsiuk2018`.
 
 use super::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use super::fill::Fill;
@@ -23,8 +25,13 @@ use super::{Metric, Scores};
 use crate::error::Result;
 
 /// The metric as data.
-pub(super) const INFO: Info =
-    Info { id: "insertion", family: Family::Faithfulness, figures: &[higher("insertion", SHARE)], needs: &[], reference: "petsiuk2018" };
+pub(super) const INFO: Info = Info {
+    id: "insertion",
+    family: Family::Faithfulness,
+    figures: &[higher("insertion", SHARE)],
+    needs: &[],
+    reference: "petsiuk2018",
+};
 
 /// Checked insertion.
 #[derive(Clone, Debug)]
@@ -34,11 +41,17 @@ pub struct Insertion {
 
 impl Insertion {
     /// Settings unless others are given.
-    pub const DEFAULT: CurveParams = CurveParams { steps: 28, fill: Fill::Blur(5.0), output: Output::Probability };
+    pub const DEFAULT: CurveParams = CurveParams {
+        steps: 28,
+        fill: Fill::Blur(5.0),
+        output: Output::Probability,
+    };
 
     /// The checked metric.
     pub fn new(params: CurveParams) -> Result<Self> {
-        Ok(Self { params: params.checked()? })
+        Ok(Self {
+            params: params.checked()?,
+        })
     }
 }
 
@@ -53,7 +66,18 @@ impl Metric for Insertion {
 
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
         let counts = even_counts(subject.area(), self.params.steps);
-        let curves = curve(subject, Gone::AllButMost, &counts, self.params.fill, self.params.output)?;
-        Ok(vec![curves.iter().map(|c| Some(area_under(&scores(c)))).collect()])
+        let curves = curve(
+            subject,
+            Gone::AllButMost,
+            &counts,
+            self.params.fill,
+            self.params.output,
+        )?;
+        Ok(vec![
+            curves
+                .iter()
+                .map(|c| Some(area_under(&scores(c))))
+                .collect(),
+        ])
     }
 }

@@ -1,7 +1,8 @@
-//! Metrics of explanations that question the model: a small trait for each, and one entry that runs explainers x metrics x inputs.
+//! Metrics of explanations that question the model: a small trait for each, and one entry that runs
+//! explainers x metrics x inputs.
 //!
-//! [`INFOS`] lists them with family, figures, direction, range, needs and reference; `docs/metrics.md` is that list. Pure figures of maps
-//! are in [`crate::metric`].
+//! [`INFOS`] lists them with family, figures, direction, range, needs and reference;
+//! `docs/metrics.md` is that list. Pure figures of maps are in [`crate::metric`].
 
 mod adversarial;
 mod attacked_stability;
@@ -75,7 +76,8 @@ pub use subject::{Output, Subject};
 pub use subsets::Reading;
 pub use sufficiency::{Sufficiency, SufficiencyParams};
 
-/// Values of a metric: a row a figure, in it a value an example, none where the figure is not defined for it.
+/// Values of a metric: a row a figure, in it a value an example, none where the figure is not
+/// defined for it.
 pub type Scores = Vec<Vec<Option<f64>>>;
 
 /// A metric. Implement this; call [`evaluate`].
@@ -114,27 +116,40 @@ pub const INFOS: [&Info; 20] = [
     &certified_top_k::INFO,
 ];
 
-/// The metric of that id, with default parameters. `map-shift` has none: [`evaluate`] adds it where there are two inputs.
+/// The metric of that id, with default parameters. `map-shift` has none: [`evaluate`] adds it where
+/// there are two inputs.
 pub fn by_id(id: &str) -> Option<Box<dyn Metric>> {
     with_parameters(id, serde_json::json!({})).ok()
 }
 
-/// The metric of that id with these parameters, by name as in [`Metric::parameters`]; what is left out has its default.
+/// The metric of that id with these parameters, by name as in [`Metric::parameters`]; what is left
+/// out has its default.
 ///
 /// An error names an unknown metric, an unknown parameter, or one out of range.
 pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dyn Metric>> {
     Ok(match id {
         "deletion" => Box::new(Deletion::new(read_over(&Deletion::DEFAULT, parameters)?)?),
         "insertion" => Box::new(Insertion::new(read_over(&Insertion::DEFAULT, parameters)?)?),
-        "lerf-minus-morf" => Box::new(LerfMinusMorf::new(read_over(&LerfMinusMorf::DEFAULT, parameters)?)?),
+        "lerf-minus-morf" => Box::new(LerfMinusMorf::new(read_over(
+            &LerfMinusMorf::DEFAULT,
+            parameters,
+        )?)?),
         "road" => Box::new(read::<RoadParams>(parameters)?.check()?),
         "infidelity" => Box::new(read::<InfidelityParams>(parameters)?.check()?),
-        "faithfulness-correlation" => Box::new(read::<FaithfulnessCorrelationParams>(parameters)?.check()?),
+        "faithfulness-correlation" => {
+            Box::new(read::<FaithfulnessCorrelationParams>(parameters)?.check()?)
+        }
         "sensitivity-n" => Box::new(read::<SensitivityNParams>(parameters)?.check()?),
         "sufficiency" => Box::new(read::<SufficiencyParams>(parameters)?.check()?),
         "attacked-stability" => Box::new(read::<AttackedStabilityParams>(parameters)?.check()?),
-        "max-sensitivity" => Box::new(MaxSensitivity::new(read_over(&MaxSensitivity::DEFAULT, parameters)?)?),
-        "relative-stability" => Box::new(RelativeStability::new(read_over(&RelativeStability::DEFAULT, parameters)?)?),
+        "max-sensitivity" => Box::new(MaxSensitivity::new(read_over(
+            &MaxSensitivity::DEFAULT,
+            parameters,
+        )?)?),
+        "relative-stability" => Box::new(RelativeStability::new(read_over(
+            &RelativeStability::DEFAULT,
+            parameters,
+        )?)?),
         "mosaic" => Box::new(read::<MosaicParams>(parameters)?.check()?),
         "mprt" => Box::new(read::<MprtParams>(parameters)?.check()?),
         "smooth-mprt" => Box::new(read::<SmoothMprtParams>(parameters)?.check()?),
@@ -154,7 +169,11 @@ struct Nothing {}
 
 /// Ids that [`by_id`] knows, in order.
 pub fn ids() -> Vec<&'static str> {
-    INFOS.iter().map(|i| i.id).filter(|id| *id != map_shift::INFO.id).collect()
+    INFOS
+        .iter()
+        .map(|i| i.id)
+        .filter(|id| *id != map_shift::INFO.id)
+        .collect()
 }
 
 /// `docs/metrics.md`: the list as Markdown.
@@ -177,15 +196,24 @@ pub fn table() -> String {
             name(&figure.better),
             bound(figure.range[0]),
             bound(figure.range[1]),
-            if needs.is_empty() { "–".into() } else { needs.join(", ") },
+            if needs.is_empty() {
+                "–".into()
+            } else {
+                needs.join(", ")
+            },
             info.reference
         )
     };
-    let rows: String = INFOS.iter().flat_map(|i| i.figures.iter().map(|f| row(i, f))).collect();
+    let rows: String = INFOS
+        .iter()
+        .flat_map(|i| i.figures.iter().map(|f| row(i, f)))
+        .collect();
     format!(
-        "# Metrics of explanations\n\nGenerated from `INFOS` in `crates/fgmf/src/evaluate/mod.rs`, as `docs/methods/` is. A metric \
-         gives one or more figures for each example; `needs` is what it asks for besides images, maps and scores of the model.\n\n\
-         | metric | family | figure | better | range | needs | reference |\n| --- | --- | --- | --- | --- | --- | --- |\n{rows}"
+        "# Metrics of explanations\n\nGenerated from `INFOS` in \
+            `crates/fgmf/src/evaluate/mod.rs`, as `docs/methods/` is. A metric gives one or more \
+            figures for each example; `needs` is what it asks for besides images, maps and scores \
+            of the model.\n\n| metric | family | figure | better | range | needs | reference |\n| \
+            --- | --- | --- | --- | --- | --- | --- |\n{rows}"
     )
 }
 
@@ -219,8 +247,8 @@ pub struct Job<'a> {
     pub context: Context,
 }
 
-/// Examples that are explained and judged together, and after which a run can go on. Only mosaics, whose tiles are examples of one
-/// block, depend on it.
+/// Examples that are explained and judged together, and after which a run can go on. Only mosaics,
+/// whose tiles are examples of one block, depend on it.
 const BLOCK: usize = 64;
 
 /// What came out of [`evaluate`].
@@ -244,16 +272,21 @@ pub struct Evaluation {
 
 /// Runs every explainer and metric on every input.
 ///
-/// Checks that the inputs hold the same number of examples, that ids are unique, that every metric keeps to its figures and
-/// gives finite values; shapes, targets and pixels are checked by [`explain`]. Where there is a second input, `map-shift` compares the
-/// maps of the same example on the first and on it. `state` names a file that keeps what was done, so that the same call goes on
-/// after a kill, to the same values; the caller removes it. `watch` hears (steps done, all).
-pub fn evaluate(job: &Job<'_>, state: Option<&Path>, watch: &mut dyn FnMut(usize, usize)) -> Result<Evaluation> {
+/// Checks that the inputs hold the same number of examples, that ids are unique, that every metric
+/// keeps to its figures and gives finite values; shapes, targets and pixels are checked by
+/// [`explain`]. Where there is a second input, `map-shift` compares the maps of the same example on
+/// the first and on it. `state` names a file that keeps what was done, so that the same call goes
+/// on after a kill, to the same values; the caller removes it. `watch` hears (steps done, all).
+pub fn evaluate(
+    job: &Job<'_>,
+    state: Option<&Path>,
+    watch: &mut dyn FnMut(usize, usize),
+) -> Result<Evaluation> {
     evaluate_maps(job, state, watch, &mut |_, _, _| ())
 }
 
-/// [`evaluate`] that also hands out the maps it judges: position of explainer and input in the job, and the maps of the next examples. Maps of
-/// steps that `state` remembers are not made again.
+/// [`evaluate`] that also hands out the maps it judges: position of explainer and input in the job,
+/// and the maps of the next examples. Maps of steps that `state` remembers are not made again.
 pub fn evaluate_maps(
     job: &Job<'_>,
     state: Option<&Path>,
@@ -261,15 +294,45 @@ pub fn evaluate_maps(
     seen: &mut dyn FnMut(usize, usize, &[Attribution]),
 ) -> Result<Evaluation> {
     let n = check(job)?;
-    let methods = |id: &str, parameters| MethodRecord { id: id.into(), parameters };
-    let explainers: Vec<MethodRecord> = job.explainers.iter().map(|e| methods(e.id(), e.parameters())).collect();
-    let metrics: Vec<MethodRecord> = job.metrics.iter().map(|m| methods(m.info().id, m.parameters())).collect();
-    let logits = job.inputs.iter().map(|i| Ok(job.oracle.logits(&i.x)?.to_f64())).collect::<Result<Vec<_>>>()?;
-    let inputs: Vec<InputRecord> = job.inputs.iter().zip(&logits).map(|(i, z)| input_record(job, i, z)).collect();
+    let methods = |id: &str, parameters| MethodRecord {
+        id: id.into(),
+        parameters,
+    };
+    let explainers: Vec<MethodRecord> = job
+        .explainers
+        .iter()
+        .map(|e| methods(e.id(), e.parameters()))
+        .collect();
+    let metrics: Vec<MethodRecord> = job
+        .metrics
+        .iter()
+        .map(|m| methods(m.info().id, m.parameters()))
+        .collect();
+    let logits = job
+        .inputs
+        .iter()
+        .map(|i| Ok(job.oracle.logits(&i.x)?.to_f64()))
+        .collect::<Result<Vec<_>>>()?;
+    let inputs: Vec<InputRecord> = job
+        .inputs
+        .iter()
+        .zip(&logits)
+        .map(|(i, z)| input_record(job, i, z))
+        .collect();
     // The logits stand for the model and the images.
-    let what = (env!("CARGO_PKG_VERSION"), &explainers, &metrics, &inputs, &logits, job.threat.record());
+    let what = (
+        env!("CARGO_PKG_VERSION"),
+        &explainers,
+        &metrics,
+        &inputs,
+        &logits,
+        job.threat.record(),
+    );
     let mut state = State::open(state, &(what, job.context.seed, job.context.first_index))?;
-    let blocks: Vec<(usize, usize)> = (0..n).step_by(BLOCK).map(|s| (s, BLOCK.min(n - s))).collect();
+    let blocks: Vec<(usize, usize)> = (0..n)
+        .step_by(BLOCK)
+        .map(|s| (s, BLOCK.min(n - s)))
+        .collect();
     let total = blocks.len() * job.inputs.len() * job.explainers.len();
     let mut rows = Rows::default();
     let mut done = 0;
@@ -281,7 +344,8 @@ pub fn evaluate_maps(
                 let found = match state.get(&key) {
                     Some(found) => found,
                     None => {
-                        let (found, maps) = one(job, explainer.as_ref(), number, (start, len), &mut first)?;
+                        let (found, maps) =
+                            one(job, explainer.as_ref(), number, (start, len), &mut first)?;
                         state.put(&key, &found)?;
                         seen(place, number, &maps);
                         first = first.or((number == 0).then_some(maps));
@@ -297,9 +361,20 @@ pub fn evaluate_maps(
     let rows = rows.finish(&infos(job));
     let names: Vec<&str> = job.inputs.iter().map(|i| i.name.as_str()).collect();
     let ids: Vec<&str> = job.explainers.iter().map(|e| e.id()).collect();
-    let (input_tests, explainer_tests) = (compare::inputs(&rows, &names, &ids)?, compare::explainers(&rows, &names, &ids)?);
+    let (input_tests, explainer_tests) = (
+        compare::inputs(&rows, &names, &ids)?,
+        compare::explainers(&rows, &names, &ids)?,
+    );
     let criteria = compare::criteria(&rows, &names, &ids)?;
-    Ok(Evaluation { inputs, explainers, metrics, rows, input_tests, explainer_tests, criteria })
+    Ok(Evaluation {
+        inputs,
+        explainers,
+        metrics,
+        rows,
+        input_tests,
+        explainer_tests,
+        criteria,
+    })
 }
 
 fn infos(job: &Job<'_>) -> Vec<&'static Info> {
@@ -307,8 +382,8 @@ fn infos(job: &Job<'_>) -> Vec<&'static Info> {
     job.metrics.iter().map(|m| m.info()).chain(shift).collect()
 }
 
-/// Values of all metrics on a block of one input, figure by figure in the order of [`infos`], and its maps. `first` keeps the maps of the
-/// first input.
+/// Values of all metrics on a block of one input, figure by figure in the order of [`infos`], and
+/// its maps. `first` keeps the maps of the first input.
 fn one(
     job: &Job<'_>,
     explainer: &dyn Explainer,
@@ -316,8 +391,19 @@ fn one(
     (start, len): (usize, usize),
     first: &mut Option<Vec<Attribution>>,
 ) -> Result<(Scores, Vec<Attribution>)> {
-    let context = Context { first_index: job.context.first_index.wrapping_add(start as u64), ..job.context };
-    let maps = |input: &Input| explain(explainer, job.oracle, &input.x.rows(start, len), &input.targets[start..start + len], &context);
+    let context = Context {
+        first_index: job.context.first_index.wrapping_add(start as u64),
+        ..job.context
+    };
+    let maps = |input: &Input| {
+        explain(
+            explainer,
+            job.oracle,
+            &input.x.rows(start, len),
+            &input.targets[start..start + len],
+            &context,
+        )
+    };
     let input = &job.inputs[number];
     let found = maps(input)?;
     let x = input.x.rows(start, len);
@@ -357,7 +443,10 @@ fn input_record(job: &Job<'_>, input: &Input, logits: &[f64]) -> InputRecord {
     InputRecord {
         name: input.name.clone(),
         parameters: input.parameters.clone(),
-        predicted: logits.chunks_exact(job.oracle.classes()).map(subject::predicted).collect(),
+        predicted: logits
+            .chunks_exact(job.oracle.classes())
+            .map(subject::predicted)
+            .collect(),
         explained: input.targets.clone(),
     }
 }
@@ -365,9 +454,17 @@ fn input_record(job: &Job<'_>, input: &Input, logits: &[f64]) -> InputRecord {
 fn check(job: &Job<'_>) -> Result<usize> {
     let n = job.inputs.first().map_or(0, |i| i.targets.len());
     if n == 0 || job.explainers.is_empty() {
-        return Err(Error::mismatch("evaluate", "at least one example and one explainer", format!("{n} and {}", job.explainers.len())));
+        return Err(Error::mismatch(
+            "evaluate",
+            "at least one example and one explainer",
+            format!("{n} and {}", job.explainers.len()),
+        ));
     }
-    if let Some(i) = job.inputs.iter().find(|i| i.targets.len() != n || i.x.shape().first() != Some(&n)) {
+    if let Some(i) = job
+        .inputs
+        .iter()
+        .find(|i| i.targets.len() != n || i.x.shape().first() != Some(&n))
+    {
         return Err(Error::mismatch(
             "evaluate",
             format!("{n} images and targets in every input"),
@@ -375,21 +472,42 @@ fn check(job: &Job<'_>) -> Result<usize> {
         ));
     }
     let names = job.inputs.iter().map(|i| i.name.as_str());
-    let all: [Vec<&str>; 3] =
-        [names.collect(), job.explainers.iter().map(|e| e.id()).collect(), job.metrics.iter().map(|m| m.info().id).collect()];
+    let all: [Vec<&str>; 3] = [
+        names.collect(),
+        job.explainers.iter().map(|e| e.id()).collect(),
+        job.metrics.iter().map(|m| m.info().id).collect(),
+    ];
     for list in all {
-        if let Some((_, twice)) = list.iter().enumerate().find(|(i, name)| list[..*i].contains(name)) {
-            return Err(Error::mismatch("evaluate", "each input, explainer and metric once", format!("`{twice}` twice")));
+        if let Some((_, twice)) = list
+            .iter()
+            .enumerate()
+            .find(|(i, name)| list[..*i].contains(name))
+        {
+            return Err(Error::mismatch(
+                "evaluate",
+                "each input, explainer and metric once",
+                format!("`{twice}` twice"),
+            ));
         }
     }
     Ok(n)
 }
 
 fn check_scores(info: &Info, scores: &Scores, len: usize) -> Result<()> {
-    let expected = || format!("{} figures of {len} finite values from {}", info.figures.len(), info.id);
+    let expected = || {
+        format!(
+            "{} figures of {len} finite values from {}",
+            info.figures.len(),
+            info.id
+        )
+    };
     if scores.len() != info.figures.len() || scores.iter().any(|s| s.len() != len) {
         let found: Vec<usize> = scores.iter().map(Vec::len).collect();
-        return Err(Error::mismatch("evaluate", expected(), format!("{found:?}")));
+        return Err(Error::mismatch(
+            "evaluate",
+            expected(),
+            format!("{found:?}"),
+        ));
     }
     match scores.iter().flatten().flatten().find(|v| !v.is_finite()) {
         Some(v) => Err(Error::mismatch("evaluate", expected(), v)),
@@ -403,14 +521,24 @@ struct Rows(Vec<(String, String, Scores)>);
 
 impl Rows {
     fn add(&mut self, explainer: &str, input: &str, block: Scores) {
-        match self.0.iter_mut().find(|(e, i, _)| e == explainer && i == input) {
-            Some((_, _, all)) => all.iter_mut().zip(block).for_each(|(all, more)| all.extend(more)),
+        match self
+            .0
+            .iter_mut()
+            .find(|(e, i, _)| e == explainer && i == input)
+        {
+            Some((_, _, all)) => all
+                .iter_mut()
+                .zip(block)
+                .for_each(|(all, more)| all.extend(more)),
             None => self.0.push((explainer.into(), input.into(), block)),
         }
     }
 
     fn finish(self, infos: &[&'static Info]) -> Vec<FigureRow> {
-        let figures: Vec<(&Info, &Figure)> = infos.iter().flat_map(|i| i.figures.iter().map(move |f| (*i, f))).collect();
+        let figures: Vec<(&Info, &Figure)> = infos
+            .iter()
+            .flat_map(|i| i.figures.iter().map(move |f| (*i, f)))
+            .collect();
         let mut out = Vec::new();
         for (explainer, input, scores) in self.0 {
             for ((info, figure), values) in figures.iter().zip(scores) {

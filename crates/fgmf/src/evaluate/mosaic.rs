@@ -1,21 +1,24 @@
-//! Grid mosaics: whether a map finds the tile that holds its class (Zhang et al. 2018's pointing game and Arras et al. 2022's mass and rank
-//! accuracy on the grids of Böhle et al. 2021).
+//! Grid mosaics: whether a map finds the tile that holds its class (Zhang et al. 2018's pointing
+//! game and Arras et al. 2022's mass and rank accuracy on the grids of Böhle et al. 2021).
 //!
-//! A mosaic holds the image and three others of other classes, each at half size (mean of 2 x 2 pixels), in a random arrangement. The map
-//! of the image's class should lie in its tile: that is known without any annotation. Figures: whether the largest value lies in the tile,
-//! the share of the positive values in it, the share of the largest quarter of the pixels in it.
+//! A mosaic holds the image and three others of other classes, each at half size (mean of 2 x 2
+//! pixels), in a random arrangement. The map of the image's class should lie in its tile: that is
+//! known without any annotation. Figures: whether the largest value lies in the tile, the share of
+//! the positive values in it, the share of the largest quarter of the pixels in it.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
 //! | `mosaics` | 2 an image | 1 to 1,000 |
 //!
-//! Values in `[0, 1]`; higher is better; a quarter is chance. Cost: `mosaics` explanations and forward passes an image. The explainer is asked
-//! again, so the figures say how it localises on mosaics, not on the image.
+//! Values in `[0, 1]`; higher is better; a quarter is chance. Cost: `mosaics` explanations and
+//! forward passes an image. The explainer is asked again, so the figures say how it localises on
+//! mosaics, not on the image.
 //!
-//! A mosaic counts only if the model itself sees the class there: its logit is among the four largest. Examples without such a mosaic, or
-//! without images of other classes beside them in the block of 64, have no value. Differences from Böhle et al.: (1) tiles at half size, for
-//! networks that take one size; (2) their confident images are replaced by this condition. The tiles' classes are those explained, by
-//! default the model's own predictions. Reference: `boehle2021`.
+//! A mosaic counts only if the model itself sees the class there: its logit is among the four
+//! largest. Examples without such a mosaic, or without images of other classes beside them in the
+//! block of 64, have no value. Differences from Böhle et al.: (1) tiles at half size, for networks
+//! that take one size; (2) their confident images are replaced by this condition. The tiles'
+//! classes are those explained, by default the model's own predictions. Reference: `boehle2021`.
 
 use super::info::{Family, Info, Need, SHARE, higher};
 use super::subject::{Draw, Subject};
@@ -28,7 +31,11 @@ use serde::{Deserialize, Serialize};
 pub(super) const INFO: Info = Info {
     id: "mosaic",
     family: Family::Localisation,
-    figures: &[higher("mosaic-pointing", SHARE), higher("mosaic-mass", SHARE), higher("mosaic-rank", SHARE)],
+    figures: &[
+        higher("mosaic-pointing", SHARE),
+        higher("mosaic-mass", SHARE),
+        higher("mosaic-rank", SHARE),
+    ],
     needs: &[Need::Explainer, Need::Batch],
     reference: "boehle2021",
 };
@@ -92,7 +99,11 @@ fn arranged(tiles: &[Vec<f64>], [c, h, w]: [usize; 3], ground: f64) -> Vec<f64> 
 fn inside(tile: usize, [_, h, w]: [usize; 3]) -> Vec<bool> {
     let (rows, columns) = (h / 2, w / 2);
     let (top, left) = ((tile / 2) * (h - rows), (tile % 2) * (w - columns));
-    (0..h * w).map(|at| (top..top + rows).contains(&(at / w)) && (left..left + columns).contains(&(at % w))).collect()
+    (0..h * w)
+        .map(|at| {
+            (top..top + rows).contains(&(at / w)) && (left..left + columns).contains(&(at % w))
+        })
+        .collect()
 }
 
 impl Metric for Mosaic {
@@ -112,18 +123,30 @@ impl Metric for Mosaic {
         let small: Vec<Vec<f64>> = (0..n).map(|i| halved(&subject.image(i), shape)).collect();
         let mut sums = vec![(0usize, [0.0; 3]); n];
         for round in 0..self.params.mosaics {
-            // The tile of the image itself, and the mosaic; the image alone where there is nothing to put beside it.
+            // The tile of the image itself, and the mosaic; the image alone where there is nothing
+            // to put beside it.
             let make = |i: usize| {
-                let others: Vec<usize> = (0..n).filter(|&j| subject.targets[j] != subject.targets[i]).collect();
+                let others: Vec<usize> = (0..n)
+                    .filter(|&j| subject.targets[j] != subject.targets[i])
+                    .collect();
                 let mut rng = subject.stream(Draw::Tiles, round, i);
                 let own = rng.below(4) as usize;
                 if others.is_empty() {
                     return (None, subject.image(i));
                 }
-                let pick = |tile: usize| if tile == own { i } else { others[rng.below(others.len() as u64) as usize] };
+                let pick = |tile: usize| {
+                    if tile == own {
+                        i
+                    } else {
+                        others[rng.below(others.len() as u64) as usize]
+                    }
+                };
                 let chosen: Vec<usize> = (0..4).map(pick).collect();
                 let tiles: Vec<Vec<f64>> = chosen.into_iter().map(|j| small[j].clone()).collect();
-                (Some(own), arranged(&tiles, shape, subject.threat.bounds()[0]))
+                (
+                    Some(own),
+                    arranged(&tiles, shape, subject.threat.bounds()[0]),
+                )
             };
             let (tiles, mosaics): (Vec<Option<usize>>, Vec<Vec<f64>>) = (0..n).map(make).unzip();
             let logits = subject.logits(n, |i| mosaics[i].clone())?;
@@ -139,7 +162,13 @@ impl Metric for Mosaic {
                 }
             }
         }
-        Ok((0..3).map(|f| sums.iter().map(|(count, s)| (*count > 0).then(|| s[f] / *count as f64)).collect()).collect())
+        Ok((0..3)
+            .map(|f| {
+                sums.iter()
+                    .map(|(count, s)| (*count > 0).then(|| s[f] / *count as f64))
+                    .collect()
+            })
+            .collect())
     }
 }
 
@@ -154,10 +183,20 @@ mod tests {
         assert_eq!(half, [2.5, 4.5, 10.5, 12.5]);
         let tiles: Vec<Vec<f64>> = (1..5).map(|t| vec![f64::from(t); 4]).collect();
         let mosaic = arranged(&tiles, shape, 0.0);
-        assert_eq!(mosaic, [1., 1., 2., 2., 1., 1., 2., 2., 0., 0., 0., 0., 3., 3., 4., 4., 3., 3., 4., 4.]);
+        assert_eq!(
+            mosaic,
+            [
+                1., 1., 2., 2., 1., 1., 2., 2., 0., 0., 0., 0., 3., 3., 4., 4., 3., 3., 4., 4.
+            ]
+        );
         for tile in 0..4 {
             let marks = inside(tile, shape);
-            assert!(mosaic.iter().zip(&marks).all(|(v, m)| *m == ((*v - (tile + 1) as f64).abs() < 1e-12)));
+            assert!(
+                mosaic
+                    .iter()
+                    .zip(&marks)
+                    .all(|(v, m)| *m == ((*v - (tile + 1) as f64).abs() < 1e-12))
+            );
         }
     }
 }

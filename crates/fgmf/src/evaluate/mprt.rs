@@ -1,19 +1,24 @@
-//! Model parameter randomisation test: whether a map changes when the model forgets what it has learnt (Adebayo et al. 2018).
+//! Model parameter randomisation test: whether a map changes when the model forgets what it has
+//! learnt (Adebayo et al. 2018).
 //!
-//! Layers are randomised from the logits down, in stages; at each stage the image is explained again. Figures: mean over the stages of the
-//! size of the rank correlation |ρ|, and of the structural similarity, of the map before and after. A map that stays the same shows the
-//! image, not the model.
+//! Layers are randomised from the logits down, in stages; at each stage the image is explained
+//! again. Figures: mean over the stages of the size of the rank correlation |ρ|, and of the
+//! structural similarity, of the map before and after. A map that stays the same shows the image,
+//! not the model.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
 //! | `stages` | 4: parts that the layers are randomised in, each on top of those before | 1 to 1,000 |
 //!
-//! `mprt-spearman` in `[0, 1]`, `mprt-ssim` in `[-1, 1]`; lower is better. Cost: `stages` explanations an image, a copy of the model each.
+//! `mprt-spearman` in `[0, 1]`, `mprt-ssim` in `[-1, 1]`; lower is better. Cost: `stages`
+//! explanations an image, a copy of the model each.
 //!
-//! Differences from the paper and from Quantus: (1) a parameter's values are put in random order, which needs no knowledge of how
-//! they were initialised and keeps their size; normalisation statistics stay; (2) stages, where there one layer is added at a time; (3) |ρ|,
-//! as the sign of a map says little about whether it depends on the model; (4) backward rules of the model are not carried over to the copies.
-//! Known trap: noise in a map lowers both figures; hence `smooth-mprt` and `efficient-mprt`. Reference: `adebayo2018`.
+//! Differences from the paper and from Quantus: (1) a parameter's values are put in random order,
+//! which needs no knowledge of how they were initialised and keeps their size; normalisation
+//! statistics stay; (2) stages, where there one layer is added at a time; (3) |ρ|, as the sign of a
+//! map says little about whether it depends on the model; (4) backward rules of the model are not
+//! carried over to the copies. Known trap: noise in a map lowers both figures; hence `smooth-mprt`
+//! and `efficient-mprt`. Reference: `adebayo2018`.
 
 use super::info::{CORRELATION, Family, Info, Need, SHARE, lower};
 use super::randomise::forgotten;
@@ -28,7 +33,10 @@ use serde::{Deserialize, Serialize};
 pub(super) const INFO: Info = Info {
     id: "mprt",
     family: Family::Randomisation,
-    figures: &[lower("mprt-spearman", SHARE), lower("mprt-ssim", CORRELATION)],
+    figures: &[
+        lower("mprt-spearman", SHARE),
+        lower("mprt-ssim", CORRELATION),
+    ],
     needs: &[Need::Explainer, Need::Parameters],
     reference: "adebayo2018",
 };
@@ -56,7 +64,11 @@ impl MprtParams {
 }
 
 pub(super) fn check_stages(stages: usize) -> Result<()> {
-    if (1..=1000).contains(&stages) { Ok(()) } else { Err(Error::parameter("stages", "1 to 1000", stages)) }
+    if (1..=1000).contains(&stages) {
+        Ok(())
+    } else {
+        Err(Error::parameter("stages", "1 to 1000", stages))
+    }
 }
 
 /// Checked model parameter randomisation test.
@@ -66,7 +78,11 @@ pub struct Mprt {
 }
 
 /// Both figures, given how an image is explained by a model.
-pub(super) fn likenesses(subject: &Subject<'_>, stages: usize, explained: impl Fn(&Oracle<'_>) -> Result<Vec<Vec<f64>>>) -> Result<Scores> {
+pub(super) fn likenesses(
+    subject: &Subject<'_>,
+    stages: usize,
+    explained: impl Fn(&Oracle<'_>) -> Result<Vec<Vec<f64>>>,
+) -> Result<Scores> {
     let [_, h, w] = subject.shape();
     let own = explained(subject.oracle)?;
     let nets = forgotten(subject, stages)?;
@@ -74,7 +90,9 @@ pub(super) fn likenesses(subject: &Subject<'_>, stages: usize, explained: impl F
     for net in &nets {
         for (i, map) in explained(&Oracle::new(net))?.iter().enumerate() {
             let figures = [spearman(&own[i], map)?.abs(), ssim(&own[i], map, [h, w])?];
-            out.iter_mut().zip(figures).for_each(|(o, f)| o[i] = o[i].map(|v| v + f / nets.len() as f64));
+            out.iter_mut()
+                .zip(figures)
+                .for_each(|(o, f)| o[i] = o[i].map(|v| v + f / nets.len() as f64));
         }
     }
     Ok(out)

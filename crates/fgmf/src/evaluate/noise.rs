@@ -26,7 +26,15 @@ impl NoiseParams {
 
 pub(super) fn check_noise(radius: f64, samples: usize) -> Result<()> {
     check_samples(samples)?;
-    if radius.is_finite() && radius > 0.0 { Ok(()) } else { Err(Error::parameter("radius", "a finite number above 0", radius)) }
+    if radius.is_finite() && radius > 0.0 {
+        Ok(())
+    } else {
+        Err(Error::parameter(
+            "radius",
+            "a finite number above 0",
+            radius,
+        ))
+    }
 }
 
 /// Draw `round` of uniform noise on every image.
@@ -34,6 +42,8 @@ pub(super) fn noisy(subject: &Subject<'_>, radius: f64, round: usize) -> Tensor 
     let size: usize = subject.shape().iter().product();
     subject.changed(|i| {
         let mut rng = subject.stream(Draw::Noise, round, i);
-        (0..size).map(|_| radius * f64::from(rng.symmetric())).collect()
+        (0..size)
+            .map(|_| radius * f64::from(rng.symmetric()))
+            .collect()
     })
 }

@@ -1,21 +1,25 @@
-//! Relative stability: how much faster a map moves than its image (RIS), the logits (ROS) or the features (RRS) when noise touches the
-//! image (Agarwal et al. 2022).
+//! Relative stability: how much faster a map moves than its image (RIS), the logits (ROS) or the
+//! features (RRS) when noise touches the image (Agarwal et al. 2022).
 //!
-//! max over x' of ‖(φ(x) − φ(x')) / φ(x)‖₂ / d(x, x'), quotients value by value, with d = ‖(x − x') / x‖₂ for RIS, ‖h(x) − h(x')‖₂ of the
-//! logits for ROS, ‖(L(x) − L(x')) / L(x)‖₂ of the features for RRS. A divisor of 0 is replaced by 10⁻⁶. x' = x + noise, uniform in `[-radius,
-//! radius]`, of the same predicted class. The figures are log₁₀, from −12 up: the quotients spread over many powers of ten.
+//! max over x' of ‖(φ(x) − φ(x')) / φ(x)‖₂ / d(x, x'), quotients value by value, with d = ‖(x − x')
+//! / x‖₂ for RIS, ‖h(x) − h(x')‖₂ of the logits for ROS, ‖(L(x) − L(x')) / L(x)‖₂ of the features
+//! for RRS. A divisor of 0 is replaced by 10⁻⁶. x' = x + noise, uniform in `[-radius, radius]`, of
+//! the same predicted class. The figures are log₁₀, from −12 up: the quotients spread over many
+//! powers of ten.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
 //! | `radius` | 0.05, in input units | above 0, finite |
 //! | `samples` | 10 | 1 to 100,000 |
 //!
-//! −12 or more; lower is more stable. An example has none if every draw changes the class. Cost: `samples` explanations and 2 `samples`
-//! forward passes an image. Features are the value that class activation maps would be read from ([`crate::explain::choose_layer`]).
+//! −12 or more; lower is more stable. An example has none if every draw changes the class. Cost:
+//! `samples` explanations and 2 `samples` forward passes an image. Features are the value that
+//! class activation maps would be read from ([`crate::explain::choose_layer`]).
 //!
-//! On black ground and in maps full of zeros the 10⁻⁶ rules: compare explainers on the same images, and nothing else. Differences from
-//! Quantus: (1) log₁₀; (2) draws that change the class are left out, where Quantus gives NaN to the image; (3) 10 draws, not 200, and
-//! images clipped to their bounds. Reference: `agarwal2022`.
+//! On black ground and in maps full of zeros the 10⁻⁶ rules: compare explainers on the same images,
+//! and nothing else. Differences from Quantus: (1) log₁₀; (2) draws that change the class are left
+//! out, where Quantus gives NaN to the image; (3) 10 draws, not 200, and images clipped to their
+//! bounds. Reference: `agarwal2022`.
 
 use super::info::{Family, Figure, Info, Need, lower};
 use super::noise::{NoiseParams, noisy};
@@ -30,8 +34,13 @@ const FROM: [f64; 2] = [-12.0, f64::INFINITY];
 const FIGURES: [Figure; 3] = [lower("ris", FROM), lower("ros", FROM), lower("rrs", FROM)];
 
 /// The metric as data.
-pub(super) const INFO: Info =
-    Info { id: "relative-stability", family: Family::Stability, figures: &FIGURES, needs: &[Need::Explainer], reference: "agarwal2022" };
+pub(super) const INFO: Info = Info {
+    id: "relative-stability",
+    family: Family::Stability,
+    figures: &FIGURES,
+    needs: &[Need::Explainer],
+    reference: "agarwal2022",
+};
 
 /// Checked relative stability.
 #[derive(Clone, Debug)]
@@ -52,15 +61,25 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
 
 impl RelativeStability {
     /// Settings unless others are given.
-    pub const DEFAULT: NoiseParams = NoiseParams { radius: 0.05, samples: 10 };
+    pub const DEFAULT: NoiseParams = NoiseParams {
+        radius: 0.05,
+        samples: 10,
+    };
 
     /// The checked metric.
     pub fn new(params: NoiseParams) -> Result<Self> {
-        Ok(Self { params: params.checked()? })
+        Ok(Self {
+            params: params.checked()?,
+        })
     }
 
     /// The three figures for given changed images, each `[n, c, h, w]`, instead of random ones.
-    pub fn of_images(&self, subject: &Subject<'_>, count: usize, changed: impl Fn(usize) -> Tensor) -> Result<Scores> {
+    pub fn of_images(
+        &self,
+        subject: &Subject<'_>,
+        count: usize,
+        changed: impl Fn(usize) -> Tensor,
+    ) -> Result<Scores> {
         let net = subject.oracle.network();
         let layer = choose_layer(net)?.id;
         let features = |x: &Tensor| -> Result<Vec<Vec<f64>>> {
@@ -68,7 +87,11 @@ impl RelativeStability {
             for start in (0..subject.len()).step_by(subject.context.cap.max(1)) {
                 let rows = x.rows(start, subject.context.cap.max(1).min(subject.len() - start));
                 let values = net.values_at(&rows, &[layer])?.swap_remove(0).to_f64();
-                out.extend(values.chunks_exact(values.len() / rows.shape()[0]).map(<[f64]>::to_vec));
+                out.extend(
+                    values
+                        .chunks_exact(values.len() / rows.shape()[0])
+                        .map(<[f64]>::to_vec),
+                );
             }
             Ok(out)
         };
@@ -105,6 +128,8 @@ impl Metric for RelativeStability {
     }
 
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
-        self.of_images(subject, self.params.samples, |round| noisy(subject, self.params.radius, round))
+        self.of_images(subject, self.params.samples, |round| {
+            noisy(subject, self.params.radius, round)
+        })
     }
 }

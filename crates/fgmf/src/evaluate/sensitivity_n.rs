@@ -1,7 +1,9 @@
-//! Sensitivity-n: faithfulness correlation at several sizes of the removed set (Ancona et al. 2018).
+//! Sensitivity-n: faithfulness correlation at several sizes of the removed set (Ancona et al.
+//! 2018).
 //!
-//! For each n the Pearson correlation, over random sets S of n pixels, of Σ_{i∈S} φᵢ and f(x) − f(x without S); the figure is the mean over
-//! the sizes. An attribution satisfies sensitivity-n if the correlation is 1.
+//! For each n the Pearson correlation, over random sets S of n pixels, of Σ_{i∈S} φᵢ and f(x) − f(x
+//! without S); the figure is the mean over the sizes. An attribution satisfies sensitivity-n if the
+//! correlation is 1.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -12,8 +14,9 @@
 //!
 //! Values in `[-1, 1]`; higher is better. Cost: shares · `samples` + 1 forward passes an image.
 //!
-//! Differences from the paper: (1) six sizes for the curve, and their mean as one figure. Quantus' metric of this name removes pixels in
-//! the order of the map and correlates over *images*; it is another quantity, so there is no parity test. Reference: `ancona2018`.
+//! Differences from the paper: (1) six sizes for the curve, and their mean as one figure. Quantus'
+//! metric of this name removes pixels in the order of the map and correlates over *images*; it is
+//! another quantity, so there is no parity test. Reference: `ancona2018`.
 
 use super::fill::Fill;
 use super::infidelity::check_samples;
@@ -50,14 +53,23 @@ pub struct SensitivityNParams {
 
 impl Default for SensitivityNParams {
     fn default() -> Self {
-        Self { shares: vec![0.01, 0.05, 0.1, 0.2, 0.4, 0.8], samples: 40, fill: Fill::Value(0.0), output: Output::Logit }
+        Self {
+            shares: vec![0.01, 0.05, 0.1, 0.2, 0.4, 0.8],
+            samples: 40,
+            fill: Fill::Value(0.0),
+            output: Output::Logit,
+        }
     }
 }
 
 /// An error unless there are 1 to 100 shares, each above 0 and below 1.
 pub(super) fn check_shares(shares: &[f64]) -> Result<()> {
     if !(1..=100).contains(&shares.len()) || !shares.iter().all(|s| *s > 0.0 && *s < 1.0) {
-        return Err(Error::parameter("shares", "1 to 100 numbers above 0 and below 1", format!("{shares:?}")));
+        return Err(Error::parameter(
+            "shares",
+            "1 to 100 numbers above 0 and below 1",
+            format!("{shares:?}"),
+        ));
     }
     Ok(())
 }
@@ -88,16 +100,35 @@ impl Metric for SensitivityN {
     }
 
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
-        let SensitivityNParams { shares, samples, fill, output } = &self.params;
-        let size = |k: usize| ((shares[k / samples] * subject.area() as f64).round() as usize).max(1);
+        let SensitivityNParams {
+            shares,
+            samples,
+            fill,
+            output,
+        } = &self.params;
+        let size =
+            |k: usize| ((shares[k / samples] * subject.area() as f64).round() as usize).max(1);
         let mask = |i, k| random_set(subject, size(k), k, i);
-        let all = removals(subject, shares.len() * samples, mask, *fill, *output, Reading::Contribution)?;
+        let all = removals(
+            subject,
+            shares.len() * samples,
+            mask,
+            *fill,
+            *output,
+            Reading::Contribution,
+        )?;
         let one = |r: &Vec<_>| {
             let correlations = r.chunks(*samples).map(|part| {
                 let (predicted, fall) = columns(part);
                 pearson(&predicted, &fall)
             });
-            Ok(Some(correlations.collect::<Result<Vec<f64>>>()?.iter().sum::<f64>() / shares.len() as f64))
+            Ok(Some(
+                correlations
+                    .collect::<Result<Vec<f64>>>()?
+                    .iter()
+                    .sum::<f64>()
+                    / shares.len() as f64,
+            ))
         };
         Ok(vec![all.iter().map(one).collect::<Result<_>>()?])
     }
@@ -110,9 +141,17 @@ mod tests {
 
     #[test]
     fn exact_contributions_correlate_at_every_size() {
-        let metric = SensitivityNParams { samples: 20, ..SensitivityNParams::default() }.check().unwrap();
+        let metric = SensitivityNParams {
+            samples: 20,
+            ..SensitivityNParams::default()
+        }
+        .check()
+        .unwrap();
         let (exact, noise) = exact_and_noise(&metric, [1, 8, 8], 4);
-        assert!(exact[0].iter().all(|v| v.unwrap() > 1.0 - 1e-9), "{exact:?}");
+        assert!(
+            exact[0].iter().all(|v| v.unwrap() > 1.0 - 1e-9),
+            "{exact:?}"
+        );
         assert!(noise[0].iter().all(|v| v.unwrap().abs() < 0.6), "{noise:?}");
     }
 }

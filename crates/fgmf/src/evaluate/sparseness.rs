@@ -2,10 +2,11 @@
 //!
 //! G = Σᵢ (2i − n − 1) |x|₍ᵢ₎ / (n Σ |x|), |x| in ascending order; 0 for a map of zeros.
 //!
-//! No parameters. Values in `[0, 1)`; higher is sparser, which is easier to read and not by itself more faithful. Cost: none of the model.
+//! No parameters. Values in `[0, 1)`; higher is sparser, which is easier to read and not by itself
+//! more faithful. Cost: none of the model.
 //!
-//! Differences from Quantus (`Sparseness`): (1) no 10⁻⁷ added to each value, which shows only in maps that are almost all 0. Reference:
-//! `chalasani2020`.
+//! Differences from Quantus (`Sparseness`): (1) no 10⁻⁷ added to each value, which shows only in
+//! maps that are almost all 0. Reference: `chalasani2020`.
 
 use super::info::{Family, Info, SHARE, higher};
 use super::subject::Subject;
@@ -14,8 +15,13 @@ use crate::error::Result;
 use crate::metric::gini;
 
 /// The metric as data.
-pub(super) const INFO: Info =
-    Info { id: "sparseness", family: Family::Complexity, figures: &[higher("sparseness", SHARE)], needs: &[], reference: "chalasani2020" };
+pub(super) const INFO: Info = Info {
+    id: "sparseness",
+    family: Family::Complexity,
+    figures: &[higher("sparseness", SHARE)],
+    needs: &[],
+    reference: "chalasani2020",
+};
 
 /// Gini coefficient of each map.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +37,10 @@ impl Metric for Sparseness {
     }
 
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
-        Ok(vec![(0..subject.len()).map(|i| gini(&subject.map(i)).map(Some)).collect::<Result<_>>()?])
+        Ok(vec![
+            (0..subject.len())
+                .map(|i| gini(&subject.map(i)).map(Some))
+                .collect::<Result<_>>()?,
+        ])
     }
 }

@@ -1,4 +1,5 @@
-//! What an evaluation has done, kept so that it can go on: a line a block, the first line saying of which run.
+//! What an evaluation has done, kept so that it can go on: a line a block, the first line saying of
+//! which run.
 
 use super::Scores;
 use crate::error::{Error, Result};
@@ -15,10 +16,15 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Reads what an earlier run of the same job left; starts anew if the file is of another job. A last line that was cut off is
-    /// dropped.
+    /// Reads what an earlier run of the same job left; starts anew if the file is of another job. A
+    /// last line that was cut off is dropped.
     pub(super) fn open(path: Option<&Path>, job: &impl Serialize) -> Result<Self> {
-        let Some(path) = path else { return Ok(Self { done: HashMap::new(), file: None }) };
+        let Some(path) = path else {
+            return Ok(Self {
+                done: HashMap::new(),
+                file: None,
+            });
+        };
         let bytes = serde_json::to_vec(job).map_err(|e| Error::record(path, e))?;
         let name = sha256(&bytes);
         let text = match std::fs::read_to_string(path) {
@@ -38,9 +44,17 @@ impl State {
             kept.push_str(&line(path, key, &done[key])?);
         }
         let temporary = path.with_extension("tmp");
-        std::fs::write(&temporary, kept).and_then(|()| std::fs::rename(&temporary, path)).map_err(Error::io(path))?;
-        let file = std::fs::OpenOptions::new().append(true).open(path).map_err(Error::io(path))?;
-        Ok(Self { done, file: Some((path.to_owned(), file)) })
+        std::fs::write(&temporary, kept)
+            .and_then(|()| std::fs::rename(&temporary, path))
+            .map_err(Error::io(path))?;
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(path)
+            .map_err(Error::io(path))?;
+        Ok(Self {
+            done,
+            file: Some((path.to_owned(), file)),
+        })
     }
 
     /// The scores of a block, if they are known.
@@ -50,9 +64,13 @@ impl State {
 
     /// Keeps the scores of a block.
     pub(super) fn put(&mut self, key: &str, scores: &Scores) -> Result<()> {
-        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        let Some((path, file)) = &mut self.file else {
+            return Ok(());
+        };
         let text = line(path, key, scores)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.flush()).map_err(Error::io(path))
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.flush())
+            .map_err(Error::io(path))
     }
 }
 

@@ -44,7 +44,12 @@ impl Output {
     pub fn of(self, logits: &[f64], class: usize) -> f64 {
         match self {
             Self::Logit => logits[class],
-            Self::Probability => 1.0 / logits.iter().map(|z| (z - logits[class]).exp()).sum::<f64>(),
+            Self::Probability => {
+                1.0 / logits
+                    .iter()
+                    .map(|z| (z - logits[class]).exp())
+                    .sum::<f64>()
+            }
         }
     }
 }
@@ -92,14 +97,24 @@ impl Subject<'_> {
 
     /// Values of map `i`.
     pub(super) fn map(&self, i: usize) -> Vec<f64> {
-        self.maps[i].values.values.iter().map(|&v| f64::from(v)).collect()
+        self.maps[i]
+            .values
+            .values
+            .iter()
+            .map(|&v| f64::from(v))
+            .collect()
     }
 
-    /// The random numbers of example `i`. They do not depend on the explainer or the input, so that differences between these are
-    /// not differences of draws.
+    /// The random numbers of example `i`. They do not depend on the explainer or the input, so that
+    /// differences between these are not differences of draws.
     pub(super) fn stream(&self, what: Draw, round: usize, i: usize) -> Stream {
         let index = self.context.first_index.wrapping_add(i as u64);
-        Stream::new(self.context.seed, Purpose::Evaluation, (what as u64) << 32 | round as u64, index)
+        Stream::new(
+            self.context.seed,
+            Purpose::Evaluation,
+            (what as u64) << 32 | round as u64,
+            index,
+        )
     }
 
     /// Images of the network's precision, from values.
@@ -107,13 +122,20 @@ impl Subject<'_> {
         let [c, h, w] = self.shape();
         let shape = [values.len() / (c * h * w).max(1), c, h, w];
         match self.x.precision() {
-            Precision::F32 => Tensor::new(&shape, values.into_iter().map(|v| v as f32).collect::<Vec<f32>>()),
+            Precision::F32 => Tensor::new(
+                &shape,
+                values.into_iter().map(|v| v as f32).collect::<Vec<f32>>(),
+            ),
             Precision::F64 => Tensor::new(&shape, values),
         }
     }
 
     /// Logits of `count` images made one by one, at most [`Context::cap`] at a time in memory.
-    pub(super) fn logits(&self, count: usize, make: impl Fn(usize) -> Vec<f64> + Sync) -> Result<Vec<Vec<f64>>> {
+    pub(super) fn logits(
+        &self,
+        count: usize,
+        make: impl Fn(usize) -> Vec<f64> + Sync,
+    ) -> Result<Vec<Vec<f64>>> {
         let mut out = Vec::with_capacity(count);
         for start in (0..count).step_by(self.context.cap.max(1)) {
             let part = start..(start + self.context.cap.max(1)).min(count);
@@ -133,7 +155,8 @@ impl Subject<'_> {
         self.logits(self.len(), |i| self.image(i))
     }
 
-    /// Maps of other images, one for each of ours and of the same class, with the random numbers that ours were made with.
+    /// Maps of other images, one for each of ours and of the same class, with the random numbers
+    /// that ours were made with.
     pub(super) fn explain(&self, x: &Tensor) -> Result<Vec<Vec<f64>>> {
         self.explain_with(self.oracle, x)
     }
@@ -141,20 +164,28 @@ impl Subject<'_> {
     /// [`Subject::explain`] by another model.
     pub(super) fn explain_with(&self, oracle: &Oracle<'_>, x: &Tensor) -> Result<Vec<Vec<f64>>> {
         let maps = explain(self.explainer, oracle, x, self.targets, &self.context)?;
-        Ok(maps.into_iter().map(|m| m.values.values.into_iter().map(f64::from).collect()).collect())
+        Ok(maps
+            .into_iter()
+            .map(|m| m.values.values.into_iter().map(f64::from).collect())
+            .collect())
     }
 
     /// Each image with every value changed by `change(example)`, brought back into the bounds.
     pub(super) fn changed(&self, change: impl Fn(usize) -> Vec<f64>) -> Tensor {
         let [lo, hi] = self.threat.bounds();
         let one = |i: usize| {
-            let moved = self.image(i).into_iter().zip(change(i)).map(|(v, d)| (v + d).clamp(lo, hi));
+            let moved = self
+                .image(i)
+                .into_iter()
+                .zip(change(i))
+                .map(|(v, d)| (v + d).clamp(lo, hi));
             moved.collect::<Vec<f64>>()
         };
         self.images((0..self.len()).flat_map(one).collect())
     }
 
-    /// Pixels of map `i`, largest value first; equal values in random order, so that a flat region is not a ranking.
+    /// Pixels of map `i`, largest value first; equal values in random order, so that a flat region
+    /// is not a ranking.
     pub(super) fn ranking(&self, i: usize) -> Vec<usize> {
         let map = self.map(i);
         let mut order = self.stream(Draw::Ties, 0, i).permutation(map.len());

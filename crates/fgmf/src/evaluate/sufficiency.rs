@@ -1,6 +1,8 @@
-//! Sufficiency: what the score loses when only the pixels stay that the map holds for important (DeYoung et al. 2020).
+//! Sufficiency: what the score loses when only the pixels stay that the map holds for important
+//! (DeYoung et al. 2020).
 //!
-//! Mean over shares s of f(x) − f(x with all but its s n most relevant pixels imputed); f is the probability of the class explained.
+//! Mean over shares s of f(x) − f(x with all but its s n most relevant pixels imputed); f is the
+//! probability of the class explained.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
@@ -8,10 +10,12 @@
 //! | `fill` | linear 0.01 | a value, blur or linear imputation |
 //! | `output` | probability | logit, probability |
 //!
-//! Values in `[-1, 1]` (with `probability`); lower is better: what is marked suffices. Cost: shares + 1 forward passes an image.
+//! Values in `[-1, 1]` (with `probability`); lower is better: what is marked suffices. Cost: shares
+//! + 1 forward passes an image.
 //!
-//! Differences from the paper: (1) pixels imputed, where it cuts words. Quantus' metric of this name (Dasgupta et al. 2022) asks whether
-//! images with like maps share a class; it is another quantity, so there is no parity test. Reference: `deyoung2020`.
+//! Differences from the paper: (1) pixels imputed, where it cuts words. Quantus' metric of this
+//! name (Dasgupta et al. 2022) asks whether images with like maps share a class; it is another
+//! quantity, so there is no parity test. Reference: `deyoung2020`.
 
 use super::curve::{Gone, curve};
 use super::fill::Fill;
@@ -45,7 +49,11 @@ pub struct SufficiencyParams {
 
 impl Default for SufficiencyParams {
     fn default() -> Self {
-        Self { shares: vec![0.05, 0.1, 0.2, 0.5], fill: Fill::Linear(0.01), output: Output::default() }
+        Self {
+            shares: vec![0.05, 0.1, 0.2, 0.5],
+            fill: Fill::Linear(0.01),
+            output: Output::default(),
+        }
     }
 }
 
@@ -74,8 +82,15 @@ impl Metric for Sufficiency {
     }
 
     fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
-        let SufficiencyParams { shares, fill, output } = &self.params;
-        let counts: Vec<usize> = shares.iter().map(|s| ((s * subject.area() as f64).round() as usize).max(1)).collect();
+        let SufficiencyParams {
+            shares,
+            fill,
+            output,
+        } = &self.params;
+        let counts: Vec<usize> = shares
+            .iter()
+            .map(|s| ((s * subject.area() as f64).round() as usize).max(1))
+            .collect();
         let curves = curve(subject, Gone::AllButMost, &counts, *fill, *output)?;
         let own = subject.own_logits()?;
         let one = |(i, points): (usize, &Vec<_>)| {

@@ -1,15 +1,19 @@
 //! Maps with exact derivatives, which an attacker of maps follows.
 //!
-//! R(φ) = Σ_top φ⁺ / Σ φ⁺, u = ∂R/∂φ, f the target logit, g = ∇f. All are taken of the network with rounded rectifiers (`smooth_net`).
+//! R(φ) = Σ_top φ⁺ / Σ φ⁺, u = ∂R/∂φ, f the target logit, g = ∇f. All are taken of the network with
+//! rounded rectifiers (`smooth_net`).
 //!
 //! - *Slopes*, φ = Σ_c |g|: ∇R = H [u ⊙ sign g].
-//! - *Path*, φ = mean over greys b of Σ_c (x − b) ⊙ ḡ_b (ḡ_b = mean of g(b + aₖ (x − b))): ∇R = mean of u ⊙ ḡ_b + mean aₖ H(…) [u ⊙ (x − b)].
-//!   Once from black (Integrated Gradients), once from black, grey and white (as GradientSHAP and DeepSHAP).
-//! - *Cells*, φ = max(0, f(x) − f(x with the pixel's cell filled)): `cells`, once black (occlusion, PGCA), once with a blur (PGCA's `faithful`).
-//! - *Grad-CAM++* at the layer A that the explainers choose, φ = resized max(0, Σ_d w_d A_d), w_d = Σ pull(g_A, Σ A): with v the adjoint
-//!   of resizing applied to u where the sum is positive, q_d = Σ v A_d, c = q_d ∂pull/∂g_A: ∇R = Jᵀ [v w_d + q_d Σ ∂pull/∂S + H_A c], J the
-//!   Jacobian of A in x and H_A the Hessian of f in A. Left out where the layer is no feature map or the logits also depend on the
-//!   image around it.
+//! - *Path*, φ = mean over greys b of Σ_c (x − b) ⊙ ḡ_b (ḡ_b = mean of g(b + aₖ (x − b))): ∇R =
+//!   mean of u ⊙ ḡ_b + mean aₖ H(…) [u ⊙ (x − b)]. Once from black (Integrated Gradients), once
+//!   from black, grey and white (as GradientSHAP and DeepSHAP).
+//! - *Cells*, φ = max(0, f(x) − f(x with the pixel's cell filled)): `cells`, once black (occlusion,
+//!   PGCA), once with a blur (PGCA's `faithful`).
+//! - *Grad-CAM++* at the layer A that the explainers choose, φ = resized max(0, Σ_d w_d A_d), w_d =
+//!   Σ pull(g_A, Σ A): with v the adjoint of resizing applied to u where the sum is positive, q_d =
+//!   Σ v A_d, c = q_d ∂pull/∂g_A: ∇R = Jᵀ [v w_d + q_d Σ ∂pull/∂S + H_A c], J the Jacobian of A in
+//!   x and H_A the Hessian of f in A. Left out where the layer is no feature map or the logits also
+//!   depend on the image around it.
 
 use super::cells::cells;
 use super::smooth_net::{Cut, cut};
@@ -29,7 +33,10 @@ pub(super) enum Surrogate {
     /// Size of the gradient.
     Slopes,
     /// Path gradients, at these shares of the way from each of the greys.
-    Path { nodes: Vec<f64>, greys: &'static [f64] },
+    Path {
+        nodes: Vec<f64>,
+        greys: &'static [f64],
+    },
     /// Falls of cells, black or filled with a blur of that deviation.
     Cells { blur: Option<f64> },
     /// Grad-CAM++.
@@ -51,8 +58,19 @@ pub(super) fn share(map: &[f64], top: &[bool]) -> (f64, Vec<f64>) {
     if total <= 0.0 {
         return (0.0, vec![0.0; map.len()]);
     }
-    let kept: f64 = map.iter().zip(top).filter(|(_, t)| **t).map(|(v, _)| v.max(0.0)).sum();
-    let slope = |(v, &t): (&f64, &bool)| if *v > 0.0 { (f64::from(u8::from(t)) * total - kept) / (total * total) } else { 0.0 };
+    let kept: f64 = map
+        .iter()
+        .zip(top)
+        .filter(|(_, t)| **t)
+        .map(|(v, _)| v.max(0.0))
+        .sum();
+    let slope = |(v, &t): (&f64, &bool)| {
+        if *v > 0.0 {
+            (f64::from(u8::from(t)) * total - kept) / (total * total)
+        } else {
+            0.0
+        }
+    };
     (kept / total, map.iter().zip(top).map(slope).collect())
 }
 
@@ -61,7 +79,11 @@ struct Along(Tensor);
 
 impl Head for Along {
     fn evaluate(&self, outputs: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
-        let v: Dual = self.0.rows(examples.start, examples.len()).cast(outputs.precision()).into();
+        let v: Dual = self
+            .0
+            .rows(examples.start, examples.len())
+            .cast(outputs.precision())
+            .into();
         (outputs.mul(&v).sum(&[1]).value.to_f64(), v)
     }
 }
@@ -71,9 +93,16 @@ impl Surrogate {
     pub(super) fn all(net: &Network, path: usize) -> Result<Vec<Self>> {
         let nodes: Vec<f64> = (0..path).map(|k| (k as f64 + 0.5) / path as f64).collect();
         let cam = Cam::new(net)?.map(|cam| Self::Cam(Box::new(cam)));
-        let from = |greys: &'static [f64]| Self::Path { nodes: nodes.clone(), greys };
+        let from = |greys: &'static [f64]| Self::Path {
+            nodes: nodes.clone(),
+            greys,
+        };
         let cells = [None, Some(BLUR)].map(|blur| Self::Cells { blur });
-        Ok([Self::Slopes, from(&[0.0]), from(&[0.0, 0.5, 1.0])].into_iter().chain(cells).chain(cam).collect())
+        Ok([Self::Slopes, from(&[0.0]), from(&[0.0, 0.5, 1.0])]
+            .into_iter()
+            .chain(cells)
+            .chain(cam)
+            .collect())
     }
 
     /// ∇R at points, given what was on top.
@@ -91,11 +120,19 @@ impl Surrogate {
             Self::Cells { blur } => cells(subject, smooth, &x, top, *blur)?,
             Self::Cam(cam) => cam.slopes(subject, &x, top)?,
         };
-        Ok(found.chunks_exact(found.len() / points.len()).map(<[f64]>::to_vec).collect())
+        Ok(found
+            .chunks_exact(found.len() / points.len())
+            .map(<[f64]>::to_vec)
+            .collect())
     }
 }
 
-fn gradient(subject: &Subject<'_>, smooth: &Oracle<'_>, x: &Tensor, top: &[Vec<bool>]) -> Result<Vec<f64>> {
+fn gradient(
+    subject: &Subject<'_>,
+    smooth: &Oracle<'_>,
+    x: &Tensor,
+    top: &[Vec<bool>],
+) -> Result<Vec<f64>> {
     let head = Logit::new(subject.targets);
     let g = smooth.loss_gradient(x, &head)?.gradient.to_f64();
     let u = slopes_of_share(top, &g.iter().map(|g| g.abs()).collect::<Vec<f64>>());
@@ -103,9 +140,17 @@ fn gradient(subject: &Subject<'_>, smooth: &Oracle<'_>, x: &Tensor, top: &[Vec<b
     Ok(smooth.hvp(x, &head, &subject.images(direction))?.1.to_f64())
 }
 
-fn path(subject: &Subject<'_>, smooth: &Oracle<'_>, x: &Tensor, top: &[Vec<bool>], nodes: &[f64], greys: &[f64]) -> Result<Vec<f64>> {
+fn path(
+    subject: &Subject<'_>,
+    smooth: &Oracle<'_>,
+    x: &Tensor,
+    top: &[Vec<bool>],
+    nodes: &[f64],
+    greys: &[f64],
+) -> Result<Vec<f64>> {
     let (values, head) = (x.to_f64(), Logit::new(subject.targets));
-    let at = |grey: f64, a: f64| subject.images(values.iter().map(|v| grey + a * (v - grey)).collect());
+    let at =
+        |grey: f64, a: f64| subject.images(values.iter().map(|v| grey + a * (v - grey)).collect());
     let share = 1.0 / greys.len() as f64;
     let mut means = Vec::with_capacity(greys.len());
     let mut map = vec![0.0; values.len()];
@@ -113,19 +158,30 @@ fn path(subject: &Subject<'_>, smooth: &Oracle<'_>, x: &Tensor, top: &[Vec<bool>
         let mut mean = vec![0.0; values.len()];
         for &a in nodes {
             let found = smooth.loss_gradient(&at(grey, a), &head)?.gradient.to_f64();
-            mean.iter_mut().zip(found).for_each(|(m, g)| *m += g / nodes.len() as f64);
+            mean.iter_mut()
+                .zip(found)
+                .for_each(|(m, g)| *m += g / nodes.len() as f64);
         }
-        map.iter_mut().zip(&values).zip(&mean).for_each(|((m, v), g)| *m += share * (v - grey) * g);
+        map.iter_mut()
+            .zip(&values)
+            .zip(&mean)
+            .for_each(|((m, v), g)| *m += share * (v - grey) * g);
         means.push(mean);
     }
     let u = slopes_of_share(top, &map);
     let mut out = vec![0.0; values.len()];
     for (&grey, mean) in greys.iter().zip(&means) {
-        out.iter_mut().zip(&u).zip(mean).for_each(|((o, u), g)| *o += share * u * g);
-        let direction = subject.images(u.iter().zip(&values).map(|(u, v)| u * (v - grey)).collect());
+        out.iter_mut()
+            .zip(&u)
+            .zip(mean)
+            .for_each(|((o, u), g)| *o += share * u * g);
+        let direction =
+            subject.images(u.iter().zip(&values).map(|(u, v)| u * (v - grey)).collect());
         for &a in nodes {
             let bend = smooth.hvp(&at(grey, a), &head, &direction)?.1.to_f64();
-            out.iter_mut().zip(bend).for_each(|(o, v)| *o += share * a * v / nodes.len() as f64);
+            out.iter_mut()
+                .zip(bend)
+                .for_each(|(o, v)| *o += share * a * v / nodes.len() as f64);
         }
     }
     Ok(out)
@@ -136,10 +192,21 @@ fn slopes_of_share(top: &[Vec<bool>], parts: &[f64]) -> Vec<f64> {
     let size = parts.len() / top.len();
     let one = |(top, parts): (&Vec<bool>, &[f64])| {
         let mut map = vec![0.0; top.len()];
-        parts.iter().enumerate().for_each(|(j, v)| map[j % top.len()] += v);
-        share(&map, top).1.into_iter().cycle().take(size).collect::<Vec<f64>>()
+        parts
+            .iter()
+            .enumerate()
+            .for_each(|(j, v)| map[j % top.len()] += v);
+        share(&map, top)
+            .1
+            .into_iter()
+            .cycle()
+            .take(size)
+            .collect::<Vec<f64>>()
     };
-    top.iter().zip(parts.chunks_exact(size)).flat_map(one).collect()
+    top.iter()
+        .zip(parts.chunks_exact(size))
+        .flat_map(one)
+        .collect()
 }
 
 /// max(g, 0) α of Grad-CAM++, and its derivatives in g and in Σ A.
@@ -149,7 +216,8 @@ fn pull(g: f64, total: f64) -> [f64; 3] {
         return [0.0; 3];
     }
     let (square, cube) = (g * g, g * g * g);
-    let slope = (3.0 * square * divisor - cube * (4.0 * g + 3.0 * total * square)) / (divisor * divisor);
+    let slope =
+        (3.0 * square * divisor - cube * (4.0 * g + 3.0 * total * square)) / (divisor * divisor);
     [cube / divisor, slope, -cube * cube / (divisor * divisor)]
 }
 
@@ -157,8 +225,12 @@ impl Cam {
     /// None if the network cannot be cut at the layer.
     fn new(net: &Network) -> Result<Option<Self>> {
         let layer = choose_layer(net)?;
-        let (LayerKind::Map { h, w }, false) = (layer.kind, layer.id == net.input()) else { return Ok(None) };
-        let Some(parts) = cut(net, layer.id)? else { return Ok(None) };
+        let (LayerKind::Map { h, w }, false) = (layer.kind, layer.id == net.input()) else {
+            return Ok(None);
+        };
+        let Some(parts) = cut(net, layer.id)? else {
+            return Ok(None);
+        };
         let shape = parts.back.image_shape();
         if shape[1..] != [h, w] {
             return Ok(None);
@@ -167,14 +239,23 @@ impl Cam {
         let spread = |at: usize| {
             let mut unit = vec![0.0; h * w];
             unit[at] = 1.0;
-            let spread = upsample(&unit, [h, w], [rows, columns]).into_iter().enumerate();
+            let spread = upsample(&unit, [h, w], [rows, columns])
+                .into_iter()
+                .enumerate();
             spread.filter(|(_, v)| *v > 0.0).collect()
         };
-        Ok(Some(Self { parts, shape, spread: (0..h * w).map(spread).collect() }))
+        Ok(Some(Self {
+            parts,
+            shape,
+            spread: (0..h * w).map(spread).collect(),
+        }))
     }
 
     fn slopes(&self, subject: &Subject<'_>, x: &Tensor, top: &[Vec<bool>]) -> Result<Vec<f64>> {
-        let (front, back) = (Oracle::new(&self.parts.front), Oracle::new(&self.parts.back));
+        let (front, back) = (
+            Oracle::new(&self.parts.front),
+            Oracle::new(&self.parts.back),
+        );
         let (n, [d, h, w], head) = (top.len(), self.shape, Logit::new(subject.targets));
         let a = front.logits(x)?.reshape(&[n, d, h, w]);
         let g = back.loss_gradient(&a, &head)?.gradient.to_f64();
@@ -183,24 +264,46 @@ impl Cam {
         for (i, top) in top.iter().enumerate() {
             let at = |channel: usize| (i * d + channel) * h * w..(i * d + channel + 1) * h * w;
             let totals: Vec<f64> = (0..d).map(|c| values[at(c)].iter().sum()).collect();
-            let pulls: Vec<Vec<[f64; 3]>> = (0..d).map(|c| g[at(c)].iter().map(|&g| pull(g, totals[c])).collect()).collect();
+            let pulls: Vec<Vec<[f64; 3]>> = (0..d)
+                .map(|c| g[at(c)].iter().map(|&g| pull(g, totals[c])).collect())
+                .collect();
             let weights: Vec<f64> = pulls.iter().map(|p| p.iter().map(|p| p[0]).sum()).collect();
             let mut small = vec![0.0; h * w];
             for c in 0..d {
-                small.iter_mut().zip(&values[at(c)]).for_each(|(m, a)| *m += weights[c] * a);
+                small
+                    .iter_mut()
+                    .zip(&values[at(c)])
+                    .for_each(|(m, a)| *m += weights[c] * a);
             }
             let mut map = vec![0.0; subject.area()];
             for (m, spread) in small.iter().zip(&self.spread) {
-                spread.iter().for_each(|(pixel, weight)| map[*pixel] += weight * m.max(0.0));
+                spread
+                    .iter()
+                    .for_each(|(pixel, weight)| map[*pixel] += weight * m.max(0.0));
             }
             let u = share(&map, top).1;
-            let adjoint = |spread: &Vec<(usize, f64)>| spread.iter().map(|(pixel, weight)| weight * u[*pixel]).sum::<f64>();
-            let v: Vec<f64> = small.iter().zip(&self.spread).map(|(m, s)| if *m > 0.0 { adjoint(s) } else { 0.0 }).collect();
+            let adjoint = |spread: &Vec<(usize, f64)>| {
+                spread
+                    .iter()
+                    .map(|(pixel, weight)| weight * u[*pixel])
+                    .sum::<f64>()
+            };
+            let v: Vec<f64> = small
+                .iter()
+                .zip(&self.spread)
+                .map(|(m, s)| if *m > 0.0 { adjoint(s) } else { 0.0 })
+                .collect();
             for c in 0..d {
                 let q: f64 = v.iter().zip(&values[at(c)]).map(|(v, a)| v * a).sum();
                 let through_total: f64 = q * pulls[c].iter().map(|p| p[2]).sum::<f64>();
-                through[at(c)].iter_mut().zip(&v).for_each(|(t, v)| *t = v * weights[c] + through_total);
-                bend[at(c)].iter_mut().zip(&pulls[c]).for_each(|(b, p)| *b = q * p[1]);
+                through[at(c)]
+                    .iter_mut()
+                    .zip(&v)
+                    .for_each(|(t, v)| *t = v * weights[c] + through_total);
+                bend[at(c)]
+                    .iter_mut()
+                    .zip(&pulls[c])
+                    .for_each(|(b, p)| *b = q * p[1]);
             }
         }
         let bend = Tensor::new(&[n, d, h, w], bend).cast(x.precision());
@@ -221,7 +324,8 @@ mod tests {
     use fgmf_net::Precision;
     use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
 
-    /// ∇R of each map against differences of R, in double precision, each map written as its formula.
+    /// ∇R of each map against differences of R, in double precision, each map written as its
+    /// formula.
     #[test]
     fn derivatives_match_differences() {
         let config = ZooConfig {
@@ -236,7 +340,9 @@ mod tests {
         let net = build(&config).unwrap().cast(Precision::F64);
         let smooth_net = smoothed(&net, 4.0).unwrap();
         let (oracle, smooth) = (Oracle::new(&net), Oracle::new(&smooth_net));
-        let point: Vec<f32> = (0..128).map(|i| (i * i % 29) as f32 / 29.0 + 0.01).collect();
+        let point: Vec<f32> = (0..128)
+            .map(|i| (i * i % 29) as f32 / 29.0 + 0.01)
+            .collect();
         let tensor = |p: &[f64]| Tensor::new(&[1, 2, 8, 8], p.to_vec());
         let x = tensor(&point.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>());
         let explainer = by_id("grad-cam-pp").unwrap();
@@ -248,54 +354,94 @@ mod tests {
             targets: &[1],
             maps: &[],
             threat: &threat,
-            context: Context { cap: 5, ..Context::default() },
+            context: Context {
+                cap: 5,
+                ..Context::default()
+            },
         };
         let top: Vec<bool> = (0..64).map(|i| i % 5 == 0).collect();
         let logit = |p: &[f64]| smooth.logits(&tensor(p)).unwrap().to_f64()[1];
-        let gradient = |p: &[f64]| smooth.loss_gradient(&tensor(p), &Logit::new(&[1])).unwrap().gradient.to_f64();
+        let gradient = |p: &[f64]| {
+            smooth
+                .loss_gradient(&tensor(p), &Logit::new(&[1]))
+                .unwrap()
+                .gradient
+                .to_f64()
+        };
         let folded = |v: &[f64]| (0..64).map(|j| v[j] + v[64 + j]).collect::<Vec<f64>>();
         let surrogates = Surrogate::all(&smooth_net, 2).unwrap();
         assert_eq!(surrogates.len(), 6);
         for (number, surrogate) in surrogates.iter().enumerate() {
             let map = |p: &[f64]| match surrogate {
-                Surrogate::Slopes => folded(&gradient(p).iter().map(|g| g.abs()).collect::<Vec<f64>>()),
+                Surrogate::Slopes => {
+                    folded(&gradient(p).iter().map(|g| g.abs()).collect::<Vec<f64>>())
+                }
                 Surrogate::Path { nodes, greys } => {
                     let mut map = vec![0.0; 64];
                     for (b, a) in greys.iter().flat_map(|b| nodes.iter().map(move |a| (b, a))) {
                         let g = gradient(&p.iter().map(|v| b + a * (v - b)).collect::<Vec<f64>>());
                         let n = (nodes.len() * greys.len()) as f64;
-                        let part: Vec<f64> = g.iter().zip(p).map(|(g, x)| g * (x - b) / n).collect();
+                        let part: Vec<f64> =
+                            g.iter().zip(p).map(|(g, x)| g * (x - b) / n).collect();
                         map.iter_mut().zip(folded(&part)).for_each(|(m, v)| *m += v);
                     }
                     map
                 }
                 Surrogate::Cells { blur } => {
-                    let filled: Vec<f64> =
-                        p.chunks_exact(64).flat_map(|plane| blur.map_or(vec![0.0; 64], |s| blurred(plane, [8, 8], s))).collect();
-                    let side = |i: usize| (0..7).find(|c| (c * 8 / 7..(c + 1) * 8 / 7).contains(&i)).unwrap();
+                    let filled: Vec<f64> = p
+                        .chunks_exact(64)
+                        .flat_map(|plane| blur.map_or(vec![0.0; 64], |s| blurred(plane, [8, 8], s)))
+                        .collect();
+                    let side = |i: usize| {
+                        (0..7)
+                            .find(|c| (c * 8 / 7..(c + 1) * 8 / 7).contains(&i))
+                            .unwrap()
+                    };
                     let cell = |j: usize| (side(j % 64 / 8), side(j % 8));
                     let fall = |at: usize| {
-                        let without: Vec<f64> = (0..128).map(|j| if cell(j) == cell(at) { filled[j] } else { p[j] }).collect();
+                        let without: Vec<f64> = (0..128)
+                            .map(|j| if cell(j) == cell(at) { filled[j] } else { p[j] })
+                            .collect();
                         (logit(p) - logit(&without)).max(0.0)
                     };
                     (0..64).map(fall).collect()
                 }
                 Surrogate::Cam(_) => {
                     let (layer, head) = (choose_layer(&smooth_net).unwrap(), Logit::new(&[1]));
-                    let LayerKind::Map { h, w } = layer.kind else { panic!("{:?}", layer.kind) };
-                    let run = smooth.feature_gradient(&tensor(p), &head, layer.id).unwrap();
+                    let LayerKind::Map { h, w } = layer.kind else {
+                        panic!("{:?}", layer.kind)
+                    };
+                    let run = smooth
+                        .feature_gradient(&tensor(p), &head, layer.id)
+                        .unwrap();
                     let mut small = vec![0.0; h * w];
-                    for (a, g) in run.value.to_f64().chunks_exact(h * w).zip(run.gradient.to_f64().chunks_exact(h * w)) {
+                    for (a, g) in run
+                        .value
+                        .to_f64()
+                        .chunks_exact(h * w)
+                        .zip(run.gradient.to_f64().chunks_exact(h * w))
+                    {
                         let total: f64 = a.iter().sum();
                         let alpha = |g: f64| g * g / (2.0 * g * g + total * g * g * g + 1e-6);
                         let weight: f64 = g.iter().map(|&g| alpha(g) * g.max(0.0)).sum();
                         small.iter_mut().zip(a).for_each(|(m, a)| *m += weight * a);
                     }
-                    upsample(&small.iter().map(|m| m.max(0.0)).collect::<Vec<f64>>(), [h, w], [8, 8])
+                    upsample(
+                        &small.iter().map(|m| m.max(0.0)).collect::<Vec<f64>>(),
+                        [h, w],
+                        [8, 8],
+                    )
                 }
             };
-            let exact =
-                surrogate.slopes(&subject, &smooth, std::slice::from_ref(&point), std::slice::from_ref(&top)).unwrap().swap_remove(0);
+            let exact = surrogate
+                .slopes(
+                    &subject,
+                    &smooth,
+                    std::slice::from_ref(&point),
+                    std::slice::from_ref(&top),
+                )
+                .unwrap()
+                .swap_remove(0);
             let largest = exact.iter().fold(0.0f64, |m, v| m.max(v.abs()));
             assert!(largest > 1e-5, "{number}: no slope");
             for at in [3, 17, 40, 77, 120] {
@@ -305,7 +451,11 @@ mod tests {
                     share(&map(&p), &top).0
                 };
                 let difference = (moved(1e-3) - moved(-1e-3)) / 2e-3;
-                assert!((exact[at] - difference).abs() < 2e-3 * largest, "{number} at {at}: {} against {difference}", exact[at]);
+                assert!(
+                    (exact[at] - difference).abs() < 2e-3 * largest,
+                    "{number} at {at}: {} against {difference}",
+                    exact[at]
+                );
             }
         }
     }
@@ -314,8 +464,15 @@ mod tests {
     fn pulls_match_differences() {
         for (g, total) in [(0.7, 3.0), (0.01, 20.0), (2.0, 0.5)] {
             let [_, in_g, in_total] = pull(g, total);
-            let (dg, dt) = (pull(g + 1e-6, total)[0] - pull(g - 1e-6, total)[0], pull(g, total + 1e-6)[0] - pull(g, total - 1e-6)[0]);
-            assert!((in_g - dg / 2e-6).abs() < 1e-5 * in_g.abs().max(1.0) && (in_total - dt / 2e-6).abs() < 1e-5, "{g} {total}");
+            let (dg, dt) = (
+                pull(g + 1e-6, total)[0] - pull(g - 1e-6, total)[0],
+                pull(g, total + 1e-6)[0] - pull(g, total - 1e-6)[0],
+            );
+            assert!(
+                (in_g - dg / 2e-6).abs() < 1e-5 * in_g.abs().max(1.0)
+                    && (in_total - dt / 2e-6).abs() < 1e-5,
+                "{g} {total}"
+            );
         }
         assert!(pull(-1.0, 2.0).iter().all(|v| v.abs() < f64::MIN_POSITIVE));
     }

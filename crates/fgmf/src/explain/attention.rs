@@ -1,4 +1,5 @@
-//! What the methods for transformers share: the attention of every layer, and tokens laid over the image.
+//! What the methods for transformers share: the attention of every layer, and tokens laid over the
+//! image.
 
 use super::layer::{LayerKind, attention_weights, choose_layer};
 use super::map;
@@ -27,33 +28,52 @@ impl Attention {
         };
         let found: Vec<[usize; 2]> = layers.iter().map(sides).collect();
         let Some(&[tokens, _]) = found.first() else {
-            return Err(Error::mismatch(method, "a network with attention (a softmax over products of tokens)", "none"));
+            return Err(Error::mismatch(
+                method,
+                "a network with attention (a softmax over products of tokens)",
+                "none",
+            ));
         };
         if let Some(other) = found.iter().find(|s| **s != [tokens, tokens]) {
-            let expected = format!("attention among the same {tokens} tokens in every layer, [n, heads, {tokens}, {tokens}]");
+            let expected = format!(
+                "attention among the same {tokens} tokens in every layer, [n, heads, \
+                    {tokens}, {tokens}]"
+            );
             return Err(Error::mismatch(method, expected, format!("{other:?}")));
         }
         let layer = choose_layer(net)?;
         match layer.kind {
-            LayerKind::Tokens { h, w, prefix } if prefix + h * w == tokens => Ok(Self { layers, tokens, grid: [h, w], prefix }),
-            kind => {
-                Err(Error::mismatch(method, format!("{tokens} tokens that lie over the image"), format!("{kind:?} at `{}`", layer.name)))
-            }
+            LayerKind::Tokens { h, w, prefix } if prefix + h * w == tokens => Ok(Self {
+                layers,
+                tokens,
+                grid: [h, w],
+                prefix,
+            }),
+            kind => Err(Error::mismatch(
+                method,
+                format!("{tokens} tokens that lie over the image"),
+                format!("{kind:?} at `{}`", layer.name),
+            )),
         }
     }
 
     /// The t x t matrices of one image, head by head.
     pub(super) fn heads(&self, weights: &Tensor, n: usize) -> Vec<Vec<f64>> {
         let values = weights.to_f64();
-        values.chunks_exact((values.len() / n).max(1)).map(<[f64]>::to_vec).collect()
+        values
+            .chunks_exact((values.len() / n).max(1))
+            .map(<[f64]>::to_vec)
+            .collect()
     }
 
-    /// Map of the image from what flowed from token to token, `[t, t]`: the class token's row, or the mean of all rows where
-    /// there is none; resampled (bilinear) and stretched to `[0, 1]`.
+    /// Map of the image from what flowed from token to token, `[t, t]`: the class token's row, or
+    /// the mean of all rows where there is none; resampled (bilinear) and stretched to `[0, 1]`.
     pub(super) fn map(&self, flow: &[f64], size: [usize; 2]) -> Vec<f64> {
         let t = self.tokens;
         let row: Vec<f64> = match self.prefix {
-            0 => (0..t).map(|j| (0..t).map(|i| flow[i * t + j]).sum::<f64>() / t as f64).collect(),
+            0 => (0..t)
+                .map(|j| (0..t).map(|i| flow[i * t + j]).sum::<f64>() / t as f64)
+                .collect(),
             _ => flow[..t].to_vec(),
         };
         map::min_max(&map::upsample(&row[self.prefix..], self.grid, size))
@@ -66,7 +86,9 @@ pub(super) fn product(a: &[f64], b: &[f64], t: usize) -> Vec<f64> {
     for (i, row) in out.chunks_exact_mut(t).enumerate() {
         for k in 0..t {
             let factor = a[i * t + k];
-            row.iter_mut().zip(&b[k * t..]).for_each(|(o, b)| *o += factor * b);
+            row.iter_mut()
+                .zip(&b[k * t..])
+                .for_each(|(o, b)| *o += factor * b);
         }
     }
     out
@@ -74,7 +96,9 @@ pub(super) fn product(a: &[f64], b: &[f64], t: usize) -> Vec<f64> {
 
 /// The identity, `[t, t]`.
 pub(super) fn identity(t: usize) -> Vec<f64> {
-    (0..t * t).map(|i| f64::from(u8::from(i / t == i % t))).collect()
+    (0..t * t)
+        .map(|i| f64::from(u8::from(i / t == i % t)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -86,9 +110,20 @@ mod tests {
         let (a, b) = ([1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 1.0, 1.0]);
         assert_eq!(product(&a, &b, 2), [2.0, 3.0, 4.0, 7.0]);
         assert_eq!(product(&identity(2), &b, 2), b);
-        let of = |prefix, grid, tokens| Attention { layers: vec![], tokens, grid, prefix };
-        assert_eq!(of(0, [1, 2], 2).map(&[0.0, 1.0, 0.0, 3.0], [1, 2]), [0.0, 1.0]);
+        let of = |prefix, grid, tokens| Attention {
+            layers: vec![],
+            tokens,
+            grid,
+            prefix,
+        };
+        assert_eq!(
+            of(0, [1, 2], 2).map(&[0.0, 1.0, 0.0, 3.0], [1, 2]),
+            [0.0, 1.0]
+        );
         // The class token's row, without itself.
-        assert_eq!(of(1, [2, 1], 3).map(&[9.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [2, 1]), [0.0, 1.0]);
+        assert_eq!(
+            of(1, [2, 1], 3).map(&[9.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [2, 1]),
+            [0.0, 1.0]
+        );
     }
 }

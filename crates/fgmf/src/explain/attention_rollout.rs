@@ -1,14 +1,18 @@
-//! Attention rollout (Abnar & Zuidema 2020), for transformers: how attention carries each patch to the answer.
+//! Attention rollout (Abnar & Zuidema 2020), for transformers: how attention carries each patch to
+//! the answer.
 //!
-//! Â_l = ½ (mean over heads of A_l + I), rows summing to one; rollout = Â_L … Â_2 Â_1. The map is the class token's row, or the mean of all rows
-//! where the network has no class token, laid over the image, resampled (bilinear) and stretched to `[0, 1]`.
+//! Â_l = ½ (mean over heads of A_l + I), rows summing to one; rollout = Â_L … Â_2 Â_1. The map is
+//! the class token's row, or the mean of all rows where the network has no class token, laid over
+//! the image, resampled (bilinear) and stretched to `[0, 1]`.
 //!
-//! No parameters. Values in `[0, 1]`. Cost: one forward and one backward pass (of which the values are used) an image.
+//! No parameters. Values in `[0, 1]`. Cost: one forward and one backward pass (of which the values
+//! are used) an image.
 //!
-//! Differences from the paper: (1) the row, where there is no class token. A network without attention, or whose layers attend to
-//! different tokens, is refused.
+//! Differences from the paper: (1) the row, where there is no class token. A network without
+//! attention, or whose layers attend to different tokens, is refused.
 //!
-//! Known limits: it does not know the class. Whatever is explained, the map is the same; `transformer-attribution` uses gradients.
+//! Known limits: it does not know the class. Whatever is explained, the map is the same;
+//! `transformer-attribution` uses gradients.
 
 use super::attention::{Attention, identity, product};
 use super::{Attribution, Context, Explainer, four, plain};
@@ -34,13 +38,17 @@ impl AttentionRolloutParams {
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionRollout;
 
-/// The product of the layers' attention, first layer first; `heads` holds every `[t, t]` of a layer.
+/// The product of the layers' attention, first layer first; `heads` holds every `[t, t]` of a
+/// layer.
 fn rollout(layers: &[Vec<f64>], t: usize) -> Vec<f64> {
     let mut flow = identity(t);
     for heads in layers {
         let count = heads.len() / (t * t);
         let mut mixed = identity(t);
-        heads.iter().enumerate().for_each(|(i, a)| mixed[i % (t * t)] += a / count as f64);
+        heads
+            .iter()
+            .enumerate()
+            .for_each(|(i, a)| mixed[i % (t * t)] += a / count as f64);
         for row in mixed.chunks_exact_mut(t) {
             let total: f64 = row.iter().sum();
             row.iter_mut().for_each(|v| *v /= total);
@@ -59,7 +67,13 @@ impl Explainer for AttentionRollout {
         serde_json::json!(AttentionRolloutParams {})
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], _: &Context) -> Result<Vec<Attribution>> {
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        _: &Context,
+    ) -> Result<Vec<Attribution>> {
         let attention = Attention::of(model.network(), "attention rollout")?;
         let ([_, _, h, w], n) = (four(x), targets.len());
         let run = model.features(x, &Logit::new(targets), &attention.layers, &Rules::exact())?;
@@ -67,7 +81,13 @@ impl Explainer for AttentionRollout {
         let one = |(i, &target): (usize, &usize)| {
             let of_image: Vec<Vec<f64>> = layers.iter().map(|l| l[i].clone()).collect();
             let flow = rollout(&of_image, attention.tokens);
-            plain(self.id(), target, [h, w], &attention.map(&flow, [h, w]), false)
+            plain(
+                self.id(),
+                target,
+                [h, w],
+                &attention.map(&flow, [h, w]),
+                false,
+            )
         };
         Ok(targets.iter().enumerate().map(one).collect())
     }
@@ -82,16 +102,34 @@ mod tests {
     /// Two layers of one and of two heads, by hand.
     #[test]
     fn matches_a_hand_value() {
-        let flow = rollout(&[vec![1.0, 0.0, 1.0, 0.0], vec![0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0]], 2);
+        let flow = rollout(
+            &[
+                vec![1.0, 0.0, 1.0, 0.0],
+                vec![0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0],
+            ],
+            2,
+        );
         // Layers: [[1, 0], [½, ½]] and ½ ([[½, ½], [0, 1]] + I) = [[¾, ¼], [0, 1]].
         let expected = [0.75 + 0.125, 0.125, 0.5, 0.5];
-        assert!(flow.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{flow:?}");
+        assert!(
+            flow.iter()
+                .zip(expected)
+                .all(|(a, b)| (a - b).abs() < 1e-12),
+            "{flow:?}"
+        );
     }
 
     #[test]
     fn a_network_without_attention_is_refused() {
         let net = toy::linear(&[vec![1.0; 64], vec![0.0; 64]], [1, 8, 8]);
-        let told = explain(&AttentionRollout, &Oracle::new(&net), &toy::images([1, 1, 8, 8], 1), &[0], &Context::default()).unwrap_err();
+        let told = explain(
+            &AttentionRollout,
+            &Oracle::new(&net),
+            &toy::images([1, 1, 8, 8], 1),
+            &[0],
+            &Context::default(),
+        )
+        .unwrap_err();
         assert!(told.to_string().contains("attention"), "{told}");
     }
 }

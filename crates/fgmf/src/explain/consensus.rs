@@ -3,11 +3,13 @@
 use super::map::{bounds, min_max, percentile_normalised, quantile, smooth};
 use serde::{Deserialize, Serialize};
 
-/// How two maps become one. Maps are in `[-1, 1]`, or in `[0, 1]` if they hold no evidence against the class.
+/// How two maps become one. Maps are in `[-1, 1]`, or in `[0, 1]` if they hold no evidence against
+/// the class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fusion {
-    /// √(|P G|) (1 + κ min(|P|, |G|) / (max(|P|, |G|) + 10⁻⁶)) with the sign that P and G share, 0 where they have none in common.
+    /// √(|P G|) (1 + κ min(|P|, |G|) / (max(|P|, |G|) + 10⁻⁶)) with the sign that P and G share, 0
+    /// where they have none in common.
     Consensus,
     /// P, times 1 + κ |G| where G has its sign.
     Amplify,
@@ -21,7 +23,8 @@ pub enum Fusion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
-    /// Stretched between two percentiles; with signs: divided by the upper percentile of |·|, held in `[-1, 1]`.
+    /// Stretched between two percentiles; with signs: divided by the upper percentile of |·|, held
+    /// in `[-1, 1]`.
     Percentile,
     /// Mean rank of equals, 0 to 1; with signs: of |·|, with the sign.
     Rank,
@@ -56,12 +59,22 @@ impl Scale {
                 let sizes = sizes();
                 let (upper, largest) = (quantile(&sizes, percentiles[1] / 100.0), bounds(&sizes).1);
                 let unit = if upper > 0.0 { upper } else { largest };
-                map.iter().map(|v| if unit > 0.0 { (v / unit).clamp(-1.0, 1.0) } else { v * 0.0 }).collect()
+                map.iter()
+                    .map(|v| {
+                        if unit > 0.0 {
+                            (v / unit).clamp(-1.0, 1.0)
+                        } else {
+                            v * 0.0
+                        }
+                    })
+                    .collect()
             }
             (Self::Rank, false) => ranks(map),
-            (Self::Rank, true) => {
-                ranks(&sizes()).into_iter().zip(map).map(|(r, v)| if v.abs() > 0.0 { r * v.signum() } else { 0.0 }).collect()
-            }
+            (Self::Rank, true) => ranks(&sizes())
+                .into_iter()
+                .zip(map)
+                .map(|(r, v)| if v.abs() > 0.0 { r * v.signum() } else { 0.0 })
+                .collect(),
         }
     }
 }
@@ -94,7 +107,8 @@ pub(super) struct Contrast {
     pub(super) smooth_first: bool,
 }
 
-/// σ((C − q) / (width · IQR(C) + 10⁻⁶)) to the power γ, smoothed before or after, stretched to `[0, 1]`. A constant map becomes zeros.
+/// σ((C − q) / (width · IQR(C) + 10⁻⁶)) to the power γ, smoothed before or after, stretched to
+/// `[0, 1]`. A constant map becomes zeros.
 pub(super) fn enhance(c: &[f64], size: [usize; 2], contrast: &Contrast) -> Vec<f64> {
     let soft;
     let (c, sigma) = if contrast.smooth_first {
@@ -109,7 +123,10 @@ pub(super) fn enhance(c: &[f64], size: [usize; 2], contrast: &Contrast) -> Vec<f
     }
     let centre = quantile(c, contrast.quantile);
     let width = contrast.width * (quantile(c, 0.75) - quantile(c, 0.25)) + 1e-6;
-    let raised: Vec<f64> = c.iter().map(|v| (1.0 / (1.0 + (-(v - centre) / width).exp())).powf(contrast.gamma)).collect();
+    let raised: Vec<f64> = c
+        .iter()
+        .map(|v| (1.0 / (1.0 + (-(v - centre) / width).exp())).powf(contrast.gamma))
+        .collect();
     min_max(&smooth(&raised, size, sigma))
 }
 
@@ -119,21 +136,42 @@ mod tests {
 
     #[test]
     fn consensus_is_large_only_where_both_are() {
-        let c = Fusion::Consensus.fuse(&[1.0, 1.0, 0.0, 0.5, 0.25], &[1.0, 0.0, 1.0, 0.5, 1.0], 1.0, 0.5);
+        let c = Fusion::Consensus.fuse(
+            &[1.0, 1.0, 0.0, 0.5, 0.25],
+            &[1.0, 0.0, 1.0, 0.5, 1.0],
+            1.0,
+            0.5,
+        );
         let expected = [2.0, 0.0, 0.0, 1.0, 0.5 * 1.25];
-        assert!(c.iter().zip(expected).all(|(c, e)| (c - e).abs() < 2e-6), "{c:?}");
+        assert!(
+            c.iter().zip(expected).all(|(c, e)| (c - e).abs() < 2e-6),
+            "{c:?}"
+        );
     }
 
     #[test]
     fn contrast_matches_hand_values_and_keeps_the_order() {
         let c = [0.0, 0.25, 0.5, 0.75, 1.0];
-        let contrast = |gamma| Contrast { quantile: 0.8, width: 0.25, gamma, sigma: [0.0; 2], smooth_first: false };
+        let contrast = |gamma| Contrast {
+            quantile: 0.8,
+            width: 0.25,
+            gamma,
+            sigma: [0.0; 2],
+            smooth_first: false,
+        };
         let out = enhance(&c, [1, 5], &contrast(1.0));
         // q = 0.8, IQR = 0.5.
         let sigmoid = |v: f64| 1.0 / (1.0 + (-(v - 0.8) / 0.125_001).exp());
         let expected = c.map(|v| (sigmoid(v) - sigmoid(0.0)) / (sigmoid(1.0) - sigmoid(0.0)));
-        assert!(out.iter().zip(expected).all(|(o, e)| (o - e).abs() < 1e-12), "{out:?}");
-        assert!(enhance(&c, [1, 5], &contrast(0.5)).windows(2).all(|w| w[0] < w[1]));
+        assert!(
+            out.iter().zip(expected).all(|(o, e)| (o - e).abs() < 1e-12),
+            "{out:?}"
+        );
+        assert!(
+            enhance(&c, [1, 5], &contrast(0.5))
+                .windows(2)
+                .all(|w| w[0] < w[1])
+        );
         assert_eq!(enhance(&[0.3; 4], [2, 2], &contrast(1.0)), [0.0; 4]);
     }
 
@@ -142,7 +180,10 @@ mod tests {
         let (p, g) = ([1.0, -0.5, 0.5, -0.5, 0.0], [0.25, -0.5, -1.0, 0.5, 1.0]);
         let close = |fusion: Fusion, expected: [f64; 5]| {
             let c = fusion.fuse(&p, &g, 2.0, 0.25);
-            assert!(c.iter().zip(expected).all(|(c, e)| (c - e).abs() < 4e-6), "{fusion:?}: {c:?}");
+            assert!(
+                c.iter().zip(expected).all(|(c, e)| (c - e).abs() < 4e-6),
+                "{fusion:?}: {c:?}"
+            );
         };
         close(Fusion::Consensus, [0.5 * 1.5, -0.5 * 3.0, 0.0, 0.0, 0.0]);
         close(Fusion::Amplify, [1.5, -1.0, 0.5, -0.5, 0.0]);
@@ -153,13 +194,27 @@ mod tests {
     #[test]
     fn scales_match_hand_values() {
         let map = [4.0, -2.0, 0.0, 1.0, 1.0];
-        assert_eq!(Scale::Rank.apply(&map, false, [1.0, 99.0]), [1.0, 0.0, 0.25, 0.625, 0.625]);
+        assert_eq!(
+            Scale::Rank.apply(&map, false, [1.0, 99.0]),
+            [1.0, 0.0, 0.25, 0.625, 0.625]
+        );
         // Sizes 0, 1, 1, 2, 4 have ranks 0, 0.375, 0.375, 0.75, 1.
-        assert_eq!(Scale::Rank.apply(&map, true, [1.0, 99.0]), [1.0, -0.75, 0.0, 0.375, 0.375]);
+        assert_eq!(
+            Scale::Rank.apply(&map, true, [1.0, 99.0]),
+            [1.0, -0.75, 0.0, 0.375, 0.375]
+        );
         // The 75th percentile of the sizes is 2.
-        assert_eq!(Scale::Percentile.apply(&map, true, [1.0, 75.0]), [1.0, -1.0, 0.0, 0.5, 0.5]);
+        assert_eq!(
+            Scale::Percentile.apply(&map, true, [1.0, 75.0]),
+            [1.0, -1.0, 0.0, 0.5, 0.5]
+        );
         for scale in [Scale::Percentile, Scale::Rank] {
-            assert!([false, true].iter().all(|&s| scale.apply(&[0.0; 3], s, [1.0, 99.0]) == [0.0; 3]), "{scale:?}");
+            assert!(
+                [false, true]
+                    .iter()
+                    .all(|&s| scale.apply(&[0.0; 3], s, [1.0, 99.0]) == [0.0; 3]),
+                "{scale:?}"
+            );
         }
         // Most values are 0: the unit is the largest, not 0.
         let mut lone = vec![0.0; 200];
@@ -172,11 +227,33 @@ mod tests {
     fn order_of_smoothing_and_contrast() {
         let mut c = vec![0.0; 25];
         c[12] = 1.0;
-        let of = |smooth_first| enhance(&c, [5, 5], &Contrast { quantile: 0.8, width: 0.25, gamma: 1.0, sigma: [1.0; 2], smooth_first });
+        let of = |smooth_first| {
+            enhance(
+                &c,
+                [5, 5],
+                &Contrast {
+                    quantile: 0.8,
+                    width: 0.25,
+                    gamma: 1.0,
+                    sigma: [1.0; 2],
+                    smooth_first,
+                },
+            )
+        };
         let soft = smooth(&c, [5, 5], [1.0; 2]);
         assert_eq!(
             of(true),
-            enhance(&soft, [5, 5], &Contrast { quantile: 0.8, width: 0.25, gamma: 1.0, sigma: [0.0; 2], smooth_first: true })
+            enhance(
+                &soft,
+                [5, 5],
+                &Contrast {
+                    quantile: 0.8,
+                    width: 0.25,
+                    gamma: 1.0,
+                    sigma: [0.0; 2],
+                    smooth_first: true
+                }
+            )
         );
         assert_ne!(of(true), of(false));
     }

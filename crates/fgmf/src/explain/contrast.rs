@@ -1,7 +1,8 @@
 //! Contrast: why this class *and not that one*. Any explainer, on the difference between logits.
 //!
-//! The inner method explains z′_k = z_k − z_b for a given class b, or z′_k = z_k − mean of the other logits. The change is a linear layer behind the
-//! logits, so gradients, completeness and black-box scores all follow; evidence that the classes share cancels.
+//! The inner method explains z′_k = z_k − z_b for a given class b, or z′_k = z_k − mean of the
+//! other logits. The change is a linear layer behind the logits, so gradients, completeness and
+//! black-box scores all follow; evidence that the classes share cancels.
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
@@ -10,8 +11,9 @@
 //!
 //! Values as the inner method's, of z′. Cost: the inner method's.
 //!
-//! Differences from the paper: (1) Prabhushankar et al. take the gradient of a loss towards the other class into Grad-CAM; here any explainer is
-//! asked about the difference of logits, which for methods linear in the logits is the difference of their maps.
+//! Differences from the paper: (1) Prabhushankar et al. take the gradient of a loss towards the
+//! other class into Grad-CAM; here any explainer is asked about the difference of logits, which for
+//! methods linear in the logits is the difference of their maps.
 
 use super::{Attribution, Context, Explainer, Inner};
 use crate::error::{Error, Result};
@@ -34,14 +36,23 @@ pub struct ContrastParams {
 
 impl Default for ContrastParams {
     fn default() -> Self {
-        Self { against: None, inner: Inner { id: "integrated-gradients".into(), parameters: serde_json::json!({}) } }
+        Self {
+            against: None,
+            inner: Inner {
+                id: "integrated-gradients".into(),
+                parameters: serde_json::json!({}),
+            },
+        }
     }
 }
 
 impl ContrastParams {
     /// The checked wrapper. Whether the other class exists shows when it meets a model.
     pub fn check(self) -> Result<Contrast> {
-        Ok(Contrast { inner: self.inner.explainer()?, against: self.against })
+        Ok(Contrast {
+            inner: self.inner.explainer()?,
+            against: self.against,
+        })
     }
 }
 
@@ -60,13 +71,35 @@ impl Explainer for Contrast {
         serde_json::json!({ "against": self.against, "inner": { "id": self.inner.id(), "parameters": self.inner.parameters() } })
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
-        if let Some(b) = self.against.filter(|&b| b >= model.classes() || targets.contains(&b)) {
-            return Err(Error::parameter("against", format!("another class than the one explained, below {}", model.classes()), b));
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Attribution>> {
+        if let Some(b) = self
+            .against
+            .filter(|&b| b >= model.classes() || targets.contains(&b))
+        {
+            return Err(Error::parameter(
+                "against",
+                format!(
+                    "another class than the one explained, below {}",
+                    model.classes()
+                ),
+                b,
+            ));
         }
         let contrasted = Contrasted::new(model, self.against);
         let found = self.inner.attribute(&contrasted, x, targets, context)?;
-        Ok(found.into_iter().map(|a| Attribution { method: self.id(), ..a }).collect())
+        Ok(found
+            .into_iter()
+            .map(|a| Attribution {
+                method: self.id(),
+                ..a
+            })
+            .collect())
     }
 }
 
@@ -86,7 +119,15 @@ impl<'a> Contrasted<'a> {
                 None => own - (1.0 - own) / (k as f64 - 1.0),
             }
         };
-        Self { model, matrix: Tensor::new(&[k, k], (0..k * k).map(|at| entry((at / k, at % k))).collect::<Vec<f64>>()) }
+        Self {
+            model,
+            matrix: Tensor::new(
+                &[k, k],
+                (0..k * k)
+                    .map(|at| entry((at / k, at % k)))
+                    .collect::<Vec<f64>>(),
+            ),
+        }
     }
 
     fn through(&self, logits: &Tensor) -> Tensor {
@@ -131,14 +172,46 @@ impl Gradients for Contrasted<'_> {
         self.model.network()
     }
 
-    fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
-        let found = self.model.feature_gradient(x, &Through { head, matrix: &self.matrix }, at)?;
-        Ok(FeatureGradient { logits: self.through(&found.logits), ..found })
+    fn feature_gradient(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        at: ValueId,
+    ) -> Result<FeatureGradient> {
+        let found = self.model.feature_gradient(
+            x,
+            &Through {
+                head,
+                matrix: &self.matrix,
+            },
+            at,
+        )?;
+        Ok(FeatureGradient {
+            logits: self.through(&found.logits),
+            ..found
+        })
     }
 
-    fn features(&self, x: &Tensor, head: &dyn Head, at: &[ValueId], rules: &Rules) -> Result<LossGradients> {
-        let found = self.model.features(x, &Through { head, matrix: &self.matrix }, at, rules)?;
-        Ok(LossGradients { logits: self.through(&found.logits), ..found })
+    fn features(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        at: &[ValueId],
+        rules: &Rules,
+    ) -> Result<LossGradients> {
+        let found = self.model.features(
+            x,
+            &Through {
+                head,
+                matrix: &self.matrix,
+            },
+            at,
+            rules,
+        )?;
+        Ok(LossGradients {
+            logits: self.through(&found.logits),
+            ..found
+        })
     }
 }
 
@@ -149,7 +222,11 @@ mod tests {
     use crate::oracle::Oracle;
 
     fn contrast(inner: &str, against: Option<usize>) -> Box<dyn Explainer> {
-        with_parameters("contrast", serde_json::json!({ "against": against, "inner": { "id": inner } })).unwrap()
+        with_parameters(
+            "contrast",
+            serde_json::json!({ "against": against, "inner": { "id": inner } }),
+        )
+        .unwrap()
     }
 
     /// Three classes, z = W x: contributions are (w_0 − w_b) x, or (w_0 − mean of the others) x.
@@ -158,23 +235,52 @@ mod tests {
         let w: Vec<Vec<f64>> = (0..3).map(|i| toy::spread(16, i)).collect();
         let net = toy::linear(&w, [1, 4, 4]);
         let x = toy::images([1, 1, 4, 4], 9);
-        for inner in ["integrated-gradients", "gradient-x-input", "deep-lift", "lrp-epsilon", "occlusion"] {
+        for inner in [
+            "integrated-gradients",
+            "gradient-x-input",
+            "deep-lift",
+            "lrp-epsilon",
+            "occlusion",
+        ] {
             let method = |against| contrast(inner, against);
-            let parameters = if inner == "occlusion" { serde_json::json!({ "patch": 1 }) } else { serde_json::json!({}) };
+            let parameters = if inner == "occlusion" {
+                serde_json::json!({ "patch": 1 })
+            } else {
+                serde_json::json!({})
+            };
             for against in [Some(2), None] {
                 let method = if inner == "occlusion" {
                     let inner = serde_json::json!({ "id": inner, "parameters": parameters });
-                    with_parameters("contrast", serde_json::json!({ "against": against, "inner": inner })).unwrap()
+                    with_parameters(
+                        "contrast",
+                        serde_json::json!({ "against": against, "inner": inner }),
+                    )
+                    .unwrap()
                 } else {
                     method(against)
                 };
-                let map = explain(method.as_ref(), &Oracle::new(&net), &x, &[0], &Context::default()).unwrap().swap_remove(0);
+                let map = explain(
+                    method.as_ref(),
+                    &Oracle::new(&net),
+                    &x,
+                    &[0],
+                    &Context::default(),
+                )
+                .unwrap()
+                .swap_remove(0);
                 assert_eq!(map.method, "contrast");
                 for (i, v) in map.values.values.iter().enumerate() {
-                    let other = if against.is_some() { w[2][i] } else { (w[1][i] + w[2][i]) / 2.0 };
+                    let other = if against.is_some() {
+                        w[2][i]
+                    } else {
+                        (w[1][i] + w[2][i]) / 2.0
+                    };
                     let exact = (w[0][i] - other) * x.to_f64()[i];
                     // The ε rule damps by ε / z.
-                    assert!((f64::from(*v) - exact).abs() < 1e-5, "{inner}, {against:?}: {v} against {exact}");
+                    assert!(
+                        (f64::from(*v) - exact).abs() < 1e-5,
+                        "{inner}, {against:?}: {v} against {exact}"
+                    );
                 }
             }
         }
@@ -185,16 +291,36 @@ mod tests {
         let net = toy::quadrant([2, 16, 16]);
         let oracle = Oracle::new(&net);
         let x = toy::images([1, 2, 16, 16], 9);
-        let run = |method: Box<dyn Explainer>| explain(method.as_ref(), &oracle, &x, &[0], &Context::default());
+        let run = |method: Box<dyn Explainer>| {
+            explain(method.as_ref(), &oracle, &x, &[0], &Context::default())
+        };
         // Two classes, z_1 = −z_0: the contrast is twice the logit.
-        let (once, twice) = (run(by_id("integrated-gradients").unwrap()).unwrap(), run(contrast("integrated-gradients", Some(1))).unwrap());
+        let (once, twice) = (
+            run(by_id("integrated-gradients").unwrap()).unwrap(),
+            run(contrast("integrated-gradients", Some(1))).unwrap(),
+        );
         for (a, b) in once[0].values.values.iter().zip(&twice[0].values.values) {
             assert!((2.0 * a - b).abs() < 1e-6);
         }
-        for id in ["pgca", "score-cam", "smooth-grad", "deep-shap", "kernel-shap"] {
+        for id in [
+            "pgca",
+            "score-cam",
+            "smooth-grad",
+            "deep-shap",
+            "kernel-shap",
+        ] {
             assert!(run(contrast(id, None)).is_ok(), "{id}");
         }
-        assert!(run(contrast("saliency", Some(0))).is_err() && run(contrast("saliency", Some(2))).is_err());
-        assert!(with_parameters("contrast", serde_json::json!({ "inner": { "id": "contrast", "parameters": { "aginst": 1 } } })).is_err());
+        assert!(
+            run(contrast("saliency", Some(0))).is_err()
+                && run(contrast("saliency", Some(2))).is_err()
+        );
+        assert!(
+            with_parameters(
+                "contrast",
+                serde_json::json!({ "inner": { "id": "contrast", "parameters": { "aginst": 1 } } })
+            )
+            .is_err()
+        );
     }
 }

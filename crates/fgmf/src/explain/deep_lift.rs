@@ -1,21 +1,26 @@
-//! DeepLIFT with the rescale rule (Shrikumar et al. 2017): contributions to the difference from a reference image.
+//! DeepLIFT with the rescale rule (Shrikumar et al. 2017): contributions to the difference from a
+//! reference image.
 //!
-//! With Δv = v(x) − v(reference), each node hands back multipliers so that Σ m_in Δin = Σ m_out Δout: Δy / Δx at an elementwise function, the
-//! derivative at whatever is linear. map = Σ over channels of m Δx, and Σ map = z(x) − z(reference), the difference of the target
-//! logits; the completeness gap is what rounding leaves of that.
+//! With Δv = v(x) − v(reference), each node hands back multipliers so that Σ m_in Δin = Σ m_out
+//! Δout: Δy / Δx at an elementwise function, the derivative at whatever is linear. map = Σ over
+//! channels of m Δx, and Σ map = z(x) − z(reference), the difference of the target logits; the
+//! completeness gap is what rounding leaves of that.
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
 //! | `baseline` | 0 (black) | finite, in input units: the reference is an image of this value |
 //!
-//! Values in logits, signed. Cost: one forward and one backward pass an image, and one of each a call for the reference.
+//! Values in logits, signed. Cost: one forward and one backward pass an image, and one of each a
+//! call for the reference.
 //!
-//! Differences from the paper: (1) rules for products of two values that depend on the image (attention, masks, gates), for division, softmax and
-//! layer normalisation, which the paper does not have; all keep the sum exactly ([`fgmf_net::rule::Rescaling`]). Captum passes these
-//! by derivative, which does not. (2) Maximum pooling keeps the sum, also where windows overlap; Captum keeps one share of those, and loses the
-//! sum behind a rectifier, as its own convergence delta shows. (3) Where Δx is below
-//! 10⁻³ of x (10⁻⁵ in double precision), the derivative half-way stands in for the quotient of rounded differences; the paper takes the derivative at x
-//! below 10⁻⁷, Captum below 10⁻¹⁰. (4) No rule of reveal-cancel.
+//! Differences from the paper: (1) rules for products of two values that depend on the image
+//! (attention, masks, gates), for division, softmax and layer normalisation, which the paper does
+//! not have; all keep the sum exactly ([`fgmf_net::rule::Rescaling`]). Captum passes these by
+//! derivative, which does not. (2) Maximum pooling keeps the sum, also where windows overlap;
+//! Captum keeps one share of those, and loses the sum behind a rectifier, as its own convergence
+//! delta shows. (3) Where Δx is below 10⁻³ of x (10⁻⁵ in double precision), the derivative half-way
+//! stands in for the quotient of rounded differences; the paper takes the derivative at x below
+//! 10⁻⁷, Captum below 10⁻¹⁰. (4) No rule of reveal-cancel.
 
 use super::{Attribution, Context, Explainer, four, map, plain};
 use crate::error::{Error, Result};
@@ -37,7 +42,11 @@ impl DeepLiftParams {
     /// The checked method. Whether a network has a rule for every node shows when it meets one.
     pub fn check(self) -> Result<DeepLift> {
         if !self.baseline.is_finite() {
-            return Err(Error::parameter("baseline", "a finite number", self.baseline));
+            return Err(Error::parameter(
+                "baseline",
+                "a finite number",
+                self.baseline,
+            ));
         }
         Ok(DeepLift { params: self })
     }
@@ -58,26 +67,62 @@ pub(super) struct Contribution {
 }
 
 /// Contributions of each image against one reference `[1, c, h, w]`.
-pub(super) fn contributions(model: &dyn Gradients, x: &Tensor, targets: &[usize], reference: &Tensor) -> Result<Vec<Contribution>> {
+pub(super) fn contributions(
+    model: &dyn Gradients,
+    x: &Tensor,
+    targets: &[usize],
+    reference: &Tensor,
+) -> Result<Vec<Contribution>> {
     let net = model.network();
     let rescaling = Rescaling::of(net)?;
-    let at = model.features(reference, &Logit::new(&targets[..1]), rescaling.values(), &rescaling.derivatives())?;
-    let found = model.features(x, &Logit::new(targets), &[net.input()], &rescaling.rules(net, &at.values))?;
-    let (m, x, b, before) = (found.gradients[0].to_f64(), x.to_f64(), reference.to_f64(), at.logits.to_f64());
+    let at = model.features(
+        reference,
+        &Logit::new(&targets[..1]),
+        rescaling.values(),
+        &rescaling.derivatives(),
+    )?;
+    let found = model.features(
+        x,
+        &Logit::new(targets),
+        &[net.input()],
+        &rescaling.rules(net, &at.values),
+    )?;
+    let (m, x, b, before) = (
+        found.gradients[0].to_f64(),
+        x.to_f64(),
+        reference.to_f64(),
+        at.logits.to_f64(),
+    );
     let size = b.len();
     let one = |(i, &target): (usize, &usize)| {
         let at = i * size..(i + 1) * size;
-        let terms = m[at.clone()].iter().zip(&x[at]).zip(&b).map(|((m, x), b)| m * (x - b)).collect();
-        Contribution { terms, difference: found.losses[i] - before[target] }
+        let terms = m[at.clone()]
+            .iter()
+            .zip(&x[at])
+            .zip(&b)
+            .map(|((m, x), b)| m * (x - b))
+            .collect();
+        Contribution {
+            terms,
+            difference: found.losses[i] - before[target],
+        }
     };
     Ok(targets.iter().enumerate().map(one).collect())
 }
 
 /// The map of a sum of contributions, with its gap.
-pub(super) fn attribution(method: &'static str, target: usize, size: [usize; 2], sum: &Contribution) -> Attribution {
+pub(super) fn attribution(
+    method: &'static str,
+    target: usize,
+    size: [usize; 2],
+    sum: &Contribution,
+) -> Attribution {
     let map = map::channel_sum(&sum.terms, size[0] * size[1]);
     let gap = (map.iter().sum::<f64>() - sum.difference).abs() / sum.difference.abs().max(1e-6);
-    Attribution { completeness_gap: Some(gap), ..plain(method, target, size, &map, true) }
+    Attribution {
+        completeness_gap: Some(gap),
+        ..plain(method, target, size, &map, true)
+    }
 }
 
 impl Explainer for DeepLift {
@@ -89,11 +134,21 @@ impl Explainer for DeepLift {
         serde_json::json!(self.params)
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], _: &Context) -> Result<Vec<Attribution>> {
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        _: &Context,
+    ) -> Result<Vec<Attribution>> {
         let [_, c, h, w] = four(x);
         let reference = Tensor::full(&[1, c, h, w], self.params.baseline, x.precision());
         let found = contributions(model, x, targets, &reference)?;
-        Ok(found.iter().zip(targets).map(|(sum, &target)| attribution(self.id(), target, [h, w], sum)).collect())
+        Ok(found
+            .iter()
+            .zip(targets)
+            .map(|(sum, &target)| attribution(self.id(), target, [h, w], sum))
+            .collect())
     }
 }
 
@@ -107,29 +162,53 @@ mod tests {
     #[test]
     fn matches_the_rescale_rule_on_one_hidden_layer() {
         let (c, side, base) = (3, 6, 0.4);
-        let (kernel, weights) = (toy::spread(c * 9, 1), vec![toy::spread(c * 36, 2), toy::spread(c * 36, 3)]);
+        let (kernel, weights) = (
+            toy::spread(c * 9, 1),
+            vec![toy::spread(c * 36, 2), toy::spread(c * 36, 3)],
+        );
         let net = toy::conv_dense(&kernel, c, &weights, [1, side, side]);
         let x = toy::images([1, 1, side, side], 4);
         let v = x.to_f64();
         let method = DeepLiftParams { baseline: base }.check().unwrap();
         let oracle = Oracle::new(&net);
-        let map = explain(&method, &oracle, &x, &[1], &Context::default()).unwrap().swap_remove(0);
+        let map = explain(&method, &oracle, &x, &[1], &Context::default())
+            .unwrap()
+            .swap_remove(0);
         assert_eq!((oracle.passes().forward, oracle.passes().backward), (2, 2));
         let mut expected = vec![0.0; 36];
         for d in 0..c {
             for p in 0..36 {
                 let taps: Vec<(usize, f64)> = (0..9)
                     .filter_map(|t| {
-                        let (row, column) = ((p / side + t / 3).checked_sub(1)?, (p % side + t % 3).checked_sub(1)?);
-                        (row < side && column < side).then_some((row * side + column, kernel[d * 9 + t]))
+                        let (row, column) = (
+                            (p / side + t / 3).checked_sub(1)?,
+                            (p % side + t % 3).checked_sub(1)?,
+                        );
+                        (row < side && column < side)
+                            .then_some((row * side + column, kernel[d * 9 + t]))
                     })
                     .collect();
-                let (y, y0) = taps.iter().fold((0.0, 0.0), |(y, y0), (q, k)| (y + k * v[*q], y0 + k * base));
-                let m = if f64::abs(y - y0) < 1e-12 { f64::from(u8::from(y > 0.0)) } else { (y.max(0.0) - y0.max(0.0)) / (y - y0) };
-                taps.iter().for_each(|(q, k)| expected[*q] += weights[1][d * 36 + p] * m * k * (v[*q] - base));
+                let (y, y0) = taps
+                    .iter()
+                    .fold((0.0, 0.0), |(y, y0), (q, k)| (y + k * v[*q], y0 + k * base));
+                let m = if f64::abs(y - y0) < 1e-12 {
+                    f64::from(u8::from(y > 0.0))
+                } else {
+                    (y.max(0.0) - y0.max(0.0)) / (y - y0)
+                };
+                taps.iter().for_each(|(q, k)| {
+                    expected[*q] += weights[1][d * 36 + p] * m * k * (v[*q] - base)
+                });
             }
         }
-        assert!(map.values.values.iter().zip(&expected).all(|(v, e)| (f64::from(*v) - e).abs() < 1e-6), "{map:?} against {expected:?}");
+        assert!(
+            map.values
+                .values
+                .iter()
+                .zip(&expected)
+                .all(|(v, e)| (f64::from(*v) - e).abs() < 1e-6),
+            "{map:?} against {expected:?}"
+        );
         assert!(map.completeness_gap.unwrap() < 1e-9 && map.signed);
     }
 
@@ -139,9 +218,14 @@ mod tests {
         let net = toy::linear(&[w.clone(), vec![0.5; 32]], [2, 4, 4]);
         let x = toy::images([1, 2, 4, 4], 2);
         let method = DeepLiftParams { baseline: 0.25 }.check().unwrap();
-        let map = explain(&method, &Oracle::new(&net), &x, &[0], &Context::default()).unwrap().swap_remove(0);
+        let map = explain(&method, &Oracle::new(&net), &x, &[0], &Context::default())
+            .unwrap()
+            .swap_remove(0);
         for (i, v) in map.values.values.iter().enumerate() {
-            let exact: f64 = [i, i + 16].iter().map(|&j| w[j] * (x.to_f64()[j] - 0.25)).sum();
+            let exact: f64 = [i, i + 16]
+                .iter()
+                .map(|&j| w[j] * (x.to_f64()[j] - 0.25))
+                .sum();
             assert!((f64::from(*v) - exact).abs() < 1e-6);
         }
         assert!(DeepLiftParams { baseline: f64::NAN }.check().is_err());

@@ -1,7 +1,9 @@
-//! GradientSHAP (Lundberg & Lee 2017; Erion et al. 2021 as expected gradients): Integrated Gradients averaged over reference images.
+//! GradientSHAP (Lundberg & Lee 2017; Erion et al. 2021 as expected gradients): Integrated
+//! Gradients averaged over reference images.
 //!
-//! φ = mean over samples s of (x̃ − b_s) ∇z(b_s + a_s (x̃ − b_s)), x̃ = x + N(0, σ²), b_s a reference image drawn at random, a_s in `[0, 1]`. In
-//! the limit Σφ = z(x) − mean of z over the references. Channels are summed.
+//! φ = mean over samples s of (x̃ − b_s) ∇z(b_s + a_s (x̃ − b_s)), x̃ = x + N(0, σ²), b_s a
+//! reference image drawn at random, a_s in `[0, 1]`. In the limit Σφ = z(x) − mean of z over the
+//! references. Channels are summed.
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
@@ -9,12 +11,15 @@
 //! | `levels` | 0, ½, 1 | reference images of one grey level each, 1 to 1,000, finite; or images by [`GradientShap::with_background`] |
 //! | `sigma` | 0 | 0 or more, in input units |
 //!
-//! Values in logits, signed; the completeness gap says how far the samples are from the limit. Cost: `samples` forward and backward passes and one
-//! forward pass an image, and one forward pass a reference image a call.
+//! Values in logits, signed; the completeness gap says how far the samples are from the limit.
+//! Cost: `samples` forward and backward passes and one forward pass an image, and one forward pass
+//! a reference image a call.
 //!
-//! Differences from Captum's implementation: (1) a_s = (s + u) / S with u uniform, one in each of S equal parts of the path, instead of S independent
-//! draws: the same mean with less variance; (2) the references are gone through in turn, in an order drawn for each image, so that each is
-//! used as often as every other; (3) 32 samples instead of 5; (4) grey references where no images are given.
+//! Differences from Captum's implementation: (1) a_s = (s + u) / S with u uniform, one in each of S
+//! equal parts of the path, instead of S independent draws: the same mean with less variance; (2)
+//! the references are gone through in turn, in an order drawn for each image, so that each is used
+//! as often as every other; (3) 32 samples instead of 5; (4) grey references where no images are
+//! given.
 
 use super::background::Background;
 use super::{Attribution, Context, Explainer, calls, four, images, map, plain, target_logits};
@@ -39,7 +44,11 @@ pub struct GradientShapParams {
 
 impl Default for GradientShapParams {
     fn default() -> Self {
-        Self { samples: 32, levels: vec![0.0, 0.5, 1.0], sigma: 0.0 }
+        Self {
+            samples: 32,
+            levels: vec![0.0, 0.5, 1.0],
+            sigma: 0.0,
+        }
     }
 }
 
@@ -52,7 +61,10 @@ impl GradientShapParams {
         if !(self.sigma >= 0.0 && self.sigma.is_finite()) {
             return Err(Error::parameter("sigma", "0 or more", self.sigma));
         }
-        Ok(GradientShap { background: Background::levels(&self.levels)?, params: self })
+        Ok(GradientShap {
+            background: Background::levels(&self.levels)?,
+            params: self,
+        })
     }
 }
 
@@ -73,12 +85,19 @@ struct Draw {
 impl GradientShap {
     /// References given as images `[m, c, h, w]` instead of grey levels.
     pub fn with_background(self, given: Tensor) -> Result<Self> {
-        Ok(Self { background: Background::images(given)?, ..self })
+        Ok(Self {
+            background: Background::images(given)?,
+            ..self
+        })
     }
 
     /// Every sample of the image `index`.
     fn draws(&self, references: usize, size: usize, seed: u64, index: u64) -> Vec<Draw> {
-        let (mut stream, samples, sigma) = (Stream::new(seed, Purpose::Explanation, 0, index), self.params.samples, self.params.sigma);
+        let (mut stream, samples, sigma) = (
+            Stream::new(seed, Purpose::Explanation, 0, index),
+            self.params.samples,
+            self.params.sigma,
+        );
         let mut order = stream.permutation(references);
         // Path parts in random order, so that no reference has the same part of the path each time.
         let parts = stream.permutation(samples);
@@ -87,8 +106,18 @@ impl GradientShap {
                 order = stream.permutation(references);
             }
             let a = (parts[s] as f64 + f64::from(stream.unit())) / samples as f64;
-            let noise = if sigma > 0.0 { (0..size).map(|_| sigma * f64::from(stream.normal())).collect() } else { Vec::new() };
-            Draw { reference: order[s % references], a, noise }
+            let noise = if sigma > 0.0 {
+                (0..size)
+                    .map(|_| sigma * f64::from(stream.normal()))
+                    .collect()
+            } else {
+                Vec::new()
+            };
+            Draw {
+                reference: order[s % references],
+                a,
+                noise,
+            }
         };
         (0..samples).map(one).collect()
     }
@@ -103,28 +132,60 @@ impl Explainer for GradientShap {
         serde_json::json!(self.params)
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Attribution>> {
         let ([_, c, h, w], samples) = (four(x), self.params.samples);
         let references = self.background.like(x)?;
-        let (values, b, m, size) = (x.to_f64(), references.to_f64(), references.shape()[0], c * h * w);
+        let (values, b, m, size) = (
+            x.to_f64(),
+            references.to_f64(),
+            references.shape()[0],
+            c * h * w,
+        );
         let mut draws: (usize, Vec<Draw>) = (usize::MAX, Vec::new());
         let mut sums = vec![0.0; values.len()];
         for call in calls(targets.len() * samples, context.cap) {
-            let (mut path, mut differences) = (Vec::with_capacity(call.len() * size), Vec::with_capacity(call.len() * size));
+            let (mut path, mut differences) = (
+                Vec::with_capacity(call.len() * size),
+                Vec::with_capacity(call.len() * size),
+            );
             for item in call.clone() {
                 let image = item / samples;
                 if draws.0 != image {
-                    draws = (image, self.draws(m, size, context.seed, context.first_index.wrapping_add(image as u64)));
+                    draws = (
+                        image,
+                        self.draws(
+                            m,
+                            size,
+                            context.seed,
+                            context.first_index.wrapping_add(image as u64),
+                        ),
+                    );
                 }
-                let Draw { reference, a, noise } = &draws.1[item % samples];
+                let Draw {
+                    reference,
+                    a,
+                    noise,
+                } = &draws.1[item % samples];
                 for i in 0..size {
-                    let (x, b) = (values[image * size + i] + noise.get(i).unwrap_or(&0.0), b[reference * size + i]);
+                    let (x, b) = (
+                        values[image * size + i] + noise.get(i).unwrap_or(&0.0),
+                        b[reference * size + i],
+                    );
                     path.push(b + a * (x - b));
                     differences.push(x - b);
                 }
             }
             let classes: Vec<usize> = call.clone().map(|item| targets[item / samples]).collect();
-            let g = model.loss_gradient(&images(x, path), &Logit::new(&classes))?.gradient.to_f64();
+            let g = model
+                .loss_gradient(&images(x, path), &Logit::new(&classes))?
+                .gradient
+                .to_f64();
             for (at, (g, d)) in g.iter().zip(&differences).enumerate() {
                 let image = (call.start + at / size) / samples;
                 sums[image * size + at % size] += g * d / samples as f64;
@@ -134,14 +195,22 @@ impl Explainer for GradientShap {
         let k = model.classes();
         let mut before = vec![0.0; k];
         for call in calls(m, context.cap) {
-            let logits = model.logits(&references.rows(call.start, call.len()))?.to_f64();
-            logits.iter().enumerate().for_each(|(i, z)| before[i % k] += z / m as f64);
+            let logits = model
+                .logits(&references.rows(call.start, call.len()))?
+                .to_f64();
+            logits
+                .iter()
+                .enumerate()
+                .for_each(|(i, z)| before[i % k] += z / m as f64);
         }
         let one = |(i, &target): (usize, &usize)| {
             let map = map::channel_sum(&sums[i * size..][..size], h * w);
             let difference = after[i] - before[target];
             let gap = (map.iter().sum::<f64>() - difference).abs() / difference.abs().max(1e-6);
-            Attribution { completeness_gap: Some(gap), ..plain(self.id(), target, [h, w], &map, true) }
+            Attribution {
+                completeness_gap: Some(gap),
+                ..plain(self.id(), target, [h, w], &map, true)
+            }
         };
         Ok(targets.iter().enumerate().map(one).collect())
     }
@@ -154,7 +223,18 @@ mod tests {
     use crate::oracle::Oracle;
 
     fn run(params: GradientShapParams, net: &fgmf_net::Network, x: &Tensor) -> Attribution {
-        explain(&params.check().unwrap(), &Oracle::new(net), x, &[0], &Context { cap: 7, ..Context::default() }).unwrap().swap_remove(0)
+        explain(
+            &params.check().unwrap(),
+            &Oracle::new(net),
+            x,
+            &[0],
+            &Context {
+                cap: 7,
+                ..Context::default()
+            },
+        )
+        .unwrap()
+        .swap_remove(0)
     }
 
     /// z = w · x: every sample is exact, φ = w (x − mean reference) when each is used as often.
@@ -164,32 +244,67 @@ mod tests {
         let net = toy::linear(&[w.clone(), vec![0.5; 32]], [2, 4, 4]);
         let x = toy::images([1, 2, 4, 4], 2);
         let oracle = Oracle::new(&net);
-        let method = GradientShapParams { samples: 6, ..GradientShapParams::default() }.check().unwrap();
-        let map = explain(&method, &oracle, &x, &[0], &Context::default()).unwrap().swap_remove(0);
-        assert_eq!((oracle.passes().forward, oracle.passes().backward), (6 + 1 + 3, 6));
+        let method = GradientShapParams {
+            samples: 6,
+            ..GradientShapParams::default()
+        }
+        .check()
+        .unwrap();
+        let map = explain(&method, &oracle, &x, &[0], &Context::default())
+            .unwrap()
+            .swap_remove(0);
+        assert_eq!(
+            (oracle.passes().forward, oracle.passes().backward),
+            (6 + 1 + 3, 6)
+        );
         for (i, v) in map.values.values.iter().enumerate() {
-            let exact: f64 = [i, i + 16].iter().map(|&j| w[j] * (x.to_f64()[j] - 0.5)).sum();
+            let exact: f64 = [i, i + 16]
+                .iter()
+                .map(|&j| w[j] * (x.to_f64()[j] - 0.5))
+                .sum();
             assert!((f64::from(*v) - exact).abs() < 1e-6 && map.signed);
         }
         assert!(map.completeness_gap.unwrap() < 1e-12);
-        let given = method.with_background(toy::images([2, 2, 4, 4], 9)).unwrap();
-        let map = explain(&given, &Oracle::new(&net), &x, &[0], &Context::default()).unwrap().swap_remove(0);
+        let given = method
+            .with_background(toy::images([2, 2, 4, 4], 9))
+            .unwrap();
+        let map = explain(&given, &Oracle::new(&net), &x, &[0], &Context::default())
+            .unwrap()
+            .swap_remove(0);
         assert!(map.completeness_gap.unwrap() < 1e-9);
     }
 
-    /// z = Σ w x³ and black: the limit is Integrated Gradients, w x³; a path cut in parts comes close.
+    /// z = Σ w x³ and black: the limit is Integrated Gradients, w x³; a path cut in parts comes
+    /// close.
     #[test]
     fn many_samples_approach_integrated_gradients() {
         let w = toy::spread(16, 3);
         let net = toy::cubic(&w, [1, 4, 4]);
         let x = toy::images([1, 1, 4, 4], 4);
-        let map = run(GradientShapParams { samples: 400, levels: vec![0.0], sigma: 0.0 }, &net, &x);
-        // In each of S parts the error is at most the rise of 3 w x³ a² over the part, half of that on average: 6 w x³ / S.
+        let map = run(
+            GradientShapParams {
+                samples: 400,
+                levels: vec![0.0],
+                sigma: 0.0,
+            },
+            &net,
+            &x,
+        );
+        // In each of S parts the error is at most the rise of 3 w x³ a² over the part, half of that
+        // on average: 6 w x³ / S.
         for ((v, w), x) in map.values.values.iter().zip(&w).zip(x.to_f64()) {
             assert!((f64::from(*v) - w * x.powi(3)).abs() < 6.0 * w.abs() / 400.0);
         }
         assert!(map.completeness_gap.unwrap() < 0.02);
-        let noisy = run(GradientShapParams { samples: 400, levels: vec![0.0], sigma: 0.1 }, &net, &x);
+        let noisy = run(
+            GradientShapParams {
+                samples: 400,
+                levels: vec![0.0],
+                sigma: 0.1,
+            },
+            &net,
+            &x,
+        );
         assert_ne!(noisy.values, map.values);
     }
 
@@ -198,8 +313,14 @@ mod tests {
         let d = GradientShapParams::default;
         for bad in [
             GradientShapParams { samples: 0, ..d() },
-            GradientShapParams { levels: vec![], ..d() },
-            GradientShapParams { levels: vec![f64::NAN], ..d() },
+            GradientShapParams {
+                levels: vec![],
+                ..d()
+            },
+            GradientShapParams {
+                levels: vec![f64::NAN],
+                ..d()
+            },
             GradientShapParams { sigma: -1.0, ..d() },
         ] {
             assert!(bad.check().is_err());

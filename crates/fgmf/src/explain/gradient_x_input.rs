@@ -1,7 +1,8 @@
 //! Gradient times input (Shrikumar et al. 2016).
 //!
-//! map = Σ over channels of x ∂z/∂x, z the target logit: what each pixel would contribute if the model were linear through the origin.
-//! For networks of convolutions, rectifiers and maxima without biases, Σ map = z.
+//! map = Σ over channels of x ∂z/∂x, z the target logit: what each pixel would contribute if the
+//! model were linear through the origin. For networks of convolutions, rectifiers and maxima
+//! without biases, Σ map = z.
 //!
 //! No parameters. Values in logits, signed. Cost: one forward and one backward pass an image.
 //!
@@ -38,15 +39,32 @@ impl Explainer for GradientXInput {
         serde_json::json!(GradientXInputParams {})
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], _: &Context) -> Result<Vec<Attribution>> {
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        _: &Context,
+    ) -> Result<Vec<Attribution>> {
         let [_, _, h, w] = four(x);
         let values = x.to_f64();
         let one = |((g, x), &target): ((Vec<f64>, &[f64]), &usize)| {
             let product: Vec<f64> = g.iter().zip(x).map(|(g, x)| g * x).collect();
-            plain(self.id(), target, [h, w], &map::channel_sum(&product, h * w), true)
+            plain(
+                self.id(),
+                target,
+                [h, w],
+                &map::channel_sum(&product, h * w),
+                true,
+            )
         };
         let gradients = input_gradients(model, x, targets, &Rules::exact())?;
-        Ok(gradients.into_iter().zip(values.chunks_exact(values.len() / targets.len())).zip(targets).map(one).collect())
+        Ok(gradients
+            .into_iter()
+            .zip(values.chunks_exact(values.len() / targets.len()))
+            .zip(targets)
+            .map(one)
+            .collect())
     }
 }
 
@@ -62,13 +80,34 @@ mod tests {
         let w = toy::spread(16, 1);
         let net = toy::cubic(&w, [1, 4, 4]);
         let x = toy::images([1, 1, 4, 4], 2);
-        let map = explain(&GradientXInput, &Oracle::new(&net), &x, &[0], &Context::default()).unwrap().swap_remove(0);
+        let map = explain(
+            &GradientXInput,
+            &Oracle::new(&net),
+            &x,
+            &[0],
+            &Context::default(),
+        )
+        .unwrap()
+        .swap_remove(0);
         for ((v, w), x) in map.values.values.iter().zip(&w).zip(x.to_f64()) {
             assert!((f64::from(*v) - 3.0 * w * x.powi(3)).abs() < 1e-6 && map.signed);
         }
-        let net = toy::conv_dense(&toy::spread(54, 3), 3, &[toy::spread(108, 4), toy::spread(108, 5)], [2, 6, 6]);
+        let net = toy::conv_dense(
+            &toy::spread(54, 3),
+            3,
+            &[toy::spread(108, 4), toy::spread(108, 5)],
+            [2, 6, 6],
+        );
         let x = toy::images([1, 2, 6, 6], 6);
-        let map = explain(&GradientXInput, &Oracle::new(&net), &x, &[1], &Context::default()).unwrap().swap_remove(0);
+        let map = explain(
+            &GradientXInput,
+            &Oracle::new(&net),
+            &x,
+            &[1],
+            &Context::default(),
+        )
+        .unwrap()
+        .swap_remove(0);
         let sum: f64 = map.values.values.iter().map(|v| f64::from(*v)).sum();
         assert!((sum - net.logits(&x).unwrap().to_f64()[1]).abs() < 1e-5);
     }

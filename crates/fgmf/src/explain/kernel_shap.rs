@@ -1,9 +1,10 @@
 //! KernelSHAP (Lundberg & Lee 2017) on the cells of a grid: Shapley values of "the cell is shown".
 //!
-//! For a set S of shown cells, v(S) = score of the image with all other cells filled. φ minimises Σ_S k(S) (v(S) − v(∅) − Σ_{c ∈ S} φ_c)² under
-//! Σφ = v(all) − v(∅), with k(S) = (M − 1) / (C(M, |S|) |S| (M − |S|)) for M cells. With all 2^M − 2 sets this gives the Shapley values; with fewer, an
-//! estimate: sets come in pairs (S, complement of S), sizes drawn with the weight that k gives them. The map has φ_c / pixels in each
-//! pixel of cell c, so it sums to v(all) − v(∅).
+//! For a set S of shown cells, v(S) = score of the image with all other cells filled. φ minimises
+//! Σ_S k(S) (v(S) − v(∅) − Σ_{c ∈ S} φ_c)² under Σφ = v(all) − v(∅), with k(S) = (M − 1) / (C(M,
+//! |S|) |S| (M − |S|)) for M cells. With all 2^M − 2 sets this gives the Shapley values; with
+//! fewer, an estimate: sets come in pairs (S, complement of S), sizes drawn with the weight that k
+//! gives them. The map has φ_c / pixels in each pixel of cell c, so it sums to v(all) − v(∅).
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
@@ -12,10 +13,12 @@
 //! | `fill` | 0 (black) | finite, in input units |
 //! | `score` | `logit` | `logit`, `log-probability`, `probability` |
 //!
-//! Values in units of the score, signed. Cost: 2 + sets forward passes an image. Sets come from the stream (seed, explanation, 0, index of the image).
+//! Values in units of the score, signed. Cost: 2 + sets forward passes an image. Sets come from the
+//! stream (seed, explanation, 0, index of the image).
 //!
-//! Differences from the `shap` package: (1) pairs of sets drawn by size, where it takes whole sizes first and weighs the rest; the same limit; (2)
-//! no L1 selection of features; (3) the constraint is solved exactly, where Captum gives the two extreme sets a large weight.
+//! Differences from the `shap` package: (1) pairs of sets drawn by size, where it takes whole sizes
+//! first and weighs the rest; the same limit; (2) no L1 selection of features; (3) the constraint
+//! is solved exactly, where Captum gives the two extreme sets a large weight.
 
 use super::layer::choose_layer;
 use super::perturbation::{Grid, Score};
@@ -42,7 +45,12 @@ pub struct KernelShapParams {
 
 impl Default for KernelShapParams {
     fn default() -> Self {
-        Self { grid: None, samples: 1024, fill: 0.0, score: Score::Logit }
+        Self {
+            grid: None,
+            samples: 1024,
+            fill: 0.0,
+            score: Score::Logit,
+        }
     }
 }
 
@@ -53,7 +61,11 @@ impl KernelShapParams {
             return Err(Error::parameter("samples", "2 to 1000000", self.samples));
         }
         if self.grid.is_some_and(|g| g.contains(&0)) {
-            return Err(Error::parameter("grid", "1 or more cells a side", format!("{:?}", self.grid)));
+            return Err(Error::parameter(
+                "grid",
+                "1 or more cells a side",
+                format!("{:?}", self.grid),
+            ));
         }
         if !self.fill.is_finite() {
             return Err(Error::parameter("fill", "a finite number", self.fill));
@@ -71,7 +83,8 @@ pub struct KernelShap {
 /// A set of shown cells and its weight in the sum.
 type Set = (Vec<bool>, f64);
 
-/// All sets but the two extreme ones if they are no more than `samples`, else pairs drawn at random.
+/// All sets but the two extreme ones if they are no more than `samples`, else pairs drawn at
+/// random.
 fn sets(cells: usize, samples: usize, stream: &mut Stream) -> Vec<Set> {
     if cells < 2 {
         return Vec::new();
@@ -96,7 +109,9 @@ fn sets(cells: usize, samples: usize, stream: &mut Stream) -> Vec<Set> {
             left < 0.0
         });
         let mut shown = vec![false; cells];
-        stream.permutation(cells)[..size.unwrap_or(cells - 1)].iter().for_each(|&c| shown[c] = true);
+        stream.permutation(cells)[..size.unwrap_or(cells - 1)]
+            .iter()
+            .for_each(|&c| shown[c] = true);
         let complement = shown.iter().map(|s| !s).collect();
         out.extend([(shown, 1.0), (complement, 1.0)]);
     }
@@ -117,7 +132,8 @@ fn solve(cells: usize, sets: &[Set], values: &[f64], whole: f64) -> Vec<f64> {
         }
     }
     // Few sets may leave directions open: those get nothing.
-    let ridge = (0..cells).map(|i| a[i * cells + i]).sum::<f64>() / cells as f64 * 1e-10 + f64::MIN_POSITIVE;
+    let ridge = (0..cells).map(|i| a[i * cells + i]).sum::<f64>() / cells as f64 * 1e-10
+        + f64::MIN_POSITIVE;
     (0..cells).for_each(|i| a[i * cells + i] += ridge);
     let (p, q) = (solved(&a, &b), solved(&a, &vec![1.0; cells]));
     let multiplier = (p.iter().sum::<f64>() - whole) / q.iter().sum::<f64>();
@@ -132,7 +148,11 @@ fn solved(a: &[f64], b: &[f64]) -> Vec<f64> {
         for j in 0..=i {
             let dot: f64 = (0..j).map(|k| l[i * n + k] * l[j * n + k]).sum();
             let rest = a[i * n + j] - dot;
-            l[i * n + j] = if i == j { rest.max(f64::MIN_POSITIVE).sqrt() } else { rest / l[j * n + j] };
+            l[i * n + j] = if i == j {
+                rest.max(f64::MIN_POSITIVE).sqrt()
+            } else {
+                rest / l[j * n + j]
+            };
         }
     }
     let mut x = b.to_vec();
@@ -156,7 +176,13 @@ impl Explainer for KernelShap {
         serde_json::json!(self.params)
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Attribution>> {
         let p = &self.params;
         let [_, _, h, w] = four(x);
         let grid = match p.grid {
@@ -166,7 +192,11 @@ impl Explainer for KernelShap {
         let cells = grid.len();
         let of = |image: usize| {
             let index = context.first_index.wrapping_add(image as u64);
-            sets(cells, p.samples, &mut Stream::new(context.seed, Purpose::Explanation, 0, index))
+            sets(
+                cells,
+                p.samples,
+                &mut Stream::new(context.seed, Purpose::Explanation, 0, index),
+            )
         };
         let all: Vec<Vec<Set>> = (0..targets.len()).map(of).collect();
         let each = all.first().map_or(0, Vec::len) + 2;
@@ -175,10 +205,14 @@ impl Explainer for KernelShap {
             1 => pixels.fill(p.fill),
             _ => {
                 let shown = &all[image][variant - 2].0;
-                (0..cells).filter(|&c| !shown[c]).for_each(|c| grid.fill_cell(c, p.fill, pixels));
+                (0..cells)
+                    .filter(|&c| !shown[c])
+                    .for_each(|c| grid.fill_cell(c, p.fill, pixels));
             }
         };
-        let scores = p.score.of_variants(model, x, targets, each, context.cap, hide)?;
+        let scores = p
+            .score
+            .of_variants(model, x, targets, each, context.cap, hide)?;
         let one = |(image, scores): (usize, Vec<f64>)| {
             let values: Vec<f64> = scores[2..].iter().map(|v| v - scores[1]).collect();
             let phi = solve(cells, &all[image], &values, scores[0] - scores[1]);
@@ -190,7 +224,10 @@ impl Explainer for KernelShap {
             }
             let whole = scores[0] - scores[1];
             let gap = (map.iter().sum::<f64>() - whole).abs() / whole.abs().max(1e-6);
-            Attribution { completeness_gap: Some(gap), ..plain(self.id(), targets[image], [h, w], &map, true) }
+            Attribution {
+                completeness_gap: Some(gap),
+                ..plain(self.id(), targets[image], [h, w], &map, true)
+            }
         };
         Ok(scores.into_iter().enumerate().map(one).collect())
     }
@@ -210,7 +247,9 @@ mod tests {
             }
             let with = |&first: &usize| {
                 let rest: Vec<usize> = left.iter().copied().filter(|&c| c != first).collect();
-                orders(&rest).into_iter().map(move |o| std::iter::once(first).chain(o).collect())
+                orders(&rest)
+                    .into_iter()
+                    .map(move |o| std::iter::once(first).chain(o).collect())
             };
             left.iter().flat_map(with).collect()
         }
@@ -231,21 +270,38 @@ mod tests {
     fn all_sets_give_the_shapley_values_of_a_game_with_interactions() {
         let v = |s: &[bool]| {
             let on = |i: usize| f64::from(u8::from(s[i]));
-            2.0 * on(0) - on(1) + 3.0 * on(0) * on(2) + on(1) * on(2) * on(3) - 4.0 * on(4) * on(0) + 0.5
+            2.0 * on(0) - on(1) + 3.0 * on(0) * on(2) + on(1) * on(2) * on(3) - 4.0 * on(4) * on(0)
+                + 0.5
         };
         let all = sets(5, 30, &mut Stream::new(0, Purpose::Evaluation, 0, 0));
         assert_eq!(all.len(), 30);
         let values: Vec<f64> = all.iter().map(|(s, _)| v(s) - v(&[false; 5])).collect();
         let found = solve(5, &all, &values, v(&[true; 5]) - v(&[false; 5]));
-        assert!(found.iter().zip(shapley(5, &v)).all(|(a, b)| (a - b).abs() < 1e-9), "{found:?}");
+        assert!(
+            found
+                .iter()
+                .zip(shapley(5, &v))
+                .all(|(a, b)| (a - b).abs() < 1e-9),
+            "{found:?}"
+        );
         // And drawn sets come near: 16 cells of which five play.
         let wide = |s: &[bool]| v(&s[..5]);
         let drawn = sets(16, 4000, &mut Stream::new(0, Purpose::Evaluation, 0, 0));
-        let values: Vec<f64> = drawn.iter().map(|(s, _)| wide(s) - wide(&[false; 16])).collect();
+        let values: Vec<f64> = drawn
+            .iter()
+            .map(|(s, _)| wide(s) - wide(&[false; 16]))
+            .collect();
         let found = solve(16, &drawn, &values, wide(&[true; 16]) - wide(&[false; 16]));
         let exact = shapley(5, &v);
-        assert!((0..16).all(|i| (found[i] - exact.get(i).unwrap_or(&0.0)).abs() < 0.15), "{found:?} against {exact:?}");
-        assert!(drawn.chunks_exact(2).all(|p| p[0].0.iter().zip(&p[1].0).all(|(a, b)| a != b)));
+        assert!(
+            (0..16).all(|i| (found[i] - exact.get(i).unwrap_or(&0.0)).abs() < 0.15),
+            "{found:?} against {exact:?}"
+        );
+        assert!(
+            drawn
+                .chunks_exact(2)
+                .all(|p| p[0].0.iter().zip(&p[1].0).all(|(a, b)| a != b))
+        );
     }
 
     /// z = w · x: a cell is worth Σ w (x − fill) inside, whatever the sets.
@@ -255,15 +311,39 @@ mod tests {
         let net = toy::linear(&[w.clone(), vec![0.0; 128]], [2, 8, 8]);
         let x = toy::images([2, 2, 8, 8], 2);
         for (grid, samples) in [([2, 2], 14), ([4, 4], 64), ([1, 1], 2)] {
-            let method = KernelShapParams { grid: Some(grid), samples, fill: 0.25, ..KernelShapParams::default() }.check().unwrap();
+            let method = KernelShapParams {
+                grid: Some(grid),
+                samples,
+                fill: 0.25,
+                ..KernelShapParams::default()
+            }
+            .check()
+            .unwrap();
             let oracle = Oracle::new(&net);
-            let maps = explain(&method, &oracle, &x, &[0, 0], &Context { cap: 9, ..Context::default() }).unwrap();
+            let maps = explain(
+                &method,
+                &oracle,
+                &x,
+                &[0, 0],
+                &Context {
+                    cap: 9,
+                    ..Context::default()
+                },
+            )
+            .unwrap();
             for (n, map) in maps.iter().enumerate() {
                 for p in 0..64 {
                     let cell = |q: usize| (q / 8 * grid[0] / 8, q % 8 * grid[1] / 8);
                     let inside: Vec<usize> = (0..64).filter(|&q| cell(q) == cell(p)).collect();
-                    let worth: f64 = inside.iter().flat_map(|q| [*q, q + 64]).map(|i| w[i] * (x.to_f64()[n * 128 + i] - 0.25)).sum();
-                    assert!((f64::from(map.values.values[p]) - worth / inside.len() as f64).abs() < 1e-5);
+                    let worth: f64 = inside
+                        .iter()
+                        .flat_map(|q| [*q, q + 64])
+                        .map(|i| w[i] * (x.to_f64()[n * 128 + i] - 0.25))
+                        .sum();
+                    assert!(
+                        (f64::from(map.values.values[p]) - worth / inside.len() as f64).abs()
+                            < 1e-5
+                    );
                 }
                 assert!(map.completeness_gap.unwrap() < 1e-6 && map.signed);
             }
@@ -278,8 +358,14 @@ mod tests {
         let d = KernelShapParams::default;
         for bad in [
             KernelShapParams { samples: 1, ..d() },
-            KernelShapParams { grid: Some([0, 2]), ..d() },
-            KernelShapParams { fill: f64::NAN, ..d() },
+            KernelShapParams {
+                grid: Some([0, 2]),
+                ..d()
+            },
+            KernelShapParams {
+                fill: f64::NAN,
+                ..d()
+            },
         ] {
             assert!(bad.check().is_err());
         }

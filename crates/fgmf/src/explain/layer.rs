@@ -1,15 +1,19 @@
 //! Which value of the graph a map is read from, found without help from the user.
 //!
-//! 1. With attention (a softmax over products of two values that both depend on the image): the last layer normalisation
-//!    `[n, t, d]` that leads to the last such softmax, which is the first norm of the last block. Where the normalisation is written
-//!    out in small operators: the last value `[n, t, d]` that both factors of the scores are made from, of the width of the patch
-//!    embedding if there is one. Tokens are laid out like the last feature map before them, else as a square.
-//! 2. Otherwise the last value `[n, c, h, w]` on the way to the logits with both sides above 1 that is not merely a pooled, resized,
-//!    padded or cut copy of another. An activation after a convolution comes later and so is preferred.
+//! 1. With attention (a softmax over products of two values that both depend on the image): the
+//!    last layer normalisation `[n, t, d]` that leads to the last such softmax, which is the first
+//!    norm of the last block. Where the normalisation is written out in small operators: the last
+//!    value `[n, t, d]` that both factors of the scores are made from, of the width of the patch
+//!    embedding if there is one. Tokens are laid out like the last feature map before them, else as
+//!    a square.
+//! 2. Otherwise the last value `[n, c, h, w]` on the way to the logits with both sides above 1 that
+//!    is not merely a pooled, resized, padded or cut copy of another. An activation after a
+//!    convolution comes later and so is preferred.
 //! 3. A network without any such value is read at the image.
 //!
-//! A map is laid over the whole image, so one that the network has cropped or padded on one side is a little out of place. "Last"
-//! is in the order of the nodes. Values named `sgam.…` are the mask in front of the network and are left out.
+//! A map is laid over the whole image, so one that the network has cropped or padded on one side is
+//! a little out of place. "Last" is in the order of the nodes. Values named `sgam.…` are the mask
+//! in front of the network and are left out.
 
 use crate::error::{Error, Result};
 use fgmf_net::op::Op;
@@ -51,25 +55,46 @@ pub struct TargetLayer {
 /// The layer that the rule at the top of this file chooses.
 pub fn choose_layer(net: &Network) -> Result<TargetLayer> {
     let graph = Graph::new(net);
-    let found = graph.attention_layer().or_else(|| graph.last_map()).or_else(|| graph.layer(net.input()));
-    found.ok_or_else(|| Error::mismatch("choose layer", "a value of shape [n, c, h, w] or [n, t, d]", &net.name))
-}
-
-/// The layer of that name, which must be `[n, c, h, w]` or `[n, t, d]` and lead from the image to the logits.
-pub fn named_layer(net: &Network, name: &str) -> Result<TargetLayer> {
-    let graph = Graph::new(net);
-    let on_path = |id: &ValueId| graph.leads(*id) && graph.from_image.contains(id);
-    let found = net.find(name).filter(on_path).and_then(|id| graph.layer(id));
+    let found = graph
+        .attention_layer()
+        .or_else(|| graph.last_map())
+        .or_else(|| graph.layer(net.input()));
     found.ok_or_else(|| {
-        Error::parameter("layer", "the name of a value of shape [n, c, h, w] or [n, t, d] between image and logits", format!("`{name}`"))
+        Error::mismatch(
+            "choose layer",
+            "a value of shape [n, c, h, w] or [n, t, d]",
+            &net.name,
+        )
     })
 }
 
-/// Outputs of all attention softmaxes (over products of two values that both depend on the image) on the way to the logits, in the
-/// order of the nodes.
+/// The layer of that name, which must be `[n, c, h, w]` or `[n, t, d]` and lead from the image to
+/// the logits.
+pub fn named_layer(net: &Network, name: &str) -> Result<TargetLayer> {
+    let graph = Graph::new(net);
+    let on_path = |id: &ValueId| graph.leads(*id) && graph.from_image.contains(id);
+    let found = net
+        .find(name)
+        .filter(on_path)
+        .and_then(|id| graph.layer(id));
+    found.ok_or_else(|| {
+        Error::parameter(
+            "layer",
+            "the name of a value of shape [n, c, h, w] or [n, t, d] between image and logits",
+            format!("`{name}`"),
+        )
+    })
+}
+
+/// Outputs of all attention softmaxes (over products of two values that both depend on the image)
+/// on the way to the logits, in the order of the nodes.
 pub(super) fn attention_weights(net: &Network) -> Vec<ValueId> {
     let graph = Graph::new(net);
-    let mut found: Vec<ValueId> = graph.backwards().filter(|(node, _)| graph.scores(node).is_some()).map(|(_, id)| id).collect();
+    let mut found: Vec<ValueId> = graph
+        .backwards()
+        .filter(|(node, _)| graph.scores(node).is_some())
+        .map(|(_, id)| id)
+        .collect();
     found.reverse();
     found
 }
@@ -94,10 +119,18 @@ impl<'a> Graph<'a> {
                 from_image.extend(&node.outputs);
             }
             let known = layout(node, &channels_first);
-            let outputs = node.outputs.iter().filter(|id| net.value(**id).shape.len() == 4);
+            let outputs = node
+                .outputs
+                .iter()
+                .filter(|id| net.value(**id).shape.len() == 4);
             channels_first.extend(outputs.filter_map(|id| Some((*id, known?))));
         }
-        Self { net, from_image, to_logits: ancestors(net, &[net.output()]), channels_first }
+        Self {
+            net,
+            from_image,
+            to_logits: ancestors(net, &[net.output()]),
+            channels_first,
+        }
     }
 
     fn leads(&self, id: ValueId) -> bool {
@@ -116,14 +149,26 @@ impl<'a> Graph<'a> {
             .iter()
             .rev()
             .flat_map(outputs)
-            .filter(move |(n, id)| self.leads(*id) && self.from_image.contains(id) && !self.is_mask(n, *id))
+            .filter(move |(n, id)| {
+                self.leads(*id) && self.from_image.contains(id) && !self.is_mask(n, *id)
+            })
     }
 
     /// Sizes behind the batch axis.
     fn sizes(&self, id: ValueId) -> Vec<usize> {
-        let fixed = |d: &Dim| if let Dim::Fixed(d) = d { Some(*d) } else { None };
+        let fixed = |d: &Dim| {
+            if let Dim::Fixed(d) = d {
+                Some(*d)
+            } else {
+                None
+            }
+        };
         match self.net.value(id).shape.split_first() {
-            Some((Dim::Batch(1), rest)) => rest.iter().map(fixed).collect::<Option<_>>().unwrap_or_default(),
+            Some((Dim::Batch(1), rest)) => rest
+                .iter()
+                .map(fixed)
+                .collect::<Option<_>>()
+                .unwrap_or_default(),
             _ => Vec::new(),
         }
     }
@@ -145,36 +190,53 @@ impl<'a> Graph<'a> {
             }
             _ => return None,
         };
-        Some(TargetLayer { id, name: self.net.value(id).name.clone(), kind })
+        Some(TargetLayer {
+            id,
+            name: self.net.value(id).name.clone(),
+            kind,
+        })
     }
 
     /// Rows and columns of t tokens, and how many tokens stand in front.
     fn token_grid(&self, id: ValueId, t: usize) -> Option<([usize; 2], usize)> {
-        let like_map = |[_, h, w]: [usize; 3]| (h * w <= t && t - h * w <= 1).then(|| ([h, w], t - h * w));
+        let like_map =
+            |[_, h, w]: [usize; 3]| (h * w <= t && t - h * w <= 1).then(|| ([h, w], t - h * w));
         let square = |prefix: usize| {
             let side = t.checked_sub(prefix)?.isqrt();
             (side > 0 && side * side == t - prefix).then_some(([side, side], prefix))
         };
-        self.maps_before(id).find_map(like_map).or_else(|| square(0)).or_else(|| square(1))
+        self.maps_before(id)
+            .find_map(like_map)
+            .or_else(|| square(0))
+            .or_else(|| square(1))
     }
 
     /// Sizes of the feature maps that lead to a value, last first.
     fn maps_before(&self, id: ValueId) -> impl Iterator<Item = [usize; 3]> {
         let before = ancestors(self.net, &[id]);
-        self.backwards().filter(move |(_, v)| before.contains(v)).filter_map(|(_, v)| self.map_size(v))
+        self.backwards()
+            .filter(move |(_, v)| before.contains(v))
+            .filter_map(|(_, v)| self.map_size(v))
     }
 
     fn attention_layer(&self) -> Option<TargetLayer> {
-        let (softmax, scores) = self.backwards().find_map(|(node, id)| Some((id, self.scores(node)?)))?;
+        let (softmax, scores) = self
+            .backwards()
+            .find_map(|(node, id)| Some((id, self.scores(node)?)))?;
         let before = ancestors(self.net, &[softmax]);
-        let mut norms =
-            self.backwards().filter(|(n, id)| matches!(n.op, Op::LayerNorm(_)) && before.contains(id) && self.sizes(*id).len() == 2);
-        norms.find_map(|(_, id)| self.layer(id)).or_else(|| self.written_out(scores))
+        let mut norms = self.backwards().filter(|(n, id)| {
+            matches!(n.op, Op::LayerNorm(_)) && before.contains(id) && self.sizes(*id).len() == 2
+        });
+        norms
+            .find_map(|(_, id)| self.layer(id))
+            .or_else(|| self.written_out(scores))
     }
 
     /// The product behind an attention softmax: `None` if the node is none.
     fn scores(&self, node: &Node) -> Option<&'a Node> {
-        if !matches!(&node.op, Op::Softmax(s) if !s.log) || node.outputs.contains(&self.net.output()) {
+        if !matches!(&node.op, Op::Softmax(s) if !s.log)
+            || node.outputs.contains(&self.net.output())
+        {
             return None;
         }
         let image = |id: &&ValueId| self.from_image.contains(*id);
@@ -183,10 +245,15 @@ impl<'a> Graph<'a> {
         loop {
             let maker = &self.net.nodes()[self.net.producer(at)?];
             match maker.op {
-                Op::MatMul(_) if maker.inputs.iter().filter(image).count() == 2 => return Some(maker),
-                Op::Binary(_) | Op::Unary(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Squeeze(_) | Op::Unsqueeze(_) => {
-                    at = *maker.inputs.iter().find(image)?
+                Op::MatMul(_) if maker.inputs.iter().filter(image).count() == 2 => {
+                    return Some(maker);
                 }
+                Op::Binary(_)
+                | Op::Unary(_)
+                | Op::Reshape(_)
+                | Op::Transpose(_)
+                | Op::Squeeze(_)
+                | Op::Unsqueeze(_) => at = *maker.inputs.iter().find(image)?,
                 _ => return None,
             }
         }
@@ -194,12 +261,23 @@ impl<'a> Graph<'a> {
 
     /// The last tokens that both factors of the scores are made from.
     fn written_out(&self, scores: &Node) -> Option<TargetLayer> {
-        let factors: Vec<_> = scores.inputs.iter().map(|&id| ancestors(self.net, &[id])).collect();
+        let factors: Vec<_> = scores
+            .inputs
+            .iter()
+            .map(|&id| ancestors(self.net, &[id]))
+            .collect();
         let shared = |id: ValueId| factors.iter().all(|f| f.contains(&id));
-        let tokens: Vec<ValueId> = self.backwards().map(|(_, id)| id).filter(|&id| self.sizes(id).len() == 2 && shared(id)).collect();
+        let tokens: Vec<ValueId> = self
+            .backwards()
+            .map(|(_, id)| id)
+            .filter(|&id| self.sizes(id).len() == 2 && shared(id))
+            .collect();
         let first = *tokens.first()?;
         let width = self.maps_before(first).next().map(|[c, ..]| c);
-        let of_width = tokens.iter().copied().find(|&id| width.is_some_and(|c| self.sizes(id)[1] == c));
+        let of_width = tokens
+            .iter()
+            .copied()
+            .find(|&id| width.is_some_and(|c| self.sizes(id)[1] == c));
         self.layer(of_width.unwrap_or(first))
     }
 
@@ -219,7 +297,9 @@ impl<'a> Graph<'a> {
             )
         };
         let wide = |id: ValueId| self.map_size(id).is_some_and(|[_, h, w]| h > 1 && w > 1);
-        self.backwards().find(|(n, id)| !copies(&n.op) && wide(*id)).and_then(|(_, id)| self.layer(id))
+        self.backwards()
+            .find(|(n, id)| !copies(&n.op) && wide(*id))
+            .and_then(|(_, id)| self.layer(id))
     }
 }
 
@@ -251,7 +331,12 @@ fn layout(node: &Node, known: &HashMap<ValueId, bool>) -> Option<bool> {
             _ => None,
         },
         Op::MatMul(_) => inherited().filter(|first| !first),
-        Op::Reshape(_) | Op::Flatten(_) | Op::Squeeze(_) | Op::Unsqueeze(_) | Op::Gather(_) | Op::Gemm(_) => None,
+        Op::Reshape(_)
+        | Op::Flatten(_)
+        | Op::Squeeze(_)
+        | Op::Unsqueeze(_)
+        | Op::Gather(_)
+        | Op::Gemm(_) => None,
         _ => inherited(),
     }
 }
@@ -277,30 +362,63 @@ mod tests {
 
     #[test]
     fn zoo_networks() {
-        let grid = LayerKind::Tokens { h: 7, w: 7, prefix: 0 };
+        let grid = LayerKind::Tokens {
+            h: 7,
+            w: 7,
+            prefix: 0,
+        };
         for (architecture, name, kind) in [
             (Architecture::CnnTiny, "act2", LayerKind::Map { h: 7, w: 7 }),
-            (Architecture::CnnSmall, "act4", LayerKind::Map { h: 14, w: 14 }),
-            (Architecture::PreactResnet18, "final.act", LayerKind::Map { h: 4, w: 4 }),
-            (Architecture::Wrn28x10, "final.act", LayerKind::Map { h: 7, w: 7 }),
+            (
+                Architecture::CnnSmall,
+                "act4",
+                LayerKind::Map { h: 14, w: 14 },
+            ),
+            (
+                Architecture::PreactResnet18,
+                "final.act",
+                LayerKind::Map { h: 4, w: 4 },
+            ),
+            (
+                Architecture::Wrn28x10,
+                "final.act",
+                LayerKind::Map { h: 7, w: 7 },
+            ),
             (Architecture::VitTiny, "block6.norm1", grid),
             (Architecture::ConvvitTiny, "block4.norm1", grid),
         ] {
             let found = choose_layer(&zoo(architecture)).unwrap();
-            assert_eq!((found.name.as_str(), found.kind), (name, kind), "{}", architecture.name());
+            assert_eq!(
+                (found.name.as_str(), found.kind),
+                (name, kind),
+                "{}",
+                architecture.name()
+            );
         }
     }
 
     #[test]
     fn exported_networks() {
-        let grid = |side, prefix| LayerKind::Tokens { h: side, w: side, prefix };
+        let grid = |side, prefix| LayerKind::Tokens {
+            h: side,
+            w: side,
+            prefix,
+        };
         let map = |side| LayerKind::Map { h: side, w: side };
         let expected = [
             ("cnn_bn", "/features/features.6/Relu_output_0", map(14)),
             ("resnet", "/blocks/blocks.2/Relu_1_output_0", map(8)),
-            ("vit", "/blocks/blocks.1/norm1/LayerNormalization_output_0", grid(4, 1)),
+            (
+                "vit",
+                "/blocks/blocks.1/norm1/LayerNormalization_output_0",
+                grid(4, 1),
+            ),
             ("vit_dynamo", "layer_norm_2", grid(4, 1)),
-            ("timm_vit", "/blocks/blocks.1/norm1/LayerNormalization_output_0", grid(4, 1)),
+            (
+                "timm_vit",
+                "/blocks/blocks.1/norm1/LayerNormalization_output_0",
+                grid(4, 1),
+            ),
             ("depthwise", "/Mul_output_0", map(4)),
             ("concat_resize", "/Concat_8_output_0", map(13)),
             ("convnext_dynamo", "add_1", map(7)),
@@ -308,28 +426,54 @@ mod tests {
             ("maths_dynamo", "div", grid(4, 0)),
         ];
         let choose = |(file, _, _): &(&'static str, &str, LayerKind)| {
-            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../fgmf-net/tests/fixtures/onnx/{file}.onnx"));
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join(format!("../fgmf-net/tests/fixtures/onnx/{file}.onnx"));
             let found = choose_layer(&fgmf_net::onnx::read(&path).unwrap()).unwrap();
             (*file, found.name, found.kind)
         };
         let found: Vec<_> = expected.iter().map(choose).collect();
-        assert_eq!(found, expected.map(|(file, name, kind)| (file, name.to_owned(), kind)));
+        assert_eq!(
+            found,
+            expected.map(|(file, name, kind)| (file, name.to_owned(), kind))
+        );
     }
 
     #[test]
     fn the_mask_in_front_is_passed_over() {
         let net = toy::behind_mask([3, 8, 8]);
         let found = choose_layer(&net).unwrap();
-        assert_eq!((found.id, found.kind), (net.input(), LayerKind::Map { h: 8, w: 8 }));
-        assert_eq!(named_layer(&net, "sgam.masked").unwrap().kind, LayerKind::Map { h: 8, w: 8 });
+        assert_eq!(
+            (found.id, found.kind),
+            (net.input(), LayerKind::Map { h: 8, w: 8 })
+        );
+        assert_eq!(
+            named_layer(&net, "sgam.masked").unwrap().kind,
+            LayerKind::Map { h: 8, w: 8 }
+        );
     }
 
     #[test]
     fn named_layers_must_exist_be_maps_and_matter() {
         let net = zoo(Architecture::ConvvitTiny);
-        assert_eq!(named_layer(&net, "stem.act2").unwrap().kind, LayerKind::Map { h: 14, w: 14 });
-        assert_eq!(named_layer(&net, "block1").unwrap().kind, LayerKind::Tokens { h: 7, w: 7, prefix: 0 });
-        for bad in ["nowhere", "logits", "position", "stem.conv1.weight", "block1.attention.scores"] {
+        assert_eq!(
+            named_layer(&net, "stem.act2").unwrap().kind,
+            LayerKind::Map { h: 14, w: 14 }
+        );
+        assert_eq!(
+            named_layer(&net, "block1").unwrap().kind,
+            LayerKind::Tokens {
+                h: 7,
+                w: 7,
+                prefix: 0
+            }
+        );
+        for bad in [
+            "nowhere",
+            "logits",
+            "position",
+            "stem.conv1.weight",
+            "block1.attention.scores",
+        ] {
             assert!(named_layer(&net, bad).is_err(), "{bad}");
         }
     }

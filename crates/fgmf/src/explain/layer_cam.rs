@@ -1,17 +1,20 @@
 //! Layer-CAM (Jiang et al. 2021).
 //!
-//! At a feature map A `[d, h, w]` with g = ∂z/∂A, z the target logit: map = max(0, Σ_d max(g_d, 0) A_d), the weight of a channel is its
-//! own at each position; resampled to the image (bilinear, half-pixel centres) and stretched to `[0, 1]`. Tokens `[t, d]` are laid out
-//! as a map first, without the class token.
+//! At a feature map A `[d, h, w]` with g = ∂z/∂A, z the target logit: map = max(0, Σ_d max(g_d, 0)
+//! A_d), the weight of a channel is its own at each position; resampled to the image (bilinear,
+//! half-pixel centres) and stretched to `[0, 1]`. Tokens `[t, d]` are laid out as a map first,
+//! without the class token.
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
 //! | `layer` | none: chosen by rule | name of a value of the graph, `[n, c, h, w]` or `[n, t, d]` |
 //!
-//! Values in `[0, 1]`; a map that is the same everywhere becomes zeros. Cost: one forward and one backward pass an image.
+//! Values in `[0, 1]`; a map that is the same everywhere becomes zeros. Cost: one forward and one
+//! backward pass an image.
 //!
-//! Differences from the paper: (1) the layer is chosen by rule ([`super::choose_layer`]) unless named; (2) one layer: no fusion of several
-//! and no tanh of the maps of early ones, as in `pytorch-grad-cam`, from which (3) stretching once, without 10⁻⁷, differs.
+//! Differences from the paper: (1) the layer is chosen by rule ([`super::choose_layer`]) unless
+//! named; (2) one layer: no fusion of several and no tanh of the maps of early ones, as in
+//! `pytorch-grad-cam`, from which (3) stretching once, without 10⁻⁷, differs.
 
 use super::cam::{self, CamParams, ClassActivationMap};
 use crate::error::Result;
@@ -38,7 +41,11 @@ mod tests {
 
     #[test]
     fn matches_a_hand_value() {
-        let map = formula(&[1.0, 3.0, -2.0, 0.0, 1.0, 2.0], &[1.5, -0.5, 0.5, -1.0, 2.0, 0.25], 3);
+        let map = formula(
+            &[1.0, 3.0, -2.0, 0.0, 1.0, 2.0],
+            &[1.5, -0.5, 0.5, -1.0, 2.0, 0.25],
+            3,
+        );
         assert_eq!(map, [1.5, 2.0, 0.0]);
         assert!(formula(&[1.0], &[f64::NAN], 1)[0].is_nan());
     }
@@ -47,16 +54,43 @@ mod tests {
     #[test]
     fn matches_the_formula_where_gradients_are_known() {
         let (channels, size) = (3, 36);
-        let weights = vec![toy::spread(channels * size, 2), toy::spread(channels * size, 3)];
-        let net = toy::conv_dense(&toy::spread(channels * 18, 1), channels, &weights, [2, 6, 6]);
+        let weights = vec![
+            toy::spread(channels * size, 2),
+            toy::spread(channels * size, 3),
+        ];
+        let net = toy::conv_dense(
+            &toy::spread(channels * 18, 1),
+            channels,
+            &weights,
+            [2, 6, 6],
+        );
         let x = toy::images([1, 2, 6, 6], 4);
-        let a = net.values_at(&x, &[net.find("act").unwrap()]).unwrap().swap_remove(0).to_f64();
+        let a = net
+            .values_at(&x, &[net.find("act").unwrap()])
+            .unwrap()
+            .swap_remove(0)
+            .to_f64();
         for (target, g) in weights.iter().enumerate() {
-            let at = |i: usize| (0..channels).map(|d| g[d * size + i].max(0.0) * a[d * size + i]).sum::<f64>().max(0.0);
+            let at = |i: usize| {
+                (0..channels)
+                    .map(|d| g[d * size + i].max(0.0) * a[d * size + i])
+                    .sum::<f64>()
+                    .max(0.0)
+            };
             let expected: Vec<f64> = (0..size).map(at).collect();
-            let (lo, hi) = expected.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+            let (lo, hi) = expected
+                .iter()
+                .fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
             let method = layer_cam(CamParams::default()).unwrap();
-            let map = explain(&method, &Oracle::new(&net), &x, &[target], &Context::default()).unwrap().swap_remove(0);
+            let map = explain(
+                &method,
+                &Oracle::new(&net),
+                &x,
+                &[target],
+                &Context::default(),
+            )
+            .unwrap()
+            .swap_remove(0);
             for (v, e) in map.values.values.iter().zip(&expected) {
                 assert!((f64::from(*v) - (e - lo) / (hi - lo)).abs() < 1e-6);
             }

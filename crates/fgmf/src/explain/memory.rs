@@ -12,12 +12,16 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// The largest that fit into `free` bytes beside what is in use already, when `threads` threads explain or attack `net`; none if not even
-    /// one image fits ([`Self::least`]). Neither changes a result. `curvature`: second derivatives will be asked for.
+    /// The largest that fit into `free` bytes beside what is in use already, when `threads` threads
+    /// explain or attack `net`; none if not even one image fits ([`Self::least`]). Neither changes
+    /// a result. `curvature`: second derivatives will be asked for.
     ///
-    /// Counted are, with v numbers of all values of the network for one image, p of its image and w stored in it: 8 v bytes for each image of
-    /// a chunk (values and cotangents; 24 v with their tangents), 4 v + 128 p for each image of a call (shared feature maps, copies in double precision), 8 w
-    /// for weights that rules make, and 8 MiB. What packed weights take is in use once the network has been asked for a gradient. An estimate from above; docs/results/memory.md compares it with what processes take.
+    /// Counted are, with v numbers of all values of the network for one image, p of its image and w
+    /// stored in it: 8 v bytes for each image of a chunk (values and cotangents; 24 v with their
+    /// tangents), 4 v + 128 p for each image of a call (shared feature maps, copies in double
+    /// precision), 8 w for weights that rules make, and 8 MiB. What packed weights take is in use
+    /// once the network has been asked for a gradient. An estimate from above;
+    /// docs/results/memory.md compares it with what processes take.
     pub fn within(net: &Network, free: u64, threads: usize, curvature: bool) -> Option<Self> {
         let [each, kept] = image_bytes(net, curvature);
         let threads = threads.max(1) as u64;
@@ -27,8 +31,12 @@ impl Calls {
         // Half for chunks, the rest for calls.
         let left = free - fixed_bytes(net);
         let chunk = (left / 2 / (threads * each).max(1)).clamp(1, net.chunk() as u64);
-        let cap = ((left - threads * chunk * each) / kept.max(1)).clamp(1, super::Context::default().cap as u64);
-        Some(Self { cap: cap as usize, chunk: chunk as usize })
+        let cap = ((left - threads * chunk * each) / kept.max(1))
+            .clamp(1, super::Context::default().cap as u64);
+        Some(Self {
+            cap: cap as usize,
+            chunk: chunk as usize,
+        })
     }
 
     /// Bytes that one image in a call and a chunk on every thread take.
@@ -40,8 +48,14 @@ impl Calls {
 
 /// Of an image in a chunk, and of one in a call.
 fn image_bytes(net: &Network, curvature: bool) -> [u64; 2] {
-    let (values, pixels) = (net.numbers_per_image() as u64, net.image_shape().iter().product::<usize>() as u64);
-    [if curvature { 24 } else { 8 } * values, 4 * values + 128 * pixels]
+    let (values, pixels) = (
+        net.numbers_per_image() as u64,
+        net.image_shape().iter().product::<usize>() as u64,
+    );
+    [
+        if curvature { 24 } else { 8 } * values,
+        4 * values + 128 * pixels,
+    ]
 }
 
 /// Of weights that rules make, and of what pictures, tables and the allocator take besides.
@@ -68,17 +82,32 @@ mod tests {
         let net = build(&config).unwrap();
         let of = |mib: u64| Calls::within(&net, mib << 20, 2, true);
         let all: Vec<Calls> = (0..12).filter_map(|i| of(1 << i)).collect();
-        assert!(all.is_sorted_by(|a, b| a.cap <= b.cap && a.chunk <= b.chunk), "{all:?}");
-        assert_eq!(all[all.len() - 1], Calls { cap: 256, chunk: net.chunk() });
+        assert!(
+            all.is_sorted_by(|a, b| a.cap <= b.cap && a.chunk <= b.chunk),
+            "{all:?}"
+        );
+        assert_eq!(
+            all[all.len() - 1],
+            Calls {
+                cap: 256,
+                chunk: net.chunk()
+            }
+        );
         let least = Calls::least(&net, 2, true);
         assert!(Calls::within(&net, least - 1, 2, true).is_none());
-        assert_eq!(Calls::within(&net, least, 2, true).map(|c| c.chunk), Some(1));
+        assert_eq!(
+            Calls::within(&net, least, 2, true).map(|c| c.chunk),
+            Some(1)
+        );
         assert!(Calls::least(&net, 1, true) < least && Calls::least(&net, 2, false) < least);
         // Whatever is chosen, what is counted fits.
         let [each, kept] = image_bytes(&net, true);
         for free in (least..512 << 20).step_by(1 << 20) {
             let Calls { cap, chunk } = Calls::within(&net, free, 2, true).unwrap();
-            assert!(fixed_bytes(&net) + 2 * chunk as u64 * each + cap as u64 * kept <= free, "{free}");
+            assert!(
+                fixed_bytes(&net) + 2 * chunk as u64 * each + cap as u64 * kept <= free,
+                "{free}"
+            );
         }
     }
 }

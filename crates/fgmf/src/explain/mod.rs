@@ -1,5 +1,5 @@
-//! Explanations: which pixels speak for a class. A small trait for each method, and one entry that checks what goes in and
-//! what comes out.
+//! Explanations: which pixels speak for a class. A small trait for each method, and one entry that
+//! checks what goes in and what comes out.
 //!
 //! | id | method | values | cost of one image, f forward and b backward passes |
 //! | --- | --- | --- | --- |
@@ -108,7 +108,8 @@ pub struct Attribution {
     pub layer: Option<String>,
     /// Agreement of the parts of the method (Spearman, −1 to 1), if it has parts.
     pub agreement: Option<f64>,
-    /// First less second part of the method, if it has two, each on its common scale: 1 x h x w, −1 to 1, or −2 to 2 where both have signs.
+    /// First less second part of the method, if it has two, each on its common scale: 1 x h x w, −1
+    /// to 1, or −2 to 2 where both have signs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disagreement: Option<MapRecord>,
     /// What a reader should know although the map can be shown.
@@ -122,7 +123,8 @@ pub struct Attribution {
 pub struct Context {
     /// Seed of random fills.
     pub seed: u64,
-    /// Position of the first image in its data set; images count on from it. Names the random streams.
+    /// Position of the first image in its data set; images count on from it. Names the random
+    /// streams.
     pub first_index: u64,
     /// Most images in one model call, 1 or more. Bounds memory and changes no result.
     pub cap: usize,
@@ -130,7 +132,11 @@ pub struct Context {
 
 impl Default for Context {
     fn default() -> Self {
-        Self { seed: 0, first_index: 0, cap: 256 }
+        Self {
+            seed: 0,
+            first_index: 0,
+            cap: 256,
+        }
     }
 }
 
@@ -143,7 +149,13 @@ pub trait Explainer: Sync {
     fn parameters(&self) -> serde_json::Value;
 
     /// One attribution an image; `x [n, c, h, w]` and the `n` targets have been checked.
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>>;
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Attribution>>;
 }
 
 /// Ids of all methods, for [`by_id`].
@@ -178,12 +190,16 @@ pub fn by_id(id: &str) -> Option<Box<dyn Explainer>> {
     with_parameters(id, serde_json::json!({})).ok()
 }
 
-/// The method of that id with these parameters, by name as in [`Explainer::parameters`]; what is left out has its default.
+/// The method of that id with these parameters, by name as in [`Explainer::parameters`]; what is
+/// left out has its default.
 ///
 /// An error names an unknown method, an unknown parameter, or one out of range.
 pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dyn Explainer>> {
     let tunnel = |moment| {
-        let default = NoiseTunnelParams { moment, ..NoiseTunnelParams::default() };
+        let default = NoiseTunnelParams {
+            moment,
+            ..NoiseTunnelParams::default()
+        };
         read_over(&default, parameters.clone())?.check()
     };
     Ok(match id {
@@ -204,7 +220,9 @@ pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dy
         "rise" => Box::new(read::<RiseParams>(parameters)?.check()?),
         "kernel-shap" => Box::new(read::<KernelShapParams>(parameters)?.check()?),
         "attention-rollout" => Box::new(read::<AttentionRolloutParams>(parameters)?.check()?),
-        "transformer-attribution" => Box::new(read::<TransformerAttributionParams>(parameters)?.check()?),
+        "transformer-attribution" => {
+            Box::new(read::<TransformerAttributionParams>(parameters)?.check()?)
+        }
         "pgca" => Box::new(read::<PgcaParams>(parameters)?.check()?),
         "smooth-grad" => Box::new(tunnel(Moment::Mean)?),
         "square-grad" => Box::new(tunnel(Moment::Square)?),
@@ -214,32 +232,59 @@ pub fn with_parameters(id: &str, parameters: serde_json::Value) -> Result<Box<dy
     })
 }
 
-/// Ids of the methods that explain a grey image of the model: the others need something that it does not have (attention, a layer, an
-/// operator with a rule). Found by trying each, with at most `cap` images in a model call.
+/// Ids of the methods that explain a grey image of the model: the others need something that it
+/// does not have (attention, a layer, an operator with a rule). Found by trying each, with at most
+/// `cap` images in a model call.
 pub fn applicable(model: &dyn Gradients, cap: usize) -> Vec<&'static str> {
-    let ([c, h, w], precision) = (model.image_shape(), model.network().precision().unwrap_or(Precision::F32));
+    let ([c, h, w], precision) = (
+        model.image_shape(),
+        model.network().precision().unwrap_or(Precision::F32),
+    );
     let x = Tensor::full(&[1, c, h, w], 0.5, precision);
-    let context = Context { cap, ..Context::default() };
+    let context = Context {
+        cap,
+        ..Context::default()
+    };
     let explains = |e: Box<dyn Explainer>| explain(e.as_ref(), model, &x, &[0], &context).is_ok();
-    IDS.into_iter().filter(|id| by_id(id).is_some_and(explains)).collect()
+    IDS.into_iter()
+        .filter(|id| by_id(id).is_some_and(explains))
+        .collect()
 }
 
 /// Settings from JSON; an error names what is wrong.
 pub(crate) fn read<P: DeserializeOwned>(parameters: serde_json::Value) -> Result<P> {
     let shown = parameters.to_string();
     if !parameters.is_object() {
-        return Err(Error::parameter("parameters", "an object of settings by name", shown));
+        return Err(Error::parameter(
+            "parameters",
+            "an object of settings by name",
+            shown,
+        ));
     }
-    serde_json::from_value(parameters)
-        .map_err(|e| Error::parameter("parameters", format!("the settings of the method by name ({e})"), shown))
+    serde_json::from_value(parameters).map_err(|e| {
+        Error::parameter(
+            "parameters",
+            format!("the settings of the method by name ({e})"),
+            shown,
+        )
+    })
 }
 
 /// [`read`], where what is left out is as in `base`.
-pub(crate) fn read_over<P: Serialize + DeserializeOwned>(base: &P, given: serde_json::Value) -> Result<P> {
+pub(crate) fn read_over<P: Serialize + DeserializeOwned>(
+    base: &P,
+    given: serde_json::Value,
+) -> Result<P> {
     let mut all = serde_json::json!(base);
     match (all.as_object_mut(), given) {
         (Some(fields), serde_json::Value::Object(given)) => fields.extend(given),
-        (_, given) => return Err(Error::parameter("parameters", "an object of settings by name", given)),
+        (_, given) => {
+            return Err(Error::parameter(
+                "parameters",
+                "an object of settings by name",
+                given,
+            ));
+        }
     }
     read(all)
 }
@@ -267,8 +312,9 @@ impl Inner {
 
 /// Explains each image of `x [n, c, h, w]` for its class.
 ///
-/// Checks shapes, targets, precision and that pixels are finite; hands the method at most [`Context::cap`] images at a time;
-/// checks that one finite map of the image's size came back for each.
+/// Checks shapes, targets, precision and that pixels are finite; hands the method at most
+/// [`Context::cap`] images at a time; checks that one finite map of the image's size came back for
+/// each.
 pub fn explain(
     explainer: &dyn Explainer,
     model: &dyn Gradients,
@@ -279,10 +325,22 @@ pub fn explain(
     check(model, x, targets, context)?;
     let mut out = Vec::with_capacity(targets.len());
     for call in calls(targets.len(), context.cap) {
-        let part = Context { first_index: context.first_index.wrapping_add(call.start as u64), ..*context };
-        let found = explainer.attribute(model, &x.rows(call.start, call.len()), &targets[call.clone()], &part)?;
+        let part = Context {
+            first_index: context.first_index.wrapping_add(call.start as u64),
+            ..*context
+        };
+        let found = explainer.attribute(
+            model,
+            &x.rows(call.start, call.len()),
+            &targets[call.clone()],
+            &part,
+        )?;
         if found.len() != call.len() {
-            return Err(Error::mismatch("explain", format!("{} maps from {}", call.len(), explainer.id()), found.len()));
+            return Err(Error::mismatch(
+                "explain",
+                format!("{} maps from {}", call.len(), explainer.id()),
+                found.len(),
+            ));
         }
         out.extend(found);
     }
@@ -290,10 +348,18 @@ pub fn explain(
     for map in out.iter().map(|a| &a.values) {
         if [map.channels, map.height, map.width, map.values.len()] != [1, h, w, h * w] {
             let found = format!("{}x{}x{}", map.channels, map.height, map.width);
-            return Err(Error::mismatch("explain", format!("maps of 1x{h}x{w} from {}", explainer.id()), found));
+            return Err(Error::mismatch(
+                "explain",
+                format!("maps of 1x{h}x{w} from {}", explainer.id()),
+                found,
+            ));
         }
         if let Some(v) = map.values.iter().find(|v| !v.is_finite()) {
-            return Err(Error::mismatch("explain", format!("finite maps from {}", explainer.id()), v));
+            return Err(Error::mismatch(
+                "explain",
+                format!("finite maps from {}", explainer.id()),
+                v,
+            ));
         }
     }
     Ok(out)
@@ -305,17 +371,38 @@ fn check(model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context
         return Err(Error::parameter("cap", "1 or more", 0));
     }
     if n == 0 || x.shape() != [n, c, h, w] {
-        let expected = format!("one target an image, at least one, and images of shape [{n}, {c}, {h}, {w}]");
-        return Err(Error::mismatch("explain", expected, format!("{n} targets and images of shape {:?}", x.shape())));
+        let expected =
+            format!("one target an image, at least one, and images of shape [{n}, {c}, {h}, {w}]");
+        return Err(Error::mismatch(
+            "explain",
+            expected,
+            format!("{n} targets and images of shape {:?}", x.shape()),
+        ));
     }
     if let Some(y) = targets.iter().find(|&&y| y >= model.classes()) {
-        return Err(Error::mismatch("explain", format!("targets below {}", model.classes()), y));
+        return Err(Error::mismatch(
+            "explain",
+            format!("targets below {}", model.classes()),
+            y,
+        ));
     }
-    if model.network().precision().is_some_and(|p| p != x.precision()) {
-        return Err(Error::mismatch("explain", "images in the precision of the network", format!("{:?}", x.precision())));
+    if model
+        .network()
+        .precision()
+        .is_some_and(|p| p != x.precision())
+    {
+        return Err(Error::mismatch(
+            "explain",
+            "images in the precision of the network",
+            format!("{:?}", x.precision()),
+        ));
     }
     if !x.is_finite() {
-        return Err(Error::mismatch("explain", "finite pixels", "NaN or an infinite value"));
+        return Err(Error::mismatch(
+            "explain",
+            "finite pixels",
+            "NaN or an infinite value",
+        ));
     }
     Ok(())
 }
@@ -323,7 +410,9 @@ fn check(model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context
 /// `0..count` in pieces of at most `cap`.
 fn calls(count: usize, cap: usize) -> impl Iterator<Item = Range<usize>> {
     let cap = cap.max(1);
-    (0..count).step_by(cap).map(move |start| start..(start + cap).min(count))
+    (0..count)
+        .step_by(cap)
+        .map(move |start| start..(start + cap).min(count))
 }
 
 /// A batch of images of the shape and precision of `like`, from values in `f64`.
@@ -339,11 +428,22 @@ fn four(x: &Tensor) -> [usize; 4] {
 }
 
 fn map_record([height, width]: [usize; 2], values: &[f64]) -> MapRecord {
-    MapRecord { channels: 1, height, width, values: values.iter().map(|&v| v as f32).collect() }
+    MapRecord {
+        channels: 1,
+        height,
+        width,
+        values: values.iter().map(|&v| v as f32).collect(),
+    }
 }
 
 /// An attribution without layer, agreement, gap or remark.
-fn plain(method: &'static str, target: usize, size: [usize; 2], values: &[f64], signed: bool) -> Attribution {
+fn plain(
+    method: &'static str,
+    target: usize,
+    size: [usize; 2],
+    values: &[f64],
+    signed: bool,
+) -> Attribution {
     Attribution {
         values: map_record(size, values),
         target,
@@ -359,23 +459,44 @@ fn plain(method: &'static str, target: usize, size: [usize; 2], values: &[f64], 
 }
 
 /// Gradient of the target logit in each image, or what backward rules make of it.
-fn input_gradients(model: &dyn Gradients, x: &Tensor, targets: &[usize], rules: &Rules) -> Result<Vec<Vec<f64>>> {
+fn input_gradients(
+    model: &dyn Gradients,
+    x: &Tensor,
+    targets: &[usize],
+    rules: &Rules,
+) -> Result<Vec<Vec<f64>>> {
     let head = Logit::new(targets);
     let g = if rules.is_exact() {
         model.loss_gradient(x, &head)?.gradient
     } else {
-        model.features(x, &head, &[model.network().input()], rules)?.gradients.swap_remove(0)
+        model
+            .features(x, &head, &[model.network().input()], rules)?
+            .gradients
+            .swap_remove(0)
     };
-    Ok(g.to_f64().chunks_exact((g.len() / targets.len()).max(1)).map(<[f64]>::to_vec).collect())
+    Ok(g.to_f64()
+        .chunks_exact((g.len() / targets.len()).max(1))
+        .map(<[f64]>::to_vec)
+        .collect())
 }
 
 /// Target logit of each image.
-fn target_logits(model: &dyn Gradients, x: &Tensor, targets: &[usize], cap: usize) -> Result<Vec<f64>> {
+fn target_logits(
+    model: &dyn Gradients,
+    x: &Tensor,
+    targets: &[usize],
+    cap: usize,
+) -> Result<Vec<f64>> {
     let k = model.classes();
     let mut out = Vec::with_capacity(targets.len());
     for call in calls(targets.len(), cap) {
         let logits = model.logits(&x.rows(call.start, call.len()))?.to_f64();
-        out.extend(targets[call].iter().enumerate().map(|(i, &y)| logits[i * k + y]));
+        out.extend(
+            targets[call]
+                .iter()
+                .enumerate()
+                .map(|(i, &y)| logits[i * k + y]),
+        );
     }
     Ok(out)
 }

@@ -1,7 +1,9 @@
-//! Noise tunnel: any explainer, averaged over noisy copies of the image. SmoothGrad (Smilkov et al. 2017), its squared form (Hooker et al.
-//! 2019) and VarGrad (Adebayo et al. 2018) around the signed gradient.
+//! Noise tunnel: any explainer, averaged over noisy copies of the image. SmoothGrad (Smilkov et al.
+//! 2017), its squared form (Hooker et al. 2019) and VarGrad (Adebayo et al. 2018) around the signed
+//! gradient.
 //!
-//! With M_s the inner map at x + N(0, σ²), s = 1 … S: `mean` Σ M_s / S; `square` Σ M_s² / S; `variance` Σ M_s² / S − (Σ M_s / S)².
+//! With M_s the inner map at x + N(0, σ²), s = 1 … S: `mean` Σ M_s / S; `square` Σ M_s² / S;
+//! `variance` Σ M_s² / S − (Σ M_s / S)².
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
@@ -10,12 +12,14 @@
 //! | `moment` | `mean` (`smooth-grad`), `square` (`square-grad`), `variance` (`var-grad`) | |
 //! | `inner` | `saliency`, signed | id and parameters of any explainer |
 //!
-//! The mean has the sign and unit of the inner map; the other two are divided by their largest value, in `[0, 1]`. Cost: `samples` times the
-//! inner method's. Noise comes from the streams (seed, explanation, sample, index of the image); the inner method gets a seed of its own for
+//! The mean has the sign and unit of the inner map; the other two are divided by their largest
+//! value, in `[0, 1]`. Cost: `samples` times the inner method's. Noise comes from the streams
+//! (seed, explanation, sample, index of the image); the inner method gets a seed of its own for
 //! each sample. A map is withheld where the inner method withholds more than half of its maps.
 //!
-//! Differences from the papers: (1) the average is taken of maps `[h, w]`, after the inner method has joined the channels; (2) σ is
-//! absolute: 0.15 of images in `[0, 1]` (the paper: 10 to 20% of the range); (3) noisy images are not clipped.
+//! Differences from the papers: (1) the average is taken of maps `[h, w]`, after the inner method
+//! has joined the channels; (2) σ is absolute: 0.15 of images in `[0, 1]` (the paper: 10 to 20% of
+//! the range); (3) noisy images are not clipped.
 
 use super::{Attribution, Context, Explainer, Inner, four, images, map, plain};
 use crate::error::{Error, Result};
@@ -52,8 +56,16 @@ pub struct NoiseTunnelParams {
 
 impl Default for NoiseTunnelParams {
     fn default() -> Self {
-        let inner = Inner { id: "saliency".into(), parameters: serde_json::json!({ "signed": true }) };
-        Self { samples: 25, sigma: 0.15, moment: Moment::Mean, inner }
+        let inner = Inner {
+            id: "saliency".into(),
+            parameters: serde_json::json!({ "signed": true }),
+        };
+        Self {
+            samples: 25,
+            sigma: 0.15,
+            moment: Moment::Mean,
+            inner,
+        }
     }
 }
 
@@ -64,7 +76,8 @@ impl NoiseTunnelParams {
         self.around(inner)
     }
 
-    /// The checked wrapper around an explainer that is there already; `inner` is not looked at, but for the record.
+    /// The checked wrapper around an explainer that is there already; `inner` is not looked at, but
+    /// for the record.
     pub fn around(self, inner: Box<dyn Explainer>) -> Result<NoiseTunnel> {
         if !(1..=10_000).contains(&self.samples) {
             return Err(Error::parameter("samples", "1 to 10000", self.samples));
@@ -72,7 +85,10 @@ impl NoiseTunnelParams {
         if !(self.sigma >= 0.0 && self.sigma.is_finite()) {
             return Err(Error::parameter("sigma", "0 or more", self.sigma));
         }
-        Ok(NoiseTunnel { params: self, inner })
+        Ok(NoiseTunnel {
+            params: self,
+            inner,
+        })
     }
 }
 
@@ -87,8 +103,15 @@ impl NoiseTunnel {
         let mut values = x.to_f64();
         let size = values.len() / x.shape()[0];
         for (i, image) in values.chunks_exact_mut(size).enumerate() {
-            let mut stream = Stream::new(context.seed, Purpose::Explanation, sample, context.first_index.wrapping_add(i as u64));
-            image.iter_mut().for_each(|v| *v += self.params.sigma * f64::from(stream.normal()));
+            let mut stream = Stream::new(
+                context.seed,
+                Purpose::Explanation,
+                sample,
+                context.first_index.wrapping_add(i as u64),
+            );
+            image
+                .iter_mut()
+                .for_each(|v| *v += self.params.sigma * f64::from(stream.normal()));
         }
         images(x, values)
     }
@@ -114,21 +137,43 @@ impl Explainer for NoiseTunnel {
     }
 
     fn parameters(&self) -> serde_json::Value {
-        let NoiseTunnelParams { samples, sigma, moment, .. } = &self.params;
-        let inner = serde_json::json!({ "id": self.inner.id(), "parameters": self.inner.parameters() });
+        let NoiseTunnelParams {
+            samples,
+            sigma,
+            moment,
+            ..
+        } = &self.params;
+        let inner =
+            serde_json::json!({ "id": self.inner.id(), "parameters": self.inner.parameters() });
         serde_json::json!({ "samples": samples, "sigma": sigma, "moment": moment, "inner": inner })
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Attribution>> {
         let ([_, _, h, w], n, samples) = (four(x), targets.len(), self.params.samples);
         let (mut first, mut second) = (vec![0.0; n * h * w], vec![0.0; n * h * w]);
         let mut withheld: Vec<(usize, Option<String>)> = vec![(0, None); n];
         let (mut layer, mut signed) = (None, false);
         for sample in 0..samples as u64 {
-            let seed = Stream::new(context.seed, Purpose::Explanation, sample, u64::MAX).below(u64::MAX);
-            let found = self.inner.attribute(model, &self.noisy(x, sample, context), targets, &Context { seed, ..*context })?;
+            let seed =
+                Stream::new(context.seed, Purpose::Explanation, sample, u64::MAX).below(u64::MAX);
+            let found = self.inner.attribute(
+                model,
+                &self.noisy(x, sample, context),
+                targets,
+                &Context { seed, ..*context },
+            )?;
             if found.len() != n || found.iter().any(|a| a.values.values.len() != h * w) {
-                return Err(Error::mismatch("noise tunnel", format!("{n} maps of {h}x{w} from {}", self.inner.id()), found.len()));
+                return Err(Error::mismatch(
+                    "noise tunnel",
+                    format!("{n} maps of {h}x{w} from {}", self.inner.id()),
+                    found.len(),
+                ));
             }
             for (i, a) in found.into_iter().enumerate() {
                 for (j, v) in a.values.values.iter().map(|&v| f64::from(v)).enumerate() {
@@ -143,9 +188,17 @@ impl Explainer for NoiseTunnel {
         }
         let one = |(i, (count, reason)): (usize, (usize, Option<String>))| {
             let at = i * h * w..(i + 1) * h * w;
-            let values: Vec<f64> = first[at.clone()].iter().zip(&second[at]).map(|(&m, &s)| self.moment(m, s)).collect();
+            let values: Vec<f64> = first[at.clone()]
+                .iter()
+                .zip(&second[at])
+                .map(|(&m, &s)| self.moment(m, s))
+                .collect();
             let mean = self.params.moment == Moment::Mean;
-            let values = if mean { values } else { map::by_largest(&values) };
+            let values = if mean {
+                values
+            } else {
+                map::by_largest(&values)
+            };
             Attribution {
                 layer: layer.clone(),
                 withheld: reason.filter(|_| 2 * count > samples),
@@ -163,7 +216,15 @@ mod tests {
     use crate::oracle::Oracle;
 
     fn run(params: NoiseTunnelParams, net: &fgmf_net::Network, x: &Tensor) -> Attribution {
-        explain(&params.check().unwrap(), &Oracle::new(net), x, &[0], &Context::default()).unwrap().swap_remove(0)
+        explain(
+            &params.check().unwrap(),
+            &Oracle::new(net),
+            x,
+            &[0],
+            &Context::default(),
+        )
+        .unwrap()
+        .swap_remove(0)
     }
 
     /// z = w · x: the gradient is w whatever the noise; its square is w² and its variance 0.
@@ -172,19 +233,45 @@ mod tests {
         let w = toy::spread(16, 1);
         let net = toy::linear(&[w.clone(), vec![0.0; 16]], [1, 4, 4]);
         let x = toy::images([1, 1, 4, 4], 2);
-        let of = |moment| run(NoiseTunnelParams { samples: 5, moment, ..NoiseTunnelParams::default() }, &net, &x);
+        let of = |moment| {
+            run(
+                NoiseTunnelParams {
+                    samples: 5,
+                    moment,
+                    ..NoiseTunnelParams::default()
+                },
+                &net,
+                &x,
+            )
+        };
         let largest = w.iter().fold(0.0f64, |m, w| m.max(w * w));
         let (mean, square, variance) = (of(Moment::Mean), of(Moment::Square), of(Moment::Variance));
         assert!(
-            mean.signed && !square.signed && (mean.method, square.method, variance.method) == ("smooth-grad", "square-grad", "var-grad")
+            mean.signed
+                && !square.signed
+                && (mean.method, square.method, variance.method)
+                    == ("smooth-grad", "square-grad", "var-grad")
         );
         for (i, w) in w.iter().enumerate() {
             assert!((f64::from(mean.values.values[i]) - w).abs() < 1e-6);
             assert!((f64::from(square.values.values[i]) - w * w / largest).abs() < 1e-6);
         }
-        // Of the variance nothing but rounding is left, which division by the largest value would show; undivided it is 0.
-        let tunnel = NoiseTunnelParams { moment: Moment::Variance, ..NoiseTunnelParams::default() }.check().unwrap();
-        assert!(tunnel.moment(0.5, 0.25 - 1e-17).abs() < 1e-16 && variance.values.values.iter().all(|v| (0.0..=1.0).contains(v)));
+        // Of the variance nothing but rounding is left, which division by the largest value would
+        // show; undivided it is 0.
+        let tunnel = NoiseTunnelParams {
+            moment: Moment::Variance,
+            ..NoiseTunnelParams::default()
+        }
+        .check()
+        .unwrap();
+        assert!(
+            tunnel.moment(0.5, 0.25 - 1e-17).abs() < 1e-16
+                && variance
+                    .values
+                    .values
+                    .iter()
+                    .all(|v| (0.0..=1.0).contains(v))
+        );
     }
 
     /// z = Σ w x³: the gradient at x + e is 3 w (x + e)², with the very noise of the streams.
@@ -193,18 +280,32 @@ mod tests {
         let w = toy::spread(16, 1);
         let net = toy::cubic(&w, [1, 4, 4]);
         let x = toy::images([1, 1, 4, 4], 2);
-        let params = |moment| NoiseTunnelParams { samples: 8, sigma: 0.2, moment, ..NoiseTunnelParams::default() };
+        let params = |moment| NoiseTunnelParams {
+            samples: 8,
+            sigma: 0.2,
+            moment,
+            ..NoiseTunnelParams::default()
+        };
         let gradients: Vec<Vec<f64>> = (0..8)
             .map(|s| {
                 let mut stream = Stream::new(0, Purpose::Explanation, s, 0);
-                w.iter().zip(x.to_f64()).map(|(w, x)| 3.0 * w * (x + 0.2 * f64::from(stream.normal())).powi(2)).collect()
+                w.iter()
+                    .zip(x.to_f64())
+                    .map(|(w, x)| 3.0 * w * (x + 0.2 * f64::from(stream.normal())).powi(2))
+                    .collect()
             })
             .collect();
-        let mean = |f: &dyn Fn(f64) -> f64, i: usize| gradients.iter().map(|g| f(g[i])).sum::<f64>() / 8.0;
+        let mean =
+            |f: &dyn Fn(f64) -> f64, i: usize| gradients.iter().map(|g| f(g[i])).sum::<f64>() / 8.0;
         let first: Vec<f64> = (0..16).map(|i| mean(&|v| v, i)).collect();
-        let variance: Vec<f64> = (0..16).map(|i| mean(&|v| (v - first[i]).powi(2), i)).collect();
+        let variance: Vec<f64> = (0..16)
+            .map(|i| mean(&|v| (v - first[i]).powi(2), i))
+            .collect();
         let largest = variance.iter().fold(0.0f64, |m, v| m.max(*v));
-        let (found, spread) = (run(params(Moment::Mean), &net, &x), run(params(Moment::Variance), &net, &x));
+        let (found, spread) = (
+            run(params(Moment::Mean), &net, &x),
+            run(params(Moment::Variance), &net, &x),
+        );
         for i in 0..16 {
             assert!((f64::from(found.values.values[i]) - first[i]).abs() < 1e-6);
             assert!((f64::from(spread.values.values[i]) - variance[i] / largest).abs() < 1e-5);
@@ -216,20 +317,71 @@ mod tests {
         let net = toy::quadrant([2, 16, 16]);
         let x = toy::images([1, 2, 16, 16], 3);
         for id in ["grad-cam", "gradient-x-input", "pgca"] {
-            let inner = Inner { id: id.into(), parameters: serde_json::json!({}) };
-            let wrapped = run(NoiseTunnelParams { samples: 1, sigma: 0.0, inner, ..NoiseTunnelParams::default() }, &net, &x);
+            let inner = Inner {
+                id: id.into(),
+                parameters: serde_json::json!({}),
+            };
+            let wrapped = run(
+                NoiseTunnelParams {
+                    samples: 1,
+                    sigma: 0.0,
+                    inner,
+                    ..NoiseTunnelParams::default()
+                },
+                &net,
+                &x,
+            );
             let seed = Stream::new(0, Purpose::Explanation, 0, u64::MAX).below(u64::MAX);
             let method = crate::explain::by_id(id).unwrap();
-            let bare =
-                explain(method.as_ref(), &Oracle::new(&net), &x, &[0], &Context { seed, ..Context::default() }).unwrap().swap_remove(0);
+            let bare = explain(
+                method.as_ref(),
+                &Oracle::new(&net),
+                &x,
+                &[0],
+                &Context {
+                    seed,
+                    ..Context::default()
+                },
+            )
+            .unwrap()
+            .swap_remove(0);
             assert_eq!(
-                (wrapped.values, wrapped.layer, wrapped.signed, wrapped.withheld),
+                (
+                    wrapped.values,
+                    wrapped.layer,
+                    wrapped.signed,
+                    wrapped.withheld
+                ),
                 (bare.values, bare.layer, bare.signed, bare.withheld)
             );
         }
-        let unknown = Inner { id: "tea-leaves".into(), parameters: serde_json::json!({}) };
-        assert!(NoiseTunnelParams { inner: unknown, ..NoiseTunnelParams::default() }.check().is_err());
-        assert!(NoiseTunnelParams { samples: 0, ..NoiseTunnelParams::default() }.check().is_err());
-        assert!(NoiseTunnelParams { sigma: f64::NAN, ..NoiseTunnelParams::default() }.check().is_err());
+        let unknown = Inner {
+            id: "tea-leaves".into(),
+            parameters: serde_json::json!({}),
+        };
+        assert!(
+            NoiseTunnelParams {
+                inner: unknown,
+                ..NoiseTunnelParams::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            NoiseTunnelParams {
+                samples: 0,
+                ..NoiseTunnelParams::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            NoiseTunnelParams {
+                sigma: f64::NAN,
+                ..NoiseTunnelParams::default()
+            }
+            .check()
+            .is_err()
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Occlusion (Zeiler & Fergus 2014): how much the target's score falls when a window is blanked.
 //!
-//! Windows of `patch` x `patch` pixels start at every multiple of `stride`, as many as cover the image, cut at its border. map at a pixel =
-//! mean of s(x) − s(x with the window filled) over the windows that contain it.
+//! Windows of `patch` x `patch` pixels start at every multiple of `stride`, as many as cover the
+//! image, cut at its border. map at a pixel = mean of s(x) − s(x with the window filled) over the
+//! windows that contain it.
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
@@ -10,10 +11,12 @@
 //! | `fill` | 0 (black) | finite, in input units |
 //! | `score` | `logit` | `logit`, `log-probability`, `probability` |
 //!
-//! Values in units of the score, signed. Cost: 1 + windows forward passes an image (170 at 28 x 28).
+//! Values in units of the score, signed. Cost: 1 + windows forward passes an image (170 at 28 x
+//! 28).
 //!
-//! Differences from the paper: (1) windows overlap and each pixel takes the mean over its windows, as in Captum, where the paper colours a
-//! coarse grid; (2) the score is the logit unless asked otherwise.
+//! Differences from the paper: (1) windows overlap and each pixel takes the mean over its windows,
+//! as in Captum, where the paper colours a coarse grid; (2) the score is the logit unless asked
+//! otherwise.
 
 use super::perturbation::Score;
 use super::{Attribution, Context, Explainer, calls, four, plain};
@@ -39,7 +42,12 @@ pub struct OcclusionParams {
 
 impl Default for OcclusionParams {
     fn default() -> Self {
-        Self { patch: None, stride: None, fill: 0.0, score: Score::Logit }
+        Self {
+            patch: None,
+            stride: None,
+            fill: 0.0,
+            score: Score::Logit,
+        }
     }
 }
 
@@ -49,8 +57,17 @@ impl OcclusionParams {
         if self.patch == Some(0) {
             return Err(Error::parameter("patch", "1 or more", 0));
         }
-        if self.stride == Some(0) || self.stride.zip(self.patch).is_some_and(|(stride, patch)| stride > patch) {
-            return Err(Error::parameter("stride", "1 to the patch", self.stride.unwrap_or(0)));
+        if self.stride == Some(0)
+            || self
+                .stride
+                .zip(self.patch)
+                .is_some_and(|(stride, patch)| stride > patch)
+        {
+            return Err(Error::parameter(
+                "stride",
+                "1 to the patch",
+                self.stride.unwrap_or(0),
+            ));
         }
         if !self.fill.is_finite() {
             return Err(Error::parameter("fill", "a finite number", self.fill));
@@ -77,8 +94,13 @@ impl Occlusion {
         if stride > patch {
             return Err(Error::parameter("stride", format!("1 to {patch}"), stride));
         }
-        let along = |side: usize| (0..=(side - patch).div_ceil(stride)).map(move |i| i * stride..(i * stride + patch).min(side));
-        Ok(along(h).flat_map(|rows| along(w).map(move |columns| [rows.clone(), columns])).collect())
+        let along = |side: usize| {
+            (0..=(side - patch).div_ceil(stride))
+                .map(move |i| i * stride..(i * stride + patch).min(side))
+        };
+        Ok(along(h)
+            .flat_map(|rows| along(w).map(move |columns| [rows.clone(), columns]))
+            .collect())
     }
 }
 
@@ -91,30 +113,55 @@ impl Explainer for Occlusion {
         serde_json::json!(self.params)
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Attribution>> {
         let [_, _, h, w] = four(x);
         let windows = self.windows([h, w])?;
         let blank = |_: usize, pixels: &[f64]| vec![vec![self.params.fill; pixels.len()]];
-        let scores = self.params.score.of_windows(model, x, targets, &windows, 1, context.cap, blank)?;
+        let scores =
+            self.params
+                .score
+                .of_windows(model, x, targets, &windows, 1, context.cap, blank)?;
         let mut before = Vec::with_capacity(targets.len());
         for call in calls(targets.len(), context.cap) {
             let logits = model.logits(&x.rows(call.start, call.len()))?.to_f64();
-            before.extend(call.clone().zip(logits.chunks_exact(model.classes())).map(|(i, z)| self.params.score.of(z, targets[i])));
+            before.extend(
+                call.clone()
+                    .zip(logits.chunks_exact(model.classes()))
+                    .map(|(i, z)| self.params.score.of(z, targets[i])),
+            );
         }
         let mut covered = vec![0.0; h * w];
         let pixels = |[rows, columns]: &[Range<usize>; 2]| {
             let columns = columns.clone();
-            rows.clone().flat_map(move |r| columns.clone().map(move |c| r * w + c)).collect::<Vec<_>>()
+            rows.clone()
+                .flat_map(move |r| columns.clone().map(move |c| r * w + c))
+                .collect::<Vec<_>>()
         };
-        windows.iter().flat_map(pixels).for_each(|p| covered[p] += 1.0);
+        windows
+            .iter()
+            .flat_map(pixels)
+            .for_each(|p| covered[p] += 1.0);
         let one = |((scores, before), &target): ((Vec<f64>, f64), &usize)| {
             let mut map = vec![0.0; h * w];
             for (window, after) in windows.iter().zip(scores) {
-                pixels(window).into_iter().for_each(|p| map[p] += (before - after) / covered[p]);
+                pixels(window)
+                    .into_iter()
+                    .for_each(|p| map[p] += (before - after) / covered[p]);
             }
             plain(self.id(), target, [h, w], &map, true)
         };
-        Ok(scores.into_iter().zip(before).zip(targets).map(one).collect())
+        Ok(scores
+            .into_iter()
+            .zip(before)
+            .zip(targets)
+            .map(one)
+            .collect())
     }
 }
 
@@ -126,45 +173,99 @@ mod tests {
 
     fn run(params: OcclusionParams, net: &fgmf_net::Network, x: &Tensor) -> Vec<f64> {
         let method = params.check().unwrap();
-        let map = explain(&method, &Oracle::new(net), x, &[0], &Context { cap: 5, ..Context::default() }).unwrap().swap_remove(0);
+        let map = explain(
+            &method,
+            &Oracle::new(net),
+            x,
+            &[0],
+            &Context {
+                cap: 5,
+                ..Context::default()
+            },
+        )
+        .unwrap()
+        .swap_remove(0);
         map.values.values.iter().map(|v| f64::from(*v)).collect()
     }
 
-    /// z = w · x: a window's fall is Σ w (x − fill) inside; windows of one pixel give the exact contributions.
+    /// z = w · x: a window's fall is Σ w (x − fill) inside; windows of one pixel give the exact
+    /// contributions.
     #[test]
     fn linear_falls_match_the_closed_form() {
         let w = toy::spread(2 * 35, 1);
         let net = toy::linear(&[w.clone(), vec![0.0; 70]], [2, 5, 7]);
         let x = toy::images([1, 2, 5, 7], 2);
         let v = x.to_f64();
-        let single = run(OcclusionParams { patch: Some(1), fill: 0.25, ..OcclusionParams::default() }, &net, &x);
+        let single = run(
+            OcclusionParams {
+                patch: Some(1),
+                fill: 0.25,
+                ..OcclusionParams::default()
+            },
+            &net,
+            &x,
+        );
         let term = |p: usize| w[p] * (v[p] - 0.25) + w[p + 35] * (v[p + 35] - 0.25);
-        assert!(single.iter().enumerate().all(|(p, s)| (s - term(p)).abs() < 1e-6));
+        assert!(
+            single
+                .iter()
+                .enumerate()
+                .all(|(p, s)| (s - term(p)).abs() < 1e-6)
+        );
         // 3 x 3 windows at 0, 2 (rows) and 0, 2, 4 (columns): pixel by pixel.
-        let map = run(OcclusionParams { patch: Some(3), stride: Some(2), fill: 0.25, ..OcclusionParams::default() }, &net, &x);
+        let map = run(
+            OcclusionParams {
+                patch: Some(3),
+                stride: Some(2),
+                fill: 0.25,
+                ..OcclusionParams::default()
+            },
+            &net,
+            &x,
+        );
         for (p, found) in map.iter().enumerate() {
             let (mut sum, mut count) = (0.0, 0.0);
             for (top, left) in [(0, 0), (0, 2), (0, 4), (2, 0), (2, 2), (2, 4)] {
-                let inside = |q: usize| (top..top + 3).contains(&(q / 7)) && (left..left + 3).contains(&(q % 7));
+                let inside = |q: usize| {
+                    (top..top + 3).contains(&(q / 7)) && (left..left + 3).contains(&(q % 7))
+                };
                 if inside(p) {
                     sum += (0..35).filter(|&q| inside(q)).map(term).sum::<f64>();
                     count += 1.0;
                 }
             }
-            assert!((found - sum / count).abs() < 1e-6, "{p}: {found} against {}", sum / count);
+            assert!(
+                (found - sum / count).abs() < 1e-6,
+                "{p}: {found} against {}",
+                sum / count
+            );
         }
     }
 
     #[test]
     fn windows_cover_the_image_and_parameters_are_checked() {
         let of = |patch, stride, size| {
-            let params = OcclusionParams { patch, stride, ..OcclusionParams::default() };
+            let params = OcclusionParams {
+                patch,
+                stride,
+                ..OcclusionParams::default()
+            };
             params.check().and_then(|o| o.windows(size))
         };
         assert_eq!(of(None, None, [28, 28]).unwrap().len(), 169);
-        assert_eq!(of(Some(4), Some(3), [6, 4]).unwrap(), [[0..4, 0..4], [3..6, 0..4]]);
+        assert_eq!(
+            of(Some(4), Some(3), [6, 4]).unwrap(),
+            [[0..4, 0..4], [3..6, 0..4]]
+        );
         assert!(of(Some(5), None, [6, 4]).is_err() && of(Some(0), None, [6, 4]).is_err());
         assert!(of(Some(2), Some(3), [6, 4]).is_err() && of(None, Some(9), [28, 28]).is_err());
-        assert!(OcclusionParams { fill: f64::NAN, ..OcclusionParams::default() }.check().is_err());
+        assert!(
+            OcclusionParams {
+                fill: f64::NAN,
+                ..OcclusionParams::default()
+            }
+            .check()
+            .is_err()
+        );
     }
 }

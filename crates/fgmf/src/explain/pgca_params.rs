@@ -124,10 +124,12 @@ impl Default for PgcaParams {
 }
 
 impl PgcaParams {
-    /// The form that was chosen on training images for LeRF minus MoRF under linear imputation: the fall of the logit, with its sign, where
-    /// overlapping cells are blurred (deviation 4 pixels), averaged with GradientSHAP; no smoothing, almost linear contrast, no fallback.
+    /// The form that was chosen on training images for LeRF minus MoRF under linear imputation: the
+    /// fall of the logit, with its sign, where overlapping cells are blurred (deviation 4 pixels),
+    /// averaged with GradientSHAP; no smoothing, almost linear contrast, no fallback.
     ///
-    /// It departs from the source: neither of its fills, another gradient map than Grad-CAM++, and a mean, which is no consensus.
+    /// It departs from the source: neither of its fills, another gradient map than Grad-CAM++, and
+    /// a mean, which is no consensus.
     pub fn faithful() -> Self {
         Self {
             overlap: true,
@@ -135,7 +137,10 @@ impl PgcaParams {
             zero: false,
             noise_draws: 0,
             blur: 4.0,
-            gradient: Some(Inner { id: "gradient-shap".into(), parameters: serde_json::json!({}) }),
+            gradient: Some(Inner {
+                id: "gradient-shap".into(),
+                parameters: serde_json::json!({}),
+            }),
             fusion: Fusion::Mean,
             rho_min: -1.0,
             rho_show: -1.0,
@@ -170,13 +175,25 @@ impl PgcaParams {
             }
         }
         if self.percentiles[0] >= self.percentiles[1] {
-            return Err(Error::parameter("percentiles", "the smaller first", format!("{:?}", self.percentiles)));
+            return Err(Error::parameter(
+                "percentiles",
+                "the smaller first",
+                format!("{:?}", self.percentiles),
+            ));
         }
         if self.noise_draws > 100 {
-            return Err(Error::parameter("noise_draws", "0 to 100", self.noise_draws));
+            return Err(Error::parameter(
+                "noise_draws",
+                "0 to 100",
+                self.noise_draws,
+            ));
         }
         if !self.zero && self.noise_draws == 0 && self.blur <= 0.0 {
-            return Err(Error::parameter("noise_draws", "1 or more if `zero` is off and `blur` is 0", 0));
+            return Err(Error::parameter(
+                "noise_draws",
+                "1 or more if `zero` is off and `blur` is 0",
+                0,
+            ));
         }
         if !(1..=8).contains(&self.levels) {
             return Err(Error::parameter("levels", "1 to 8", self.levels));
@@ -188,9 +205,9 @@ impl PgcaParams {
             return Err(Error::parameter("layer", "a name", "nothing"));
         }
         match self.grid {
-            Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => {
-                Err(Error::parameter("grid", "1 to 256 cells a side", format!("{grid:?}")))
-            }
+            Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => Err(
+                Error::parameter("grid", "1 to 256 cells a side", format!("{grid:?}")),
+            ),
             _ => Ok(Pgca { params: self }),
         }
     }

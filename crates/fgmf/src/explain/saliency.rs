@@ -1,14 +1,17 @@
 //! Saliency (Simonyan et al. 2014): how strongly each pixel moves the target logit.
 //!
-//! map = max over channels of |∂z/∂x|, divided by its largest value; with `signed`, the sum of ∂z/∂x over channels as it is.
+//! map = max over channels of |∂z/∂x|, divided by its largest value; with `signed`, the sum of
+//! ∂z/∂x over channels as it is.
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
 //! | `signed` | false | |
 //!
-//! Values in `[0, 1]`, or signed in logits per input unit. Cost: one forward and one backward pass an image.
+//! Values in `[0, 1]`, or signed in logits per input unit. Cost: one forward and one backward pass
+//! an image.
 //!
-//! Differences from the paper: (1) divided by the largest value, for maps without a unit; (2) the signed form, which noise tunnels average.
+//! Differences from the paper: (1) divided by the largest value, for maps without a unit; (2) the
+//! signed form, which noise tunnels average.
 
 use super::{Attribution, Context, Explainer, four, input_gradients, map, plain};
 use crate::error::Result;
@@ -42,7 +45,11 @@ fn largest_of_channels(g: &[f64], pixels: usize) -> Vec<f64> {
     for (i, g) in g.iter().enumerate() {
         let at: &mut f64 = &mut out[i % pixels];
         // A slope that is not a number stays one.
-        *at = if g.abs() > *at || g.is_nan() { g.abs() } else { *at };
+        *at = if g.abs() > *at || g.is_nan() {
+            g.abs()
+        } else {
+            *at
+        };
     }
     out
 }
@@ -56,13 +63,27 @@ impl Explainer for Saliency {
         serde_json::json!(self.params)
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], _: &Context) -> Result<Vec<Attribution>> {
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        _: &Context,
+    ) -> Result<Vec<Attribution>> {
         let [_, _, h, w] = four(x);
         let one = |(g, &target): (Vec<f64>, &usize)| {
-            let values = if self.params.signed { map::channel_sum(&g, h * w) } else { map::by_largest(&largest_of_channels(&g, h * w)) };
+            let values = if self.params.signed {
+                map::channel_sum(&g, h * w)
+            } else {
+                map::by_largest(&largest_of_channels(&g, h * w))
+            };
             plain(self.id(), target, [h, w], &values, self.params.signed)
         };
-        Ok(input_gradients(model, x, targets, &Rules::exact())?.into_iter().zip(targets).map(one).collect())
+        Ok(input_gradients(model, x, targets, &Rules::exact())?
+            .into_iter()
+            .zip(targets)
+            .map(one)
+            .collect())
     }
 }
 
@@ -79,13 +100,26 @@ mod tests {
         let run = |signed| {
             let oracle = Oracle::new(&net);
             let method = SaliencyParams { signed }.check().unwrap();
-            let map = explain(&method, &oracle, &toy::images([1, 2, 4, 4], 2), &[0], &Context::default()).unwrap().swap_remove(0);
-            assert!((oracle.passes().forward, oracle.passes().backward) == (1, 1) && map.signed == signed);
+            let map = explain(
+                &method,
+                &oracle,
+                &toy::images([1, 2, 4, 4], 2),
+                &[0],
+                &Context::default(),
+            )
+            .unwrap()
+            .swap_remove(0);
+            assert!(
+                (oracle.passes().forward, oracle.passes().backward) == (1, 1)
+                    && map.signed == signed
+            );
             map.values.values
         };
         let largest = w.iter().fold(0.0f64, |m, w| m.max(w.abs()));
         for i in 0..16 {
-            assert!((f64::from(run(false)[i]) - w[i].abs().max(w[i + 16].abs()) / largest).abs() < 1e-6);
+            assert!(
+                (f64::from(run(false)[i]) - w[i].abs().max(w[i + 16].abs()) / largest).abs() < 1e-6
+            );
             assert!((f64::from(run(true)[i]) - w[i] - w[i + 16]).abs() < 1e-6);
         }
         assert!(largest_of_channels(&[1.0, f64::NAN], 1)[0].is_nan());

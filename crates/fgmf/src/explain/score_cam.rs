@@ -1,19 +1,23 @@
-//! Score-CAM (Wang et al. 2020): channels weighted by what the model says of the image seen through them, without gradients.
+//! Score-CAM (Wang et al. 2020): channels weighted by what the model says of the image seen through
+//! them, without gradients.
 //!
-//! At a feature map A `[d, h, w]`: M_d = A_d resampled to the image (bilinear, half-pixel centres) and stretched to `[0, 1]`; s_d = z(x ∘ M_d), z
-//! the target logit; w = softmax(s) over channels; map = max(0, Σ_d w_d A_d), resampled and stretched to `[0, 1]`. Tokens `[t, d]` are laid
-//! out as a map first, without the class token.
+//! At a feature map A `[d, h, w]`: M_d = A_d resampled to the image (bilinear, half-pixel centres)
+//! and stretched to `[0, 1]`; s_d = z(x ∘ M_d), z the target logit; w = softmax(s) over channels;
+//! map = max(0, Σ_d w_d A_d), resampled and stretched to `[0, 1]`. Tokens `[t, d]` are laid out as
+//! a map first, without the class token.
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
 //! | `layer` | none: chosen by rule | name of a value of the graph, `[n, c, h, w]` or `[n, t, d]` |
 //!
-//! Values in `[0, 1]`; a map that is the same everywhere becomes zeros. Cost: 1 + d forward passes and one backward pass (of which the
-//! values are used) an image.
+//! Values in `[0, 1]`; a map that is the same everywhere becomes zeros. Cost: 1 + d forward passes
+//! and one backward pass (of which the values are used) an image.
 //!
-//! Differences from the paper: (1) the layer is chosen by rule ([`super::choose_layer`]) unless named; (2) the score of a black image is not
-//! subtracted: the softmax does not see it. From `pytorch-grad-cam`: (3) masks are resampled with half-pixel centres, as in the authors'
-//! code, not with aligned corners; (4) a channel that is the same everywhere masks everything, without 10⁻⁸ in the divisor.
+//! Differences from the paper: (1) the layer is chosen by rule ([`super::choose_layer`]) unless
+//! named; (2) the score of a black image is not subtracted: the softmax does not see it. From
+//! `pytorch-grad-cam`: (3) masks are resampled with half-pixel centres, as in the authors' code,
+//! not with aligned corners; (4) a channel that is the same everywhere masks everything, without
+//! 10⁻⁸ in the divisor.
 
 use super::perturbation::Score;
 use super::{Attribution, Context, Explainer, cam, four, map};
@@ -60,20 +64,39 @@ impl Explainer for ScoreCam {
         serde_json::json!(self.params)
     }
 
-    fn attribute(&self, model: &dyn Gradients, x: &Tensor, targets: &[usize], context: &Context) -> Result<Vec<Attribution>> {
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Attribution>> {
         let layer = cam::resolve(model.network(), self.params.layer.as_deref())?;
         let ([_, _, h, w], from) = (four(x), cam::size(&layer));
         let positions = from[0] * from[1];
         let readings = cam::read(model, x, targets, &layer, context.cap)?;
         let channels = readings.first().map_or(0, |r| r.values.len() / positions);
         let mask = |image: usize, d: usize, pixels: &mut [f64]| {
-            let m = map::min_max(&map::upsample(&readings[image].values[d * positions..][..positions], from, [h, w]));
-            pixels.iter_mut().enumerate().for_each(|(i, v)| *v *= m[i % (h * w)]);
+            let m = map::min_max(&map::upsample(
+                &readings[image].values[d * positions..][..positions],
+                from,
+                [h, w],
+            ));
+            pixels
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, v)| *v *= m[i % (h * w)]);
         };
         let scores = Score::Logit.of_variants(model, x, targets, channels, context.cap, mask)?;
         let one = |(i, scores): (usize, Vec<f64>)| {
             let raw = cam::weighted(&readings[i].values, softmax(&scores).into_iter(), positions);
-            cam::stretched(self, &layer, x, targets[i], &map::upsample(&raw, from, [h, w]))
+            cam::stretched(
+                self,
+                &layer,
+                x,
+                targets[i],
+                &map::upsample(&raw, from, [h, w]),
+            )
         };
         Ok(scores.into_iter().enumerate().map(one).collect())
     }
@@ -95,28 +118,74 @@ mod tests {
     #[test]
     fn matches_the_formula() {
         let (channels, size) = (3, 36);
-        let weights = vec![toy::spread(channels * size, 2), toy::spread(channels * size, 3)];
-        let net = toy::conv_dense(&toy::spread(channels * 18, 1), channels, &weights, [2, 6, 6]);
+        let weights = vec![
+            toy::spread(channels * size, 2),
+            toy::spread(channels * size, 3),
+        ];
+        let net = toy::conv_dense(
+            &toy::spread(channels * 18, 1),
+            channels,
+            &weights,
+            [2, 6, 6],
+        );
         let x = toy::images([1, 2, 6, 6], 4);
-        let a = net.values_at(&x, &[net.find("act").unwrap()]).unwrap().swap_remove(0).to_f64();
+        let a = net
+            .values_at(&x, &[net.find("act").unwrap()])
+            .unwrap()
+            .swap_remove(0)
+            .to_f64();
         let oracle = Oracle::new(&net);
         let method = ScoreCamParams::default().check().unwrap();
-        let map = explain(&method, &oracle, &x, &[1], &Context { cap: 2, ..Context::default() }).unwrap().swap_remove(0);
+        let map = explain(
+            &method,
+            &oracle,
+            &x,
+            &[1],
+            &Context {
+                cap: 2,
+                ..Context::default()
+            },
+        )
+        .unwrap()
+        .swap_remove(0);
         assert_eq!((oracle.passes().forward, oracle.passes().backward), (4, 1));
         let stretch = |v: &[f64]| {
-            let (lo, hi) = v.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
-            v.iter().map(|v| if hi > lo { (v - lo) / (hi - lo) } else { 0.0 }).collect::<Vec<f64>>()
+            let (lo, hi) = v
+                .iter()
+                .fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+            v.iter()
+                .map(|v| if hi > lo { (v - lo) / (hi - lo) } else { 0.0 })
+                .collect::<Vec<f64>>()
         };
         let scores: Vec<f64> = (0..channels)
             .map(|d| {
                 let m = stretch(&a[d * size..][..size]);
-                let masked: Vec<f64> = x.to_f64().iter().enumerate().map(|(i, v)| v * m[i % size]).collect();
-                net.logits(&Tensor::new(&[1, 2, 6, 6], masked)).unwrap().to_f64()[1]
+                let masked: Vec<f64> = x
+                    .to_f64()
+                    .iter()
+                    .enumerate()
+                    .map(|(i, v)| v * m[i % size])
+                    .collect();
+                net.logits(&Tensor::new(&[1, 2, 6, 6], masked))
+                    .unwrap()
+                    .to_f64()[1]
             })
             .collect();
         let total: f64 = scores.iter().map(|s| s.exp()).sum();
-        let raw: Vec<f64> =
-            (0..size).map(|i| (0..channels).map(|d| scores[d].exp() / total * a[d * size + i]).sum::<f64>().max(0.0)).collect();
-        assert!(map.values.values.iter().zip(stretch(&raw)).all(|(v, e)| (f64::from(*v) - e).abs() < 1e-6));
+        let raw: Vec<f64> = (0..size)
+            .map(|i| {
+                (0..channels)
+                    .map(|d| scores[d].exp() / total * a[d * size + i])
+                    .sum::<f64>()
+                    .max(0.0)
+            })
+            .collect();
+        assert!(
+            map.values
+                .values
+                .iter()
+                .zip(stretch(&raw))
+                .all(|(v, e)| (f64::from(*v) - e).abs() < 1e-6)
+        );
     }
 }

@@ -9,7 +9,16 @@ use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
 
 fn zoo(architecture: Architecture, image: [usize; 3]) -> Network {
     let (mean, deviation) = (vec![0.3; image[0]], vec![0.4; image[0]]);
-    build(&ZooConfig { architecture, activation: Activation::Relu, image, classes: 5, mean, deviation, seed: 3 }).unwrap()
+    build(&ZooConfig {
+        architecture,
+        activation: Activation::Relu,
+        image,
+        classes: 5,
+        mean,
+        deviation,
+        seed: 3,
+    })
+    .unwrap()
 }
 
 /// The method with few samples, so that tests are quick.
@@ -33,38 +42,75 @@ fn wants_attention(id: &str) -> bool {
 fn bits(maps: &[Attribution]) -> Vec<(Vec<u32>, Option<u64>, Option<u64>)> {
     let of = |a: &Attribution| {
         let values = a.values.values.iter().map(|v| v.to_bits()).collect();
-        (values, a.agreement.map(f64::to_bits), a.completeness_gap.map(f64::to_bits))
+        (
+            values,
+            a.agreement.map(f64::to_bits),
+            a.completeness_gap.map(f64::to_bits),
+        )
     };
     maps.iter().map(of).collect()
 }
 
 #[test]
 fn methods_that_apply_are_found() {
-    for (architecture, image) in [(Architecture::CnnTiny, [1, 12, 12]), (Architecture::ConvvitTiny, [3, 16, 16])] {
+    for (architecture, image) in [
+        (Architecture::CnnTiny, [1, 12, 12]),
+        (Architecture::ConvvitTiny, [3, 16, 16]),
+    ] {
         let net = zoo(architecture, image);
-        let expected: Vec<&str> = IDS.into_iter().filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id)).collect();
+        let expected: Vec<&str> = IDS
+            .into_iter()
+            .filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id))
+            .collect();
         assert_eq!(applicable(&Oracle::new(&net), 64), expected);
     }
 }
 
 #[test]
 fn batch_equals_singles_and_the_cap_changes_nothing() {
-    for (architecture, image) in [(Architecture::CnnTiny, [1, 28, 28]), (Architecture::ConvvitTiny, [3, 16, 16])] {
+    for (architecture, image) in [
+        (Architecture::CnnTiny, [1, 28, 28]),
+        (Architecture::ConvvitTiny, [3, 16, 16]),
+    ] {
         let net = zoo(architecture, image);
         let oracle = Oracle::new(&net);
         let [c, h, w] = image;
         let x = toy::images([3, c, h, w], 5).cast(Precision::F32);
         let targets = [1, 4, 0];
         let transformer = architecture == Architecture::ConvvitTiny;
-        for method in IDS.iter().filter(|id| transformer || !wants_attention(id)).map(|id| quick(id)) {
+        for method in IDS
+            .iter()
+            .filter(|id| transformer || !wants_attention(id))
+            .map(|id| quick(id))
+        {
             let run = |x: &Tensor, targets: &[usize], first_index, cap| {
-                bits(&explain(method.as_ref(), &oracle, x, targets, &Context { seed: 9, first_index, cap }).unwrap())
+                bits(
+                    &explain(
+                        method.as_ref(),
+                        &oracle,
+                        x,
+                        targets,
+                        &Context {
+                            seed: 9,
+                            first_index,
+                            cap,
+                        },
+                    )
+                    .unwrap(),
+                )
             };
             let whole = run(&x, &targets, 100, 256);
-            assert_eq!(whole, run(&x, &targets, 100, 256), "{}: same seed", method.id());
+            assert_eq!(
+                whole,
+                run(&x, &targets, 100, 256),
+                "{}: same seed",
+                method.id()
+            );
             assert_eq!(whole, run(&x, &targets, 100, 7), "{}: cap 7", method.id());
             assert_eq!(whole, run(&x, &targets, 100, 1), "{}: cap 1", method.id());
-            let singles: Vec<_> = (0..3).flat_map(|i| run(&x.rows(i, 1), &targets[i..=i], 100 + i as u64, 64)).collect();
+            let singles: Vec<_> = (0..3)
+                .flat_map(|i| run(&x.rows(i, 1), &targets[i..=i], 100 + i as u64, 64))
+                .collect();
             assert_eq!(whole, singles, "{}: singles", method.id());
         }
     }
@@ -78,7 +124,9 @@ fn maps_keep_their_promises() {
     for method in IDS.iter().map(|id| quick(id)) {
         let maps = explain(method.as_ref(), &oracle, &x, &[0, 1], &Context::default()).unwrap();
         for (map, target) in maps.iter().zip([0, 1]) {
-            assert!(map.method == method.id() && map.target == target && map.values.values.len() == 64);
+            assert!(
+                map.method == method.id() && map.target == target && map.values.values.len() == 64
+            );
             assert!(map.signed || map.values.values.iter().all(|v| (0.0..=1.0).contains(v)));
         }
         assert!(method.parameters().is_object());
@@ -97,19 +145,33 @@ fn what_does_not_fit_is_an_error() {
     let context = Context::default();
     let wide = toy::images([2, 1, 28, 29], 1).cast(Precision::F32);
     for method in IDS.iter().map(|id| quick(id)) {
-        let run = |x: &Tensor, targets: &[usize], context: &Context| explain(method.as_ref(), &oracle, x, targets, context);
-        assert!(run(&x, &[0], &context).is_err() && run(&x, &[0, 5], &context).is_err() && run(&x, &[], &context).is_err());
+        let run = |x: &Tensor, targets: &[usize], context: &Context| {
+            explain(method.as_ref(), &oracle, x, targets, context)
+        };
+        assert!(
+            run(&x, &[0], &context).is_err()
+                && run(&x, &[0, 5], &context).is_err()
+                && run(&x, &[], &context).is_err()
+        );
         assert!(run(&holed, &[0, 1], &context).is_err() && run(&wide, &[0, 1], &context).is_err());
         assert!(run(&x.cast(Precision::F64), &[0, 1], &context).is_err());
         assert!(run(&x.reshape(&[2, 28, 28]), &[0, 1], &context).is_err());
         assert!(run(&x, &[0, 1], &Context { cap: 0, ..context }).is_err());
         match run(&x, &[0, 1], &context) {
             Ok(_) => assert!(!wants_attention(method.id())),
-            Err(e) => assert!(wants_attention(method.id()) && e.to_string().contains("a network with attention"), "{e}"),
+            Err(e) => assert!(
+                wants_attention(method.id()) && e.to_string().contains("a network with attention"),
+                "{e}"
+            ),
         }
     }
-    let unknown = grad_cam_pp(CamParams { layer: Some("nowhere".into()) }).unwrap();
-    let told = explain(&unknown, &oracle, &x, &[0, 1], &context).unwrap_err().to_string();
+    let unknown = grad_cam_pp(CamParams {
+        layer: Some("nowhere".into()),
+    })
+    .unwrap();
+    let told = explain(&unknown, &oracle, &x, &[0, 1], &context)
+        .unwrap_err()
+        .to_string();
     assert!(told.contains("layer") && told.contains("nowhere"), "{told}");
 }
 
@@ -119,17 +181,33 @@ fn a_planted_quarter_is_found() {
     let oracle = Oracle::new(&net);
     let x = toy::images([2, 2, 16, 16], 8);
     for id in IDS.iter().copied().filter(|id| !wants_attention(id)) {
-        // Masks of RISE are as wide as half the quarter; contrast and variance are about other things.
+        // Masks of RISE are as wide as half the quarter; contrast and variance are about other
+        // things.
         if ["rise", "var-grad"].contains(&id) {
             continue;
         }
-        for map in explain(by_id(id).unwrap().as_ref(), &oracle, &x, &[0, 0], &Context::default()).unwrap() {
+        for map in explain(
+            by_id(id).unwrap().as_ref(),
+            &oracle,
+            &x,
+            &[0, 0],
+            &Context::default(),
+        )
+        .unwrap()
+        {
             let size = |inside: bool| -> f32 {
                 let here = |i: &usize| (i / 16 < 8 && i % 16 < 8) == inside;
-                (0..256).filter(here).map(|i| map.values.values[i].abs()).sum()
+                (0..256)
+                    .filter(here)
+                    .map(|i| map.values.values[i].abs())
+                    .sum()
             };
             let share = size(true) / (size(true) + size(false));
-            assert!(share > 0.8 && map.withheld.is_none(), "{id}: {share}, {:?}", map.withheld);
+            assert!(
+                share > 0.8 && map.withheld.is_none(),
+                "{id}: {share}, {:?}",
+                map.withheld
+            );
         }
     }
 }
@@ -141,7 +219,19 @@ fn a_model_is_unchanged_by_an_explanation_that_fails() {
     let x = toy::images([2, 1, 28, 28], 1).cast(Precision::F32);
     let before = net.logits(&x).unwrap().to_f32();
     let pgca = by_id("pgca").unwrap();
-    assert!(matches!(explain(pgca.as_ref(), &oracle, &x, &[0, 1], &Context { cap: 10, ..Context::default() }), Err(Error::Budget { .. })));
+    assert!(matches!(
+        explain(
+            pgca.as_ref(),
+            &oracle,
+            &x,
+            &[0, 1],
+            &Context {
+                cap: 10,
+                ..Context::default()
+            }
+        ),
+        Err(Error::Budget { .. })
+    ));
     assert_eq!(before, net.logits(&x).unwrap().to_f32());
 }
 
@@ -152,24 +242,32 @@ fn every_zoo_network_is_explained() {
         let net = zoo(architecture, [1, 8, 8]);
         let oracle = Oracle::new(&net);
         let x = toy::images([1, 1, 8, 8], 5).cast(Precision::F32);
-        let transformer = [Architecture::VitTiny, Architecture::ConvvitTiny].contains(&architecture);
+        let transformer =
+            [Architecture::VitTiny, Architecture::ConvvitTiny].contains(&architecture);
         // Methods that only ask for many logits learn nothing from a network of 10 GFLOP.
-        let dear =
-            |id: &str| architecture == Architecture::Wrn28x10 && ["score-cam", "pgca", "occlusion", "rise", "kernel-shap"].contains(&id);
+        let dear = |id: &str| {
+            architecture == Architecture::Wrn28x10
+                && ["score-cam", "pgca", "occlusion", "rise", "kernel-shap"].contains(&id)
+        };
         for id in IDS.into_iter().filter(|id| !dear(id)) {
             match explain(quick(id).as_ref(), &oracle, &x, &[2], &Context::default()) {
                 // Class activation maps may be cut to zeros.
                 Ok(maps) => {
-                    let shown = maps[0].values.values.iter().any(|v| v.abs() > 0.0) || maps[0].layer.is_some();
+                    let shown = maps[0].values.values.iter().any(|v| v.abs() > 0.0)
+                        || maps[0].layer.is_some();
                     assert!(shown, "{id} on {}: nothing", architecture.name());
                 }
-                Err(e) => assert!(wants_attention(id) && !transformer && e.to_string().contains("attention"), "{id}: {e}"),
+                Err(e) => assert!(
+                    wants_attention(id) && !transformer && e.to_string().contains("attention"),
+                    "{id}: {e}"
+                ),
             }
         }
     }
 }
 
-/// What sums to a difference of logits does so on every network of the zoo, attention, gates and normalisations included.
+/// What sums to a difference of logits does so on every network of the zoo, attention, gates and
+/// normalisations included.
 #[test]
 fn complete_methods_are_complete_on_every_zoo_network() {
     for architecture in Architecture::ALL {
@@ -177,8 +275,21 @@ fn complete_methods_are_complete_on_every_zoo_network() {
         let oracle = Oracle::new(&net);
         let x = toy::images([2, 1, 8, 8], 5).cast(Precision::F32);
         for id in ["deep-lift", "deep-shap"] {
-            for map in explain(quick(id).as_ref(), &oracle, &x, &[2, 0], &Context::default()).unwrap() {
-                assert!(map.completeness_gap.unwrap() < 0.01, "{id} on {}: {:?}", architecture.name(), map.completeness_gap);
+            for map in explain(
+                quick(id).as_ref(),
+                &oracle,
+                &x,
+                &[2, 0],
+                &Context::default(),
+            )
+            .unwrap()
+            {
+                assert!(
+                    map.completeness_gap.unwrap() < 0.01,
+                    "{id} on {}: {:?}",
+                    architecture.name(),
+                    map.completeness_gap
+                );
             }
         }
     }
@@ -187,17 +298,42 @@ fn complete_methods_are_complete_on_every_zoo_network() {
 /// Single against double precision: the slow walk is the twin of the fast plan.
 #[test]
 fn double_precision_agrees() {
-    for (architecture, image) in [(Architecture::CnnTiny, [1, 16, 16]), (Architecture::ConvvitTiny, [1, 16, 16])] {
+    for (architecture, image) in [
+        (Architecture::CnnTiny, [1, 16, 16]),
+        (Architecture::ConvvitTiny, [1, 16, 16]),
+    ] {
         let net = zoo(architecture, image);
         let exact = net.cast(Precision::F64);
         let x = toy::images([2, 1, 16, 16], 5).cast(Precision::F32);
-        for id in IDS.iter().copied().filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id)) {
-            let run = |net: &Network, x: &Tensor| explain(quick(id).as_ref(), &Oracle::new(net), x, &[1, 3], &Context::default()).unwrap();
-            for (a, b) in run(&net, &x).iter().zip(&run(&exact, &x.cast(Precision::F64))) {
+        for id in IDS
+            .iter()
+            .copied()
+            .filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id))
+        {
+            let run = |net: &Network, x: &Tensor| {
+                explain(
+                    quick(id).as_ref(),
+                    &Oracle::new(net),
+                    x,
+                    &[1, 3],
+                    &Context::default(),
+                )
+                .unwrap()
+            };
+            for (a, b) in run(&net, &x)
+                .iter()
+                .zip(&run(&exact, &x.cast(Precision::F64)))
+            {
                 let largest = b.values.values.iter().fold(0.0f32, |m, v| m.max(v.abs()));
                 // Class activation maps may be cut to zeros, by both.
                 let scale = if largest > 0.0 { largest } else { 1.0 };
-                let gap = a.values.values.iter().zip(&b.values.values).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / scale;
+                let gap = a
+                    .values
+                    .values
+                    .iter()
+                    .zip(&b.values.values)
+                    .fold(0.0f32, |m, (a, b)| m.max((a - b).abs()))
+                    / scale;
                 assert!(gap < 2e-3, "{id} on {}: {gap}", architecture.name());
             }
         }
@@ -226,12 +362,18 @@ impl Gradients for Wrapped<'_> {
         self.0.network()
     }
 
-    fn feature_gradient(&self, x: &Tensor, head: &dyn Head, at: ValueId) -> Result<FeatureGradient> {
+    fn feature_gradient(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        at: ValueId,
+    ) -> Result<FeatureGradient> {
         self.0.feature_gradient(x, head, at)
     }
 }
 
-/// A model that is more than one network has no nodes to look at; methods that need them say so, the others work.
+/// A model that is more than one network has no nodes to look at; methods that need them say so,
+/// the others work.
 #[test]
 fn wrapped_models_are_refused_where_nodes_are_needed() {
     let net = zoo(Architecture::CnnTiny, [1, 16, 16]);
@@ -239,10 +381,20 @@ fn wrapped_models_are_refused_where_nodes_are_needed() {
     let wrapped = Wrapped(&oracle);
     let x = toy::images([1, 1, 16, 16], 5).cast(Precision::F32);
     for id in IDS.iter().copied().filter(|id| !wants_attention(id)) {
-        let inside = ["guided-backprop", "deep-lift", "deep-shap", "lrp-epsilon", "lrp-alpha-beta"].contains(&id);
+        let inside = [
+            "guided-backprop",
+            "deep-lift",
+            "deep-shap",
+            "lrp-epsilon",
+            "lrp-alpha-beta",
+        ]
+        .contains(&id);
         match explain(quick(id).as_ref(), &wrapped, &x, &[1], &Context::default()) {
             Ok(_) => assert!(!inside, "{id}"),
-            Err(e) => assert!(inside && e.to_string().contains("a model that is one network"), "{id}: {e}"),
+            Err(e) => assert!(
+                inside && e.to_string().contains("a model that is one network"),
+                "{id}: {e}"
+            ),
         }
     }
 }
@@ -253,10 +405,25 @@ fn parameters_come_by_name() {
         let method = by_id(id).unwrap();
         assert_eq!(method.id(), id);
         // What a method reports makes the same method again.
-        assert_eq!(with_parameters(id, method.parameters()).unwrap().parameters(), method.parameters(), "{id}");
-        assert!(with_parameters(id, serde_json::json!({ "no such thing": 1 })).is_err(), "{id}");
+        assert_eq!(
+            with_parameters(id, method.parameters())
+                .unwrap()
+                .parameters(),
+            method.parameters(),
+            "{id}"
+        );
+        assert!(
+            with_parameters(id, serde_json::json!({ "no such thing": 1 })).is_err(),
+            "{id}"
+        );
         assert!(with_parameters(id, serde_json::json!([1])).is_err(), "{id}");
     }
-    assert!(with_parameters("nothing", serde_json::json!({})).err().unwrap().to_string().contains("saliency"));
+    assert!(
+        with_parameters("nothing", serde_json::json!({}))
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("saliency")
+    );
     assert!(with_parameters("smooth-grad", serde_json::json!({ "moment": "square" })).is_ok());
 }

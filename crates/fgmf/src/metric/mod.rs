@@ -1,6 +1,7 @@
 //! Measures of maps and samples: pure functions of slices of `f32` or `f64`, computed in `f64`.
 //!
-//! A pair of maps must have the same number of values, at least one, all finite; anything else is an error.
+//! A pair of maps must have the same number of values, at least one, all finite; anything else is
+//! an error.
 
 mod complexity;
 mod localisation;
@@ -33,9 +34,17 @@ fn checked<T: Copy + Into<f64>>(operation: &'static str, values: &[T]) -> Result
 }
 
 /// [`checked`] of both, or an error if their lengths differ.
-fn checked_pair<T: Copy + Into<f64>>(operation: &'static str, a: &[T], b: &[T]) -> Result<(Vec<f64>, Vec<f64>)> {
+fn checked_pair<T: Copy + Into<f64>>(
+    operation: &'static str,
+    a: &[T],
+    b: &[T],
+) -> Result<(Vec<f64>, Vec<f64>)> {
     if a.len() != b.len() {
-        return Err(Error::mismatch(operation, format!("{} values in both maps", a.len()), b.len()));
+        return Err(Error::mismatch(
+            operation,
+            format!("{} values in both maps", a.len()),
+            b.len(),
+        ));
     }
     Ok((checked(operation, a)?, checked(operation, b)?))
 }

@@ -15,7 +15,11 @@ pub struct PairedTest {
     pub n: usize,
 }
 
-const NOTHING: PairedTest = PairedTest { statistic: 0.0, p: 1.0, n: 0 };
+const NOTHING: PairedTest = PairedTest {
+    statistic: 0.0,
+    p: 1.0,
+    n: 0,
+};
 
 fn checked_differences(operation: &'static str, differences: &[f64]) -> Result<()> {
     match differences.iter().find(|d| !d.is_finite()) {
@@ -26,34 +30,56 @@ fn checked_differences(operation: &'static str, differences: &[f64]) -> Result<(
 
 /// Paired t-test: t = m √n / s of the differences, two-sided, n − 1 degrees of freedom.
 ///
-/// Assumes that the mean of the differences is about normal: fine for n of 30 or more unless a few examples hold all of it. Without
-/// spread p is 1 if the mean is 0, else 0; below two differences p is 1. Source: Student 1908.
+/// Assumes that the mean of the differences is about normal: fine for n of 30 or more unless a few
+/// examples hold all of it. Without spread p is 1 if the mean is 0, else 0; below two differences p
+/// is 1. Source: Student 1908.
 pub fn paired_t(differences: &[f64]) -> Result<PairedTest> {
     checked_differences("paired t-test", differences)?;
     let count = differences.len();
     if count < 2 {
-        return Ok(PairedTest { n: count, ..NOTHING });
+        return Ok(PairedTest {
+            n: count,
+            ..NOTHING
+        });
     }
     let n = count as f64;
     let mean = differences.iter().sum::<f64>() / n;
-    let error = (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt();
+    let error =
+        (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt();
     if error <= 0.0 {
         let p = if mean.abs() > 0.0 { 0.0 } else { 1.0 };
-        return Ok(PairedTest { statistic: if p > 0.0 { 0.0 } else { f64::MAX.copysign(mean) }, p, n: count });
+        return Ok(PairedTest {
+            statistic: if p > 0.0 {
+                0.0
+            } else {
+                f64::MAX.copysign(mean)
+            },
+            p,
+            n: count,
+        });
     }
     let t = mean / error;
-    Ok(PairedTest { statistic: t, p: incomplete_beta(0.5 * (n - 1.0), 0.5, (n - 1.0) / (n - 1.0 + t * t)), n: count })
+    Ok(PairedTest {
+        statistic: t,
+        p: incomplete_beta(0.5 * (n - 1.0), 0.5, (n - 1.0) / (n - 1.0 + t * t)),
+        n: count,
+    })
 }
 
 /// Wilcoxon's signed-rank test of the differences, two-sided.
 ///
-/// Differences of 0 are left out, equal sizes share the mean of their ranks; the statistic is the smaller of the two sums of ranks. Exact
-/// for 50 differences or fewer without equal sizes and zeros, else the normal approximation with the correction for ties and
-/// without one for continuity. Needs no normal distribution; the differences should be symmetric about their median.
-/// Source: Wilcoxon 1945; as SciPy computes it.
+/// Differences of 0 are left out, equal sizes share the mean of their ranks; the statistic is the
+/// smaller of the two sums of ranks. Exact for 50 differences or fewer without equal sizes and
+/// zeros, else the normal approximation with the correction for ties and without one for
+/// continuity. Needs no normal distribution; the differences should be symmetric about their
+/// median. Source: Wilcoxon 1945; as SciPy computes it.
 pub fn wilcoxon(differences: &[f64]) -> Result<PairedTest> {
     checked_differences("signed-rank test", differences)?;
-    let mut sizes: Vec<f64> = differences.iter().copied().filter(|d| d.abs() > 0.0).collect();
+    let mut sizes: Vec<f64> = differences
+        .iter()
+        .copied()
+        .filter(|d| d.abs() > 0.0)
+        .collect();
     sizes.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
     let count = sizes.len();
     if count == 0 {
@@ -77,10 +103,15 @@ pub fn wilcoxon(differences: &[f64]) -> Result<PairedTest> {
         let deviation = (n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ties / 48.0).sqrt();
         2.0 * normal_cdf((smaller - 0.5 * total) / deviation)
     };
-    Ok(PairedTest { statistic: smaller, p: p.min(1.0), n: count })
+    Ok(PairedTest {
+        statistic: smaller,
+        p: p.min(1.0),
+        n: count,
+    })
 }
 
-/// Twice the probability that the ranks 1 … n with random signs have a positive sum of at most `limit`.
+/// Twice the probability that the ranks 1 … n with random signs have a positive sum of at most
+/// `limit`.
 fn exact_tail(n: usize, limit: usize) -> f64 {
     let mut ways = vec![0.0; n * (n + 1) / 2 + 1];
     ways[0] = 1.0;
@@ -92,8 +123,8 @@ fn exact_tail(n: usize, limit: usize) -> f64 {
     2.0 * ways[..=limit].iter().sum::<f64>() / 2f64.powi(n as i32)
 }
 
-/// Holm's correction for several tests at once, in the order given: p₍ᵢ₎ times the number of tests not yet rejected, made increasing,
-/// at most 1. Source: Holm 1979.
+/// Holm's correction for several tests at once, in the order given: p₍ᵢ₎ times the number of tests
+/// not yet rejected, made increasing, at most 1. Source: Holm 1979.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|&i, &j| p[i].total_cmp(&p[j]));
@@ -114,7 +145,8 @@ mod tests {
         assert!((a - b).abs() < 1e-10 * b.abs().max(1e-3), "{a} against {b}");
     }
 
-    /// t with one and with two degrees of freedom has a closed form: 1 − (2/π) atan |t| and 1 − |t| / √(t² + 2).
+    /// t with one and with two degrees of freedom has a closed form: 1 − (2/π) atan |t| and 1 − |t|
+    /// / √(t² + 2).
     #[test]
     fn t_matches_its_closed_forms() {
         let two = paired_t(&[1.0, 3.0]).unwrap();
@@ -122,8 +154,15 @@ mod tests {
         near(two.p, 1.0 - 2.0 / std::f64::consts::PI * 2f64.atan());
         let three = paired_t(&[1.0, 2.0, 6.0]).unwrap();
         near(three.statistic, 3.0 / (7f64 / 3.0).sqrt());
-        near(three.p, 1.0 - three.statistic / (three.statistic.powi(2) + 2.0).sqrt());
-        assert!(paired_t(&[0.0; 5]).unwrap().p > 0.999 && paired_t(&[2.0; 5]).unwrap().p < 1e-12 && paired_t(&[1.0]).unwrap().p > 0.999);
+        near(
+            three.p,
+            1.0 - three.statistic / (three.statistic.powi(2) + 2.0).sqrt(),
+        );
+        assert!(
+            paired_t(&[0.0; 5]).unwrap().p > 0.999
+                && paired_t(&[2.0; 5]).unwrap().p < 1e-12
+                && paired_t(&[1.0]).unwrap().p > 0.999
+        );
         assert!(paired_t(&[f64::NAN]).is_err());
     }
 
@@ -139,23 +178,39 @@ mod tests {
         // |d| = 1, 1, 2 without the zero: ranks 1.5, 1.5, 3; variance 3 · 4 · 7 / 24 − 6 / 48.
         let tied = wilcoxon(&[1.0, -1.0, 2.0, 0.0]).unwrap();
         near(tied.statistic, 1.5);
-        near(tied.p, libm::erfc((3.0 - 1.5) / (3.5f64 - 0.125).sqrt() / 2f64.sqrt()));
+        near(
+            tied.p,
+            libm::erfc((3.0 - 1.5) / (3.5f64 - 0.125).sqrt() / 2f64.sqrt()),
+        );
         assert!(wilcoxon(&[0.0; 4]).unwrap().p > 0.999 && wilcoxon(&[f64::INFINITY]).is_err());
     }
 
     /// The approximation meets the exact distribution near the largest n that is counted.
     #[test]
     fn approximation_and_exact_tail_agree() {
-        let d: Vec<f64> = (1..=50).map(|i| if i % 3 == 0 { -f64::from(i) } else { f64::from(i) }).collect();
+        let d: Vec<f64> = (1..=50)
+            .map(|i| {
+                if i % 3 == 0 {
+                    -f64::from(i)
+                } else {
+                    f64::from(i)
+                }
+            })
+            .collect();
         let exact = wilcoxon(&d).unwrap();
         let approximate = wilcoxon(&[&d[..], &[0.0]].concat()).unwrap();
-        assert!((exact.p - approximate.p).abs() < 0.002, "{exact:?} {approximate:?}");
+        assert!(
+            (exact.p - approximate.p).abs() < 0.002,
+            "{exact:?} {approximate:?}"
+        );
     }
 
     #[test]
     fn holm_by_hand() {
         let p = holm(&[0.01, 0.04, 0.03, 0.5]);
-        p.iter().zip([0.04, 0.09, 0.09, 0.5]).for_each(|(a, b)| near(*a, b));
+        p.iter()
+            .zip([0.04, 0.09, 0.09, 0.5])
+            .for_each(|(a, b)| near(*a, b));
         assert!(holm(&[]).is_empty());
     }
 }

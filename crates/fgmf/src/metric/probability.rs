@@ -20,15 +20,27 @@ pub fn normal_quantile(p: f64) -> f64 {
     bisect([-40.0, 40.0], |z| normal_cdf(z) < p)
 }
 
-/// Exact binomial bounds on a probability (Clopper & Pearson 1934) from `count` successes of `n`: each of the two is wrong with
-/// probability `error` at most. `count` at most `n`, `n` 1 or more, `error` in (0, 1).
+/// Exact binomial bounds on a probability (Clopper & Pearson 1934) from `count` successes of `n`:
+/// each of the two is wrong with probability `error` at most. `count` at most `n`, `n` 1 or more,
+/// `error` in (0, 1).
 ///
-/// Lower: the p at which `count` or more successes have probability `error`, 0 for none; upper likewise, 1 for all.
+/// Lower: the p at which `count` or more successes have probability `error`, 0 for none; upper
+/// likewise, 1 for all.
 pub fn binomial_bounds(count: usize, n: usize, error: f64) -> (f64, f64) {
     let (k, n) = (count as f64, n as f64);
     // P(X ≥ k) = I_p(k, n − k + 1), P(X ≤ k) = 1 − I_p(k + 1, n − k).
-    let low = if count == 0 { 0.0 } else { bisect([0.0, 1.0], |p| incomplete_beta(k, n - k + 1.0, p) < error) };
-    let high = if k >= n { 1.0 } else { bisect([0.0, 1.0], |p| 1.0 - incomplete_beta(k + 1.0, n - k, p) > error) };
+    let low = if count == 0 {
+        0.0
+    } else {
+        bisect([0.0, 1.0], |p| incomplete_beta(k, n - k + 1.0, p) < error)
+    };
+    let high = if k >= n {
+        1.0
+    } else {
+        bisect([0.0, 1.0], |p| {
+            1.0 - incomplete_beta(k + 1.0, n - k, p) > error
+        })
+    };
     (low, high)
 }
 
@@ -39,12 +51,17 @@ fn bisect([mut low, mut high]: [f64; 2], below: impl Fn(f64) -> bool) -> f64 {
         if middle <= low || middle >= high {
             break;
         }
-        if below(middle) { low = middle } else { high = middle }
+        if below(middle) {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     0.5 * (low + high)
 }
 
-/// Regularised incomplete beta function I_x(a, b) by its continued fraction (modified Lentz), a and b above 0.
+/// Regularised incomplete beta function I_x(a, b) by its continued fraction (modified Lentz), a and
+/// b above 0.
 pub(super) fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     if x <= 0.0 || x >= 1.0 {
         return x.clamp(0.0, 1.0);
@@ -52,7 +69,10 @@ pub(super) fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
     if x > (a + 1.0) / (a + b + 2.0) {
         return 1.0 - incomplete_beta(b, a, 1.0 - x);
     }
-    let front = (libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b) + a * x.ln() + b * (-x).ln_1p()).exp() / a;
+    let front =
+        (libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b) + a * x.ln() + b * (-x).ln_1p())
+            .exp()
+            / a;
     let away = |v: f64| if v.abs() < 1e-300 { 1e-300 } else { v };
     let (mut c, mut d) = (1.0, 1.0 / away(1.0 - (a + b) * x / (a + 1.0)));
     let mut fraction = d;
@@ -78,7 +98,10 @@ mod tests {
 
     #[test]
     fn normal_values_of_the_tables() {
-        assert!((normal_cdf(1.959_963_984_540_054) - 0.975).abs() < 1e-12 && (normal_quantile(0.975) - 1.959_963_984_540_054).abs() < 1e-9);
+        assert!(
+            (normal_cdf(1.959_963_984_540_054) - 0.975).abs() < 1e-12
+                && (normal_quantile(0.975) - 1.959_963_984_540_054).abs() < 1e-9
+        );
         assert!(
             normal_quantile(0.5).abs() < 1e-12
                 && normal_quantile(0.0) < -1e300
@@ -87,7 +110,8 @@ mod tests {
         );
     }
 
-    /// None of n: the upper bound solves (1 − p)ⁿ = error; all of n: the lower one pⁿ = error. One of two: 1 − (1 − p)² = error.
+    /// None of n: the upper bound solves (1 − p)ⁿ = error; all of n: the lower one pⁿ = error. One
+    /// of two: 1 − (1 − p)² = error.
     #[test]
     fn binomial_bounds_in_closed_form() {
         let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} against {b}");

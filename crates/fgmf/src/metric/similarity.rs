@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 
 /// Spearman's rank correlation of two maps.
 ///
-/// ρ = Pearson correlation of the ranks; equal values share the mean of their ranks. Where one map is constant no order
-/// exists and ρ is 0 by definition here.
+/// ρ = Pearson correlation of the ranks; equal values share the mean of their ranks. Where one map
+/// is constant no order exists and ρ is 0 by definition here.
 ///
 /// Range `[-1, 1]`, higher is more alike. Cost n log n. Source: Spearman 1904.
 pub fn spearman<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> Result<f64> {
@@ -29,11 +29,16 @@ pub fn pearson<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> Result<f64> {
 /// |top-k(a) ∩ top-k(b)| / k, with k = `fraction` · n, rounded, at least 1. Of equal values the one at the smaller position
 /// goes first.
 ///
-/// `fraction` in (0, 1]. Range `[0, 1]`, higher is more alike; two random maps overlap by `fraction` on average. Strict about
-/// positions: a map shifted by one pixel scores low (Kamath et al. 2024). Source: Ghorbani et al. 2019.
+/// `fraction` in (0, 1]. Range `[0, 1]`, higher is more alike; two random maps overlap by
+/// `fraction` on average. Strict about positions: a map shifted by one pixel scores low (Kamath et
+/// al. 2024). Source: Ghorbani et al. 2019.
 pub fn top_k_overlap<T: Copy + Into<f64>>(a: &[T], b: &[T], fraction: f64) -> Result<f64> {
     if !(fraction > 0.0 && fraction <= 1.0) {
-        return Err(Error::parameter("fraction", "above 0 and at most 1", fraction));
+        return Err(Error::parameter(
+            "fraction",
+            "above 0 and at most 1",
+            fraction,
+        ));
     }
     let (a, b) = checked_pair("top-k overlap", a, b)?;
     let k = ((fraction * a.len() as f64).round() as usize).clamp(1, a.len());
@@ -86,11 +91,15 @@ fn descending(v: &[f64]) -> Vec<usize> {
 
 pub(super) fn top(v: &[f64], k: usize) -> Vec<bool> {
     let mut chosen = vec![false; v.len()];
-    descending(v).into_iter().take(k).for_each(|i| chosen[i] = true);
+    descending(v)
+        .into_iter()
+        .take(k)
+        .for_each(|i| chosen[i] = true);
     chosen
 }
 
-/// Ranks from 0, twice over so that shared ranks stay whole; the direction does not matter to a correlation of two.
+/// Ranks from 0, twice over so that shared ranks stay whole; the direction does not matter to a
+/// correlation of two.
 fn ranks(v: &[f64]) -> Vec<f64> {
     let order = descending(v);
     let mut ranks = vec![0.0; v.len()];
@@ -113,12 +122,24 @@ mod tests {
 
     #[test]
     fn spearman_matches_hand_values_with_and_without_ties() {
-        close(spearman(&[1.0, 2.0, 3.0, 4.0], &[10.0, 20.0, 25.0, 90.0]).unwrap(), 1.0);
-        close(spearman(&[1.0, 2.0, 3.0, 4.0], &[4.0, 3.0, 2.0, 1.0]).unwrap(), -1.0);
+        close(
+            spearman(&[1.0, 2.0, 3.0, 4.0], &[10.0, 20.0, 25.0, 90.0]).unwrap(),
+            1.0,
+        );
+        close(
+            spearman(&[1.0, 2.0, 3.0, 4.0], &[4.0, 3.0, 2.0, 1.0]).unwrap(),
+            -1.0,
+        );
         // Ranks (1, 2.5, 2.5, 4) and (1, 3, 2, 4): covariance 4.5, variances 4.5 and 5.
-        close(spearman(&[1.0, 2.0, 2.0, 3.0], &[1.0, 3.0, 2.0, 4.0]).unwrap(), 4.5 / (4.5f64 * 5.0).sqrt());
+        close(
+            spearman(&[1.0, 2.0, 2.0, 3.0], &[1.0, 3.0, 2.0, 4.0]).unwrap(),
+            4.5 / (4.5f64 * 5.0).sqrt(),
+        );
         // 1 - 6 Σd² / (n (n² - 1)) with d = (1, -1, 1, -1, 0).
-        close(spearman(&[1f32, 2.0, 3.0, 4.0, 5.0], &[2f32, 1.0, 4.0, 3.0, 5.0]).unwrap(), 1.0 - 24.0 / 120.0);
+        close(
+            spearman(&[1f32, 2.0, 3.0, 4.0, 5.0], &[2f32, 1.0, 4.0, 3.0, 5.0]).unwrap(),
+            1.0 - 24.0 / 120.0,
+        );
         close(spearman(&[7.0, 7.0, 7.0], &[1.0, 2.0, 3.0]).unwrap(), 0.0);
         close(spearman(&[0.0, -0.0, 1.0], &[5.0, 5.0, 6.0]).unwrap(), 1.0);
     }
@@ -137,14 +158,26 @@ mod tests {
     #[test]
     fn cosine_matches_hand_values_at_any_scale() {
         close(cosine(&[3.0, 4.0], &[4.0, 3.0]).unwrap(), 24.0 / 25.0);
-        close(cosine(&[3e-300, 4e-300], &[4e300, 3e300]).unwrap(), 24.0 / 25.0);
+        close(
+            cosine(&[3e-300, 4e-300], &[4e300, 3e300]).unwrap(),
+            24.0 / 25.0,
+        );
         close(cosine(&[0.0, 0.0], &[1.0, 2.0]).unwrap(), 0.0);
     }
 
     #[test]
     fn pairs_that_do_not_fit_are_errors() {
-        for (a, b) in [(vec![], vec![]), (vec![1.0], vec![1.0, 2.0]), (vec![f64::NAN], vec![1.0]), (vec![1.0], vec![f64::INFINITY])] {
-            assert!(spearman(&a, &b).is_err() && cosine(&a, &b).is_err() && top_k_overlap(&a, &b, 0.5).is_err());
+        for (a, b) in [
+            (vec![], vec![]),
+            (vec![1.0], vec![1.0, 2.0]),
+            (vec![f64::NAN], vec![1.0]),
+            (vec![1.0], vec![f64::INFINITY]),
+        ] {
+            assert!(
+                spearman(&a, &b).is_err()
+                    && cosine(&a, &b).is_err()
+                    && top_k_overlap(&a, &b, 0.5).is_err()
+            );
         }
     }
 }

@@ -5,10 +5,12 @@ use crate::error::Result;
 
 /// Gini coefficient of the absolute values of a map: how concentrated it is.
 ///
-/// G = Σᵢ (2i − n − 1) |x|₍ᵢ₎ / (n Σ |x|), with |x|₍₁₎ ≤ … ≤ |x|₍ₙ₎; 0 by definition here for a map of zeros.
+/// G = Σᵢ (2i − n − 1) |x|₍ᵢ₎ / (n Σ |x|), with |x|₍₁₎ ≤ … ≤ |x|₍ₙ₎; 0 by definition here for a map
+/// of zeros.
 ///
-/// Range `[0, 1 − 1/n]`: 0 where all values are equal, the upper end where one value holds everything. Higher is sparser, which is
-/// easier to read and not by itself more faithful. Source: Chalasani et al. 2020 use it for attributions.
+/// Range `[0, 1 − 1/n]`: 0 where all values are equal, the upper end where one value holds
+/// everything. Higher is sparser, which is easier to read and not by itself more faithful. Source:
+/// Chalasani et al. 2020 use it for attributions.
 pub fn gini<T: Copy + Into<f64>>(values: &[T]) -> Result<f64> {
     let mut size: Vec<f64> = checked("gini", values)?.into_iter().map(f64::abs).collect();
     size.sort_by(f64::total_cmp);
@@ -18,16 +20,21 @@ pub fn gini<T: Copy + Into<f64>>(values: &[T]) -> Result<f64> {
     }
     let n = size.len() as f64;
     let total: f64 = size.iter().map(|v| v / largest).sum();
-    let weighted: f64 = size.iter().enumerate().map(|(i, v)| (2.0 * (i as f64 + 1.0) - n - 1.0) * (v / largest)).sum();
+    let weighted: f64 = size
+        .iter()
+        .enumerate()
+        .map(|(i, v)| (2.0 * (i as f64 + 1.0) - n - 1.0) * (v / largest))
+        .sum();
     Ok(weighted / (n * total))
 }
 
 /// Mean of a sample and its 95% interval.
 ///
-/// m ± 1.96 s / √n with s² = Σ (x − m)² / (n − 1): the normal approximation, for n of about 30 or more.
+/// m ± 1.96 s / √n with s² = Σ (x − m)² / (n − 1): the normal approximation, for n of about 30 or
+/// more.
 ///
-/// Units of the values. A single value has no spread to estimate and gets the interval `[m, m]`; no values give zeros. Values that
-/// are not finite make the result not finite.
+/// Units of the values. A single value has no spread to estimate and gets the interval `[m, m]`; no
+/// values give zeros. Values that are not finite make the result not finite.
 pub fn mean_interval(values: &[f64]) -> (f64, [f64; 2]) {
     let n = values.len() as f64;
     if values.is_empty() {
@@ -61,7 +68,11 @@ mod tests {
     fn mean_interval_matches_the_formula() {
         let (mean, [lo, hi]) = mean_interval(&[1.0, 2.0, 3.0, 4.0]);
         let half = 1.959_963_984_540_054 * (5.0f64 / 3.0 / 4.0).sqrt();
-        assert!((mean - 2.5).abs() < 1e-12 && (mean - half - lo).abs() < 1e-12 && (mean + half - hi).abs() < 1e-12);
+        assert!(
+            (mean - 2.5).abs() < 1e-12
+                && (mean - half - lo).abs() < 1e-12
+                && (mean + half - hi).abs() < 1e-12
+        );
         assert_eq!(mean_interval(&[3.0]), (3.0, [3.0, 3.0]));
         assert_eq!(mean_interval(&[]), (0.0, [0.0, 0.0]));
     }

@@ -53,12 +53,20 @@ pub struct FigureRow {
 
 impl FigureRow {
     /// A row of these values.
-    pub fn new([explainer, metric, figure, input]: [&str; 4], better: &str, values: Vec<Option<f64>>) -> Self {
+    pub fn new(
+        [explainer, metric, figure, input]: [&str; 4],
+        better: &str,
+        values: Vec<Option<f64>>,
+    ) -> Self {
         let known: Vec<f64> = values.iter().flatten().copied().collect();
         let (mean, interval) = mean_interval(&known);
         let n = known.len();
         let square: f64 = known.iter().map(|v| (v - mean).powi(2)).sum();
-        let deviation = if n > 1 { (square / (n - 1) as f64).sqrt() } else { 0.0 };
+        let deviation = if n > 1 {
+            (square / (n - 1) as f64).sqrt()
+        } else {
+            0.0
+        };
         Self {
             explainer: explainer.into(),
             metric: metric.into(),
@@ -122,7 +130,8 @@ pub struct ExplainerTest {
     /// Second less first.
     #[serde(flatten)]
     pub paired: PairedDifference,
-    /// p of the signed-rank test, corrected by Holm over all pairs of explainers for this figure and input.
+    /// p of the signed-rank test, corrected by Holm over all pairs of explainers for this figure
+    /// and input.
     pub holm: f64,
 }
 

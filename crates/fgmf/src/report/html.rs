@@ -23,15 +23,28 @@ pub(super) fn escape(text: &str) -> String {
 /// A number with at most four significant digits, `−` for minus, words for what is not a number.
 pub(super) fn number(value: f64) -> String {
     if !value.is_finite() {
-        return if value.is_nan() { "not a number" } else { "infinite" }.to_owned();
+        return if value.is_nan() {
+            "not a number"
+        } else {
+            "infinite"
+        }
+        .to_owned();
     }
     let size = value.abs();
     let text = if size > 0.0 && !(1e-3..1e6).contains(&size) {
         format!("{value:.2e}")
     } else {
-        let digits = if size < 1.0 { 4 } else { 3_usize.saturating_sub(size.log10() as usize) };
+        let digits = if size < 1.0 {
+            4
+        } else {
+            3_usize.saturating_sub(size.log10() as usize)
+        };
         let text = format!("{value:.digits$}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
     };
     text.replace('-', "\u{2212}")
 }
@@ -39,12 +52,20 @@ pub(super) fn number(value: f64) -> String {
 /// A mean: three decimals, so that the columns of a table line up.
 pub(super) fn decimal(value: f64) -> String {
     let usual = value.is_finite() && (value.abs() < 1e-12 || (1e-3..1e3).contains(&value.abs()));
-    if usual { format!("{value:.3}").replace('-', "\u{2212}") } else { number(value) }
+    if usual {
+        format!("{value:.3}").replace('-', "\u{2212}")
+    } else {
+        number(value)
+    }
 }
 
 /// A share as a percentage with one decimal.
 pub(super) fn percent(share: f64) -> String {
-    if share.is_finite() { format!("{:.1}%", 100.0 * share) } else { number(share) }
+    if share.is_finite() {
+        format!("{:.1}%", 100.0 * share)
+    } else {
+        number(share)
+    }
 }
 
 /// A count with a comma every three digits.
@@ -65,7 +86,12 @@ pub(super) fn interval_words(p: &Proportion) -> String {
     if p.n == 0 {
         return "no examples".to_owned();
     }
-    format!("95% interval {} to {}, n\u{a0}=\u{a0}{}", percent(p.interval[0]), percent(p.interval[1]), count(p.n))
+    format!(
+        "95% interval {} to {}, n\u{a0}=\u{a0}{}",
+        percent(p.interval[0]),
+        percent(p.interval[1]),
+        count(p.n)
+    )
 }
 
 /// Table cell content: value above, detail below.
@@ -78,7 +104,12 @@ pub(super) fn proportion_cell(p: &Proportion) -> String {
     if p.n == 0 {
         return stacked("–", "n\u{a0}=\u{a0}0");
     }
-    let bounds = format!("[{:.1},\u{a0}{:.1}], n\u{a0}=\u{a0}{}", 100.0 * p.interval[0], 100.0 * p.interval[1], count(p.n));
+    let bounds = format!(
+        "[{:.1},\u{a0}{:.1}], n\u{a0}=\u{a0}{}",
+        100.0 * p.interval[0],
+        100.0 * p.interval[1],
+        count(p.n)
+    );
     stacked(&percent(p.value), &bounds)
 }
 
@@ -105,24 +136,35 @@ pub(super) fn norm(id: &str) -> String {
 pub(super) fn inline_png(png: &[u8], size: (usize, usize), alt: &str) -> String {
     let data = base64::engine::general_purpose::STANDARD.encode(png);
     let (width, height, alt) = (size.0, size.1, escape(alt));
-    format!(r#"<img alt="{alt}" width="{width}" height="{height}" src="data:image/png;base64,{data}">"#)
+    format!(
+        r#"<img alt="{alt}" width="{width}" height="{height}" src="data:image/png;base64,{data}">"#
+    )
 }
 
 /// Position and title of the model with this id; an unknown id is its own title.
 pub(super) fn model<'a>(report: &'a ReportRecord, id: &'a str) -> (usize, &'a str) {
     let found = report.models.iter().position(|m| m.id == id);
-    found.map_or((report.models.len(), id), |i| (i, report.models[i].title.as_str()))
+    found.map_or((report.models.len(), id), |i| {
+        (i, report.models[i].title.as_str())
+    })
 }
 
 /// Table heads, one a model: key and title.
-pub(super) fn model_heads<'a>(models: impl IntoIterator<Item = (usize, &'a ModelRecord)>) -> String {
-    let head = |(i, m): (usize, &ModelRecord)| format!("<th scope=\"col\">{}</th>", named(i, &m.title));
+pub(super) fn model_heads<'a>(
+    models: impl IntoIterator<Item = (usize, &'a ModelRecord)>,
+) -> String {
+    let head =
+        |(i, m): (usize, &ModelRecord)| format!("<th scope=\"col\">{}</th>", named(i, &m.title));
     models.into_iter().map(head).collect()
 }
 
 /// The key of a model (line, marker, colour) and its title.
 pub(super) fn named(style: usize, title: &str) -> String {
-    format!(r#"<span class="named">{}{}</span>"#, super::chart::key(style), escape(title))
+    format!(
+        r#"<span class="named">{}{}</span>"#,
+        super::chart::key(style),
+        escape(title)
+    )
 }
 
 /// A section of the page with its anchor.
@@ -136,24 +178,53 @@ mod tests {
 
     #[test]
     fn escape_leaves_no_character_that_html_reads() {
-        assert_eq!(escape("<b a=\"1\" c='2'>&amp;"), "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;&amp;amp;");
+        assert_eq!(
+            escape("<b a=\"1\" c='2'>&amp;"),
+            "&lt;b a=&quot;1&quot; c=&#39;2&#39;&gt;&amp;amp;"
+        );
         assert_eq!(escape("Zürich ≤ 3"), "Zürich ≤ 3");
     }
 
     #[test]
     fn numbers_are_short_and_never_break() {
-        let cases = [(0.0, "0"), (0.1, "0.1"), (-0.25, "−0.25"), (12.3456, "12.35"), (1234.5, "1234"), (3e-4, "3.00e−4")];
+        let cases = [
+            (0.0, "0"),
+            (0.1, "0.1"),
+            (-0.25, "−0.25"),
+            (12.3456, "12.35"),
+            (1234.5, "1234"),
+            (3e-4, "3.00e−4"),
+        ];
         for (value, text) in cases {
             assert_eq!(number(value), text);
         }
-        assert_eq!((number(f64::NAN).as_str(), number(f64::NEG_INFINITY).as_str()), ("not a number", "infinite"));
-        assert_eq!((decimal(0.5).as_str(), decimal(-0.0625).as_str()), ("0.500", "−0.062"));
-        assert_eq!((percent(0.7345).as_str(), count(1_234_567).as_str(), count(12).as_str()), ("73.5%", "1,234,567", "12"));
+        assert_eq!(
+            (
+                number(f64::NAN).as_str(),
+                number(f64::NEG_INFINITY).as_str()
+            ),
+            ("not a number", "infinite")
+        );
+        assert_eq!(
+            (decimal(0.5).as_str(), decimal(-0.0625).as_str()),
+            ("0.500", "−0.062")
+        );
+        assert_eq!(
+            (
+                percent(0.7345).as_str(),
+                count(1_234_567).as_str(),
+                count(12).as_str()
+            ),
+            ("73.5%", "1,234,567", "12")
+        );
     }
 
     #[test]
     fn lists_read_like_sentences() {
         let words = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!((listed(&words), listed(&words[..2]), listed(&words[..0])), ("a, b and c".into(), "a and b".into(), String::new()));
+        assert_eq!(
+            (listed(&words), listed(&words[..2]), listed(&words[..0])),
+            ("a, b and c".into(), "a and b".into(), String::new())
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! `report.html`: one self-contained page from a [`ReportRecord`]. No script, no request, nothing but the record read. Galleries of maps: see
-//! [`gallery_head`].
+//! `report.html`: one self-contained page from a [`ReportRecord`]. No script, no request, nothing
+//! but the record read. Galleries of maps: see [`gallery_head`].
 
 mod cases;
 pub mod chart;
@@ -29,27 +29,40 @@ type Section = (&'static str, &'static str, fn(&ReportRecord) -> String);
 const SECTIONS: [Section; 7] = [
     ("accuracy", "Accuracy against eps", tables::accuracy),
     ("masking", "Signs of masking", tables::masking),
-    ("explanations", "How far explanations move under attack", tables::explanations),
+    (
+        "explanations",
+        "How far explanations move under attack",
+        tables::explanations,
+    ),
     ("images", "Image pages", cases::pages),
     ("training", "Training", tables::training),
     ("parameters", "Every parameter", parameters::all),
     ("methods", "What the methods are", methods::notes),
 ];
 
-/// The page as HTML: summary, key figures, accuracy against eps, signs of masking, explanations under attack, image pages,
-/// training curves, every parameter, and what the methods are. Every string of the record is escaped; numbers that are not
-/// finite and pictures whose size does not match are named as such in their place.
+/// The page as HTML: summary, key figures, accuracy against eps, signs of masking, explanations
+/// under attack, image pages, training curves, every parameter, and what the methods are. Every
+/// string of the record is escaped; numbers that are not finite and pictures whose size does not
+/// match are named as such in their place.
 pub fn render_html(report: &ReportRecord) -> String {
-    let contents: String = SECTIONS.iter().map(|(id, title, _)| format!("<li><a href=\"#{id}\">{title}</a></li>")).collect();
-    let sections: String = SECTIONS.iter().map(|(id, title, body)| html::section(id, title, &body(report))).collect();
+    let contents: String = SECTIONS
+        .iter()
+        .map(|(id, title, _)| format!("<li><a href=\"#{id}\">{title}</a></li>"))
+        .collect();
+    let sections: String = SECTIONS
+        .iter()
+        .map(|(id, title, body)| html::section(id, title, &body(report)))
+        .collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>Robustness and explanations</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <header>{}{}{}<nav aria-label=\"Contents\"><ol>{contents}</ol></nav></header>\n<main>\n{sections}</main>\n\
-         <footer><p>Made by fgmf {}. This page loads nothing and runs no script.</p></footer>\n</body>\n</html>\n",
+            <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src \
+            data:; style-src 'unsafe-inline'\">\n<meta name=\"viewport\" \
+            content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" \
+            content=\"light dark\">\n<title>Robustness and explanations</title>\n<style>\n\
+            {STYLE}</style>\n</head>\n<body>\n<header>{}{}{}<nav \
+            aria-label=\"Contents\"><ol>{contents}</ol></nav></header>\n<main>\n\
+            {sections}</main>\n<footer><p>Made by fgmf {}. This page loads nothing and runs no \
+            script.</p></footer>\n</body>\n</html>\n",
         masthead(report),
         summary::words(report),
         summary::tiles(report),
@@ -59,20 +72,40 @@ pub fn render_html(report: &ReportRecord) -> String {
 
 fn masthead(report: &ReportRecord) -> String {
     let names: Vec<String> = report.models.iter().map(|m| escape(&m.title)).collect();
-    let subject = if names.is_empty() { "No model".to_owned() } else { names.join(" and ") };
-    let threat = format!("{} within {} of the image", norm(&report.threat.norm), html::number(report.threat.eps));
+    let subject = if names.is_empty() {
+        "No model".to_owned()
+    } else {
+        names.join(" and ")
+    };
+    let threat = format!(
+        "{} within {} of the image",
+        norm(&report.threat.norm),
+        html::number(report.threat.eps)
+    );
     let facts = [
         (
             "Test data",
-            format!("{}, {} split, {} images", escape(&report.test.name), escape(&report.test.split), html::count(report.test.n)),
+            format!(
+                "{}, {} split, {} images",
+                escape(&report.test.name),
+                escape(&report.test.split),
+                html::count(report.test.n)
+            ),
         ),
         ("Threat", threat),
         ("Attack", escape(&report.attack)),
-        ("Made by", format!("fgmf {}, seed {}", escape(&report.version), report.seed)),
+        (
+            "Made by",
+            format!("fgmf {}, seed {}", escape(&report.version), report.seed),
+        ),
     ];
-    let facts: String = facts.iter().map(|(k, v)| format!("<div><dt>{k}</dt><dd>{v}</dd></div>")).collect();
+    let facts: String = facts
+        .iter()
+        .map(|(k, v)| format!("<div><dt>{k}</dt><dd>{v}</dd></div>"))
+        .collect();
     format!(
-        "<p class=\"kind\">FGMF report</p><h1>Robustness and explanations</h1><p class=\"subject\">{subject}</p><dl class=\"facts\">{facts}</dl>"
+        "<p class=\"kind\">FGMF report</p><h1>Robustness and explanations</h1><p \
+            class=\"subject\">{subject}</p><dl class=\"facts\">{facts}</dl>"
     )
 }
 
@@ -86,8 +119,14 @@ mod tests {
         const VOID: [&str; 4] = ["meta", "img", "br", "!doctype"];
         let mut open: Vec<String> = Vec::new();
         for piece in page.split('<').skip(1) {
-            let Some((tag, text)) = piece.split_once('>') else { return Some(format!("<{piece}")) };
-            let name = tag.split([' ', '\n', '/']).find(|n| !n.is_empty()).unwrap_or_default().to_lowercase();
+            let Some((tag, text)) = piece.split_once('>') else {
+                return Some(format!("<{piece}"));
+            };
+            let name = tag
+                .split([' ', '\n', '/'])
+                .find(|n| !n.is_empty())
+                .unwrap_or_default()
+                .to_lowercase();
             if text.contains('>') && name != "style" {
                 return Some(format!("stray > after <{tag}>: {text}"));
             }
@@ -106,11 +145,20 @@ mod tests {
     fn page_is_balanced_and_asks_for_nothing() {
         let page = render_html(&fixture::report());
         assert_eq!(unbalanced(&page), None);
-        for (at, _) in page.match_indices("src=").chain(page.match_indices("href=")) {
+        for (at, _) in page
+            .match_indices("src=")
+            .chain(page.match_indices("href="))
+        {
             let rest = page[at..].split_once('=').map_or("", |p| p.1);
-            assert!(rest.starts_with("\"data:image/png;base64,") || rest.starts_with("\"#"), "{}", &rest[..40]);
+            assert!(
+                rest.starts_with("\"data:image/png;base64,") || rest.starts_with("\"#"),
+                "{}",
+                &rest[..40]
+            );
         }
-        for word in ["http://", "https://", "<script", "@import", "url(h", "onload"] {
+        for word in [
+            "http://", "https://", "<script", "@import", "url(h", "onload",
+        ] {
             assert!(!page.contains(word), "{word}");
         }
     }
@@ -118,12 +166,21 @@ mod tests {
     #[test]
     fn figures_of_the_record_are_on_the_page() {
         let page = render_html(&fixture::report());
-        for text in
-            ["83.6%", "72.0%", "[69.8,\u{a0}74.1], n\u{a0}=\u{a0}1,700", "#3 — Boot", "not shown to an operator", "fgmf demo --seed 7"]
-        {
+        for text in [
+            "83.6%",
+            "72.0%",
+            "[69.8,\u{a0}74.1], n\u{a0}=\u{a0}1,700",
+            "#3 — Boot",
+            "not shown to an operator",
+            "fgmf demo --seed 7",
+        ] {
             assert!(page.contains(text), "{text}");
         }
-        assert_eq!(page.matches("One sentence on agreement.").count(), 1, "a reading stands once, in the legend");
+        assert_eq!(
+            page.matches("One sentence on agreement.").count(),
+            1,
+            "a reading stands once, in the legend"
+        );
         assert!(page.contains("none of the signs checked here was seen"));
     }
 
@@ -132,7 +189,8 @@ mod tests {
         let mut report = fixture::report();
         let evil = "</title><script>alert('x')</script><img src=\"http://evil\" onerror=x>";
         report.test.classes[0] = evil.to_owned();
-        (report.command, report.attack, report.version) = (evil.to_owned(), evil.to_owned(), evil.to_owned());
+        (report.command, report.attack, report.version) =
+            (evil.to_owned(), evil.to_owned(), evil.to_owned());
         report.models[0].title = evil.to_owned();
         report.models[1].flags = vec![evil.to_owned()];
         report.cases[0].views[0].withheld[0] = Some(evil.to_owned());
@@ -140,7 +198,11 @@ mod tests {
         report.settings = serde_json::json!({ evil: [evil] });
         let page = render_html(&report);
         assert_eq!(unbalanced(&page), None);
-        assert!(!page.contains("<script") && !page.contains("src=\"http") && page.contains("&lt;script&gt;"));
+        assert!(
+            !page.contains("<script")
+                && !page.contains("src=\"http")
+                && page.contains("&lt;script&gt;")
+        );
     }
 
     #[test]
@@ -156,7 +218,11 @@ mod tests {
         view.clean_prediction = (99, f64::NAN);
         let page = render_html(&report);
         assert_eq!(unbalanced(&page), None);
-        assert!(page.matches("no data").count() >= 2 && page.contains("class 99") && page.contains("infinite"));
+        assert!(
+            page.matches("no data").count() >= 2
+                && page.contains("class 99")
+                && page.contains("infinite")
+        );
 
         report.cases[0].views.clear();
         assert_eq!(unbalanced(&render_html(&report)), None);

@@ -7,10 +7,16 @@ use crate::record::{DataRecord, ModelRecord, ReportRecord};
 
 /// The command, what was used, and every setting.
 pub(super) fn all(report: &ReportRecord) -> String {
-    let models: String = report.models.iter().enumerate().map(|(i, m)| model(i, m)).collect();
+    let models: String = report
+        .models
+        .iter()
+        .enumerate()
+        .map(|(i, m)| model(i, m))
+        .collect();
     format!(
-        "<h3>Run it again</h3><pre class=\"command\">{}</pre><p>The same version, seed and data on the same machine give the same figures.</p>\
-         {}<h3>Settings of attack and explainers</h3><details><summary>All settings</summary>{}</details>{models}",
+        "<h3>Run it again</h3><pre class=\"command\">{}</pre><p>The same version, \
+            seed and data on the same machine give the same figures.</p>{}<h3>Settings of attack \
+            and explainers</h3><details><summary>All settings</summary>{}</details>{models}",
         escape(&report.command),
         run(report),
         tree(&report.settings)
@@ -19,9 +25,18 @@ pub(super) fn all(report: &ReportRecord) -> String {
 
 fn run(report: &ReportRecord) -> String {
     let [low, high] = report.threat.bounds;
-    let threat =
-        format!("{} radius {}, pixels from {} to {}", norm(&report.threat.norm), number(report.threat.eps), number(low), number(high));
-    let machine = format!("{}, {} threads", escape(&report.machine.cpu), report.machine.threads);
+    let threat = format!(
+        "{} radius {}, pixels from {} to {}",
+        norm(&report.threat.norm),
+        number(report.threat.eps),
+        number(low),
+        number(high)
+    );
+    let machine = format!(
+        "{}, {} threads",
+        escape(&report.machine.cpu),
+        report.machine.threads
+    );
     let rows = [
         ("Version", format!("fgmf {}", escape(&report.version))),
         ("Seed", report.seed.to_string()),
@@ -49,8 +64,22 @@ pub(super) fn data(data: &DataRecord) -> String {
 
 fn model(style: usize, model: &ModelRecord) -> String {
     let rows = [
-        ("File", format!("<code>{}</code><br>{}", escape(&model.file), hash(&model.sha256))),
-        ("Architecture", format!("{}, {} parameters", escape(&model.architecture), count(model.parameters))),
+        (
+            "File",
+            format!(
+                "<code>{}</code><br>{}",
+                escape(&model.file),
+                hash(&model.sha256)
+            ),
+        ),
+        (
+            "Architecture",
+            format!(
+                "{}, {} parameters",
+                escape(&model.architecture),
+                count(model.parameters)
+            ),
+        ),
         ("Objective", escape(&model.objective)),
     ];
     format!(
@@ -62,7 +91,10 @@ fn model(style: usize, model: &ModelRecord) -> String {
 }
 
 pub(super) fn definitions(rows: &[(&str, String)]) -> String {
-    let rows: String = rows.iter().map(|(k, v)| format!("<div><dt>{k}</dt><dd>{v}</dd></div>")).collect();
+    let rows: String = rows
+        .iter()
+        .map(|(k, v)| format!("<div><dt>{k}</dt><dd>{v}</dd></div>"))
+        .collect();
     format!("<dl class=\"definitions\">{rows}</dl>")
 }
 
@@ -74,14 +106,23 @@ pub(super) fn hash(hex: &str) -> String {
 pub(super) fn tree(value: &Value) -> String {
     match value {
         Value::Object(map) if !map.is_empty() => {
-            let rows: String = map.iter().map(|(k, v)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(k), tree(v))).collect();
+            let rows: String = map
+                .iter()
+                .map(|(k, v)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(k), tree(v)))
+                .collect();
             format!("<dl class=\"tree\">{rows}</dl>")
         }
         Value::Array(items) if items.iter().any(|v| v.is_object() || v.is_array()) => {
-            let items: String = items.iter().map(|v| format!("<li>{}</li>", tree(v))).collect();
+            let items: String = items
+                .iter()
+                .map(|v| format!("<li>{}</li>", tree(v)))
+                .collect();
             format!("<ol>{items}</ol>")
         }
-        Value::Array(items) => format!("<code>[{}]</code>", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => format!(
+            "<code>[{}]</code>",
+            items.iter().map(plain).collect::<Vec<_>>().join(", ")
+        ),
         plain_value => format!("<code>{}</code>", plain(plain_value)),
     }
 }

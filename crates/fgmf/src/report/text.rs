@@ -36,8 +36,8 @@ impl Face {
     }
 }
 
-/// The text in letters that the font has: signs of mathematics and dashes become their plain relatives, line ends and tabulators spaces,
-/// what is left a question mark.
+/// The text in letters that the font has: signs of mathematics and dashes become their plain
+/// relatives, line ends and tabulators spaces, what is left a question mark.
 pub(super) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -66,7 +66,10 @@ pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
         }
         while length == 0 && letters.len() > columns {
             let rest = letters.split_off(columns);
-            lines.last_mut().into_iter().for_each(|l| l.extend(&letters));
+            lines
+                .last_mut()
+                .into_iter()
+                .for_each(|l| l.extend(&letters));
             lines.push(String::new());
             letters = rest;
         }
@@ -86,10 +89,18 @@ impl Picture {
     /// Writes one line of text with its upper left corner at `[x, y]`.
     pub(super) fn write(&mut self, [x, y]: [usize; 2], text: &str, face: Face, ink: Rgb) {
         let (weight, height) = face.raster();
-        for (i, letter) in plain(text).chars().filter_map(|c| get_raster(c, weight, height)).enumerate() {
+        for (i, letter) in plain(text)
+            .chars()
+            .filter_map(|c| get_raster(c, weight, height))
+            .enumerate()
+        {
             for (row, shares) in letter.rows().enumerate() {
                 for (column, &share) in shares.iter().enumerate() {
-                    self.blend([x + i * face.advance() + column, y + row], ink, f32::from(share) / 255.0);
+                    self.blend(
+                        [x + i * face.advance() + column, y + row],
+                        ink,
+                        f32::from(share) / 255.0,
+                    );
                 }
             }
         }
@@ -104,7 +115,10 @@ mod tests {
     fn lines_are_cut_between_words_and_hold_every_letter() {
         assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrapped("a abcdefghij k", 4), ["a", "abcd", "efgh", "ij k"]);
-        assert_eq!((wrapped("", 4), wrapped("ab", 0)), (vec![String::new()], vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(
+            (wrapped("", 4), wrapped("ab", 0)),
+            (vec![String::new()], vec!["a".to_owned(), "b".to_owned()])
+        );
     }
 
     #[test]
@@ -119,11 +133,16 @@ mod tests {
         let mut sheet = Picture::filled([60, 40], white);
         sheet.write([10, 5], "II", Face::Strong, [0; 3]);
         let inked = |x: std::ops::Range<usize>, y: std::ops::Range<usize>| {
-            y.flat_map(|y| x.clone().map(move |x| (x, y))).filter(|&(x, y)| sheet.at([x, y]) != white).count()
+            y.flat_map(|y| x.clone().map(move |x| (x, y)))
+                .filter(|&(x, y)| sheet.at([x, y]) != white)
+                .count()
         };
         let wide = Face::Strong.advance();
         assert!(inked(10..10 + wide, 5..21) > 10);
-        assert_eq!(inked(10..10 + wide, 5..21), inked(10 + wide..10 + 2 * wide, 5..21));
+        assert_eq!(
+            inked(10..10 + wide, 5..21),
+            inked(10 + wide..10 + 2 * wide, 5..21)
+        );
         assert_eq!(inked(0..60, 0..40), 2 * inked(10..10 + wide, 5..21));
         sheet.write([58, 38], "W", Face::Title, [0; 3]);
     }

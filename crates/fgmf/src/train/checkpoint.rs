@@ -1,4 +1,5 @@
-//! State of a run on disk: one file, replaced in one step, so that a kill leaves the old one or the new one.
+//! State of a run on disk: one file, replaced in one step, so that a kill leaves the old one or the
+//! new one.
 
 use super::TrainConfig;
 use super::optimise::{OptimiserState, parameters};
@@ -42,49 +43,94 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(Error::io(path))
 }
 
-pub(super) fn save(path: &Path, config: &TrainConfig, data_sha256: &str, state: &State) -> Result<()> {
+pub(super) fn save(
+    path: &Path,
+    config: &TrainConfig,
+    data_sha256: &str,
+    state: &State,
+) -> Result<()> {
     let header = Header {
         config: config.clone(),
         data_sha256: data_sha256.into(),
         epochs_done: state.log.len(),
         step: state.optimiser.step,
-        teach: state.salience.as_ref().and_then(Salience::teacher).map(|t| t.weight),
+        teach: state
+            .salience
+            .as_ref()
+            .and_then(Salience::teacher)
+            .map(|t| t.weight),
         log: state.log.clone(),
     };
     let mut arrays: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     let mut floats = |name: String, t: &Tensor| {
-        arrays.push((name, Dtype::F32, t.shape().to_vec(), t.to_f32().iter().flat_map(|v| v.to_le_bytes()).collect()));
+        arrays.push((
+            name,
+            Dtype::F32,
+            t.shape().to_vec(),
+            t.to_f32().iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ));
     };
     for id in parameters(&state.net) {
         let name = &state.net.value(id).name;
-        if let (Some(w), Some(a)) = (state.net.parameter(id), state.optimiser.average.parameter(id)) {
+        if let (Some(w), Some(a)) = (
+            state.net.parameter(id),
+            state.optimiser.average.parameter(id),
+        ) {
             floats(format!("weight/{name}"), w);
             floats(format!("average/{name}"), a);
         }
     }
-    for (i, (m, v)) in state.optimiser.first.iter().zip(&state.optimiser.second).enumerate() {
+    for (i, (m, v)) in state
+        .optimiser
+        .first
+        .iter()
+        .zip(&state.optimiser.second)
+        .enumerate()
+    {
         floats(format!("first/{i}"), m);
         floats(format!("second/{i}"), v);
     }
     if let Some(s) = &state.salience {
-        arrays.push(("salience".into(), Dtype::U8, vec![s.mask.len()], s.mask.clone()));
+        arrays.push((
+            "salience".into(),
+            Dtype::U8,
+            vec![s.mask.len()],
+            s.mask.clone(),
+        ));
         if let Some(t) = s.teacher() {
-            arrays.push(("teacher".into(), Dtype::U8, vec![t.maps.len()], t.maps.clone()));
+            arrays.push((
+                "teacher".into(),
+                Dtype::U8,
+                vec![t.maps.len()],
+                t.maps.clone(),
+            ));
         }
     }
     let broken = |e: &dyn std::fmt::Display| Error::record(path, e);
     let views = arrays
         .iter()
-        .map(|(name, dtype, shape, bytes)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| broken(&e))?)))
+        .map(|(name, dtype, shape, bytes)| {
+            Ok((
+                name.as_str(),
+                TensorView::new(*dtype, shape.clone(), bytes).map_err(|e| broken(&e))?,
+            ))
+        })
         .collect::<Result<Vec<_>>>()?;
     let header = serde_json::to_string(&header).map_err(|e| broken(&e))?;
-    let bytes = safetensors::serialize(views, Some(HashMap::from([("fgmf".to_owned(), header)]))).map_err(|e| broken(&e))?;
+    let bytes = safetensors::serialize(views, Some(HashMap::from([("fgmf".to_owned(), header)])))
+        .map_err(|e| broken(&e))?;
     write_atomically(path, &bytes)
 }
 
-/// Reads the state of a run of the same settings on the same data; `None` if there is none. `fresh` is the network as it is
-/// built, which gives the graph.
-pub(super) fn load(path: &Path, config: &TrainConfig, data_sha256: &str, fresh: &Network, pixels: usize) -> Result<Option<State>> {
+/// Reads the state of a run of the same settings on the same data; `None` if there is none. `fresh`
+/// is the network as it is built, which gives the graph.
+pub(super) fn load(
+    path: &Path,
+    config: &TrainConfig,
+    data_sha256: &str,
+    fresh: &Network,
+    pixels: usize,
+) -> Result<Option<State>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -93,17 +139,31 @@ pub(super) fn load(path: &Path, config: &TrainConfig, data_sha256: &str, fresh: 
     let broken = |e: &dyn std::fmt::Display| {
         Error::record(
             path,
-            format!("expected the state of a training run, found a file that cannot be used ({e}); delete it to start over"),
+            format!(
+                "expected the state of a training run, found a file that cannot be used \
+                    ({e}); delete it to start over"
+            ),
         )
     };
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(&e))?;
-    let header = metadata.metadata().as_ref().and_then(|m| m.get("fgmf")).ok_or_else(|| broken(&"no header"))?;
+    let header = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get("fgmf"))
+        .ok_or_else(|| broken(&"no header"))?;
     let header: Header = serde_json::from_str(header).map_err(|e| broken(&e))?;
     if header.config != *config || header.data_sha256 != data_sha256 {
-        let what = if header.data_sha256 == data_sha256 { "settings" } else { "data" };
+        let what = if header.data_sha256 == data_sha256 {
+            "settings"
+        } else {
+            "data"
+        };
         return Err(Error::record(
             path,
-            format!("expected the state of this run, found one with other {what}; choose another folder or delete the file"),
+            format!(
+                "expected the state of this run, found one with other {what}; choose \
+                    another folder or delete the file"
+            ),
         ));
     }
     let arrays = SafeTensors::deserialize(&bytes).map_err(|e| broken(&e))?;
@@ -112,24 +172,51 @@ pub(super) fn load(path: &Path, config: &TrainConfig, data_sha256: &str, fresh: 
         if view.dtype() != Dtype::F32 || view.shape() != like.shape() {
             return Err(broken(&format!("`{name}` has another shape")));
         }
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
         Ok(Tensor::new::<f32>(like.shape(), values))
     };
-    let mut state = State { net: fresh.clone(), optimiser: OptimiserState::new(fresh), salience: None, log: header.log };
+    let mut state = State {
+        net: fresh.clone(),
+        optimiser: OptimiserState::new(fresh),
+        salience: None,
+        log: header.log,
+    };
     state.optimiser.step = header.step;
     for id in parameters(fresh) {
-        let Some(like) = fresh.parameter(id) else { continue };
+        let Some(like) = fresh.parameter(id) else {
+            continue;
+        };
         let name = &fresh.value(id).name;
-        state.net.set_parameter(id, floats(&format!("weight/{name}"), like)?)?;
-        state.optimiser.average.set_parameter(id, floats(&format!("average/{name}"), like)?)?;
+        state
+            .net
+            .set_parameter(id, floats(&format!("weight/{name}"), like)?)?;
+        state
+            .optimiser
+            .average
+            .set_parameter(id, floats(&format!("average/{name}"), like)?)?;
     }
     for i in 0..state.optimiser.first.len() {
         state.optimiser.first[i] = floats(&format!("first/{i}"), &state.optimiser.first[i])?;
         state.optimiser.second[i] = floats(&format!("second/{i}"), &state.optimiser.second[i])?;
     }
     if let Ok(mask) = arrays.tensor("salience") {
-        let teacher = arrays.tensor("teacher").ok().zip(header.teach).map(|(t, weight)| Teacher { maps: t.data().to_vec(), weight });
-        state.salience = Some(Salience { pixels, mask: mask.data().to_vec(), teacher });
+        let teacher = arrays
+            .tensor("teacher")
+            .ok()
+            .zip(header.teach)
+            .map(|(t, weight)| Teacher {
+                maps: t.data().to_vec(),
+                weight,
+            });
+        state.salience = Some(Salience {
+            pixels,
+            mask: mask.data().to_vec(),
+            teacher,
+        });
     }
     if header.epochs_done != state.log.len() || state.log.len() > config.epochs {
         return Err(broken(&"its log and its counters disagree"));

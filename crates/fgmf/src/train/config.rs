@@ -60,7 +60,8 @@ impl ObjectiveConfig {
     }
 }
 
-/// All settings of a training run. Stored in `run.json`; the same settings on the same data give the same bytes.
+/// All settings of a training run. Stored in `run.json`; the same settings on the same data give
+/// the same bytes.
 ///
 /// | field | default | range |
 /// | --- | --- | --- |
@@ -86,7 +87,8 @@ pub struct TrainConfig {
     /// Rectifiers replaced by k-winners-take-all, a planted defence, if wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k_wta: Option<KWtaParams>,
-    /// Images resized and padded at random before each step, for a network to be served behind that planted defence, if wanted.
+    /// Images resized and padded at random before each step, for a network to be served behind that
+    /// planted defence, if wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize_pad: Option<ResizePadParams>,
     /// Objective.
@@ -95,7 +97,8 @@ pub struct TrainConfig {
     pub norm: Norm,
     /// Their radius, in input units.
     pub eps: f64,
-    /// The radius grows from 0 over this share of the run: at full radius from the start, training can stay at a constant answer.
+    /// The radius grows from 0 over this share of the run: at full radius from the start, training
+    /// can stay at a constant answer.
     pub eps_warmup: f64,
     /// Passes over the data.
     pub epochs: usize,
@@ -107,7 +110,8 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Its course.
     pub schedule: Schedule,
-    /// Decay of the running average of the weights that is saved, per step; none saves the last weights.
+    /// Decay of the running average of the weights that is saved, per step; none saves the last
+    /// weights.
     pub ema: Option<f64>,
     /// Longest gradient.
     pub gradient_clip: Option<f64>,
@@ -117,7 +121,12 @@ pub struct TrainConfig {
 
 impl TrainConfig {
     /// Defaults for a data source, network and objective at radius `eps` in Linf.
-    pub fn new(data: &str, architecture: Architecture, objective: ObjectiveConfig, eps: f64) -> Self {
+    pub fn new(
+        data: &str,
+        architecture: Architecture,
+        objective: ObjectiveConfig,
+        eps: f64,
+    ) -> Self {
         Self {
             data: data.into(),
             limit: None,
@@ -150,7 +159,11 @@ impl TrainConfig {
             return Err(Error::parameter("batch", "2 to 65536", self.batch));
         }
         if !(self.learning_rate > 0.0 && self.learning_rate <= 10.0) {
-            return Err(Error::parameter("learning_rate", "above 0, at most 10", self.learning_rate));
+            return Err(Error::parameter(
+                "learning_rate",
+                "above 0, at most 10",
+                self.learning_rate,
+            ));
         }
         if !(0.0..=1.0).contains(&self.eps_warmup) {
             return Err(Error::parameter("eps_warmup", "0 to 1", self.eps_warmup));
@@ -159,7 +172,11 @@ impl TrainConfig {
             return Err(Error::parameter("ema", "0 to below 1", e));
         }
         if let Some(c) = self.gradient_clip.filter(|c| !(c.is_finite() && *c > 0.0)) {
-            return Err(Error::parameter("gradient_clip", "a finite number above 0", c));
+            return Err(Error::parameter(
+                "gradient_clip",
+                "a finite number above 0",
+                c,
+            ));
         }
         self.optimiser.check()?;
         if let Some(sgam) = &self.sgam {
@@ -179,6 +196,9 @@ impl TrainConfig {
                 "SGAM or an objective with salient pixels",
             ));
         }
-        Ok((ThreatModel::new(self.norm, self.eps, [0.0, 1.0])?, objective))
+        Ok((
+            ThreatModel::new(self.norm, self.eps, [0.0, 1.0])?,
+            objective,
+        ))
     }
 }

@@ -54,7 +54,8 @@ pub struct Run {
     pub clean_train_accuracy: Proportion,
 }
 
-/// A fresh network for this data: normalised by the data's mean and deviation, with k-winners-take-all and SGAM if asked for.
+/// A fresh network for this data: normalised by the data's mean and deviation, with
+/// k-winners-take-all and SGAM if asked for.
 pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Network> {
     let (mean, deviation) = statistics(data);
     let zoo = ZooConfig {
@@ -67,8 +68,10 @@ pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Netw
         seed: config.seed,
     };
     let mut net = build(&zoo)?;
-    net.metadata.insert("fgmf.classes".into(), data.classes().join("\n"));
-    net.metadata.insert("fgmf.objective".into(), config.objective.name().into());
+    net.metadata
+        .insert("fgmf.classes".into(), data.classes().join("\n"));
+    net.metadata
+        .insert("fgmf.objective".into(), config.objective.name().into());
     if let Some(k_wta) = &config.k_wta {
         net = defend::with_k_wta(&net, k_wta)?;
     }
@@ -78,13 +81,17 @@ pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Netw
     }
 }
 
-/// Mean and deviation of each channel over at most 1,000 images, rounded to 4 digits so that they print as they are.
+/// Mean and deviation of each channel over at most 1,000 images, rounded to 4 digits so that they
+/// print as they are.
 fn statistics(data: &Dataset) -> (Vec<f64>, Vec<f64>) {
     let [c, h, w] = data.shape();
     let images: Vec<Vec<f32>> = (0..data.len().min(1000)).map(|i| data.image(i)).collect();
     let round = |v: f64| (v * 1e4).round() / 1e4;
     let of = |channel: usize| {
-        let values = images.iter().flat_map(|x| &x[channel * h * w..(channel + 1) * h * w]).map(|&v| f64::from(v));
+        let values = images
+            .iter()
+            .flat_map(|x| &x[channel * h * w..(channel + 1) * h * w])
+            .map(|&v| f64::from(v));
         let n = (images.len() * h * w) as f64;
         let mean = values.clone().sum::<f64>() / n;
         let variance = values.map(|v| (v - mean).powi(2)).sum::<f64>() / n;
@@ -93,12 +100,22 @@ fn statistics(data: &Dataset) -> (Vec<f64>, Vec<f64>) {
     (0..c).map(of).unzip()
 }
 
-/// Trains, or goes on training, in `folder`: writes `model.onnx`, `run.json` and `log.jsonl`, and keeps `resume.safetensors`
-/// until it is done. Killed and called again with the same settings it goes on from the last finished epoch, to the same
-/// bytes. A run that is done is returned as it is.
-pub fn fit(config: &TrainConfig, data: &Dataset, folder: &Path, watch: &mut dyn FnMut(&Progress<'_>)) -> Result<(Network, Run)> {
+/// Trains, or goes on training, in `folder`: writes `model.onnx`, `run.json` and `log.jsonl`, and
+/// keeps `resume.safetensors` until it is done. Killed and called again with the same settings it
+/// goes on from the last finished epoch, to the same bytes. A run that is done is returned as it
+/// is.
+pub fn fit(
+    config: &TrainConfig,
+    data: &Dataset,
+    folder: &Path,
+    watch: &mut dyn FnMut(&Progress<'_>),
+) -> Result<(Network, Run)> {
     let (threat, objective) = config.check()?;
-    let transform = config.resize_pad.clone().map(ResizePadParams::check).transpose()?;
+    let transform = config
+        .resize_pad
+        .clone()
+        .map(ResizePadParams::check)
+        .transpose()?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let data_sha256 = data.sha256();
     if let Some(done) = finished(config, &data_sha256, folder)? {
@@ -107,61 +124,117 @@ pub fn fit(config: &TrainConfig, data: &Dataset, folder: &Path, watch: &mut dyn 
     let fresh = fresh_network(config, data)?;
     let resume = folder.join("resume.safetensors");
     let [_, h, w] = data.shape();
-    let mut state = checkpoint::load(&resume, config, &data_sha256, &fresh, h * w)?.unwrap_or_else(|| State {
-        optimiser: OptimiserState::new(&fresh),
-        net: fresh,
-        salience: None,
-        log: Vec::new(),
-    });
+    let mut state =
+        checkpoint::load(&resume, config, &data_sha256, &fresh, h * w)?.unwrap_or_else(|| State {
+            optimiser: OptimiserState::new(&fresh),
+            net: fresh,
+            salience: None,
+            log: Vec::new(),
+        });
     let source = objective.salience();
     let steps = data.len().div_ceil(config.batch);
     for epoch in state.log.len()..config.epochs {
         let started = Instant::now();
         if Salience::is_due(source.as_ref(), config.sgam.as_ref(), epoch) {
-            state.salience = Some(Salience::compute(config, source.as_ref(), &state.net, data)?);
+            state.salience = Some(Salience::compute(
+                config,
+                source.as_ref(),
+                &state.net,
+                data,
+            )?);
         }
-        let order = Stream::new(config.seed, Purpose::Shuffle, epoch as u64, 0).permutation(data.len());
-        let (mut parts, mut correct, mut seen, mut rate): (Vec<(String, f64)>, usize, usize, f64) = (Vec::new(), 0, 0, 0.0);
+        let order =
+            Stream::new(config.seed, Purpose::Shuffle, epoch as u64, 0).permutation(data.len());
+        let (mut parts, mut correct, mut seen, mut rate): (Vec<(String, f64)>, usize, usize, f64) =
+            (Vec::new(), 0, 0, 0.0);
         for (i, rows) in order.chunks(config.batch).enumerate() {
             let mut batch = batch_of(data, rows);
             if let Some(transform) = &transform {
                 transform_batch(&mut batch, transform, config.seed, epoch as u64);
             }
             let done = (epoch * steps + i) as f64 / (config.epochs * steps) as f64;
-            let threat = threat.with_eps(config.eps * if done < config.eps_warmup { done / config.eps_warmup } else { 1.0 })?;
-            let context = Context { threat: &threat, seed: config.seed, epoch: epoch as u64, salience: state.salience.as_ref() };
+            let threat = threat.with_eps(
+                config.eps
+                    * if done < config.eps_warmup {
+                        done / config.eps_warmup
+                    } else {
+                        1.0
+                    },
+            )?;
+            let context = Context {
+                threat: &threat,
+                seed: config.seed,
+                epoch: epoch as u64,
+                salience: state.salience.as_ref(),
+            };
             let mut step = objective.step(&state.net, &batch, &context)?;
             if let Some(limit) = config.gradient_clip {
                 clip(&mut step.gradients, limit);
             }
             rate = config.learning_rate * config.schedule.at(done);
-            state.optimiser.apply(&mut state.net, &step.gradients, &config.optimiser, rate)?;
+            state
+                .optimiser
+                .apply(&mut state.net, &step.gradients, &config.optimiser, rate)?;
             update_statistics(&mut state.net, &step.statistics)?;
-            state.optimiser.follow(&state.net, config.ema.unwrap_or(0.0))?;
+            state
+                .optimiser
+                .follow(&state.net, config.ema.unwrap_or(0.0))?;
             average_parts(&mut parts, &step.parts, seen, batch.len());
             seen += batch.len();
             correct += step.correct;
             if parts.iter().any(|(_, v)| !v.is_finite()) {
-                let found = format!("{parts:?} in epoch {}; try a smaller learning rate", epoch + 1);
+                let found = format!(
+                    "{parts:?} in epoch {}; try a smaller learning rate",
+                    epoch + 1
+                );
                 return Err(Error::mismatch("training", "a finite loss", found));
             }
             let accuracy = correct as f64 / seen as f64;
-            watch(&Progress { epoch: epoch + 1, epochs: config.epochs, step: i + 1, steps, parts: &parts, accuracy });
+            watch(&Progress {
+                epoch: epoch + 1,
+                epochs: config.epochs,
+                step: i + 1,
+                steps,
+                parts: &parts,
+                accuracy,
+            });
         }
         let seconds = started.elapsed().as_secs_f64();
-        state.log.push(EpochRecord { epoch: epoch + 1, learning_rate: rate, parts, train_accuracy: correct as f64 / seen as f64, seconds });
+        state.log.push(EpochRecord {
+            epoch: epoch + 1,
+            learning_rate: rate,
+            parts,
+            train_accuracy: correct as f64 / seen as f64,
+            seconds,
+        });
         checkpoint::save(&resume, config, &data_sha256, &state)?;
         write_log(folder, &state.log)?;
     }
-    let net = if config.ema.is_some() { state.optimiser.average } else { state.net };
+    let net = if config.ema.is_some() {
+        state.optimiser.average
+    } else {
+        state.net
+    };
     finish(config, data, data_sha256, folder, net, state.log)
 }
 
 /// Each image as the transform draws it in this epoch.
 fn transform_batch(batch: &mut Batch, transform: &dyn Transform, seed: u64, epoch: u64) {
     let shape @ [c, h, w] = std::array::from_fn(|axis| batch.x.shape()[axis + 1]);
-    let one = |(image, &index): (&[f32], &u64)| transform.apply(image, shape, &mut Stream::new(seed, Purpose::Augmentation, epoch, index));
-    let seen: Vec<f32> = batch.x.to_f32().chunks_exact(c * h * w).zip(&batch.index).flat_map(one).collect();
+    let one = |(image, &index): (&[f32], &u64)| {
+        transform.apply(
+            image,
+            shape,
+            &mut Stream::new(seed, Purpose::Augmentation, epoch, index),
+        )
+    };
+    let seen: Vec<f32> = batch
+        .x
+        .to_f32()
+        .chunks_exact(c * h * w)
+        .zip(&batch.index)
+        .flat_map(one)
+        .collect();
     batch.x = Tensor::new(batch.x.shape(), seen);
 }
 
@@ -182,7 +255,11 @@ fn finish(
     let indices: Vec<usize> = (0..data.len()).collect();
     for rows in indices.chunks(1024) {
         let batch = batch_of(data, rows);
-        correct += crate::attack::predictions(&net.logits(&batch.x)?).iter().zip(&batch.labels).filter(|(p, y)| p == y).count();
+        correct += crate::attack::predictions(&net.logits(&batch.x)?)
+            .iter()
+            .zip(&batch.labels)
+            .filter(|(p, y)| p == y)
+            .count();
     }
     let run = Run {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -198,13 +275,23 @@ fn finish(
     write_atomically(&path, &json)?;
     let resume = folder.join("resume.safetensors");
     std::fs::remove_file(&resume)
-        .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+        .or_else(|e| {
+            if e.kind() == std::io::ErrorKind::NotFound {
+                Ok(())
+            } else {
+                Err(e)
+            }
+        })
         .map_err(Error::io(&resume))?;
     Ok((net, run))
 }
 
 /// The run in `folder`, if it is done and is this one.
-fn finished(config: &TrainConfig, data_sha256: &str, folder: &Path) -> Result<Option<(Network, Run)>> {
+fn finished(
+    config: &TrainConfig,
+    data_sha256: &str,
+    folder: &Path,
+) -> Result<Option<(Network, Run)>> {
     let (path, model) = (folder.join("run.json"), folder.join("model.onnx"));
     if !path.exists() {
         return Ok(None);
@@ -212,22 +299,38 @@ fn finished(config: &TrainConfig, data_sha256: &str, folder: &Path) -> Result<Op
     let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
     let run: Run = serde_json::from_str(&text).map_err(|e| Error::record(&path, e))?;
     if run.config != *config || run.data_sha256 != data_sha256 {
-        return Err(Error::record(&path, "expected this run, found a finished run with other settings or data; choose another folder"));
+        return Err(Error::record(
+            &path,
+            "expected this run, found a finished run with other settings or data; choose \
+                another folder",
+        ));
     }
     let bytes = std::fs::read(&model).map_err(Error::io(&model))?;
     if crate::hash::sha256(&bytes) != run.model_sha256 {
-        return Err(Error::record(&model, "expected the model that run.json was written for, found another file"));
+        return Err(Error::record(
+            &model,
+            "expected the model that run.json was written for, found another file",
+        ));
     }
     Ok(Some((onnx::read(&model)?, run)))
 }
 
 fn write_log(folder: &Path, log: &[EpochRecord]) -> Result<()> {
     let path = folder.join("log.jsonl");
-    let lines = log.iter().map(serde_json::to_string).collect::<std::result::Result<Vec<_>, _>>().map_err(|e| Error::record(&path, e))?;
+    let lines = log
+        .iter()
+        .map(serde_json::to_string)
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|e| Error::record(&path, e))?;
     write_atomically(&path, (lines.join("\n") + "\n").as_bytes())
 }
 
-fn average_parts(total: &mut Vec<(String, f64)>, new: &[(&'static str, f64)], seen: usize, n: usize) {
+fn average_parts(
+    total: &mut Vec<(String, f64)>,
+    new: &[(&'static str, f64)],
+    seen: usize,
+    n: usize,
+) {
     if total.is_empty() {
         total.extend(new.iter().map(|(name, _)| ((*name).to_owned(), 0.0)));
     }
@@ -240,10 +343,16 @@ fn average_parts(total: &mut Vec<(String, f64)>, new: &[(&'static str, f64)], se
 fn update_statistics(net: &mut Network, statistics: &[(usize, Tensor, Tensor)]) -> Result<()> {
     for (node, mean, variance) in statistics {
         let node = net.nodes()[*node].clone();
-        let Op::BatchNorm(norm) = &node.op else { continue };
+        let Op::BatchNorm(norm) = &node.op else {
+            continue;
+        };
         for (id, batch) in [(node.inputs[3], mean), (node.inputs[4], variance)] {
-            let Some(old) = net.parameter(id) else { continue };
-            let new = old.affine(norm.momentum, 0.0).add(&batch.affine(1.0 - norm.momentum, 0.0));
+            let Some(old) = net.parameter(id) else {
+                continue;
+            };
+            let new = old
+                .affine(norm.momentum, 0.0)
+                .add(&batch.affine(1.0 - norm.momentum, 0.0));
             net.set_parameter(id, new)?;
         }
     }

@@ -1,5 +1,5 @@
-//! Objectives: what a training step minimises. Standard training and adversarial training live here; SCOR-PIO has its own
-//! file.
+//! Objectives: what a training step minimises. Standard training and adversarial training live
+//! here; SCOR-PIO has its own file.
 
 use super::salience::Salience;
 use crate::attack::{AttackLoss, Batch, PgdParams, Start, predictions};
@@ -39,8 +39,8 @@ pub struct Step {
 
 /// A training objective.
 pub trait Objective: Sync {
-    /// Its gradient on a batch. Attacks inside run with batch normalisation in evaluation mode, the step itself in training
-    /// mode on the images it ends with.
+    /// Its gradient on a batch. Attacks inside run with batch normalisation in evaluation mode, the
+    /// step itself in training mode on the images it ends with.
     fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step>;
 
     /// Whether the run must keep salient pixels, how many epochs they last, and how they are found.
@@ -49,8 +49,8 @@ pub trait Objective: Sync {
     }
 }
 
-/// Weight gradients of `head` on `x`, with SGAM's teacher beside it if the network has a mask to teach. `repeat` is the
-/// number of rows that each example of `batch` has in `x`.
+/// Weight gradients of `head` on `x`, with SGAM's teacher beside it if the network has a mask to
+/// teach. `repeat` is the number of rows that each example of `batch` has in `x`.
 pub(super) fn step_on(
     net: &Network,
     x: &Tensor,
@@ -59,12 +59,24 @@ pub(super) fn step_on(
     repeat: usize,
     context: &Context<'_>,
 ) -> Result<ParameterGradients> {
-    let taught = context.salience.and_then(|s| s.teacher()).zip(net.find(crate::defend::SALIENCY));
+    let taught = context
+        .salience
+        .and_then(|s| s.teacher())
+        .zip(net.find(crate::defend::SALIENCY));
     Ok(match taught {
         Some((teacher, at)) => {
-            let rows: Vec<u64> = batch.index.iter().flat_map(|&i| std::iter::repeat_n(i, repeat)).collect();
+            let rows: Vec<u64> = batch
+                .index
+                .iter()
+                .flat_map(|&i| std::iter::repeat_n(i, repeat))
+                .collect();
             let [_, h, w] = net.image_shape();
-            let head = Taught { inner: head, at, targets: teacher.rows(&rows, h, w), weight: teacher.weight };
+            let head = Taught {
+                inner: head,
+                at,
+                targets: teacher.rows(&rows, h, w),
+                weight: teacher.weight,
+            };
             net.parameter_gradients(x, &head, Mode::Train)?
         }
         None => net.parameter_gradients(x, head, Mode::Train)?,
@@ -95,13 +107,30 @@ impl Head for Taught<'_> {
     fn auxiliary(&self, values: &[Tensor], examples: Range<usize>) -> Vec<Tensor> {
         let pixels = values[0].len() / examples.len().max(1);
         let target = self.targets.rows(examples.start, examples.len());
-        vec![values[0].sub(&target).affine(self.weight / pixels as f64, 0.0)]
+        vec![
+            values[0]
+                .sub(&target)
+                .affine(self.weight / pixels as f64, 0.0),
+        ]
     }
 }
 
-pub(super) fn finish(run: ParameterGradients, labels: &[usize], parts: Vec<(&'static str, f64)>) -> Step {
-    let correct = predictions(&run.logits).iter().zip(labels).filter(|(p, y)| p == y).count();
-    Step { gradients: run.gradients, statistics: run.statistics, parts, correct }
+pub(super) fn finish(
+    run: ParameterGradients,
+    labels: &[usize],
+    parts: Vec<(&'static str, f64)>,
+) -> Step {
+    let correct = predictions(&run.logits)
+        .iter()
+        .zip(labels)
+        .filter(|(p, y)| p == y)
+        .count();
+    Step {
+        gradients: run.gradients,
+        statistics: run.statistics,
+        parts,
+        correct,
+    }
 }
 
 pub(super) fn mean(v: &[f64]) -> f64 {
@@ -114,7 +143,14 @@ pub struct Standard;
 
 impl Objective for Standard {
     fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step> {
-        let run = step_on(net, &batch.x, &CrossEntropy::labels(&batch.labels), batch, 1, context)?;
+        let run = step_on(
+            net,
+            &batch.x,
+            &CrossEntropy::labels(&batch.labels),
+            batch,
+            1,
+            context,
+        )?;
         let loss = mean(&run.losses);
         Ok(finish(run, &batch.labels, vec![("cross-entropy", loss)]))
     }
@@ -137,14 +173,18 @@ pub struct PgdAtParams {
 
 impl Default for PgdAtParams {
     fn default() -> Self {
-        Self { steps: 7, step_size: 0.25 }
+        Self {
+            steps: 7,
+            step_size: 0.25,
+        }
     }
 }
 
-/// Adversarial training (Madry et al. 2018): cross-entropy at the end of a PGD search from a random start.
+/// Adversarial training (Madry et al. 2018): cross-entropy at the end of a PGD search from a random
+/// start.
 ///
-/// Cost: `2 steps + 3` passes an example, where a standard step costs 3. Unlike the attack of the same name the search is
-/// not stopped at the first success: the step wants the largest loss.
+/// Cost: `2 steps + 3` passes an example, where a standard step costs 3. Unlike the attack of the
+/// same name the search is not stopped at the first success: the step wants the largest loss.
 #[derive(Clone, Debug)]
 pub struct PgdAt {
     params: PgdAtParams,
@@ -174,20 +214,40 @@ impl Objective for PgdAt {
         let alpha = (self.params.step_size * context.threat.eps()) as f32;
         let mut x: Vec<f32> = Vec::with_capacity(clean.len());
         for (origin, &index) in clean.chunks_exact(size).zip(&batch.index) {
-            let mut rng = crate::rng::Stream::new(context.seed, crate::rng::Purpose::Training, context.epoch, index);
+            let mut rng = crate::rng::Stream::new(
+                context.seed,
+                crate::rng::Purpose::Training,
+                context.epoch,
+                index,
+            );
             x.extend(context.threat.random_start(origin, &mut rng));
         }
         for _ in 0..self.params.steps {
             let at = oracle.loss_gradient(&Tensor::new(batch.x.shape(), x.clone()), &head)?;
             let mut g = at.gradient.to_f32();
-            for ((x, g), origin) in x.chunks_exact_mut(size).zip(g.chunks_exact_mut(size)).zip(clean.chunks_exact(size)) {
+            for ((x, g), origin) in x
+                .chunks_exact_mut(size)
+                .zip(g.chunks_exact_mut(size))
+                .zip(clean.chunks_exact(size))
+            {
                 context.threat.steepest(g);
                 x.iter_mut().zip(g).for_each(|(v, d)| *v += alpha * *d);
                 context.threat.project(origin, x);
             }
         }
-        let run = step_on(net, &Tensor::new(batch.x.shape(), x), &head, batch, 1, context)?;
+        let run = step_on(
+            net,
+            &Tensor::new(batch.x.shape(), x),
+            &head,
+            batch,
+            1,
+            context,
+        )?;
         let loss = mean(&run.losses);
-        Ok(finish(run, &batch.labels, vec![("attacked cross-entropy", loss)]))
+        Ok(finish(
+            run,
+            &batch.labels,
+            vec![("attacked cross-entropy", loss)],
+        ))
     }
 }

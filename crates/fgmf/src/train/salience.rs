@@ -1,17 +1,21 @@
-//! Salient pixels of the training images, and what SGAM's mask is taught: found by explaining the network while it trains.
+//! Salient pixels of the training images, and what SGAM's mask is taught: found by explaining the
+//! network while it trains.
 
 use super::TrainConfig;
 use crate::attack::Batch;
 use crate::data::Dataset;
 use crate::defend::SgamParams;
 use crate::error::{Error, Result};
-use crate::explain::{CamParams, Context, Explainer, IntegratedGradientsParams, explain, grad_cam_pp};
+use crate::explain::{
+    CamParams, Context, Explainer, IntegratedGradientsParams, explain, grad_cam_pp,
+};
 use crate::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::{Network, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// How salient pixels are chosen. `All` and `Random` are the controls without which a claim for saliency means nothing.
+/// How salient pixels are chosen. `All` and `Random` are the controls without which a claim for
+/// saliency means nothing.
 ///
 /// | field | default | range |
 /// | --- | --- | --- |
@@ -41,19 +45,31 @@ pub enum SalienceSource {
 
 impl Default for SalienceSource {
     fn default() -> Self {
-        Self::IntegratedGradients { share: 0.2, steps: 8, refresh: 5 }
+        Self::IntegratedGradients {
+            share: 0.2,
+            steps: 8,
+            refresh: 5,
+        }
     }
 }
 
 impl SalienceSource {
     pub(super) fn check(&self) -> Result<()> {
         let (share, steps, refresh) = match *self {
-            Self::IntegratedGradients { share, steps, refresh } => (share, steps, refresh),
+            Self::IntegratedGradients {
+                share,
+                steps,
+                refresh,
+            } => (share, steps, refresh),
             Self::Random { share } => (share, 1, 1),
             Self::All => (1.0, 1, 1),
         };
         if !(share > 0.0 && share <= 1.0) {
-            return Err(Error::parameter("salience.share", "above 0, at most 1", share));
+            return Err(Error::parameter(
+                "salience.share",
+                "above 0, at most 1",
+                share,
+            ));
         }
         if !(1..=1000).contains(&steps) {
             return Err(Error::parameter("salience.steps", "1 to 1000", steps));
@@ -77,8 +93,15 @@ pub(super) struct Teacher {
 impl Teacher {
     pub(super) fn rows(&self, examples: &[u64], h: usize, w: usize) -> Tensor {
         let pixels = h * w;
-        let row = |&i: &u64| self.maps[i as usize * pixels..][..pixels].iter().map(|&b| f32::from(b) / 255.0);
-        Tensor::new(&[examples.len(), 1, h, w], examples.iter().flat_map(row).collect::<Vec<f32>>())
+        let row = |&i: &u64| {
+            self.maps[i as usize * pixels..][..pixels]
+                .iter()
+                .map(|&b| f32::from(b) / 255.0)
+        };
+        Tensor::new(
+            &[examples.len(), 1, h, w],
+            examples.iter().flat_map(row).collect::<Vec<f32>>(),
+        )
     }
 }
 
@@ -102,9 +125,15 @@ impl Salience {
     }
 
     /// Whether the choice must be made anew before `epoch` (from 0).
-    pub(super) fn is_due(source: Option<&SalienceSource>, sgam: Option<&SgamParams>, epoch: usize) -> bool {
+    pub(super) fn is_due(
+        source: Option<&SalienceSource>,
+        sgam: Option<&SgamParams>,
+        epoch: usize,
+    ) -> bool {
         let by_source = match source {
-            Some(SalienceSource::IntegratedGradients { refresh, .. }) => epoch.is_multiple_of(*refresh),
+            Some(SalienceSource::IntegratedGradients { refresh, .. }) => {
+                epoch.is_multiple_of(*refresh)
+            }
             Some(SalienceSource::Random { .. }) => epoch == 0,
             _ => false,
         };
@@ -112,12 +141,24 @@ impl Salience {
     }
 
     /// Explains the whole training set with the network as it stands.
-    pub(super) fn compute(config: &TrainConfig, source: Option<&SalienceSource>, net: &Network, data: &Dataset) -> Result<Self> {
+    pub(super) fn compute(
+        config: &TrainConfig,
+        source: Option<&SalienceSource>,
+        net: &Network,
+        data: &Dataset,
+    ) -> Result<Self> {
         let [_, h, w] = data.shape();
-        let mut out = Self { pixels: h * w, ..Self::default() };
+        let mut out = Self {
+            pixels: h * w,
+            ..Self::default()
+        };
         match source {
             Some(SalienceSource::IntegratedGradients { share, steps, .. }) => {
-                let ig = IntegratedGradientsParams { steps: *steps, ..IntegratedGradientsParams::default() }.check()?;
+                let ig = IntegratedGradientsParams {
+                    steps: *steps,
+                    ..IntegratedGradientsParams::default()
+                }
+                .check()?;
                 let keep = top_count(*share, h * w);
                 out.mask = over_data(net, data, &ig, config.seed, |map| top(map, keep))?;
             }
@@ -125,7 +166,8 @@ impl Salience {
                 let keep = top_count(*share, h * w);
                 for i in 0..data.len() {
                     let mut mask = vec![0; h * w];
-                    let order = Stream::new(config.seed, Purpose::Training, u64::MAX, i as u64).permutation(h * w);
+                    let order = Stream::new(config.seed, Purpose::Training, u64::MAX, i as u64)
+                        .permutation(h * w);
                     order[..keep].iter().for_each(|&p| mask[p] = 1);
                     out.mask.extend(mask);
                 }
@@ -133,9 +175,22 @@ impl Salience {
             _ => {}
         }
         if let Some(sgam) = config.sgam.as_ref().filter(|s| s.teach > 0.0) {
-            let bytes = |map: &[f32]| map.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-            let maps = over_data(net, data, &grad_cam_pp(CamParams::default())?, config.seed, bytes)?;
-            out.teacher = Some(Teacher { maps, weight: sgam.teach });
+            let bytes = |map: &[f32]| {
+                map.iter()
+                    .map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8)
+                    .collect()
+            };
+            let maps = over_data(
+                net,
+                data,
+                &grad_cam_pp(CamParams::default())?,
+                config.seed,
+                bytes,
+            )?;
+            out.teacher = Some(Teacher {
+                maps,
+                weight: sgam.teach,
+            });
         }
         Ok(out)
     }
@@ -154,13 +209,23 @@ fn top(map: &[f32], keep: usize) -> Vec<u8> {
     mask
 }
 
-fn over_data(net: &Network, data: &Dataset, explainer: &dyn Explainer, seed: u64, f: impl Fn(&[f32]) -> Vec<u8>) -> Result<Vec<u8>> {
+fn over_data(
+    net: &Network,
+    data: &Dataset,
+    explainer: &dyn Explainer,
+    seed: u64,
+    f: impl Fn(&[f32]) -> Vec<u8>,
+) -> Result<Vec<u8>> {
     let oracle = Oracle::new(net);
     let mut out = Vec::new();
     let indices: Vec<usize> = (0..data.len()).collect();
     for rows in indices.chunks(256) {
         let batch = batch_of(data, rows);
-        let context = Context { seed, first_index: rows[0] as u64, cap: 256 };
+        let context = Context {
+            seed,
+            first_index: rows[0] as u64,
+            cap: 256,
+        };
         for a in explain(explainer, &oracle, &batch.x, &batch.labels, &context)? {
             out.extend(f(&a.values.values));
         }

@@ -1,23 +1,28 @@
-//! SCOR-PIO 2.0: the loss at the worst point of the ball, with curvature along the salient part of the way there held flat.
+//! SCOR-PIO 2.0: the loss at the worst point of the ball, with curvature along the salient part of
+//! the way there held flat.
 //!
-//! For each example, d is the end of N Frank-Wolfe steps on the loss in the ball (the inner maximisation of the quadratic
-//! model L(x) + g·d + ½ d·H d, whose gradient g + H d is, up to third order, the loss gradient at x + d), and u = w ⊙ d its
-//! part on the salient pixels w. The objective is
+//! For each example, d is the end of N Frank-Wolfe steps on the loss in the ball (the inner
+//! maximisation of the quadratic model L(x) + g·d + ½ d·H d, whose gradient g + H d is, up to third
+//! order, the loss gradient at x + d), and u = w ⊙ d its part on the salient pixels w. The
+//! objective is
 //!
 //! J = L(x + d) + λ |L(x + d) − 2 L(x + d − u/2) + L(x + d − u)|,
 //!
-//! where the second term is ¼ |u·H u| at the middle of the salient segment, up to fourth order. The first term suppresses
-//! whatever an attacker can use, salient or not; the second keeps the loss straight along the salient directions, so that
-//! the gradient there (the explanation) stays what it is when the image moves inside the ball.
+//! where the second term is ¼ |u·H u| at the middle of the salient segment, up to fourth order. The
+//! first term suppresses whatever an attacker can use, salient or not; the second keeps the loss
+//! straight along the salient directions, so that the gradient there (the explanation) stays what
+//! it is when the image moves inside the ball.
 //!
-//! Cost: `2 N + 9` passes an example (3 where λ is 0), plus `2 · ig_steps / refresh` for the salient pixels.
+//! Cost: `2 N + 9` passes an example (3 where λ is 0), plus `2 · ig_steps / refresh` for the
+//! salient pixels.
 //!
-//! This is our reconstruction: the paper (Tsiligkaridis & Roberts 2020) publishes no complete algorithm. Decisions of ours:
-//! (1) Frank-Wolfe runs on the true loss instead of its quadratic model, which costs the same; (2) the loss at the end of
-//! the ball is part of the objective, because a stencil that never looks there bends between its points and collapses under
-//! attack; (3) curvature is taken in absolute value, so that negative curvature is never rewarded; (4) it is measured by
-//! losses alone, with d, u and w held constant; (5) salient pixels are the top share by |Integrated Gradients| of the true
-//! class, refreshed every few epochs.
+//! This is our reconstruction: the paper (Tsiligkaridis & Roberts 2020) publishes no complete
+//! algorithm. Decisions of ours: (1) Frank-Wolfe runs on the true loss instead of its quadratic
+//! model, which costs the same; (2) the loss at the end of the ball is part of the objective,
+//! because a stencil that never looks there bends between its points and collapses under attack;
+//! (3) curvature is taken in absolute value, so that negative curvature is never rewarded; (4) it
+//! is measured by losses alone, with d, u and w held constant; (5) salient pixels are the top share
+//! by |Integrated Gradients| of the true class, refreshed every few epochs.
 
 use super::objective::{Context, Objective, Step, finish, mean, step_on};
 use super::salience::SalienceSource;
@@ -51,7 +56,11 @@ pub struct ScorpioParams {
 
 impl Default for ScorpioParams {
     fn default() -> Self {
-        Self { steps: 3, curvature: 0.5, salience: SalienceSource::default() }
+        Self {
+            steps: 3,
+            curvature: 0.5,
+            salience: SalienceSource::default(),
+        }
     }
 }
 
@@ -68,17 +77,27 @@ impl Scorpio {
             return Err(Error::parameter("steps", "1 to 100", params.steps));
         }
         if !(params.curvature.is_finite() && params.curvature >= 0.0) {
-            return Err(Error::parameter("curvature", "a finite number, 0 or more", params.curvature));
+            return Err(Error::parameter(
+                "curvature",
+                "a finite number, 0 or more",
+                params.curvature,
+            ));
         }
         params.salience.check()?;
         Ok(Self { params })
     }
 }
 
-/// End of `steps` Frank-Wolfe steps on the loss from each image: d ← (1 − γ) d + γ LMO(∇L(x + d)), γ = 2 / (2 + k), with
-/// the linear maximiser over the ball LMO(g) = eps · steepest(g). Every iterate is a convex combination of points of the
-/// ball, so none is projected but onto the bounds. Returns x + d, `[n, c, h, w]`.
-pub fn frank_wolfe(model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, steps: usize) -> Result<Tensor> {
+/// End of `steps` Frank-Wolfe steps on the loss from each image: d ← (1 − γ) d + γ LMO(∇L(x + d)),
+/// γ = 2 / (2 + k), with the linear maximiser over the ball LMO(g) = eps · steepest(g). Every
+/// iterate is a convex combination of points of the ball, so none is projected but onto the bounds.
+/// Returns x + d, `[n, c, h, w]`.
+pub fn frank_wolfe(
+    model: &dyn Gradients,
+    batch: &Batch,
+    threat: &ThreatModel,
+    steps: usize,
+) -> Result<Tensor> {
     let clean = batch.x.to_f32();
     let size = clean.len() / batch.len().max(1);
     let head = CrossEntropy::labels(&batch.labels);
@@ -88,7 +107,11 @@ pub fn frank_wolfe(model: &dyn Gradients, batch: &Batch, threat: &ThreatModel, s
         let at = model.loss_gradient(&Tensor::new(batch.x.shape(), x.clone()), &head)?;
         let mut g = at.gradient.to_f32();
         let gamma = 2.0 / (2.0 + k as f32);
-        for ((x, g), origin) in x.chunks_exact_mut(size).zip(g.chunks_exact_mut(size)).zip(clean.chunks_exact(size)) {
+        for ((x, g), origin) in x
+            .chunks_exact_mut(size)
+            .zip(g.chunks_exact_mut(size))
+            .zip(clean.chunks_exact(size))
+        {
             threat.steepest(g);
             for ((v, d), o) in x.iter_mut().zip(g).zip(origin) {
                 *v = o + (1.0 - gamma) * (*v - o) + gamma * eps * *d;
@@ -132,25 +155,52 @@ impl Head for Curved<'_> {
 }
 
 impl Scorpio {
-    fn curved_step(&self, net: &Network, batch: &Batch, end: &Tensor, context: &Context<'_>) -> Result<(ParameterGradients, f64, f64)> {
+    fn curved_step(
+        &self,
+        net: &Network,
+        batch: &Batch,
+        end: &Tensor,
+        context: &Context<'_>,
+    ) -> Result<(ParameterGradients, f64, f64)> {
         let (clean, far) = (batch.x.to_f32(), end.to_f32());
         let size = clean.len() / batch.len();
         let [_, h, w] = net.image_shape();
         let mut rows = Vec::with_capacity(3 * clean.len());
         for (i, &index) in batch.index.iter().enumerate() {
-            let (origin, end) = (&clean[i * size..(i + 1) * size], &far[i * size..(i + 1) * size]);
-            let salient = |pixel: usize| context.salience.is_none_or(|s| s.is_salient(index, pixel % (h * w)));
+            let (origin, end) = (
+                &clean[i * size..(i + 1) * size],
+                &far[i * size..(i + 1) * size],
+            );
+            let salient = |pixel: usize| {
+                context
+                    .salience
+                    .is_none_or(|s| s.is_salient(index, pixel % (h * w)))
+            };
             for share in [0.0, 0.5, 1.0f32] {
-                rows.extend(end.iter().zip(origin).enumerate().map(|(p, (e, o))| if salient(p) { e - share * (e - o) } else { *e }));
+                rows.extend(
+                    end.iter()
+                        .zip(origin)
+                        .enumerate()
+                        .map(|(p, (e, o))| if salient(p) { e - share * (e - o) } else { *e }),
+                );
             }
         }
         let mut shape = batch.x.shape().to_vec();
         shape[0] *= 3;
-        let head = Curved { labels: &batch.labels, weight: self.params.curvature };
+        let head = Curved {
+            labels: &batch.labels,
+            weight: self.params.curvature,
+        };
         let mut run = step_on(net, &Tensor::new(&shape, rows), &head, batch, 3, context)?;
         let ends: Vec<f64> = run.losses.iter().step_by(3).copied().collect();
-        let bends: Vec<f64> = run.losses.chunks_exact(3).map(|three| Curved::difference(three).abs()).collect();
-        run.logits = run.logits.select(0, &(0..batch.len()).map(|i| 3 * i).collect::<Vec<_>>());
+        let bends: Vec<f64> = run
+            .losses
+            .chunks_exact(3)
+            .map(|three| Curved::difference(three).abs())
+            .collect();
+        run.logits = run
+            .logits
+            .select(0, &(0..batch.len()).map(|i| 3 * i).collect::<Vec<_>>());
         Ok((run, mean(&ends), mean(&bends)))
     }
 }
@@ -159,12 +209,30 @@ impl Objective for Scorpio {
     fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step> {
         let end = frank_wolfe(&Oracle::new(net), batch, context.threat, self.params.steps)?;
         if self.params.curvature == 0.0 {
-            let run = step_on(net, &end, &CrossEntropy::labels(&batch.labels), batch, 1, context)?;
+            let run = step_on(
+                net,
+                &end,
+                &CrossEntropy::labels(&batch.labels),
+                batch,
+                1,
+                context,
+            )?;
             let loss = mean(&run.losses);
-            return Ok(finish(run, &batch.labels, vec![("attacked cross-entropy", loss)]));
+            return Ok(finish(
+                run,
+                &batch.labels,
+                vec![("attacked cross-entropy", loss)],
+            ));
         }
         let (run, loss, bend) = self.curved_step(net, batch, &end, context)?;
-        Ok(finish(run, &batch.labels, vec![("attacked cross-entropy", loss), ("salient curvature", bend)]))
+        Ok(finish(
+            run,
+            &batch.labels,
+            vec![
+                ("attacked cross-entropy", loss),
+                ("salient curvature", bend),
+            ],
+        ))
     }
 
     fn salience(&self) -> Option<SalienceSource> {
@@ -179,8 +247,14 @@ mod tests {
     use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
 
     fn batch(n: usize) -> Batch {
-        let x = (0..n * 64).map(|i| 0.5 + 0.4 * ((i * 37 % 101) as f32 / 101.0 - 0.5)).collect();
-        Batch { x: Tensor::new::<f32>(&[n, 1, 8, 8], x), labels: (0..n).map(|i| i % 3).collect(), index: (0..n as u64).collect() }
+        let x = (0..n * 64)
+            .map(|i| 0.5 + 0.4 * ((i * 37 % 101) as f32 / 101.0 - 0.5))
+            .collect();
+        Batch {
+            x: Tensor::new::<f32>(&[n, 1, 8, 8], x),
+            labels: (0..n).map(|i| i % 3).collect(),
+            index: (0..n as u64).collect(),
+        }
     }
 
     fn net() -> Network {
@@ -202,14 +276,27 @@ mod tests {
         for norm in [Norm::Linf, Norm::L2, Norm::L1] {
             let threat = ThreatModel::new(norm, 0.1, [0.0, 1.0]).unwrap();
             for steps in 1..5 {
-                let end = frank_wolfe(&Oracle::new(&net), &batch, &threat, steps).unwrap().to_f32();
-                let inside = batch.x.to_f32().chunks_exact(64).zip(end.chunks_exact(64)).all(|(o, x)| threat.contains(o, x));
+                let end = frank_wolfe(&Oracle::new(&net), &batch, &threat, steps)
+                    .unwrap()
+                    .to_f32();
+                let inside = batch
+                    .x
+                    .to_f32()
+                    .chunks_exact(64)
+                    .zip(end.chunks_exact(64))
+                    .all(|(o, x)| threat.contains(o, x));
                 assert!(inside, "{norm:?}, {steps} steps");
             }
         }
         let threat = ThreatModel::new(Norm::Linf, 0.01, [0.0, 1.0]).unwrap();
-        let end = frank_wolfe(&Oracle::new(&net), &batch, &threat, 1).unwrap().to_f32();
-        let g = Oracle::new(&net).loss_gradient(&batch.x, &CrossEntropy::labels(&batch.labels)).unwrap().gradient.to_f32();
+        let end = frank_wolfe(&Oracle::new(&net), &batch, &threat, 1)
+            .unwrap()
+            .to_f32();
+        let g = Oracle::new(&net)
+            .loss_gradient(&batch.x, &CrossEntropy::labels(&batch.labels))
+            .unwrap()
+            .gradient
+            .to_f32();
         for ((x, o), g) in end.iter().zip(batch.x.to_f32()).zip(g) {
             assert!((x - o - 0.01 * g.signum()).abs() < 1e-6);
         }
@@ -220,8 +307,17 @@ mod tests {
     fn objective_gradient_matches_differences() {
         let (net, batch) = (net(), batch(4));
         let threat = ThreatModel::new(Norm::Linf, 0.1, [0.0, 1.0]).unwrap();
-        let context = Context { threat: &threat, seed: 0, epoch: 0, salience: None };
-        let scorpio = Scorpio::new(ScorpioParams { curvature: 2.0, ..ScorpioParams::default() }).unwrap();
+        let context = Context {
+            threat: &threat,
+            seed: 0,
+            epoch: 0,
+            salience: None,
+        };
+        let scorpio = Scorpio::new(ScorpioParams {
+            curvature: 2.0,
+            ..ScorpioParams::default()
+        })
+        .unwrap();
         let end = frank_wolfe(&Oracle::new(&net), &batch, &threat, 3).unwrap();
         let value = |net: &Network| {
             let (_, loss, bend) = scorpio.curved_step(net, &batch, &end, &context).unwrap();
@@ -235,11 +331,16 @@ mod tests {
             let mut other = net.clone();
             let mut w = net.parameter(id).unwrap().to_f32();
             w[5] += sign * h;
-            other.set_parameter(id, Tensor::new(net.parameter(id).unwrap().shape(), w)).unwrap();
+            other
+                .set_parameter(id, Tensor::new(net.parameter(id).unwrap().shape(), w))
+                .unwrap();
             value(&other)
         };
         let difference = (shifted(1.0) - shifted(-1.0)) / (2.0 * f64::from(h));
         let exact = f64::from(run.gradients[last].to_f32()[5]);
-        assert!((difference - exact).abs() < 1e-3 * exact.abs().max(0.1), "{difference} against {exact}");
+        assert!(
+            (difference - exact).abs() < 1e-3 * exact.abs().max(0.1),
+            "{difference} against {exact}"
+        );
     }
 }

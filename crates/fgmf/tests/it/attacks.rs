@@ -2,12 +2,12 @@
 
 use fgmf::attack::suite::{Job, curve, run_suite, run_suite_until, suite};
 use fgmf::attack::{
-    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, PgdParams, RandomSearchParams, SquareParams, Start, misclassified,
-    run_attack,
+    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, PgdParams, RandomSearchParams,
+    SquareParams, Start, misclassified, run_attack,
 };
 use fgmf::attack::{
-    CarliniWagnerParams, DdnParams, DeepFoolParams, EvolutionParams, FmnParams, HopSkipJumpParams, MiFgsmParams, NesParams, SmoothParams,
-    SpsaParams, Transfer,
+    CarliniWagnerParams, DdnParams, DeepFoolParams, EvolutionParams, FmnParams, HopSkipJumpParams,
+    MiFgsmParams, NesParams, SmoothParams, SpsaParams, Transfer,
 };
 use fgmf::data::{Dataset, Split};
 use fgmf::oracle::{Oracle, Scores};
@@ -37,13 +37,37 @@ fn square(p: SquareParams) -> Attack {
 
 /// Every attack of the registry, short, with its id there.
 fn all() -> Vec<(&'static str, Attack)> {
-    let margin = PgdParams { steps: 5, restarts: 2, loss: AttackLoss::Margin, ..PgdParams::default() };
-    let short = |loss| ApgdParams { steps: 10, restarts: 2, targets: 2, loss, ..ApgdParams::default() };
-    let boundary = |targets| fab(FabParams { steps: 6, restarts: 2, targets, ..FabParams::default() });
+    let margin = PgdParams {
+        steps: 5,
+        restarts: 2,
+        loss: AttackLoss::Margin,
+        ..PgdParams::default()
+    };
+    let short = |loss| ApgdParams {
+        steps: 10,
+        restarts: 2,
+        targets: 2,
+        loss,
+        ..ApgdParams::default()
+    };
+    let boundary = |targets| {
+        fab(FabParams {
+            steps: 6,
+            restarts: 2,
+            targets,
+            ..FabParams::default()
+        })
+    };
     let averaged = Eot::new(short(AttackLoss::Dlr).check().unwrap(), 3).unwrap();
     let mut all = vec![
         ("pgd", white(PgdParams::fgsm())),
-        ("pgd", white(PgdParams { steps: 6, ..PgdParams::default() })),
+        (
+            "pgd",
+            white(PgdParams {
+                steps: 6,
+                ..PgdParams::default()
+            }),
+        ),
         ("pgd", white(margin)),
         ("apgd", apgd(short(AttackLoss::CrossEntropy))),
         ("apgd", apgd(short(AttackLoss::Dlr))),
@@ -51,8 +75,18 @@ fn all() -> Vec<(&'static str, Attack)> {
         ("fab", boundary(Some(2))),
         ("fab", boundary(None)),
         ("eot", Attack::White(Box::new(averaged))),
-        ("square", square(SquareParams { queries: 30, restarts: 2, ..SquareParams::default() })),
-        ("random-search", Attack::Black(Box::new(RandomSearchParams { draws: 7 }.check().unwrap()))),
+        (
+            "square",
+            square(SquareParams {
+                queries: 30,
+                restarts: 2,
+                ..SquareParams::default()
+            }),
+        ),
+        (
+            "random-search",
+            Attack::Black(Box::new(RandomSearchParams { draws: 7 }.check().unwrap())),
+        ),
     ];
     all.extend(further());
     all
@@ -61,30 +95,144 @@ fn all() -> Vec<(&'static str, Attack)> {
 #[test]
 fn the_contract_covers_the_registry() {
     let ids = |ids: Vec<&'static str>| ids.into_iter().collect::<std::collections::BTreeSet<_>>();
-    let registered = METHODS.iter().filter(|m| m.family == Family::Attack).map(|m| m.id).collect();
-    assert_eq!(ids(all().into_iter().map(|(id, _)| id).collect()), ids(registered));
+    let registered = METHODS
+        .iter()
+        .filter(|m| m.family == Family::Attack)
+        .map(|m| m.id)
+        .collect();
+    assert_eq!(
+        ids(all().into_iter().map(|(id, _)| id).collect()),
+        ids(registered)
+    );
 }
 
 /// Every further attack.
 fn further() -> Vec<(&'static str, Attack)> {
     vec![
-        ("carlini-wagner", boxed(CarliniWagnerParams { searches: 2, steps: 5, first: 1.0, ..CarliniWagnerParams::default() }.check())),
-        ("ddn", boxed(DdnParams { steps: 6, first: 0.3, ..DdnParams::default() }.check())),
-        ("deepfool", boxed(DeepFoolParams { steps: 3, ..DeepFoolParams::default() }.check())),
-        ("fmn", boxed(FmnParams { steps: 8, ..FmnParams::default() }.check())),
+        (
+            "carlini-wagner",
+            boxed(
+                CarliniWagnerParams {
+                    searches: 2,
+                    steps: 5,
+                    first: 1.0,
+                    ..CarliniWagnerParams::default()
+                }
+                .check(),
+            ),
+        ),
+        (
+            "ddn",
+            boxed(
+                DdnParams {
+                    steps: 6,
+                    first: 0.3,
+                    ..DdnParams::default()
+                }
+                .check(),
+            ),
+        ),
+        (
+            "deepfool",
+            boxed(
+                DeepFoolParams {
+                    steps: 3,
+                    ..DeepFoolParams::default()
+                }
+                .check(),
+            ),
+        ),
+        (
+            "fmn",
+            boxed(
+                FmnParams {
+                    steps: 8,
+                    ..FmnParams::default()
+                }
+                .check(),
+            ),
+        ),
         (
             "smooth",
             boxed(
-                SmoothParams { samples: 2, ..SmoothParams::default() }
-                    .check(PgdParams { steps: 3, ..PgdParams::default() }.check().unwrap()),
+                SmoothParams {
+                    samples: 2,
+                    ..SmoothParams::default()
+                }
+                .check(
+                    PgdParams {
+                        steps: 3,
+                        ..PgdParams::default()
+                    }
+                    .check()
+                    .unwrap(),
+                ),
             ),
         ),
-        ("evolution", Attack::Black(Box::new(EvolutionParams { queries: 20, tile: 5 }.check().unwrap()))),
-        ("mi-fgsm", boxed(MiFgsmParams { steps: 4, ..MiFgsmParams::default() }.check())),
-        ("nes", Attack::Black(Box::new(NesParams { steps: 3, pairs: 2, ..NesParams::default() }.check().unwrap()))),
-        ("spsa", Attack::Black(Box::new(SpsaParams { steps: 3, pairs: 2, ..SpsaParams::default() }.check().unwrap()))),
-        ("hop-skip-jump", Attack::Black(Box::new(HopSkipJumpParams { steps: 2, samples: 5, starts: 5 }.check().unwrap()))),
-        ("transfer", Attack::Black(Box::new(Transfer::new(cnn(), Box::new(MiFgsmParams::default().check().unwrap()))))),
+        (
+            "evolution",
+            Attack::Black(Box::new(
+                EvolutionParams {
+                    queries: 20,
+                    tile: 5,
+                }
+                .check()
+                .unwrap(),
+            )),
+        ),
+        (
+            "mi-fgsm",
+            boxed(
+                MiFgsmParams {
+                    steps: 4,
+                    ..MiFgsmParams::default()
+                }
+                .check(),
+            ),
+        ),
+        (
+            "nes",
+            Attack::Black(Box::new(
+                NesParams {
+                    steps: 3,
+                    pairs: 2,
+                    ..NesParams::default()
+                }
+                .check()
+                .unwrap(),
+            )),
+        ),
+        (
+            "spsa",
+            Attack::Black(Box::new(
+                SpsaParams {
+                    steps: 3,
+                    pairs: 2,
+                    ..SpsaParams::default()
+                }
+                .check()
+                .unwrap(),
+            )),
+        ),
+        (
+            "hop-skip-jump",
+            Attack::Black(Box::new(
+                HopSkipJumpParams {
+                    steps: 2,
+                    samples: 5,
+                    starts: 5,
+                }
+                .check()
+                .unwrap(),
+            )),
+        ),
+        (
+            "transfer",
+            Attack::Black(Box::new(Transfer::new(
+                cnn(),
+                Box::new(MiFgsmParams::default().check().unwrap()),
+            ))),
+        ),
     ]
 }
 
@@ -108,10 +256,16 @@ fn cnn() -> Network {
 /// Images that the network classifies as labelled, so that every attack has work to do.
 fn batch(net: &Network, n: usize) -> Batch {
     let [c, h, w] = net.image_shape();
-    let x = (0..n * c * h * w).map(|i| ((i * 7919 + i / 13) % 256) as f32 / 255.0).collect();
+    let x = (0..n * c * h * w)
+        .map(|i| ((i * 7919 + i / 13) % 256) as f32 / 255.0)
+        .collect();
     let x = Tensor::new::<f32>(&[n, c, h, w], x);
     let labels = fgmf::attack::predictions(&net.logits(&x).unwrap());
-    Batch { x, labels, index: (100..100 + n as u64).collect() }
+    Batch {
+        x,
+        labels,
+        index: (100..100 + n as u64).collect(),
+    }
 }
 
 fn threat(norm: Norm) -> ThreatModel {
@@ -123,8 +277,8 @@ fn threat(norm: Norm) -> ThreatModel {
     ThreatModel::new(norm, eps, [0.0, 1.0]).unwrap()
 }
 
-/// In the ball and the bounds, finite, same seed same bytes, batch equals singles, success equals re-evaluation, distances
-/// and counters right, input untouched, radius 0 the identity.
+/// In the ball and the bounds, finite, same seed same bytes, batch equals singles, success equals
+/// re-evaluation, distances and counters right, input untouched, radius 0 the identity.
 #[test]
 fn contract() {
     let net = cnn();
@@ -133,24 +287,61 @@ fn contract() {
     for (_, attack) in all() {
         for norm in NORMS {
             let (threat, name) = (threat(norm), format!("{} {norm:?}", attack.id()));
-            let run = |b: &Batch, t: &ThreatModel, seed| run_attack(&attack, &Oracle::new(&net), b, t, seed).unwrap();
+            let run = |b: &Batch, t: &ThreatModel, seed| {
+                run_attack(&attack, &Oracle::new(&net), b, t, seed).unwrap()
+            };
             let a = run(&batch, &threat, 1);
             let points = a.adversarial.to_f32();
-            for (i, (o, x)) in before.chunks_exact(144).zip(points.chunks_exact(144)).enumerate() {
-                assert!(x.iter().all(|v| v.is_finite()) && threat.contains(o, x), "{name}: example {i} left the threat");
-                assert!((a.distance[i] - threat.distance(o, x)).abs() < 1e-12, "{name}");
-                assert_eq!(a.success[i], a.endings[i] == Ending::Converged, "{name}: example {i}");
+            for (i, (o, x)) in before
+                .chunks_exact(144)
+                .zip(points.chunks_exact(144))
+                .enumerate()
+            {
+                assert!(
+                    x.iter().all(|v| v.is_finite()) && threat.contains(o, x),
+                    "{name}: example {i} left the threat"
+                );
+                assert!(
+                    (a.distance[i] - threat.distance(o, x)).abs() < 1e-12,
+                    "{name}"
+                );
+                assert_eq!(
+                    a.success[i],
+                    a.endings[i] == Ending::Converged,
+                    "{name}: example {i}"
+                );
             }
-            assert_eq!(a.success, misclassified(&net.logits(&a.adversarial).unwrap(), &batch.labels), "{name}");
-            assert_eq!(points, run(&batch, &threat, 1).adversarial.to_f32(), "{name}: same seed, other bytes");
+            assert_eq!(
+                a.success,
+                misclassified(&net.logits(&a.adversarial).unwrap(), &batch.labels),
+                "{name}"
+            );
+            assert_eq!(
+                points,
+                run(&batch, &threat, 1).adversarial.to_f32(),
+                "{name}: same seed, other bytes"
+            );
             for i in 0..batch.len() {
-                assert_eq!(run(&batch.select(&[i]), &threat, 1).adversarial.to_f32(), points[i * 144..(i + 1) * 144], "{name}: single {i}");
+                assert_eq!(
+                    run(&batch.select(&[i]), &threat, 1).adversarial.to_f32(),
+                    points[i * 144..(i + 1) * 144],
+                    "{name}: single {i}"
+                );
             }
             let still = run(&batch, &threat.with_eps(0.0).unwrap(), 1);
-            assert_eq!(still.adversarial.to_f32(), before, "{name}: radius 0 moved the image");
+            assert_eq!(
+                still.adversarial.to_f32(),
+                before,
+                "{name}: radius 0 moved the image"
+            );
             assert!(!still.success.contains(&true), "{name}");
             assert_eq!(batch.x.to_f32(), before, "{name}: the input was changed");
-            assert!(a.passes.forward > 0 && (a.passes.backward > 0) == matches!(attack, Attack::White(_)), "{name}: {:?}", a.passes);
+            assert!(
+                a.passes.forward > 0
+                    && (a.passes.backward > 0) == matches!(attack, Attack::White(_)),
+                "{name}: {:?}",
+                a.passes
+            );
         }
     }
 }
@@ -161,12 +352,27 @@ fn counters_are_exact_where_nothing_breaks() {
     let batch = batch(&net, 5);
     let tiny = ThreatModel::new(Norm::Linf, 1e-7, [0.0, 1.0]).unwrap();
     let oracle = Oracle::new(&net);
-    let a = run_attack(&white(PgdParams { steps: 4, restarts: 3, ..PgdParams::default() }), &oracle, &batch, &tiny, 0).unwrap();
+    let a = run_attack(
+        &white(PgdParams {
+            steps: 4,
+            restarts: 3,
+            ..PgdParams::default()
+        }),
+        &oracle,
+        &batch,
+        &tiny,
+        0,
+    )
+    .unwrap();
     assert!(!a.success.contains(&true));
-    assert_eq!((a.passes.forward, a.passes.backward), (5 * 3 * 5, 5 * 3 * 4));
+    assert_eq!(
+        (a.passes.forward, a.passes.backward),
+        (5 * 3 * 5, 5 * 3 * 4)
+    );
 }
 
-/// On a linear model PGD ends at the known optimum, and breaks exactly the examples whose boundary is inside the ball.
+/// On a linear model PGD ends at the known optimum, and breaks exactly the examples whose boundary
+/// is inside the ball.
 #[test]
 fn linear_optimum_in_every_norm() {
     let weights = vec![vec![0.9, -0.4, 0.3, 0.2], vec![-0.2, 0.5, 0.1, -0.6]];
@@ -179,16 +385,30 @@ fn linear_optimum_in_every_norm() {
         Norm::L2 => toys::Norm::L2,
         Norm::L1 => toys::Norm::L1,
     };
-    let batch = Batch { x: Tensor::new(&[1, 1, 2, 2], x.map(|v| v as f32).to_vec()), labels: vec![0], index: vec![0] };
+    let batch = Batch {
+        x: Tensor::new(&[1, 1, 2, 2], x.map(|v| v as f32).to_vec()),
+        labels: vec![0],
+        index: vec![0],
+    };
     for norm in NORMS {
         let distance = toys::linear_margin_distance(&weights, &bias, &x, 0, toy(norm));
         for (factor, broken) in [(0.97, false), (1.03, true)] {
             let threat = ThreatModel::new(norm, distance * factor, [0.0, 1.0]).unwrap();
-            let attack = white(PgdParams { steps: 200, start: Start::Clean, loss: AttackLoss::Margin, ..PgdParams::default() });
+            let attack = white(PgdParams {
+                steps: 200,
+                start: Start::Clean,
+                loss: AttackLoss::Margin,
+                ..PgdParams::default()
+            });
             let a = run_attack(&attack, &Oracle::new(&net), &batch, &threat, 0).unwrap();
-            assert_eq!(a.success, [broken], "{norm:?} at {factor} of the distance {distance}");
+            assert_eq!(
+                a.success,
+                [broken],
+                "{norm:?} at {factor} of the distance {distance}"
+            );
             let z = net.logits(&a.adversarial).unwrap().to_f64();
-            let (_, margin) = toys::linear_worst_case(&weights, &bias, &x, 0, toy(norm), threat.eps());
+            let (_, margin) =
+                toys::linear_worst_case(&weights, &bias, &x, 0, toy(norm), threat.eps());
             assert!(
                 broken || (z[0] - z[1] - margin).abs() < 0.02 * distance,
                 "{norm:?}: margin {} against the optimum {margin}",
@@ -204,16 +424,38 @@ fn a_budget_ends_the_search_and_is_recorded() {
     let batch = batch(&net, 4);
     let tiny = ThreatModel::new(Norm::Linf, 1e-7, [0.0, 1.0]).unwrap();
     let oracle = Oracle::new(&net).budget(10);
-    let a = run_attack(&white(PgdParams { steps: 50, ..PgdParams::default() }), &oracle, &batch, &tiny, 0).unwrap();
+    let a = run_attack(
+        &white(PgdParams {
+            steps: 50,
+            ..PgdParams::default()
+        }),
+        &oracle,
+        &batch,
+        &tiny,
+        0,
+    )
+    .unwrap();
     assert_eq!(a.endings, vec![Ending::BudgetExhausted; 4]);
     assert!(oracle.logits(&batch.x).is_err());
 }
 
 #[test]
 fn zero_gradients_are_named() {
-    let net = toys::linear(&[vec![0.0; 4], vec![0.0; 4]], &[1.0, 0.0], [1, 2, 2]).cast(Precision::F32);
-    let batch = Batch { x: Tensor::new(&[1, 1, 2, 2], vec![0.5f32; 4]), labels: vec![0], index: vec![0] };
-    let a = run_attack(&white(PgdParams::default()), &Oracle::new(&net), &batch, &threat(Norm::Linf), 0).unwrap();
+    let net =
+        toys::linear(&[vec![0.0; 4], vec![0.0; 4]], &[1.0, 0.0], [1, 2, 2]).cast(Precision::F32);
+    let batch = Batch {
+        x: Tensor::new(&[1, 1, 2, 2], vec![0.5f32; 4]),
+        labels: vec![0],
+        index: vec![0],
+    };
+    let a = run_attack(
+        &white(PgdParams::default()),
+        &Oracle::new(&net),
+        &batch,
+        &threat(Norm::Linf),
+        0,
+    )
+    .unwrap();
     assert_eq!(a.endings, [Ending::ZeroGradient]);
 }
 
@@ -222,62 +464,137 @@ fn bad_batches_are_refused() {
     let net = cnn();
     let good = batch(&net, 2);
     let attack = white(PgdParams::fgsm());
-    let refused = |b: &Batch| run_attack(&attack, &Oracle::new(&net), b, &threat(Norm::Linf), 0).is_err();
-    assert!(refused(&Batch { labels: vec![0, 9], ..good.clone() }));
-    assert!(refused(&Batch { labels: vec![0], ..good.clone() }));
-    assert!(refused(&Batch { x: Tensor::new(&[2, 1, 6, 24], good.x.to_f32()), ..good.clone() }));
-    assert!(refused(&Batch { x: good.x.affine(2.0, 0.0), ..good.clone() }));
-    assert!(refused(&Batch { x: good.x.affine(f64::NAN, 0.0), ..good }));
+    let refused =
+        |b: &Batch| run_attack(&attack, &Oracle::new(&net), b, &threat(Norm::Linf), 0).is_err();
+    assert!(refused(&Batch {
+        labels: vec![0, 9],
+        ..good.clone()
+    }));
+    assert!(refused(&Batch {
+        labels: vec![0],
+        ..good.clone()
+    }));
+    assert!(refused(&Batch {
+        x: Tensor::new(&[2, 1, 6, 24], good.x.to_f32()),
+        ..good.clone()
+    }));
+    assert!(refused(&Batch {
+        x: good.x.affine(2.0, 0.0),
+        ..good.clone()
+    }));
+    assert!(refused(&Batch {
+        x: good.x.affine(f64::NAN, 0.0),
+        ..good
+    }));
     for p in [
-        PgdParams { steps: 0, ..PgdParams::default() },
-        PgdParams { step_size: Some(f64::NAN), ..PgdParams::default() },
-        PgdParams { restarts: 0, ..PgdParams::default() },
-        PgdParams { loss: AttackLoss::TargetedMargin, ..PgdParams::default() },
+        PgdParams {
+            steps: 0,
+            ..PgdParams::default()
+        },
+        PgdParams {
+            step_size: Some(f64::NAN),
+            ..PgdParams::default()
+        },
+        PgdParams {
+            restarts: 0,
+            ..PgdParams::default()
+        },
+        PgdParams {
+            loss: AttackLoss::TargetedMargin,
+            ..PgdParams::default()
+        },
     ] {
         assert!(p.check().is_err());
     }
 }
 
 fn dataset(n: usize) -> Dataset {
-    let pixels = (0..n * 144).map(|i| ((i * 31 + i / 7) % 256) as u8).collect();
+    let pixels = (0..n * 144)
+        .map(|i| ((i * 31 + i / 7) % 256) as u8)
+        .collect();
     let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-    Dataset::new("toy", Split::Test, classes, [1, 12, 12], pixels, (0..n).map(|i| i % 4).collect()).unwrap()
+    Dataset::new(
+        "toy",
+        Split::Test,
+        classes,
+        [1, 12, 12],
+        pixels,
+        (0..n).map(|i| i % 4).collect(),
+    )
+    .unwrap()
 }
 
-/// A suite stopped after any block, with the last line of its state cut short, ends like one that was not stopped.
+/// A suite stopped after any block, with the last line of its state cut short, ends like one that
+/// was not stopped.
 #[test]
 fn suites_resume_to_the_same_result() {
     let (net, data, threat) = (cnn(), dataset(300), threat(Norm::Linf));
     let entries = suite("quick", &net, Norm::Linf).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.jsonl");
-    let job = |model_sha256| Job { net: &net, model_sha256, data: &data, threat: &threat, seed: 3 };
-    let run = |state: Option<&std::path::Path>| run_suite(&entries, &job("model"), state, &mut |_, _, _| {});
+    let job = |model_sha256| Job {
+        net: &net,
+        model_sha256,
+        data: &data,
+        threat: &threat,
+        seed: 3,
+    };
+    let run = |state: Option<&std::path::Path>| {
+        run_suite(&entries, &job("model"), state, &mut |_, _, _| {})
+    };
     let whole = run(None).unwrap();
     run(Some(&path)).unwrap();
-    let lines: Vec<String> = std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    let lines: Vec<String> = std::fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
     let images = std::fs::read(path.with_extension("f32")).unwrap();
-    let broken = whole.examples.iter().filter(|e| e.broken_by.is_some()).count();
-    assert_eq!((lines.len(), images.len()), (1 + 2 * entries.len(), 4 * 144 * broken));
+    let broken = whole
+        .examples
+        .iter()
+        .filter(|e| e.broken_by.is_some())
+        .count();
+    assert_eq!(
+        (lines.len(), images.len()),
+        (1 + 2 * entries.len(), 4 * 144 * broken)
+    );
     assert!(broken > 10, "too little to resume: {broken}");
     for kept in 0..lines.len() {
         let torn = &lines[kept][..lines[kept].len() / 2];
         // Images are written before their line: some may be there without it.
         for extra in [0, images.len() / 3] {
             let whole_lines: String = lines[..kept].iter().map(|l| format!("{l}\n")).collect();
-            let of = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["broken"].as_array().map_or(0, Vec::len);
+            let of = |line: &String| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["broken"]
+                    .as_array()
+                    .map_or(0, Vec::len)
+            };
             let used = 4 * 144 * lines[..kept].iter().map(of).sum::<usize>();
             std::fs::write(&path, whole_lines + torn).unwrap();
-            std::fs::write(path.with_extension("f32"), &images[..(used + extra).min(images.len())]).unwrap();
+            std::fs::write(
+                path.with_extension("f32"),
+                &images[..(used + extra).min(images.len())],
+            )
+            .unwrap();
             let again = run(Some(&path)).unwrap();
             assert_eq!(again.examples, whole.examples, "{kept} lines kept");
-            assert_eq!(again.adversarial.to_f32(), whole.adversarial.to_f32(), "{kept} lines kept");
+            assert_eq!(
+                again.adversarial.to_f32(),
+                whole.adversarial.to_f32(),
+                "{kept} lines kept"
+            );
         }
     }
     // A line whose images are gone is made anew.
     std::fs::write(path.with_extension("f32"), &images[..images.len() / 2]).unwrap();
     assert_eq!(run(Some(&path)).unwrap().examples, whole.examples);
-    let other = run_suite(&entries, &job("another model"), Some(&path), &mut |_, _, _| {});
+    let other = run_suite(
+        &entries,
+        &job("another model"),
+        Some(&path),
+        &mut |_, _, _| {},
+    );
     assert!(other.is_err(), "the state of another model was accepted");
 }
 
@@ -286,7 +603,13 @@ fn suites_resume_to_the_same_result() {
 fn suites_hand_back_the_adversarial_images() {
     let (net, data, threat) = (cnn(), dataset(40), threat(Norm::L2));
     let entries = suite("quick", &net, Norm::L2).unwrap();
-    let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 3 };
+    let job = Job {
+        net: &net,
+        model_sha256: "",
+        data: &data,
+        threat: &threat,
+        seed: 3,
+    };
     let outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
     let labels: Vec<usize> = outcome.examples.iter().map(|e| e.label).collect();
     let wrong = misclassified(&net.logits(&outcome.adversarial).unwrap(), &labels);
@@ -296,36 +619,74 @@ fn suites_hand_back_the_adversarial_images() {
         assert_eq!(wrong[i], !e.robust, "example {i}");
         assert!(threat.contains(&clean, point), "example {i}");
         match e.distance {
-            Some(d) => assert!((d - threat.distance(&clean, point)).abs() < 1e-12, "example {i}"),
+            Some(d) => assert!(
+                (d - threat.distance(&clean, point)).abs() < 1e-12,
+                "example {i}"
+            ),
             None => assert_eq!(clean, point, "example {i}"),
         }
     }
 }
 
-/// Every suite, whole, on a linear model: it breaks the examples whose boundary is inside the ball, and no others.
+/// Every suite, whole, on a linear model: it breaks the examples whose boundary is inside the ball,
+/// and no others.
 #[test]
 fn suites_break_what_is_within_the_radius() {
-    let weights: Vec<Vec<f64>> = (0..4).map(|k| fgmf_testkit::finite::uniform(k, 144, -1.0, 1.0)).collect();
+    let weights: Vec<Vec<f64>> = (0..4)
+        .map(|k| fgmf_testkit::finite::uniform(k, 144, -1.0, 1.0))
+        .collect();
     let net = toys::linear(&weights, &[0.0; 4], [1, 12, 12]).cast(Precision::F32);
-    let pixels: Vec<u8> = (0..24 * 144).map(|i| (90 + (i * 31 + i / 7) % 76) as u8).collect();
-    let images: Vec<Vec<f64>> = pixels.chunks_exact(144).map(|x| x.iter().map(|v| f64::from(*v) / 255.0).collect()).collect();
+    let pixels: Vec<u8> = (0..24 * 144)
+        .map(|i| (90 + (i * 31 + i / 7) % 76) as u8)
+        .collect();
+    let images: Vec<Vec<f64>> = pixels
+        .chunks_exact(144)
+        .map(|x| x.iter().map(|v| f64::from(*v) / 255.0).collect())
+        .collect();
     let score = |x: &[f64], k: usize| weights[k].iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
-    let label = |x: &Vec<f64>| (0..4).max_by(|&a, &b| score(x, a).total_cmp(&score(x, b))).unwrap();
+    let label = |x: &Vec<f64>| {
+        (0..4)
+            .max_by(|&a, &b| score(x, a).total_cmp(&score(x, b)))
+            .unwrap()
+    };
     let labels: Vec<usize> = images.iter().map(label).collect();
     let classes = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-    let data = Dataset::new("toy", Split::Test, classes, [1, 12, 12], pixels, labels.clone()).unwrap();
-    for (norm, toy) in [(Norm::Linf, toys::Norm::Linf), (Norm::L2, toys::Norm::L2), (Norm::L1, toys::Norm::L1)] {
-        let distance = |(x, &y): (&Vec<f64>, &usize)| toys::linear_margin_distance(&weights, &[0.0; 4], x, y, toy);
+    let data = Dataset::new(
+        "toy",
+        Split::Test,
+        classes,
+        [1, 12, 12],
+        pixels,
+        labels.clone(),
+    )
+    .unwrap();
+    for (norm, toy) in [
+        (Norm::Linf, toys::Norm::Linf),
+        (Norm::L2, toys::Norm::L2),
+        (Norm::L1, toys::Norm::L1),
+    ] {
+        let distance = |(x, &y): (&Vec<f64>, &usize)| {
+            toys::linear_margin_distance(&weights, &[0.0; 4], x, y, toy)
+        };
         let distances: Vec<f64> = images.iter().zip(&labels).map(distance).collect();
         let mut sorted = distances.clone();
         sorted.sort_by(f64::total_cmp);
         // In the widest gap of the middle half, so that no example is at the radius.
         let middle = &sorted[6..18];
-        let gap = middle.windows(2).max_by(|a, b| (a[1] / a[0]).total_cmp(&(b[1] / b[0]))).unwrap();
+        let gap = middle
+            .windows(2)
+            .max_by(|a, b| (a[1] / a[0]).total_cmp(&(b[1] / b[0])))
+            .unwrap();
         assert!(gap[1] / gap[0] > 1.04, "{norm:?}: {gap:?}");
         let threat = ThreatModel::new(norm, (gap[0] * gap[1]).sqrt(), [0.0, 1.0]).unwrap();
         let within: Vec<bool> = distances.iter().map(|d| *d < threat.eps()).collect();
-        let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 1 };
+        let job = Job {
+            net: &net,
+            model_sha256: "",
+            data: &data,
+            threat: &threat,
+            seed: 1,
+        };
         for name in ["standard", "adaptive", "plus", "rand"] {
             let entries = suite(name, &net, norm).unwrap();
             let outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
@@ -334,10 +695,18 @@ fn suites_break_what_is_within_the_radius() {
             // Each attack has its row, and meets what those before it left.
             let mut left = 24;
             for (row, entry) in outcome.rows.iter().zip(&entries) {
-                assert_eq!((&row.name, row.attempted), (&entry.name, left), "{name}, {norm:?}");
+                assert_eq!(
+                    (&row.name, row.attempted),
+                    (&entry.name, left),
+                    "{name}, {norm:?}"
+                );
                 left -= row.broken;
             }
-            assert_eq!((outcome.rows.len(), outcome.overall().count), (entries.len(), left), "{name}, {norm:?}");
+            assert_eq!(
+                (outcome.rows.len(), outcome.overall().count),
+                (entries.len(), left),
+                "{name}, {norm:?}"
+            );
         }
     }
 }
@@ -349,7 +718,13 @@ fn suites_stop_when_the_answer_is_known() {
     let entries = suite("quick", &net, Norm::Linf).unwrap();
     let run = |eps, threshold| {
         let threat = ThreatModel::new(Norm::Linf, eps, [0.0, 1.0]).unwrap();
-        let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 3 };
+        let job = Job {
+            net: &net,
+            model_sha256: "",
+            data: &data,
+            threat: &threat,
+            seed: 3,
+        };
         let outcome = run_suite_until(&entries, &job, None, threshold, &mut |_, _, _| {}).unwrap();
         (outcome.stopped, outcome.overall())
     };
@@ -362,18 +737,37 @@ fn suites_stop_when_the_answer_is_known() {
     assert!(!run(0.0, Some(all.value)).0 || all.count <= few.count);
 }
 
-/// A list of attacks is a suite; what scores alone break counts against gradients only where gradients had their turn before.
+/// A list of attacks is a suite; what scores alone break counts against gradients only where
+/// gradients had their turn before.
 #[test]
 fn suites_can_be_lists_of_attacks() {
     let (net, data, threat) = (cnn(), dataset(40), threat(Norm::Linf));
     let run = |name: &str| {
         let entries = suite(name, &net, Norm::Linf).unwrap();
-        let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 3 };
+        let job = Job {
+            net: &net,
+            model_sha256: "",
+            data: &data,
+            threat: &threat,
+            seed: 3,
+        };
         run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap()
     };
-    let checks = |outcome: &fgmf::attack::suite::SuiteOutcome| outcome.verdict.checks.contains(&"black-box-beats-white-box".to_owned());
+    let checks = |outcome: &fgmf::attack::suite::SuiteOutcome| {
+        outcome
+            .verdict
+            .checks
+            .contains(&"black-box-beats-white-box".to_owned())
+    };
     let outcome = run("fgsm, evolution");
-    assert_eq!(outcome.rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["fgsm", "evolution"]);
+    assert_eq!(
+        outcome
+            .rows
+            .iter()
+            .map(|r| r.name.as_str())
+            .collect::<Vec<_>>(),
+        ["fgsm", "evolution"]
+    );
     assert!(checks(&outcome) && !checks(&run("evolution,fgsm")) && !checks(&run("evolution")));
     for name in ["fgsm,fgsm", "fgsm,", "lucky-guess", ""] {
         assert!(suite(name, &net, Norm::Linf).is_err(), "{name}");
@@ -384,9 +778,20 @@ fn suites_can_be_lists_of_attacks() {
 fn curves_fall() {
     let (net, data, threat) = (cnn(), dataset(60), threat(Norm::Linf));
     let entries = suite("quick", &net, Norm::Linf).unwrap();
-    let job = Job { net: &net, model_sha256: "", data: &data, threat: &threat, seed: 3 };
+    let job = Job {
+        net: &net,
+        model_sha256: "",
+        data: &data,
+        threat: &threat,
+        seed: 3,
+    };
     let points = curve(&entries, &job, &[0.0, 0.02, 0.5], &mut |_, _, _| {}).unwrap();
-    let clean = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap().clean();
+    let clean = run_suite(&entries, &job, None, &mut |_, _, _| {})
+        .unwrap()
+        .clean();
     assert_eq!((points[0].eps, points[0].robust), (0.0, clean));
-    assert!(points[0].robust.count > points[1].robust.count && points[2].robust.count == 0, "{points:?}");
+    assert!(
+        points[0].robust.count > points[1].robust.count && points[2].robust.count == 0,
+        "{points:?}"
+    );
 }

@@ -1,5 +1,8 @@
 //! Integration tests of the library.
-#![allow(clippy::unwrap_used, reason = "a helper that fails should fail the test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails should fail the test"
+)]
 
 mod attacks;
 mod autoattack;

@@ -12,8 +12,18 @@ fn halves(n: usize) -> Dataset {
         let bright = (p % 12 < 6) == i.is_multiple_of(2);
         (if bright { 150 } else { 60 }) + ((i * 7 + p * 13) % 40) as u8
     };
-    let pixels = (0..n).flat_map(|i| (0..144).map(move |p| pixel(i, p))).collect();
-    Dataset::new("halves", Split::Train, vec!["left".into(), "right".into()], [1, 12, 12], pixels, (0..n).map(|i| i % 2).collect()).unwrap()
+    let pixels = (0..n)
+        .flat_map(|i| (0..144).map(move |p| pixel(i, p)))
+        .collect();
+    Dataset::new(
+        "halves",
+        Split::Train,
+        vec!["left".into(), "right".into()],
+        [1, 12, 12],
+        pixels,
+        (0..n).map(|i| i % 2).collect(),
+    )
+    .unwrap()
 }
 
 fn config(objective: ObjectiveConfig) -> TrainConfig {
@@ -24,9 +34,21 @@ fn config(objective: ObjectiveConfig) -> TrainConfig {
 }
 
 fn objectives() -> Vec<TrainConfig> {
-    let scorpio = |salience| ObjectiveConfig::ScorPio(ScorpioParams { salience, ..ScorpioParams::default() });
-    let mut masked = config(scorpio(SalienceSource::IntegratedGradients { share: 0.2, steps: 4, refresh: 2 }));
-    masked.sgam = Some(SgamParams { refresh: 2, ..SgamParams::default() });
+    let scorpio = |salience| {
+        ObjectiveConfig::ScorPio(ScorpioParams {
+            salience,
+            ..ScorpioParams::default()
+        })
+    };
+    let mut masked = config(scorpio(SalienceSource::IntegratedGradients {
+        share: 0.2,
+        steps: 4,
+        refresh: 2,
+    }));
+    masked.sgam = Some(SgamParams {
+        refresh: 2,
+        ..SgamParams::default()
+    });
     let mut standard = config(ObjectiveConfig::Standard);
     standard.ema = None;
     vec![
@@ -50,16 +72,30 @@ fn every_objective_learns_and_repeats_to_the_byte_on_any_number_of_threads() {
     for config in objectives() {
         let on = |threads: usize| {
             let folder = tempfile::tempdir().unwrap();
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| run(&config, &data, folder.path()))
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap()
+                .install(|| run(&config, &data, folder.path()))
         };
         let (model, record) = on(1);
-        assert!(record.clean_train_accuracy.value > 0.95, "{}: {:?}", config.objective.name(), record.clean_train_accuracy);
+        assert!(
+            record.clean_train_accuracy.value > 0.95,
+            "{}: {:?}",
+            config.objective.name(),
+            record.clean_train_accuracy
+        );
         let (other, again) = on(2);
-        assert!(model == other && record == again, "{}: other bytes on two threads", config.objective.name());
+        assert!(
+            model == other && record == again,
+            "{}: other bytes on two threads",
+            config.objective.name()
+        );
     }
 }
 
-/// A run that panics out of its watcher in the middle of an epoch goes on as if nothing had happened.
+/// A run that panics out of its watcher in the middle of an epoch goes on as if nothing had
+/// happened.
 #[test]
 fn an_interrupted_run_ends_like_an_unbroken_one() {
     let data = halves(64);
@@ -68,12 +104,22 @@ fn an_interrupted_run_ends_like_an_unbroken_one() {
         let want = run(&config, &data, whole.path());
         for epoch in 1..=config.epochs {
             let stop = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                fit(&config, &data, broken.path(), &mut |p| assert!(p.epoch != epoch || p.step < 3, "stopped on purpose"))
+                fit(&config, &data, broken.path(), &mut |p| {
+                    assert!(p.epoch != epoch || p.step < 3, "stopped on purpose")
+                })
             }));
             assert!(stop.is_err());
         }
-        assert!(run(&config, &data, broken.path()) == want, "{}", config.objective.name());
-        assert!(run(&config, &data, broken.path()) == want, "{}: a finished run is returned as it is", config.objective.name());
+        assert!(
+            run(&config, &data, broken.path()) == want,
+            "{}",
+            config.objective.name()
+        );
+        assert!(
+            run(&config, &data, broken.path()) == want,
+            "{}: a finished run is returned as it is",
+            config.objective.name()
+        );
     }
 }
 
@@ -82,18 +128,32 @@ fn foreign_and_damaged_state_is_refused() {
     let data = halves(32);
     let folder = tempfile::tempdir().unwrap();
     let config = config(ObjectiveConfig::Standard);
-    let stop = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fit(&config, &data, folder.path(), &mut |p| assert!(p.epoch < 3))));
+    let stop = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        fit(&config, &data, folder.path(), &mut |p| assert!(p.epoch < 3))
+    }));
     assert!(stop.is_err());
     let state = folder.path().join("resume.safetensors");
     let bytes = std::fs::read(&state).unwrap();
-    let other = TrainConfig { seed: 9, ..config.clone() };
-    assert!(fit(&other, &data, folder.path(), &mut |_| {}).is_err(), "other settings");
-    assert!(fit(&config, &halves(34), folder.path(), &mut |_| {}).is_err(), "other data");
+    let other = TrainConfig {
+        seed: 9,
+        ..config.clone()
+    };
+    assert!(
+        fit(&other, &data, folder.path(), &mut |_| {}).is_err(),
+        "other settings"
+    );
+    assert!(
+        fit(&config, &halves(34), folder.path(), &mut |_| {}).is_err(),
+        "other data"
+    );
     for (what, damaged) in fgmf_testkit::corrupt::corruptions(&bytes, 1, 60) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("resume.safetensors"), damaged).unwrap();
-        // Damage to the numbers themselves cannot be seen, and may end in a loss that is not finite; nothing may panic.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fit(&config, &data, folder.path(), &mut |_| {}).map(|_| ())));
+        // Damage to the numbers themselves cannot be seen, and may end in a loss that is not
+        // finite; nothing may panic.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            fit(&config, &data, folder.path(), &mut |_| {}).map(|_| ())
+        }));
         assert!(result.is_ok(), "{what}");
     }
 }

@@ -9,7 +9,9 @@ use fgmf::Error;
 use fgmf::attack::{Attack, Batch, PgdParams, predictions, run_attack};
 use fgmf::data::Dataset;
 use fgmf::defend::MASK;
-use fgmf::explain::{Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain};
+use fgmf::explain::{
+    Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain,
+};
 use fgmf::metric::{mean_interval, spearman, top_k_overlap};
 use fgmf::oracle::Oracle;
 use fgmf::record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};
@@ -34,7 +36,10 @@ struct View {
 }
 
 fn explainers() -> Result<(impl Explainer, impl Explainer)> {
-    Ok((PgcaParams::default().check()?, IntegratedGradientsParams::default().check()?))
+    Ok((
+        PgcaParams::default().check()?,
+        IntegratedGradientsParams::default().check()?,
+    ))
 }
 
 pub(super) fn settings() -> Result<serde_json::Value> {
@@ -66,7 +71,10 @@ pub(super) fn explain_models(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok((means(subjects, &views)?, pictures(subjects, &views, &batch, data)?))
+    Ok((
+        means(subjects, &views)?,
+        pictures(subjects, &views, &batch, data)?,
+    ))
 }
 
 fn view(s: &Subject, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<View> {
@@ -74,13 +82,24 @@ fn view(s: &Subject, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<V
     let attack = Attack::White(Box::new(PgdParams::default().check()?));
     let adversarial = run_attack(&attack, &oracle, batch, threat, seed)?.adversarial;
     let (pgca, ig) = explainers()?;
-    let context = Context { seed, ..Context::default() };
+    let context = Context {
+        seed,
+        ..Context::default()
+    };
     let both = |e: &dyn Explainer| -> Result<[Vec<Attribution>; 2]> {
-        Ok([explain(e, &oracle, &batch.x, &batch.labels, &context)?, explain(e, &oracle, &adversarial, &batch.labels, &context)?])
+        Ok([
+            explain(e, &oracle, &batch.x, &batch.labels, &context)?,
+            explain(e, &oracle, &adversarial, &batch.labels, &context)?,
+        ])
     };
     let masks = match s.net.find(MASK) {
         Some(id) => {
-            let at = |x: &Tensor| s.net.values_at(x, &[id]).map(|mut v| v.swap_remove(0)).map_err(Error::from);
+            let at = |x: &Tensor| {
+                s.net
+                    .values_at(x, &[id])
+                    .map(|mut v| v.swap_remove(0))
+                    .map_err(Error::from)
+            };
             Some([at(&batch.x)?, at(&adversarial)?])
         }
         None => None,
@@ -98,8 +117,17 @@ fn view(s: &Subject, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<V
 
 /// Overlap of the largest tenth and rank correlation of two maps.
 fn likeness(before: &Attribution, after: &Attribution) -> Result<[f64; 2]> {
-    let absolute = |a: &Attribution| a.values.values.iter().map(|v| v.abs()).collect::<Vec<f32>>();
-    Ok([top_k_overlap(&absolute(before), &absolute(after), TOP)?, spearman(&before.values.values, &after.values.values)?])
+    let absolute = |a: &Attribution| {
+        a.values
+            .values
+            .iter()
+            .map(|v| v.abs())
+            .collect::<Vec<f32>>()
+    };
+    Ok([
+        top_k_overlap(&absolute(before), &absolute(after), TOP)?,
+        spearman(&before.values.values, &after.values.values)?,
+    ])
 }
 
 fn means(subjects: &[Subject], views: &[View]) -> Result<Vec<MeanRecord>> {
@@ -109,17 +137,23 @@ fn means(subjects: &[Subject], views: &[View]) -> Result<Vec<MeanRecord>> {
             (
                 0,
                 "top-10% overlap, clean against attacked",
-                "Share of the most important tenth of the pixels that stays the same when the image is attacked; 1 means that the explanation stays put.",
+                "Share of the most important tenth of the pixels that stays the same \
+                    when the image is attacked; 1 means that the explanation stays put.",
             ),
             (
                 1,
                 "rank correlation, clean against attacked",
-                "Spearman correlation of all pixels before and after the attack; 1 means the same order, 0 none in common.",
+                "Spearman correlation of all pixels before and after the attack; 1 means \
+                    the same order, 0 none in common.",
             ),
         ] {
             for (s, v) in subjects.iter().zip(views) {
                 let maps = if pick == 0 { &v.pgca } else { &v.gradients };
-                let values = maps[0].iter().zip(&maps[1]).map(|(a, b)| Ok(likeness(a, b)?[figure])).collect::<Result<Vec<f64>>>()?;
+                let values = maps[0]
+                    .iter()
+                    .zip(&maps[1])
+                    .map(|(a, b)| Ok(likeness(a, b)?[figure]))
+                    .collect::<Result<Vec<f64>>>()?;
                 let (mean, interval) = mean_interval(&values);
                 out.push(MeanRecord {
                     model: s.id.into(),
@@ -135,8 +169,8 @@ fn means(subjects: &[Subject], views: &[View]) -> Result<Vec<MeanRecord>> {
     for (s, v) in subjects.iter().zip(views) {
         let values: Vec<f64> = v.pgca[0].iter().filter_map(|a| a.agreement).collect();
         let (mean, interval) = mean_interval(&values);
-        let reading =
-            "Spearman correlation of the perturbation map and Grad-CAM++ on clean images: how far the two kinds of evidence say the same.";
+        let reading = "Spearman correlation of the perturbation map and Grad-CAM++ on clean \
+            images: how far the two kinds of evidence say the same.";
         out.push(MeanRecord {
             model: s.id.into(),
             name: "PGCA: agreement of its two parts".into(),
@@ -150,7 +184,12 @@ fn means(subjects: &[Subject], views: &[View]) -> Result<Vec<MeanRecord>> {
 }
 
 /// The first test images, one a class, that every model gets right before the attack.
-fn pictures(subjects: &[Subject], views: &[View], batch: &Batch, data: &Dataset) -> Result<Vec<CaseRecord>> {
+fn pictures(
+    subjects: &[Subject],
+    views: &[View],
+    batch: &Batch,
+    data: &Dataset,
+) -> Result<Vec<CaseRecord>> {
     let right: Vec<Vec<usize>> = views.iter().map(|v| predictions(&v.clean)).collect();
     let mut seen = vec![false; data.classes().len()];
     let mut out = Vec::new();
@@ -159,15 +198,29 @@ fn pictures(subjects: &[Subject], views: &[View], batch: &Batch, data: &Dataset)
             continue;
         }
         seen[label] = true;
-        let views = subjects.iter().zip(views).map(|(s, v)| case_view(s, v, batch, i)).collect::<Result<Vec<_>>>()?;
-        out.push(CaseRecord { index: batch.index[i] as usize, label, image: map(&batch.x, i), views });
+        let views = subjects
+            .iter()
+            .zip(views)
+            .map(|(s, v)| case_view(s, v, batch, i))
+            .collect::<Result<Vec<_>>>()?;
+        out.push(CaseRecord {
+            index: batch.index[i] as usize,
+            label,
+            image: map(&batch.x, i),
+            views,
+        });
     }
     Ok(out)
 }
 
 fn map(x: &Tensor, i: usize) -> MapRecord {
     let shape = x.shape();
-    MapRecord { channels: shape[1], height: shape[2], width: shape[3], values: x.rows(i, 1).to_f32() }
+    MapRecord {
+        channels: shape[1],
+        height: shape[2],
+        width: shape[3],
+        values: x.rows(i, 1).to_f32(),
+    }
 }
 
 fn prediction(logits: &Tensor, i: usize) -> (usize, f64) {
@@ -177,25 +230,47 @@ fn prediction(logits: &Tensor, i: usize) -> (usize, f64) {
 }
 
 fn case_view(s: &Subject, v: &View, batch: &Batch, i: usize) -> Result<CaseView> {
-    let figure = |name: &str, value: f64, reading: &str| Figure { name: name.into(), value, reading: reading.into() };
-    let (pgca, ig) = (likeness(&v.pgca[0][i], &v.pgca[1][i])?, likeness(&v.gradients[0][i], &v.gradients[1][i])?);
+    let figure = |name: &str, value: f64, reading: &str| Figure {
+        name: name.into(),
+        value,
+        reading: reading.into(),
+    };
+    let (pgca, ig) = (
+        likeness(&v.pgca[0][i], &v.pgca[1][i])?,
+        likeness(&v.gradients[0][i], &v.gradients[1][i])?,
+    );
     let agreement = |k: usize| v.pgca[k][i].agreement.unwrap_or(0.0);
     let figures = vec![
-        figure("agreement, clean", agreement(0), "Spearman correlation of PGCA's two parts on the clean image."),
+        figure(
+            "agreement, clean",
+            agreement(0),
+            "Spearman correlation of PGCA's two parts on the clean image.",
+        ),
         figure(
             "agreement, attacked",
             agreement(1),
-            "The same on the attacked image; a drop warns that the explanation is not to be relied on.",
+            "The same on the attacked image; a drop warns that the explanation is not to \
+                be relied on.",
         ),
-        figure("PGCA overlap", pgca[0], "Share of PGCA's top tenth of the pixels that the attack leaves in place."),
-        figure("IG overlap", ig[0], "The same for Integrated Gradients, by absolute value."),
+        figure(
+            "PGCA overlap",
+            pgca[0],
+            "Share of PGCA's top tenth of the pixels that the attack leaves in place.",
+        ),
+        figure(
+            "IG overlap",
+            ig[0],
+            "The same for Integrated Gradients, by absolute value.",
+        ),
         figure(
             "IG completeness gap",
             v.gradients[0][i].completeness_gap.unwrap_or(0.0),
-            "How far the Integrated Gradients of the clean image miss the change of the score that they should add up to; below 0.05 is good.",
+            "How far the Integrated Gradients of the clean image miss the change of the \
+                score that they should add up to; below 0.05 is good.",
         ),
     ];
-    let pair = |maps: &[Vec<Attribution>; 2]| [maps[0][i].values.clone(), maps[1][i].values.clone()];
+    let pair =
+        |maps: &[Vec<Attribution>; 2]| [maps[0][i].values.clone(), maps[1][i].values.clone()];
     Ok(CaseView {
         model: s.id.into(),
         clean_prediction: prediction(&v.clean, i),

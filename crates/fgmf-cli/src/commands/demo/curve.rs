@@ -15,7 +15,8 @@ use fgmf::threat::ThreatModel;
 const RADII: [f64; 8] = [0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3];
 
 /// The attack in words.
-pub(super) const ATTACK: &str = "PGD, 20 steps, random start; where the model has a mask layer again with the mask frozen at each step, worst case per image; then random search, 50 draws";
+pub(super) const ATTACK: &str = "PGD, 20 steps, random start; where the model has a mask layer again with the mask \
+    frozen at each step, worst case per image; then random search, 50 draws";
 
 pub(super) struct Measured {
     pub(super) clean: Proportion,
@@ -26,14 +27,22 @@ pub(super) struct Measured {
 
 fn entries(masked: bool) -> Result<Vec<Entry>> {
     let pgd = |name: &str, knowledge| -> Result<Entry> {
-        Ok(Entry { name: name.into(), attack: Attack::White(Box::new(PgdParams::default().check()?)), knowledge })
+        Ok(Entry {
+            name: name.into(),
+            attack: Attack::White(Box::new(PgdParams::default().check()?)),
+            knowledge,
+        })
     };
     let mut out = vec![pgd("pgd-20", MaskKnowledge::EndToEnd)?];
     if masked {
         out.push(pgd("pgd-20-frozen-mask", MaskKnowledge::FrozenMask)?);
     }
     let random = Attack::Black(Box::new(RandomSearchParams { draws: 50 }.check()?));
-    out.push(Entry { name: "random-search".into(), attack: random, knowledge: MaskKnowledge::EndToEnd });
+    out.push(Entry {
+        name: "random-search".into(),
+        attack: random,
+        knowledge: MaskKnowledge::EndToEnd,
+    });
     Ok(out)
 }
 
@@ -43,20 +52,51 @@ pub(super) fn settings() -> Result<serde_json::Value> {
     Ok(serde_json::json!({ "radii": RADII, "attacks": all.iter().map(row).collect::<Vec<_>>() }))
 }
 
-pub(super) fn measure(global: &Arguments, s: &Subject, data: &Dataset, threat: &ThreatModel, seed: u64) -> Result<Measured> {
+pub(super) fn measure(
+    global: &Arguments,
+    s: &Subject,
+    data: &Dataset,
+    threat: &ThreatModel,
+    seed: u64,
+) -> Result<Measured> {
     let (entries, at) = (entries(has_mask(&s.net))?, threat.eps());
-    let bar = console::bar(global.quiet, RADII.len() * data.len(), &format!("{} eps", s.id));
-    let mut out = Measured { clean: Proportion::new(0, 0), points: Vec::new(), checks: Vec::new(), flags: Vec::new() };
+    let bar = console::bar(
+        global.quiet,
+        RADII.len() * data.len(),
+        &format!("{} eps", s.id),
+    );
+    let mut out = Measured {
+        clean: Proportion::new(0, 0),
+        points: Vec::new(),
+        checks: Vec::new(),
+        flags: Vec::new(),
+    };
     for (i, eps) in RADII.into_iter().enumerate() {
-        let mut watch = |done: usize, _: usize, _: usize| bar.set_position((i * data.len() + done) as u64);
+        let mut watch =
+            |done: usize, _: usize, _: usize| bar.set_position((i * data.len() + done) as u64);
         let threat = threat.with_eps(eps)?;
-        let job = Job { net: &s.net, model_sha256: &s.run.model_sha256, data, threat: &threat, seed };
+        let job = Job {
+            net: &s.net,
+            model_sha256: &s.run.model_sha256,
+            data,
+            threat: &threat,
+            seed,
+        };
         let outcome = run_suite(&entries, &job, None, &mut watch)?;
         out.clean = outcome.clean();
-        out.points.push(CurvePoint { eps, robust: outcome.overall() });
+        out.points.push(CurvePoint {
+            eps,
+            robust: outcome.overall(),
+        });
         if (eps - at).abs() < 1e-12 {
             out.checks.clone_from(&outcome.verdict.checks);
-            out.flags.extend(outcome.verdict.flags.iter().map(|f| format!("{} at eps {eps}: {} ({})", f.id, f.advice, f.evidence)));
+            out.flags.extend(
+                outcome
+                    .verdict
+                    .flags
+                    .iter()
+                    .map(|f| format!("{} at eps {eps}: {} ({})", f.id, f.advice, f.evidence)),
+            );
         }
     }
     bar.finish_and_clear();

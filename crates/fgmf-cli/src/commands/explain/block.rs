@@ -5,7 +5,10 @@ use anyhow::Result;
 use fgmf::evaluate::{Input, Job, Metric, evaluate_maps};
 use fgmf::explain::{Attribution, Context, Explainer};
 use fgmf::oracle::{Oracle, Scores};
-use fgmf::record::{FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord, ViewPictures, ViewRecord};
+use fgmf::record::{
+    FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord, ViewPictures,
+    ViewRecord,
+};
 use fgmf::report::{doubts, overlay_png};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
@@ -37,15 +40,38 @@ impl Block {
         threat: &ThreatModel,
         context: Context,
     ) -> Result<Self> {
-        let mut seen = inputs.iter().map(|i| Seen::new(i, oracle)).collect::<Result<Vec<_>>>()?;
-        let job = Job { oracle, explainers, metrics, inputs, threat, context };
-        let mut rows = evaluate_maps(&job, None, &mut |_, _| (), &mut |_, input, maps| seen[input].maps.push(maps.to_vec()))?.rows;
+        let mut seen = inputs
+            .iter()
+            .map(|i| Seen::new(i, oracle))
+            .collect::<Result<Vec<_>>>()?;
+        let job = Job {
+            oracle,
+            explainers,
+            metrics,
+            inputs,
+            threat,
+            context,
+        };
+        let mut rows = evaluate_maps(&job, None, &mut |_, _| (), &mut |_, input, maps| {
+            seen[input].maps.push(maps.to_vec())
+        })?
+        .rows;
         for (seen, input) in seen.iter_mut().zip(inputs) {
             for (explainer, maps) in explainers.iter().zip(&seen.maps) {
                 let id = explainer.id();
-                let row = |figure, better, values| FigureRow::new([id, id, figure, &input.name], better, values);
-                rows.push(row("agreement", "higher", maps.iter().map(|m| m.agreement).collect()));
-                rows.push(row("completeness-gap", "lower", maps.iter().map(|m| m.completeness_gap).collect()));
+                let row = |figure, better, values| {
+                    FigureRow::new([id, id, figure, &input.name], better, values)
+                };
+                rows.push(row(
+                    "agreement",
+                    "higher",
+                    maps.iter().map(|m| m.agreement).collect(),
+                ));
+                rows.push(row(
+                    "completeness-gap",
+                    "lower",
+                    maps.iter().map(|m| m.completeness_gap).collect(),
+                ));
             }
         }
         Ok(Self { seen, rows })
@@ -55,17 +81,27 @@ impl Block {
         self.seen.first().map_or(0, |s| s.explained.len())
     }
 
-    /// Puts the figures behind those of the `before` images of earlier blocks; figures that no image has are left out.
+    /// Puts the figures behind those of the `before` images of earlier blocks; figures that no
+    /// image has are left out.
     pub(super) fn add_rows(&self, all: &mut Vec<FigureRow>, before: usize) {
-        let same = |a: &FigureRow, b: &FigureRow| a.explainer == b.explainer && a.figure == b.figure && a.input == b.input;
+        let same = |a: &FigureRow, b: &FigureRow| {
+            a.explainer == b.explainer && a.figure == b.figure && a.input == b.input
+        };
         for row in all.iter_mut() {
-            let more = self.rows.iter().find(|r| same(r, row)).map_or_else(|| vec![None; self.len()], |r| r.values.clone());
+            let more = self
+                .rows
+                .iter()
+                .find(|r| same(r, row))
+                .map_or_else(|| vec![None; self.len()], |r| r.values.clone());
             *row = row.with_more(&more);
         }
         for row in self.rows.iter().filter(|r| r.n > 0) {
             if !all.iter().any(|r| same(r, row)) {
-                let names = [&row.explainer, &row.metric, &row.figure, &row.input].map(String::as_str);
-                all.push(FigureRow::new(names, &row.better, vec![None; before]).with_more(&row.values));
+                let names =
+                    [&row.explainer, &row.metric, &row.figure, &row.input].map(String::as_str);
+                all.push(
+                    FigureRow::new(names, &row.better, vec![None; before]).with_more(&row.values),
+                );
             }
         }
     }
@@ -76,12 +112,30 @@ impl Block {
             let (predicted, probability) = seen.answer(i);
             let facts = |(maps, method): (&Vec<Attribution>, &MethodRecord)| {
                 let map = &maps[i];
-                let own = |r: &&FigureRow, figure: &str| r.explainer == method.id && r.input == seen.name && r.figure == figure;
-                let figure = |name: &str| about.rows.iter().find(|r| own(r, name)).and_then(|r| r.values[at]);
-                MapFacts { layer: map.layer.clone(), note: map.note.clone(), withheld: map.withheld.clone(), doubts: doubts(figure) }
+                let own = |r: &&FigureRow, figure: &str| {
+                    r.explainer == method.id && r.input == seen.name && r.figure == figure
+                };
+                let figure = |name: &str| {
+                    about
+                        .rows
+                        .iter()
+                        .find(|r| own(r, name))
+                        .and_then(|r| r.values[at])
+                };
+                MapFacts {
+                    layer: map.layer.clone(),
+                    note: map.note.clone(),
+                    withheld: map.withheld.clone(),
+                    doubts: doubts(figure),
+                }
             };
             let maps = seen.maps.iter().zip(&about.explainers).map(facts).collect();
-            ViewRecord { predicted, probability, explained: seen.explained[i], maps }
+            ViewRecord {
+                predicted,
+                probability,
+                explained: seen.explained[i],
+                maps,
+            }
         };
         self.seen.iter().map(view).collect()
     }
@@ -93,23 +147,41 @@ impl Block {
                 signed: maps[i].signed,
                 disagreement: maps[i].disagreement.clone(),
             });
-            ViewPictures { image: seen.image(i), maps: maps.collect() }
+            ViewPictures {
+                image: seen.image(i),
+                maps: maps.collect(),
+            }
         };
         self.seen.iter().map(one).collect()
     }
 
     /// `<image>.<method>.<input>`: the overlay as PNG, the raw map as JSON.
-    pub(super) fn write_maps(&self, i: usize, about: &GalleryRecord, at: usize, folder: &Path) -> Result<()> {
+    pub(super) fn write_maps(
+        &self,
+        i: usize,
+        about: &GalleryRecord,
+        at: usize,
+        folder: &Path,
+    ) -> Result<()> {
         let image = &about.images[at];
         for (seen, view) in self.seen.iter().zip(&image.views) {
             for (maps, method) in seen.maps.iter().zip(&about.explainers) {
-                let (map, stem) = (&maps[i], format!("{}.{}.{}", image.stem, method.id, seen.name));
-                write(&folder.join(format!("{stem}.png")), &overlay_png(&seen.image(i), &map.values, map.signed)?)?;
+                let (map, stem) = (
+                    &maps[i],
+                    format!("{}.{}.{}", image.stem, method.id, seen.name),
+                );
+                write(
+                    &folder.join(format!("{stem}.png")),
+                    &overlay_png(&seen.image(i), &map.values, map.signed)?,
+                )?;
                 let record = json!({
                     "model": about.model, "image": image.name, "input": seen.name, "predicted": view.predicted, "probability": view.probability,
                     "method": method.id, "parameters": method.parameters, "seed": about.seed, "attribution": map,
                 });
-                write(&folder.join(format!("{stem}.json")), record.to_string().as_bytes())?;
+                write(
+                    &folder.join(format!("{stem}.json")),
+                    record.to_string().as_bytes(),
+                )?;
             }
         }
         Ok(())
@@ -137,6 +209,11 @@ impl Seen {
 
     fn image(&self, i: usize) -> MapRecord {
         let shape = self.x.shape();
-        MapRecord { channels: shape[1], height: shape[2], width: shape[3], values: self.x.rows(i, 1).to_f32() }
+        MapRecord {
+            channels: shape[1],
+            height: shape[2],
+            width: shape[3],
+            values: self.x.rows(i, 1).to_f32(),
+        }
     }
 }

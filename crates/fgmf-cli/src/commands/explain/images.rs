@@ -19,7 +19,12 @@ impl<'a> Images<'a> {
         let Some(data) = &a.data else {
             // The order of single files is the user's, that of stored images the data set's.
             return match &a.attacked.adversarial {
-                Some(path) => Err(Error::parameter("adversarial", "--data, whose images it was made of", path.display()).into()),
+                Some(path) => Err(Error::parameter(
+                    "adversarial",
+                    "--data, whose images it was made of",
+                    path.display(),
+                )
+                .into()),
                 None => Ok(Self::Files(&a.images)),
             };
         };
@@ -40,7 +45,11 @@ impl<'a> Images<'a> {
     pub(super) fn batch(&self, net: &Network, start: usize, n: usize) -> Result<Tensor> {
         let [c, h, w] = net.image_shape();
         let values = match self {
-            Self::Files(paths) => paths[start..start + n].iter().map(|p| file(net, p)).collect::<Result<Vec<_>>>()?.concat(),
+            Self::Files(paths) => paths[start..start + n]
+                .iter()
+                .map(|p| file(net, p))
+                .collect::<Result<Vec<_>>>()?
+                .concat(),
             Self::Data(data) => data.images(&(start..start + n).collect::<Vec<_>>()),
         };
         Ok(Tensor::new(&[n, c, h, w], values))
@@ -60,27 +69,47 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// Begins of file names, one an image: the folder and name of the file in letters that neither a file system nor an address minds, each
-    /// once.
+    /// Begins of file names, one an image: the folder and name of the file in letters that neither
+    /// a file system nor an address minds, each once.
     pub(super) fn stems(&self) -> Vec<String> {
         let mut taken = HashSet::new();
         let mut unique = |stem: String| {
             let numbered = (2..).map(|k| format!("{stem}-{k}"));
             // Compared in one case: some file systems know only one.
-            std::iter::once(stem.clone()).chain(numbered).find(|s| taken.insert(s.to_lowercase())).unwrap_or(stem)
+            std::iter::once(stem.clone())
+                .chain(numbered)
+                .find(|s| taken.insert(s.to_lowercase()))
+                .unwrap_or(stem)
         };
         match self {
             Self::Files(paths) => paths.iter().map(|p| unique(stem(p))).collect(),
-            Self::Data(data) => (0..data.len()).map(|i| format!("{}-{i:05}", data.split())).collect(),
+            Self::Data(data) => (0..data.len())
+                .map(|i| format!("{}-{i:05}", data.split()))
+                .collect(),
         }
     }
 }
 
 fn stem(path: &Path) -> String {
-    let name = path.file_stem().map_or_else(|| "image".into(), |s| s.to_string_lossy().into_owned());
-    let folder = path.parent().and_then(Path::file_name).map(|f| f.to_string_lossy().into_owned() + "-");
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    let stem: String = (folder.unwrap_or_default() + &name).chars().map(plain).take(100).collect();
+    let name = path
+        .file_stem()
+        .map_or_else(|| "image".into(), |s| s.to_string_lossy().into_owned());
+    let folder = path
+        .parent()
+        .and_then(Path::file_name)
+        .map(|f| f.to_string_lossy().into_owned() + "-");
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let stem: String = (folder.unwrap_or_default() + &name)
+        .chars()
+        .map(plain)
+        .take(100)
+        .collect();
     // A leading dot hides a file.
     stem.trim_start_matches('.').to_owned()
 }
@@ -105,8 +134,28 @@ mod tests {
 
     #[test]
     fn stems_are_safe_and_unique() {
-        let paths = ["a/x.png", "b/a/x.jpg", "A/X.png", "a b/<s>#?%\"é.png", "..", "plain.png", "a/x-2.png"].map(PathBuf::from);
+        let paths = [
+            "a/x.png",
+            "b/a/x.jpg",
+            "A/X.png",
+            "a b/<s>#?%\"é.png",
+            "..",
+            "plain.png",
+            "a/x-2.png",
+        ]
+        .map(PathBuf::from);
         let stems = Images::Files(&paths).stems();
-        assert_eq!(stems, ["a-x", "a-x-2", "A-X-3", "a_b-_s______", "image", "plain", "a-x-2-2"]);
+        assert_eq!(
+            stems,
+            [
+                "a-x",
+                "a-x-2",
+                "A-X-3",
+                "a_b-_s______",
+                "image",
+                "plain",
+                "a-x-2-2"
+            ]
+        );
     }
 }

@@ -31,70 +31,163 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     if let Some(c) = a.class.filter(|&c| c >= net.classes()) {
         return Err(Error::parameter("class", format!("below {}", net.classes()), c).into());
     }
-    let wanted = if a.metrics == ["none"] { &[][..] } else { a.metrics.as_slice() };
+    let wanted = if a.metrics == ["none"] {
+        &[][..]
+    } else {
+        a.metrics.as_slice()
+    };
     let metrics = metrics(wanted, &settings)?;
     let images = Images::new(a, &net)?;
     let [c, h, w] = net.image_shape();
     // A block, attacked, in both precisions, and its maps.
-    let cap = images_at_once(&mut net, &a.memory, BLOCK * (8 * c + 8 * a.methods.len()) * h * w, &metrics)?;
+    let cap = images_at_once(
+        &mut net,
+        &a.memory,
+        BLOCK * (8 * c + 8 * a.methods.len()) * h * w,
+        &metrics,
+    )?;
     let oracle = Oracle::new(&net);
     let explainers = explainers(a, &settings, &oracle, cap)?;
-    settings.check(&explainers.iter().map(|e| e.id()).chain(metrics.iter().map(|m| m.info().id)).collect::<Vec<_>>())?;
+    settings.check(
+        &explainers
+            .iter()
+            .map(|e| e.id())
+            .chain(metrics.iter().map(|m| m.info().id))
+            .collect::<Vec<_>>(),
+    )?;
     let attacker = Attacker::new(&a.attacked, "none", [images.len(), c, h, w], a.seed)?;
-    ["", "maps", "pages"].iter().try_for_each(|folder| create(&a.out.join(folder)))?;
+    ["", "maps", "pages"]
+        .iter()
+        .try_for_each(|folder| create(&a.out.join(folder)))?;
 
     let mut about = GalleryRecord {
         version: env!("CARGO_PKG_VERSION").into(),
-        model: ModelFile { file: a.model.display().to_string(), sha256 },
-        data: if let Images::Data(data) = &images { Some(data_record(data)) } else { None },
+        model: ModelFile {
+            file: a.model.display().to_string(),
+            sha256,
+        },
+        data: if let Images::Data(data) = &images {
+            Some(data_record(data))
+        } else {
+            None
+        },
         threat: None,
         seed: a.seed,
         inputs: Vec::new(),
-        explainers: explainers.iter().map(|e| MethodRecord { id: e.id().into(), parameters: e.parameters() }).collect(),
-        metrics: metrics.iter().map(|m| MethodRecord { id: m.info().id.into(), parameters: m.parameters() }).collect(),
+        explainers: explainers
+            .iter()
+            .map(|e| MethodRecord {
+                id: e.id().into(),
+                parameters: e.parameters(),
+            })
+            .collect(),
+        metrics: metrics
+            .iter()
+            .map(|m| MethodRecord {
+                id: m.info().id.into(),
+                parameters: m.parameters(),
+            })
+            .collect(),
         rows: Vec::new(),
         images: Vec::new(),
     };
     let stems = images.stems();
     let bar = console::bar(global.quiet, images.len(), "explaining");
-    // The images' part of the page, which is put together once the figures above it are known; a file without a name, gone however this ends.
+    // The images' part of the page, which is put together once the figures above it are known; a
+    // file without a name, gone however this ends.
     let mut sections = tempfile::tempfile_in(&a.out).map_err(Error::io(&a.out))?;
     for start in (0..images.len()).step_by(BLOCK) {
         let x = images.batch(&net, start, BLOCK.min(images.len() - start))?;
         let inputs = attacker.inputs(&oracle, &x, start, a.class)?;
-        let context = Context { seed: a.seed, first_index: start as u64, cap };
-        let block = Block::new(&oracle, &explainers, &metrics, &inputs, attacker.threat(), context)?;
-        about.inputs = inputs.iter().map(|i| MethodRecord { id: i.name.clone(), parameters: i.parameters.clone() }).collect();
+        let context = Context {
+            seed: a.seed,
+            first_index: start as u64,
+            cap,
+        };
+        let block = Block::new(
+            &oracle,
+            &explainers,
+            &metrics,
+            &inputs,
+            attacker.threat(),
+            context,
+        )?;
+        about.inputs = inputs
+            .iter()
+            .map(|i| MethodRecord {
+                id: i.name.clone(),
+                parameters: i.parameters.clone(),
+            })
+            .collect();
         about.threat = (inputs.len() > 1).then(|| attacker.threat().record());
         block.add_rows(&mut about.rows, start);
         for i in 0..block.len() {
             let at = start + i;
             let (name, stem) = (images.name(at), stems[at].clone());
             let views = block.views(i, &about, at);
-            about.images.push(ImageRecord { name, stem, truth: images.truth(at), views });
+            about.images.push(ImageRecord {
+                name,
+                stem,
+                truth: images.truth(at),
+                views,
+            });
             let pictures = block.pictures(i);
             block.write_maps(i, &about, at, &a.out.join("maps"))?;
-            write(&a.out.join("pages").join(format!("{}.png", stems[at])), &page_png(&about, at, &pictures)?)?;
-            sections.write_all(gallery_image(&about, at, &pictures).as_bytes()).map_err(Error::io(&a.out))?;
+            write(
+                &a.out.join("pages").join(format!("{}.png", stems[at])),
+                &page_png(&about, at, &pictures)?,
+            )?;
+            sections
+                .write_all(gallery_image(&about, at, &pictures).as_bytes())
+                .map_err(Error::io(&a.out))?;
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
     let page = a.out.join("gallery.html");
-    join(&page, &gallery_head(&about), sections, &gallery_tail(&about))?;
+    join(
+        &page,
+        &gallery_head(&about),
+        sections,
+        &gallery_tail(&about),
+    )?;
     let json = serde_json::to_string_pretty(&about)?;
     write(&a.out.join("gallery.json"), json.as_bytes())?;
-    console::result(&if global.json { json } else { format!("{}\n{}", table(&about), page.display()) });
+    console::result(&if global.json {
+        json
+    } else {
+        format!("{}\n{}", table(&about), page.display())
+    });
     Ok(Outcome::Done)
 }
 
-fn explainers(a: &Explain, settings: &Settings, oracle: &Oracle<'_>, cap: usize) -> Result<Vec<Box<dyn Explainer>>> {
-    let all = if a.methods == ["all"] { applicable(oracle, cap) } else { Vec::new() };
-    let looks =
-        |id: &str| with_parameters(id, json!({})).is_ok_and(|e| e.parameters().as_object().is_some_and(|p| p.contains_key("layer")));
-    let used = || a.methods.iter().map(String::as_str).chain(all.iter().copied());
+fn explainers(
+    a: &Explain,
+    settings: &Settings,
+    oracle: &Oracle<'_>,
+    cap: usize,
+) -> Result<Vec<Box<dyn Explainer>>> {
+    let all = if a.methods == ["all"] {
+        applicable(oracle, cap)
+    } else {
+        Vec::new()
+    };
+    let looks = |id: &str| {
+        with_parameters(id, json!({})).is_ok_and(|e| {
+            e.parameters()
+                .as_object()
+                .is_some_and(|p| p.contains_key("layer"))
+        })
+    };
+    let used = || {
+        a.methods
+            .iter()
+            .map(String::as_str)
+            .chain(all.iter().copied())
+    };
     if let Some(layer) = a.layer.as_ref().filter(|_| !used().any(looks)) {
-        let expected = "a method that looks at a layer: pgca, grad-cam, grad-cam-pp, layer-cam, score-cam";
+        let expected =
+            "a method that looks at a layer: pgca, grad-cam, grad-cam-pp, layer-cam, score-cam";
         return Err(Error::parameter("layer", expected, layer).into());
     }
     chosen("methods", &a.methods, &IDS, &all, |id| {
@@ -124,15 +217,32 @@ fn join(page: &Path, head: &str, mut middle: File, tail: &str) -> Result<()> {
 
 /// Two lines or more an image: what is answered, and what is to be said of each map.
 fn table(about: &GalleryRecord) -> String {
-    let class = |label: usize| about.data.as_ref().and_then(|d| d.classes.get(label)).cloned().unwrap_or_else(|| format!("class {label}"));
+    let class = |label: usize| {
+        about
+            .data
+            .as_ref()
+            .and_then(|d| d.classes.get(label))
+            .cloned()
+            .unwrap_or_else(|| format!("class {label}"))
+    };
     let mut lines = Vec::new();
     for (at, image) in about.images.iter().enumerate() {
         for (input, view) in about.inputs.iter().zip(&image.views) {
             let (predicted, explained) = (class(view.predicted), class(view.explained));
-            lines.push(format!("{}, {}: {predicted} ({}), explained {explained}", image.name, input.id, percent(view.probability)));
+            lines.push(format!(
+                "{}, {}: {predicted} ({}), explained {explained}",
+                image.name,
+                input.id,
+                percent(view.probability)
+            ));
             for (method, map) in about.explainers.iter().zip(&view.maps) {
-                let own = |r: &&fgmf::record::FigureRow| r.explainer == method.id && r.input == input.id;
-                let figures = about.rows.iter().filter(own).filter_map(|r| Some(format!("{} {:.3}", r.figure, r.values[at]?)));
+                let own =
+                    |r: &&fgmf::record::FigureRow| r.explainer == method.id && r.input == input.id;
+                let figures = about
+                    .rows
+                    .iter()
+                    .filter(own)
+                    .filter_map(|r| Some(format!("{} {:.3}", r.figure, r.values[at]?)));
                 let layer = map.layer.iter().map(|l| format!("layer {l}"));
                 let kept = map.withheld.iter().map(|w| format!("not to be shown: {w}"));
                 let doubts = map.doubts.iter().map(|d| format!("in doubt: {d}"));

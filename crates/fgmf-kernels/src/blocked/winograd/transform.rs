@@ -1,6 +1,9 @@
 //! The small linear maps of a tile, and whole planes of tiles through them.
 #![allow(unsafe_code, reason = "see `simd`")]
-#![allow(clippy::needless_range_loop, reason = "rows and columns of small squares, unrolled")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "rows and columns of small squares, unrolled"
+)]
 
 use super::{Planes, Tile, Winograd};
 use crate::blocked::{Pass, blocks};
@@ -8,8 +11,8 @@ use crate::simd::{Kernel, LANES, Vector};
 use crate::tile::Finish;
 use std::hint::select_unpredictable;
 
-/// A line of `Bᵀ d` where there are as many cells as points, else of `A y`, for `C` outputs. `N` points: 6 for windows of three taps, 5 for
-/// two, 8 for the large tile.
+/// A line of `Bᵀ d` where there are as many cells as points, else of `A y`, for `C` outputs. `N`
+/// points: 6 for windows of three taps, 5 for two, 8 for the large tile.
 #[inline(always)]
 unsafe fn to_points<V: Vector, const C: usize, const N: usize>(d: [V; C]) -> [V; N] {
     // Safety: arithmetic.
@@ -37,7 +40,10 @@ unsafe fn to_points<V: Vector, const C: usize, const N: usize>(d: [V; C]) -> [V;
                 out[4] = c(-2.0).mul_add(middle, d[4].sub(d[2]));
             }
             (8, 8) => {
-                let (even, odd) = (c(-4.25).mul_add(d[4], d[2].add(d[6])), c(-4.25).mul_add(d[3], d[1].add(d[5])));
+                let (even, odd) = (
+                    c(-4.25).mul_add(d[4], d[2].add(d[6])),
+                    c(-4.25).mul_add(d[3], d[1].add(d[5])),
+                );
                 let even2 = c(0.25).mul_add(d[2], c(-1.25).mul_add(d[4], d[6]));
                 let odd2 = c(0.5).mul_add(d[1], c(-2.5).mul_add(d[3], c(2.0).mul(d[5])));
                 let even_half = c(4.0).mul_add(d[2], c(-5.0).mul_add(d[4], d[6]));
@@ -53,10 +59,15 @@ unsafe fn to_points<V: Vector, const C: usize, const N: usize>(d: [V; C]) -> [V;
             }
             (7, 8) => {
                 let (even, odd) = (d[0].add(d[2]).add(d[4].add(d[6])), d[1].add(d[3]).add(d[5]));
-                let even2 = c(64.0).mul_add(d[6], c(16.0).mul_add(d[4], c(4.0).mul_add(d[2], d[0])));
+                let even2 =
+                    c(64.0).mul_add(d[6], c(16.0).mul_add(d[4], c(4.0).mul_add(d[2], d[0])));
                 let odd2 = c(32.0).mul_add(d[5], c(8.0).mul_add(d[3], c(2.0).mul(d[1])));
-                let even_half = c(1.0 / 64.0).mul_add(d[6], c(1.0 / 16.0).mul_add(d[4], c(0.25).mul_add(d[2], d[0])));
-                let odd_half = c(1.0 / 32.0).mul_add(d[5], c(0.125).mul_add(d[3], c(0.5).mul(d[1])));
+                let even_half = c(1.0 / 64.0).mul_add(
+                    d[6],
+                    c(1.0 / 16.0).mul_add(d[4], c(0.25).mul_add(d[2], d[0])),
+                );
+                let odd_half =
+                    c(1.0 / 32.0).mul_add(d[5], c(0.125).mul_add(d[3], c(0.5).mul(d[1])));
                 out[0] = d[0];
                 out[1] = even.add(odd);
                 out[2] = even.sub(odd);
@@ -68,7 +79,10 @@ unsafe fn to_points<V: Vector, const C: usize, const N: usize>(d: [V; C]) -> [V;
             }
             _ => {
                 let (even, odd) = (d[0].add(d[2]), d[1].add(d[3]));
-                let (even2, odd2) = (c(4.0).mul_add(d[2], d[0]), c(8.0).mul_add(d[3], c(2.0).mul(d[1])));
+                let (even2, odd2) = (
+                    c(4.0).mul_add(d[2], d[0]),
+                    c(8.0).mul_add(d[3], c(2.0).mul(d[1])),
+                );
                 out[0] = d[0];
                 out[1] = even.add(odd);
                 out[2] = even.sub(odd);
@@ -106,7 +120,12 @@ unsafe fn from_points<V: Vector, const N: usize, const C: usize>(m: [V; N]) -> [
                 out[3] = c(8.0).mul_add(m[3], d1).add(m[4]);
             }
             (8, 7) => {
-                let (s2, d2, s3, d3) = (m[3].add(m[4]), m[3].sub(m[4]), m[5].add(m[6]), m[5].sub(m[6]));
+                let (s2, d2, s3, d3) = (
+                    m[3].add(m[4]),
+                    m[3].sub(m[4]),
+                    m[5].add(m[6]),
+                    m[5].sub(m[6]),
+                );
                 out[0] = m[0].add(s1).add(s2.add(s3));
                 out[1] = c(0.5).mul_add(d3, c(2.0).mul_add(d2, d1));
                 out[2] = c(0.25).mul_add(s3, c(4.0).mul_add(s2, s1));
@@ -116,12 +135,20 @@ unsafe fn from_points<V: Vector, const N: usize, const C: usize>(m: [V; N]) -> [
                 out[6] = c(1.0 / 64.0).mul_add(s3, c(64.0).mul_add(s2, s1)).add(m[7]);
             }
             _ => {
-                let (s2, d2, s3, d3) = (m[3].add(m[4]), m[3].sub(m[4]), m[5].add(m[6]), m[5].sub(m[6]));
+                let (s2, d2, s3, d3) = (
+                    m[3].add(m[4]),
+                    m[3].sub(m[4]),
+                    m[5].add(m[6]),
+                    m[5].sub(m[6]),
+                );
                 out[0] = m[0];
                 out[1] = c(0.5).mul_add(d2, c(2.0).mul_add(d3, d1)).sub(m[7]);
                 out[2] = c(-5.25).mul_add(m[0], c(0.25).mul_add(s2, c(4.0).mul_add(s3, s1)));
                 out[3] = c(-4.25).mul_add(d1, c(-2.5).mul_add(d2.add(d3), c(5.25).mul(m[7])));
-                out[4] = c(5.25).mul_add(m[0], c(-4.25).mul_add(s1, c(-1.25).mul_add(s2, c(-5.0).mul(s3))));
+                out[4] = c(5.25).mul_add(
+                    m[0],
+                    c(-4.25).mul_add(s1, c(-1.25).mul_add(s2, c(-5.0).mul(s3))),
+                );
                 out[5] = c(-5.25).mul_add(m[7], c(2.0).mul_add(d2, c(0.5).mul_add(d3, d1)));
                 out[6] = s1.add(s2).add(s3.sub(m[0]));
                 out[7] = m[7];
@@ -169,22 +196,38 @@ pub(super) unsafe fn weight_line<V: Vector, const R: usize, const N: usize>(g: [
 
 /// Adjoint of [`weight_line`].
 #[inline(always)]
-pub(super) unsafe fn weight_line_adjoint<V: Vector, const N: usize, const R: usize>(u: [V; N]) -> [V; R] {
+pub(super) unsafe fn weight_line_adjoint<V: Vector, const N: usize, const R: usize>(
+    u: [V; N],
+) -> [V; R] {
     // Safety: arithmetic.
     unsafe {
         let c = |v: f32| V::splat(v);
         let mut out = [V::zero(); R];
         if R == 3 {
-            let (s1, d1, s2, d2) = (u[1].add(u[2]), u[1].sub(u[2]), u[3].add(u[4]), u[3].sub(u[4]));
+            let (s1, d1, s2, d2) = (
+                u[1].add(u[2]),
+                u[1].sub(u[2]),
+                u[3].add(u[4]),
+                u[3].sub(u[4]),
+            );
             let inner = c(-1.0 / 6.0).mul(s1);
             out[0] = c(0.25).mul_add(u[0], c(1.0 / 24.0).mul_add(s2, inner));
             out[1] = c(1.0 / 12.0).mul_add(d2, c(-1.0 / 6.0).mul(d1));
             out[2] = c(1.0 / 6.0).mul_add(s2, inner).add(u[5]);
         } else if N == 8 {
-            let [(s1, d1), (s2, d2), (s3, d3)] =
-                [(u[1].add(u[2]), u[1].sub(u[2])), (u[3].add(u[4]), u[3].sub(u[4])), (u[5].add(u[6]), u[5].sub(u[6]))];
-            out[0] = c(-2.0 / 9.0).mul_add(s1, c(1.0 / 90.0).mul_add(s2, c(32.0 / 45.0).mul_add(s3, u[0])));
-            out[1] = c(-2.0 / 9.0).mul_add(d1, c(1.0 / 45.0).mul_add(d2, c(16.0 / 45.0).mul_add(d3, u[7])));
+            let [(s1, d1), (s2, d2), (s3, d3)] = [
+                (u[1].add(u[2]), u[1].sub(u[2])),
+                (u[3].add(u[4]), u[3].sub(u[4])),
+                (u[5].add(u[6]), u[5].sub(u[6])),
+            ];
+            out[0] = c(-2.0 / 9.0).mul_add(
+                s1,
+                c(1.0 / 90.0).mul_add(s2, c(32.0 / 45.0).mul_add(s3, u[0])),
+            );
+            out[1] = c(-2.0 / 9.0).mul_add(
+                d1,
+                c(1.0 / 45.0).mul_add(d2, c(16.0 / 45.0).mul_add(d3, u[7])),
+            );
         } else {
             let (half, sixth) = (c(0.5), c(1.0 / 6.0));
             out[0] = half.mul_add(u[0].sub(u[1]), sixth.mul(u[3].sub(u[2])));
@@ -194,9 +237,10 @@ pub(super) unsafe fn weight_line_adjoint<V: Vector, const N: usize, const R: usi
     }
 }
 
-/// `f` along the columns and then the rows of a square of `N x N` vectors, which becomes `M x M`: `$cell` reads the vector in row `$i` and
-/// column `$j`, `$store` takes `$v` of row `$r` and column `$c`. A macro, because closures would be compiled without vector instructions; the
-/// half-way square is not cleared first, which would take as long as the arithmetic.
+/// `f` along the columns and then the rows of a square of `N x N` vectors, which becomes `M x M`:
+/// `$cell` reads the vector in row `$i` and column `$j`, `$store` takes `$v` of row `$r` and column
+/// `$c`. A macro, because closures would be compiled without vector instructions; the half-way
+/// square is not cleared first, which would take as long as the arithmetic.
 macro_rules! both_ways {
     ($f:ident, $n:tt => $m:tt, |$i:ident, $j:ident| $cell:expr, |$r:ident, $c:ident, $v:ident| $store:expr) => {{
         let mut half = std::mem::MaybeUninit::<[[V; $n]; $m]>::uninit();
@@ -229,7 +273,8 @@ pub(super) use both_ways;
 /// A square of up to eight by eight cells of a plane; what lies outside the plane is zero.
 #[derive(Clone, Copy)]
 struct Window {
-    /// Number of the first cell in the array, which is outside of it where the cell is outside of the plane.
+    /// Number of the first cell in the array, which is outside of it where the cell is outside of
+    /// the plane.
     corner: isize,
     /// Numbers from a row, and from a cell of a row, to the next.
     down: isize,
@@ -291,8 +336,15 @@ impl Window {
     unsafe fn read<V: Vector>(self, pass: &Pass<'_>, i: usize, j: usize) -> V {
         const NOTHING: [f32; LANES] = [0.0; LANES];
         let (inside, at) = (self.has(i, j), self.at(i, j));
-        // At the border of a small map every other cell is outside: a choice of addresses, not a branch.
-        let choose = |values: &[f32]| select_unpredictable(inside, values.as_ptr().wrapping_offset(at), NOTHING.as_ptr());
+        // At the border of a small map every other cell is outside: a choice of addresses, not a
+        // branch.
+        let choose = |values: &[f32]| {
+            select_unpredictable(
+                inside,
+                values.as_ptr().wrapping_offset(at),
+                NOTHING.as_ptr(),
+            )
+        };
         // Safety: only cells inside the plane are read, or sixteen zeros.
         unsafe {
             let v = V::load(choose(pass.values));
@@ -327,8 +379,8 @@ macro_rules! points {
     }};
 }
 
-/// `Bᵀ d B` of `count` tiles from `first` on, or `A y Aᵀ` where there are fewer cells than points, into `to` `[points, blocks, piece, 16]`; `N`
-/// points and `C` cells along a side.
+/// `Bᵀ d B` of `count` tiles from `first` on, or `A y Aᵀ` where there are fewer cells than points,
+/// into `to` `[points, blocks, piece, 16]`; `N` points and `C` cells along a side.
 pub(super) struct ToPoints<'a, const C: usize, const N: usize> {
     pub(super) plan: &'a Winograd,
     /// The plan's input or output.
@@ -347,7 +399,14 @@ impl<const C: usize, const N: usize> Kernel for ToPoints<'_, C, N> {
     /// `pass` covers the images of the tiles, `to` the points of a piece.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, planes, pass, first, count, to } = self;
+        let Self {
+            plan,
+            planes,
+            pass,
+            first,
+            count,
+            to,
+        } = self;
         let blocks = planes.blocks();
         for t in 0..count {
             let tile = plan.tile(first + t);
@@ -363,8 +422,8 @@ impl<const C: usize, const N: usize> Kernel for ToPoints<'_, C, N> {
     }
 }
 
-/// `Aᵀ m A` of `count` tiles from `first` on, or `B m Bᵀ` where there are as many cells as points: from `from` `[points, blocks, piece, 16]` to the
-/// cells of the output.
+/// `Aᵀ m A` of `count` tiles from `first` on, or `B m Bᵀ` where there are as many cells as points:
+/// from `from` `[points, blocks, piece, 16]` to the cells of the output.
 pub(super) struct FromPoints<'a, const N: usize, const C: usize> {
     pub(super) plan: &'a Winograd,
     pub(super) first: usize,
@@ -381,7 +440,13 @@ impl<const N: usize, const C: usize> Kernel for FromPoints<'_, N, C> {
     /// `from` holds the points of a piece, `finish` covers the images of the tiles.
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, first, count, from, finish } = self;
+        let Self {
+            plan,
+            first,
+            count,
+            from,
+            finish,
+        } = self;
         let blocks = plan.output.blocks();
         for t in 0..count {
             let tile = plan.tile(first + t);

@@ -11,7 +11,8 @@ const RUN: usize = 8;
 /// Most points of a tile.
 const MOST: usize = 64;
 
-/// `G g Gᵀ` of every pair of channels, for `R x R` taps and `N x N` points. `at(o, i)` is where their window begins in `w`.
+/// `G g Gᵀ` of every pair of channels, for `R x R` taps and `N x N` points. `at(o, i)` is where
+/// their window begins in `w`.
 pub(super) struct Pack<'a, F, const N: usize, const R: usize> {
     pub(super) plan: &'a Winograd,
     pub(super) w: &'a [f32],
@@ -27,7 +28,12 @@ impl<F: Fn(usize, usize) -> usize, const N: usize, const R: usize> Kernel for Pa
     /// `w` is readable from `at(o, i)` on for a window, `packed` holds [`Winograd::weight_len`].
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { plan, w, at, packed } = self;
+        let Self {
+            plan,
+            w,
+            at,
+            packed,
+        } = self;
         let (point, depth) = (plan.weight_point(), plan.depth());
         let mut run = [[0.0f32; RUN * LANES]; MOST];
         for ob in 0..plan.output.blocks() {
@@ -40,14 +46,19 @@ impl<F: Fn(usize, usize) -> usize, const N: usize, const R: usize> Kernel for Pa
                 for first in (0..channels).step_by(RUN) {
                     let count = RUN.min(channels - first);
                     for i in 0..count {
-                        // Safety: sixteen numbers are loaded only where there are as many; a window has no more than sixteen.
+                        // Safety: sixteen numbers are loaded only where there are as many; a window
+                        // has no more than sixteen.
                         unsafe {
                             let mut square = [V::zero(); LANES];
                             for l in 0..real {
                                 let from = at(out * LANES + l, block + first + i);
                                 let left = w.len() - from;
                                 let address = w.as_ptr().add(from);
-                                square[l] = if left < LANES { V::load_part(address, left) } else { V::load(address) };
+                                square[l] = if left < LANES {
+                                    V::load_part(address, left)
+                                } else {
+                                    V::load(address)
+                                };
                             }
                             V::transpose(&mut square);
                             both_ways!(
@@ -60,7 +71,8 @@ impl<F: Fn(usize, usize) -> usize, const N: usize, const R: usize> Kernel for Pa
                     }
                     let to = (ob * depth + ib * LANES + first) * LANES;
                     for (p, run) in run.iter().enumerate().take(N * N) {
-                        packed[p * point + to..][..count * LANES].copy_from_slice(&run[..count * LANES]);
+                        packed[p * point + to..][..count * LANES]
+                            .copy_from_slice(&run[..count * LANES]);
                     }
                 }
             }
@@ -68,8 +80,8 @@ impl<F: Fn(usize, usize) -> usize, const N: usize, const R: usize> Kernel for Pa
     }
 }
 
-/// `Gᵀ u G` of every pair of channels, added to `dw` `[c_out, c_in, kh, kw]`; `u` is `[points, c_in, c_out]` in whole blocks. Of the forward
-/// direction.
+/// `Gᵀ u G` of every pair of channels, added to `dw` `[c_out, c_in, kh, kw]`; `u` is
+/// `[points, c_in, c_out]` in whole blocks. Of the forward direction.
 pub(super) struct Unpack<'a, const N: usize, const R: usize> {
     pub(super) plan: &'a Winograd,
     pub(super) u: &'a [f32],

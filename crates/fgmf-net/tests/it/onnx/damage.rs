@@ -1,4 +1,5 @@
-//! Damaged files: the reader answers with a network or an error, and a network that it returns runs.
+//! Damaged files: the reader answers with a network or an error, and a network that it returns
+//! runs.
 
 use super::path;
 use super::proto::*;
@@ -9,14 +10,33 @@ use prost::Message;
 
 /// Runs one image, unless damage made the network big.
 fn run_if_small(net: &Network) {
-    let values: usize =
-        net.values().iter().map(|v| v.shape.iter().map(|d| if let fgmf_net::Dim::Fixed(d) = d { *d } else { 1 }).product::<usize>()).sum();
+    let values: usize = net
+        .values()
+        .iter()
+        .map(|v| {
+            v.shape
+                .iter()
+                .map(|d| {
+                    if let fgmf_net::Dim::Fixed(d) = d {
+                        *d
+                    } else {
+                        1
+                    }
+                })
+                .product::<usize>()
+        })
+        .sum();
     let windows = |op: &Op| match op {
         Op::MaxPool(p) => p.0.kernel.iter().product(),
         Op::AveragePool(p) => p.window.kernel.iter().product(),
         _ => 1,
     };
-    let widest: usize = net.nodes().iter().map(|n| windows(&n.op)).max().unwrap_or(1);
+    let widest: usize = net
+        .nodes()
+        .iter()
+        .map(|n| windows(&n.op))
+        .max()
+        .unwrap_or(1);
     if values < 1 << 22 && widest < 1 << 10 && net.flops() < 1 << 30 {
         let [c, h, w] = net.image_shape();
         let x = Tensor::full(&[1, c, h, w], 0.5, fgmf_net::Precision::F32);
@@ -29,7 +49,10 @@ fn run_if_small(net: &Network) {
 /// Number of damaged files that still read.
 pub(super) fn bytes_of(seed: u64, count: usize) -> usize {
     let mut read = 0;
-    for (i, name) in ["maths", "concat_resize", "vit_dynamo", "cnn_bn"].iter().enumerate() {
+    for (i, name) in ["maths", "concat_resize", "vit_dynamo", "cnn_bn"]
+        .iter()
+        .enumerate()
+    {
         let original = std::fs::read(path(&format!("{name}.onnx"))).unwrap();
         for (_, bytes) in corruptions(&original, seed + i as u64, count) {
             if let Ok(net) = onnx::from_bytes(&bytes) {
@@ -46,19 +69,41 @@ fn damaged_bytes_do_not_panic() {
     assert!(bytes_of(1, 320) > 0);
 }
 
-const EXTREMES: [i64; 14] = [0, 1, -1, 2, -2, 3, 7, 64, 1 << 20, 1 << 31, 1 << 40, i64::MAX, i64::MIN, i64::MIN + 1];
+const EXTREMES: [i64; 14] = [
+    0,
+    1,
+    -1,
+    2,
+    -2,
+    3,
+    7,
+    64,
+    1 << 20,
+    1 << 31,
+    1 << 40,
+    i64::MAX,
+    i64::MIN,
+    i64::MIN + 1,
+];
 
 /// A small generator: the sequence is the same everywhere.
 struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) % n.max(1) as u64) as usize
     }
 
     fn of<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
-        if list.is_empty() { None } else { Some(&list[self.below(list.len())]) }
+        if list.is_empty() {
+            None
+        } else {
+            Some(&list[self.below(list.len())])
+        }
     }
 
     fn integer(&mut self) -> i64 {
@@ -118,24 +163,34 @@ fn mutate_node(graph: &mut GraphProto, dice: &mut Dice) {
             let slot = dice.below(node.input.len());
             node.input[slot] = dice.of(&earlier).cloned().unwrap_or_default();
         }
-        0 | 1 => node.input.push(dice.of(&earlier).cloned().unwrap_or_default()),
+        0 | 1 => node
+            .input
+            .push(dice.of(&earlier).cloned().unwrap_or_default()),
         2 => node.op_type = dice.of(&operators).cloned().unwrap_or_default(),
         3 => node.input.truncate(dice.below(node.input.len() + 1)),
-        4 => node.input.push(dice.of(&earlier).cloned().unwrap_or_default()),
-        5 => node.attribute.truncate(dice.below(node.attribute.len() + 1)),
+        4 => node
+            .input
+            .push(dice.of(&earlier).cloned().unwrap_or_default()),
+        5 => node
+            .attribute
+            .truncate(dice.below(node.attribute.len() + 1)),
         _ => graph.node.swap(at, other),
     }
 }
 
 fn mutate(model: &mut ModelProto, dice: &mut Dice) {
-    let Some(graph) = model.graph.as_mut() else { return };
+    let Some(graph) = model.graph.as_mut() else {
+        return;
+    };
     match dice.below(10) {
         0..=2 if !graph.initializer.is_empty() => {
             let at = dice.below(graph.initializer.len());
             mutate_array(&mut graph.initializer[at], dice);
         }
         0..=5 => {
-            let with: Vec<usize> = (0..graph.node.len()).filter(|&i| !graph.node[i].attribute.is_empty()).collect();
+            let with: Vec<usize> = (0..graph.node.len())
+                .filter(|&i| !graph.node[i].attribute.is_empty())
+                .collect();
             if let Some(&at) = dice.of(&with) {
                 let attributes = &mut graph.node[at].attribute;
                 let which = dice.below(attributes.len());
@@ -143,7 +198,11 @@ fn mutate(model: &mut ModelProto, dice: &mut Dice) {
             }
         }
         9 => {
-            let shape = graph.input[0].r#type.as_mut().and_then(|t| t.tensor_type.as_mut()).and_then(|t| t.shape.as_mut());
+            let shape = graph.input[0]
+                .r#type
+                .as_mut()
+                .and_then(|t| t.tensor_type.as_mut())
+                .and_then(|t| t.shape.as_mut());
             if let Some(shape) = shape {
                 let at = dice.below(shape.dim.len());
                 shape.dim[at].value = Some(Size::Value(dice.integer()));
@@ -157,7 +216,8 @@ fn mutate(model: &mut ModelProto, dice: &mut Dice) {
 pub(super) fn messages(seed: u64, count: usize) -> (usize, usize) {
     let (mut read, mut refused) = (0, 0);
     for (i, name) in super::FIXTURES.iter().enumerate() {
-        let original = ModelProto::decode(&*std::fs::read(path(&format!("{name}.onnx"))).unwrap()).unwrap();
+        let original =
+            ModelProto::decode(&*std::fs::read(path(&format!("{name}.onnx"))).unwrap()).unwrap();
         let mut dice = Dice(seed + i as u64);
         for _ in 0..count {
             let mut model = original.clone();
@@ -179,5 +239,8 @@ pub(super) fn messages(seed: u64, count: usize) -> (usize, usize) {
 #[test]
 fn damaged_messages_do_not_panic() {
     let (read, refused) = messages(1, 200);
-    assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    assert!(
+        read > 100 && refused > 100,
+        "{read} read, {refused} refused"
+    );
 }

@@ -7,7 +7,12 @@ use fgmf_net::op::Op;
 use fgmf_net::{Dim, Network, Tensor, onnx};
 
 fn images(n: usize) -> Tensor {
-    Tensor::new(&[n, 2, 4, 6], (0..n * 48).map(|i| ((i * 29 + 7) % 41) as f32 / 20.0 - 1.0).collect())
+    Tensor::new(
+        &[n, 2, 4, 6],
+        (0..n * 48)
+            .map(|i| ((i * 29 + 7) % 41) as f32 / 20.0 - 1.0)
+            .collect(),
+    )
 }
 
 #[track_caller]
@@ -22,7 +27,10 @@ fn imported(model: &ModelProto) -> Network {
 fn feature(nodes: Vec<NodeProto>, stored: Vec<TensorProto>) -> (Vec<Dim>, Vec<f32>) {
     let net = imported(&classifier(nodes, stored));
     let f = net.find("f").unwrap();
-    (net.value(f).shape.clone(), net.values_at(&images(2), &[f]).unwrap()[0].to_f32())
+    (
+        net.value(f).shape.clone(),
+        net.values_at(&images(2), &[f]).unwrap()[0].to_f32(),
+    )
 }
 
 #[track_caller]
@@ -36,20 +44,36 @@ fn maps(h: usize, w: usize) -> Vec<Dim> {
 
 #[test]
 fn windows_become_explicit() {
-    let conv = |auto: &str| with("Conv x w -> f", vec![text_attribute("auto_pad", auto), ints_attribute("strides", &[2, 1])]);
+    let conv = |auto: &str| {
+        with(
+            "Conv x w -> f",
+            vec![
+                text_attribute("auto_pad", auto),
+                ints_attribute("strides", &[2, 1]),
+            ],
+        )
+    };
     let w = || vec![weight("w", &[2, 2, 2, 4])];
-    for (auto, out, pads) in
-        [("VALID", maps(2, 3), [0; 4]), ("SAME_UPPER", maps(2, 6), [0, 1, 0, 2]), ("SAME_LOWER", maps(2, 6), [0, 2, 0, 1])]
-    {
+    for (auto, out, pads) in [
+        ("VALID", maps(2, 3), [0; 4]),
+        ("SAME_UPPER", maps(2, 6), [0, 1, 0, 2]),
+        ("SAME_LOWER", maps(2, 6), [0, 2, 0, 1]),
+    ] {
         let net = imported(&classifier(vec![conv(auto)], w()));
         assert_eq!(net.value(net.find("f").unwrap()).shape, out);
-        let Op::Conv(c) = &net.nodes()[0].op else { panic!("a convolution") };
+        let Op::Conv(c) = &net.nodes()[0].op else {
+            panic!("a convolution")
+        };
         assert_eq!(c.pads, pads, "{auto}");
     }
     let pool = |auto: &str| {
         with(
             "MaxPool x -> f",
-            vec![text_attribute("auto_pad", auto), ints_attribute("kernel_shape", &[3, 3]), ints_attribute("strides", &[2, 2])],
+            vec![
+                text_attribute("auto_pad", auto),
+                ints_attribute("kernel_shape", &[3, 3]),
+                ints_attribute("strides", &[2, 2]),
+            ],
         )
     };
     assert_eq!(size(vec![pool("SAME_UPPER")], vec![]), maps(2, 3));
@@ -57,30 +81,78 @@ fn windows_become_explicit() {
     let ceil = |h: i64| {
         with(
             "MaxPool x -> f",
-            vec![int_attribute("ceil_mode", 1), ints_attribute("kernel_shape", &[h, 2]), ints_attribute("strides", &[3, 2])],
+            vec![
+                int_attribute("ceil_mode", 1),
+                ints_attribute("kernel_shape", &[h, 2]),
+                ints_attribute("strides", &[3, 2]),
+            ],
         )
     };
     for (h, rows, up) in [(1, 2, false), (2, 2, true)] {
         let net = imported(&classifier(vec![ceil(h)], vec![]));
         assert_eq!(net.value(net.find("f").unwrap()).shape, maps(rows, 3));
-        let Op::MaxPool(p) = &net.nodes()[0].op else { panic!("a pool") };
+        let Op::MaxPool(p) = &net.nodes()[0].op else {
+            panic!("a pool")
+        };
         assert_eq!(p.0.ceil, up, "written only where it counts");
     }
-    let up = |extra| with("ConvTranspose x w -> f", vec![ints_attribute("strides", &[2, 2]), extra]);
-    assert_eq!(size(vec![up(text_attribute("auto_pad", "SAME_UPPER"))], vec![weight("w", &[2, 2, 3, 3])]), maps(8, 12));
-    assert_eq!(size(vec![up(ints_attribute("output_shape", &[7, 13]))], vec![weight("w", &[2, 2, 3, 3])]), maps(7, 13));
-    assert_eq!(size(vec![up(ints_attribute("output_padding", &[1, 0]))], vec![weight("w", &[2, 2, 3, 3])]), maps(10, 13));
+    let up = |extra| {
+        with(
+            "ConvTranspose x w -> f",
+            vec![ints_attribute("strides", &[2, 2]), extra],
+        )
+    };
+    assert_eq!(
+        size(
+            vec![up(text_attribute("auto_pad", "SAME_UPPER"))],
+            vec![weight("w", &[2, 2, 3, 3])]
+        ),
+        maps(8, 12)
+    );
+    assert_eq!(
+        size(
+            vec![up(ints_attribute("output_shape", &[7, 13]))],
+            vec![weight("w", &[2, 2, 3, 3])]
+        ),
+        maps(7, 13)
+    );
+    assert_eq!(
+        size(
+            vec![up(ints_attribute("output_padding", &[1, 0]))],
+            vec![weight("w", &[2, 2, 3, 3])]
+        ),
+        maps(10, 13)
+    );
 }
 
 #[test]
 fn bounds_come_as_inputs_minima_and_maxima() {
     let x = images(2).to_f32();
-    let (low, high) = (|| floats("low", &[], &[-0.25]), || floats("high", &[], &[0.5]));
+    let (low, high) = (
+        || floats("low", &[], &[-0.25]),
+        || floats("high", &[], &[0.5]),
+    );
     let clipped: Vec<f32> = x.iter().map(|v| v.clamp(-0.25, 0.5)).collect();
-    assert_eq!(feature(vec![node("Clip x low high -> f")], vec![low(), high()]).1, clipped);
-    assert_eq!(feature(vec![node("Max low x -> a"), node("Min a high -> f")], vec![low(), high()]).1, clipped);
-    assert_eq!(feature(vec![node("Clip x _ high -> f")], vec![high()]).1, x.iter().map(|v| v.min(0.5)).collect::<Vec<_>>());
-    assert_eq!(feature(vec![node("Clip x high low -> f")], vec![low(), high()]).1, vec![-0.25; x.len()]);
+    assert_eq!(
+        feature(vec![node("Clip x low high -> f")], vec![low(), high()]).1,
+        clipped
+    );
+    assert_eq!(
+        feature(
+            vec![node("Max low x -> a"), node("Min a high -> f")],
+            vec![low(), high()]
+        )
+        .1,
+        clipped
+    );
+    assert_eq!(
+        feature(vec![node("Clip x _ high -> f")], vec![high()]).1,
+        x.iter().map(|v| v.min(0.5)).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        feature(vec![node("Clip x high low -> f")], vec![low(), high()]).1,
+        vec![-0.25; x.len()]
+    );
     assert_eq!(feature(vec![node("Clip x -> f")], vec![]).1, x);
 }
 
@@ -89,25 +161,107 @@ fn constants_come_in_many_forms() {
     let x = images(2).to_f32();
     let halves: Vec<f32> = x.iter().map(|v| v * 0.5).collect();
     let constant = |a: AttributeProto| vec![with("Constant -> c", vec![a]), node("Mul x c -> f")];
-    let float = AttributeProto { name: "value_float".to_owned(), f: Some(0.5), r#type: kind::FLOAT, ..Default::default() };
+    let float = AttributeProto {
+        name: "value_float".to_owned(),
+        f: Some(0.5),
+        r#type: kind::FLOAT,
+        ..Default::default()
+    };
     assert_eq!(feature(constant(float), vec![]).1, halves);
-    let list = AttributeProto { name: "value_floats".to_owned(), floats: vec![0.5], ..Default::default() };
+    let list = AttributeProto {
+        name: "value_floats".to_owned(),
+        floats: vec![0.5],
+        ..Default::default()
+    };
     assert_eq!(feature(constant(list), vec![]).1, halves);
-    let typed = |t: TensorProto| constant(AttributeProto { name: "value".to_owned(), t: Some(t), ..Default::default() });
-    let base = |data_type| TensorProto { data_type, ..Default::default() };
-    assert_eq!(feature(typed(TensorProto { raw_data: 0.5f32.to_le_bytes().to_vec(), ..base(dtype::FLOAT) }), vec![]).1, halves);
-    assert_eq!(feature(typed(TensorProto { double_data: vec![0.5], ..base(dtype::DOUBLE) }), vec![]).1, halves);
-    assert_eq!(feature(typed(TensorProto { int32_data: vec![0x3800], ..base(dtype::FLOAT16) }), vec![]).1, halves);
-    assert_eq!(feature(typed(TensorProto { raw_data: vec![0x00, 0x3f], ..base(dtype::BFLOAT16) }), vec![]).1, halves);
+    let typed = |t: TensorProto| {
+        constant(AttributeProto {
+            name: "value".to_owned(),
+            t: Some(t),
+            ..Default::default()
+        })
+    };
+    let base = |data_type| TensorProto {
+        data_type,
+        ..Default::default()
+    };
+    assert_eq!(
+        feature(
+            typed(TensorProto {
+                raw_data: 0.5f32.to_le_bytes().to_vec(),
+                ..base(dtype::FLOAT)
+            }),
+            vec![]
+        )
+        .1,
+        halves
+    );
+    assert_eq!(
+        feature(
+            typed(TensorProto {
+                double_data: vec![0.5],
+                ..base(dtype::DOUBLE)
+            }),
+            vec![]
+        )
+        .1,
+        halves
+    );
+    assert_eq!(
+        feature(
+            typed(TensorProto {
+                int32_data: vec![0x3800],
+                ..base(dtype::FLOAT16)
+            }),
+            vec![]
+        )
+        .1,
+        halves
+    );
+    assert_eq!(
+        feature(
+            typed(TensorProto {
+                raw_data: vec![0x00, 0x3f],
+                ..base(dtype::BFLOAT16)
+            }),
+            vec![]
+        )
+        .1,
+        halves
+    );
     // Integers divide towards zero.
-    let int = |name: &str, v: i64| with(&format!("Constant -> {name}"), vec![int_attribute("value_int", v)]);
+    let int = |name: &str, v: i64| {
+        with(
+            &format!("Constant -> {name}"),
+            vec![int_attribute("value_int", v)],
+        )
+    };
     let cast = with("Cast q -> r", vec![int_attribute("to", 1)]);
-    let quotient = vec![int("a", 5), int("b", -2), node("Div a b -> q"), cast, node("Mul x r -> f")];
-    assert_eq!(feature(quotient, vec![]).1, x.iter().map(|v| v * -2.0).collect::<Vec<_>>());
-    let half = TensorProto { dims: vec![2, 1, 1], int32_data: vec![0xbc01, 0x0001], name: "w".to_owned(), ..base(dtype::FLOAT16) };
+    let quotient = vec![
+        int("a", 5),
+        int("b", -2),
+        node("Div a b -> q"),
+        cast,
+        node("Mul x r -> f"),
+    ];
+    assert_eq!(
+        feature(quotient, vec![]).1,
+        x.iter().map(|v| v * -2.0).collect::<Vec<_>>()
+    );
+    let half = TensorProto {
+        dims: vec![2, 1, 1],
+        int32_data: vec![0xbc01, 0x0001],
+        name: "w".to_owned(),
+        ..base(dtype::FLOAT16)
+    };
     let values = feature(vec![node("Mul x w -> f")], vec![half]).1;
     let scales = [-(1.0 + 2f32.powi(-10)), 2f32.powi(-24)];
-    assert_eq!(values, (0..96).map(|i| x[i] * scales[i / 24 % 2]).collect::<Vec<_>>());
+    assert_eq!(
+        values,
+        (0..96)
+            .map(|i| x[i] * scales[i / 24 % 2])
+            .collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -115,16 +269,24 @@ fn shapes_follow_the_batch() {
     // View to [n, 2, 24], written with the batch size read from the image, and back.
     let nodes = |target: &str| {
         vec![
-            with("Shape x -> n", vec![int_attribute("start", 0), int_attribute("end", 1)]),
-            with(&format!("Concat {target} -> s"), vec![int_attribute("axis", 0)]),
+            with(
+                "Shape x -> n",
+                vec![int_attribute("start", 0), int_attribute("end", 1)],
+            ),
+            with(
+                &format!("Concat {target} -> s"),
+                vec![int_attribute("axis", 0)],
+            ),
             node("Reshape x s -> v"),
             node("Shape x -> all"),
             node("Reshape v all -> f"),
         ]
     };
-    for (target, stored) in
-        [("n rest", vec![ints("rest", &[2, 24])]), ("n rest", vec![ints("rest", &[-1, 24])]), ("n rest", vec![ints("rest", &[0, -1])])]
-    {
+    for (target, stored) in [
+        ("n rest", vec![ints("rest", &[2, 24])]),
+        ("n rest", vec![ints("rest", &[-1, 24])]),
+        ("n rest", vec![ints("rest", &[0, -1])]),
+    ] {
         let (shape, values) = feature(nodes(target), stored);
         assert_eq!((shape, values), (maps(4, 6), images(2).to_f32()));
     }
@@ -138,8 +300,17 @@ fn shapes_follow_the_batch() {
         node("Relu m -> r"),
         node("Reshape r s -> f"),
     ];
-    let (shape, values) = feature(merge, vec![ints("zero", &[0]), ints("two", &[2]), ints("rest", &[24])]);
-    assert_eq!((shape, values), (maps(4, 6), images(2).to_f32().iter().map(|v| v.max(0.0)).collect()));
+    let (shape, values) = feature(
+        merge,
+        vec![ints("zero", &[0]), ints("two", &[2]), ints("rest", &[24])],
+    );
+    assert_eq!(
+        (shape, values),
+        (
+            maps(4, 6),
+            images(2).to_f32().iter().map(|v| v.max(0.0)).collect()
+        )
+    );
     // A token repeated for each image, and zeros made for the batch.
     let token = || vec![weight("t", &[1, 2, 1, 1]), ints("rest", &[2, 4, 6])];
     let expand = vec![
@@ -155,39 +326,86 @@ fn shapes_follow_the_batch() {
 
 #[test]
 fn a_fixed_batch_is_the_batch() {
-    let mut m = model(vec![node("Reshape x s -> v"), node("Gemm v w -> y")], vec![ints("s", &[1, 48]), weight("w", &[48, 3])]);
+    let mut m = model(
+        vec![node("Reshape x s -> v"), node("Gemm v w -> y")],
+        vec![ints("s", &[1, 48]), weight("w", &[48, 3])],
+    );
     m.graph.as_mut().unwrap().input = vec![value("x", &[1, 2, 4, 6])];
     let net = imported(&m);
     assert_eq!(net.logits(&images(5)).unwrap().shape(), [5, 3]);
     let stored = vec![ints("s", &[2, 24]), weight("w", &[24, 3])];
-    let mut m = model(vec![node("Reshape x s -> v"), node("Gemm v w -> y")], stored);
+    let mut m = model(
+        vec![node("Reshape x s -> v"), node("Gemm v w -> y")],
+        stored,
+    );
     m.graph.as_mut().unwrap().input = vec![value("x", &[1, 2, 4, 6])];
-    assert!(onnx::from_bytes(&bytes(&m)).unwrap_err().to_string().contains("fixes the batch size at 1"));
+    assert!(
+        onnx::from_bytes(&bytes(&m))
+            .unwrap_err()
+            .to_string()
+            .contains("fixes the batch size at 1")
+    );
 }
 
 #[test]
 fn pieces_and_positions() {
     let x = images(2).to_f32();
     let axis = |a| int_attribute("axis", a);
-    let (shape, values) = feature(vec![with("Split x -> f g", vec![axis(3), int_attribute("num_outputs", 2)])], vec![]);
+    let (shape, values) = feature(
+        vec![with(
+            "Split x -> f g",
+            vec![axis(3), int_attribute("num_outputs", 2)],
+        )],
+        vec![],
+    );
     assert_eq!(shape, maps(4, 3));
     assert_eq!(values[..3], x[..3]);
-    assert_eq!(size(vec![with("Split x s -> f g", vec![axis(-1)])], vec![ints("s", &[1, 5])]), maps(4, 1));
+    assert_eq!(
+        size(
+            vec![with("Split x s -> f g", vec![axis(-1)])],
+            vec![ints("s", &[1, 5])]
+        ),
+        maps(4, 1)
+    );
     let cut = vec![node("Slice x s e a t -> f")];
-    let stored = vec![ints("s", &[-1, 0]), ints("e", &[i64::MIN, i64::MAX]), ints("a", &[3, 2]), ints("t", &[-2, 3])];
+    let stored = vec![
+        ints("s", &[-1, 0]),
+        ints("e", &[i64::MIN, i64::MAX]),
+        ints("a", &[3, 2]),
+        ints("t", &[-2, 3]),
+    ];
     let (shape, values) = feature(cut, stored);
     assert_eq!(shape, maps(2, 3));
     assert_eq!(values[..6], [x[5], x[3], x[1], x[23], x[21], x[19]]);
-    let (shape, values) = feature(vec![with("Gather x i -> f", vec![axis(-1)])], vec![ints("i", &[-1, 0])]);
+    let (shape, values) = feature(
+        vec![with("Gather x i -> f", vec![axis(-1)])],
+        vec![ints("i", &[-1, 0])],
+    );
     assert_eq!((shape, &values[..2]), (maps(4, 2), &[x[5], x[0]][..]));
-    let (shape, values) = feature(vec![with("TopK x k -> f i", vec![axis(3), int_attribute("sorted", 0)])], vec![ints("k", &[2])]);
+    let (shape, values) = feature(
+        vec![with(
+            "TopK x k -> f i",
+            vec![axis(3), int_attribute("sorted", 0)],
+        )],
+        vec![ints("k", &[2])],
+    );
     let mut row = x[..6].to_vec();
     row.sort_by(|a, b| b.total_cmp(a));
     assert_eq!((shape, &values[..2]), (maps(4, 2), &row[..2]));
     let pad = vec![node("Pad x p v a -> f")];
-    let (shape, values) = feature(pad, vec![ints("p", &[1, -2, 0, 1]), floats("v", &[], &[9.0]), ints("a", &[2, -1])]);
+    let (shape, values) = feature(
+        pad,
+        vec![
+            ints("p", &[1, -2, 0, 1]),
+            floats("v", &[], &[9.0]),
+            ints("a", &[2, -1]),
+        ],
+    );
     assert_eq!(shape, maps(5, 5));
-    assert_eq!(values[..10], [9.0, 9.0, 9.0, 9.0, 9.0, x[2], x[3], x[4], x[5], 9.0]);
+    assert_eq!(
+        values[..10],
+        [9.0, 9.0, 9.0, 9.0, 9.0, x[2], x[3], x[4], x[5], 9.0]
+    );
 }
 
 #[test]
@@ -197,15 +415,45 @@ fn reductions_powers_and_passing_on() {
         a.push(int_attribute("keepdims", 1));
         with(line, a)
     };
-    let by_input = size(vec![mean("ReduceMean x a -> f", vec![])], vec![ints("a", &[-1])]);
-    let by_attribute = size(vec![mean("ReduceMean x -> f", vec![ints_attribute("axes", &[3])])], vec![]);
+    let by_input = size(
+        vec![mean("ReduceMean x a -> f", vec![])],
+        vec![ints("a", &[-1])],
+    );
+    let by_attribute = size(
+        vec![mean(
+            "ReduceMean x -> f",
+            vec![ints_attribute("axes", &[3])],
+        )],
+        vec![],
+    );
     assert_eq!((by_input, by_attribute), (maps(4, 1), maps(4, 1)));
-    assert_eq!(feature(vec![mean("ReduceSum x -> f", vec![int_attribute("noop_with_empty_axes", 1)])], vec![]).1, x);
-    let exponent = TensorProto { dims: vec![], ..ints("e", &[2]) };
-    assert_eq!(feature(vec![node("Pow x e -> f")], vec![exponent]).1, x.iter().map(|v| v * v).collect::<Vec<_>>());
-    let passed = vec![node("Dropout x r -> d mask"), with("Cast d -> c", vec![int_attribute("to", 1)]), node("Identity c -> f")];
+    assert_eq!(
+        feature(
+            vec![mean(
+                "ReduceSum x -> f",
+                vec![int_attribute("noop_with_empty_axes", 1)]
+            )],
+            vec![]
+        )
+        .1,
+        x
+    );
+    let exponent = TensorProto {
+        dims: vec![],
+        ..ints("e", &[2])
+    };
+    assert_eq!(
+        feature(vec![node("Pow x e -> f")], vec![exponent]).1,
+        x.iter().map(|v| v * v).collect::<Vec<_>>()
+    );
+    let passed = vec![
+        node("Dropout x r -> d mask"),
+        with("Cast d -> c", vec![int_attribute("to", 1)]),
+        node("Identity c -> f"),
+    ];
     assert_eq!(feature(passed, vec![floats("r", &[], &[0.3])]).1, x);
-    // A shared weight reaches the product through an identity and a transposition, and still trains.
+    // A shared weight reaches the product through an identity and a transposition, and still
+    // trains.
     let through = vec![
         node("Identity head2 -> h"),
         node("Transpose h -> t"),
@@ -221,16 +469,29 @@ fn reductions_powers_and_passing_on() {
 fn what_trains_can_be_stated() {
     let mut m = classifier(
         vec![node("Mul x s -> a"), node("Add a b -> f")],
-        vec![floats("s", &[1], &[2.0]), weight("b", &[2, 1, 1]), weight("spare", &[2])],
+        vec![
+            floats("s", &[1], &[2.0]),
+            weight("b", &[2, 1, 1]),
+            weight("spare", &[2]),
+        ],
     );
     assert_eq!(super::trainable(&imported(&m)), ["b", "head"]);
-    m.metadata_props.push(StringStringEntryProto { key: "fgmf.frozen".to_owned(), value: "head,b".to_owned() });
+    m.metadata_props.push(StringStringEntryProto {
+        key: "fgmf.frozen".to_owned(),
+        value: "head,b".to_owned(),
+    });
     let net = imported(&m);
     assert_eq!(super::trainable(&net), ["s"]);
     assert!(net.metadata.is_empty());
 }
 
-const ERF: [&str; 5] = ["Div x root2 -> a", "Erf a -> b", "Add b one -> c", "Mul x c -> d", "Mul d half -> f"];
+const ERF: [&str; 5] = [
+    "Div x root2 -> a",
+    "Erf a -> b",
+    "Add b one -> c",
+    "Mul x c -> d",
+    "Mul d half -> f",
+];
 const TANH: [&str; 8] = [
     "Pow x three -> a",
     "Mul a small -> b",
@@ -254,14 +515,24 @@ fn spelled(lines: &[&str]) -> ModelProto {
         ("small", 0.044715),
         ("scale", 0.797_884_6),
     ];
-    classifier(lines.iter().map(|l| node(l)).collect(), numbers.iter().map(|&(n, v)| number(n, v)).collect())
+    classifier(
+        lines.iter().map(|l| node(l)).collect(),
+        numbers.iter().map(|&(n, v)| number(n, v)).collect(),
+    )
 }
 
 /// Operators before the pooling.
 #[track_caller]
 fn read_as(model: &ModelProto) -> Vec<&'static str> {
-    let names: Vec<_> = imported(model).nodes().iter().map(|n| n.op.name()).collect();
-    names.into_iter().take_while(|&n| n != "GlobalAveragePool").collect()
+    let names: Vec<_> = imported(model)
+        .nodes()
+        .iter()
+        .map(|n| n.op.name())
+        .collect();
+    names
+        .into_iter()
+        .take_while(|&n| n != "GlobalAveragePool")
+        .collect()
 }
 
 /// By its power series.
@@ -276,21 +547,53 @@ fn erf(x: f64) -> f64 {
 
 #[test]
 fn spelled_gelu_is_one_node() {
-    let first = ["Mul x half -> h", "Mul x root_half -> a", "Erf a -> b", "Add one b -> c", "Mul h c -> f"];
-    let last = ["Mul root_half x -> a", "Erf a -> b", "Add b one -> c", "Mul c half -> d", "Mul d x -> f"];
-    let cubed = ["Mul x x -> q", "Mul x q -> a"].iter().chain(&TANH[1..]).copied().collect::<Vec<_>>();
+    let first = [
+        "Mul x half -> h",
+        "Mul x root_half -> a",
+        "Erf a -> b",
+        "Add one b -> c",
+        "Mul h c -> f",
+    ];
+    let last = [
+        "Mul root_half x -> a",
+        "Erf a -> b",
+        "Add b one -> c",
+        "Mul c half -> d",
+        "Mul d x -> f",
+    ];
+    let cubed = ["Mul x x -> q", "Mul x q -> a"]
+        .iter()
+        .chain(&TANH[1..])
+        .copied()
+        .collect::<Vec<_>>();
     let gelu = |v: f64| 0.5 * v * (1.0 + erf(v / std::f64::consts::SQRT_2));
-    let tanh = |v: f64| 0.5 * v * (1.0 + (0.797_884_560_802_865_4 * (v + 0.044_715 * v.powi(3))).tanh());
+    let tanh =
+        |v: f64| 0.5 * v * (1.0 + (0.797_884_560_802_865_4 * (v + 0.044_715 * v.powi(3))).tanh());
     type Form<'a> = (&'a [&'a str], &'a dyn Fn(f64) -> f64);
-    let forms: [Form<'_>; 5] = [(&ERF, &gelu), (&first, &gelu), (&last, &gelu), (&TANH, &tanh), (&cubed, &tanh)];
+    let forms: [Form<'_>; 5] = [
+        (&ERF, &gelu),
+        (&first, &gelu),
+        (&last, &gelu),
+        (&TANH, &tanh),
+        (&cubed, &tanh),
+    ];
     for (lines, exact) in forms {
         let model = spelled(lines);
         assert_eq!(read_as(&model), ["Gelu"], "{lines:?}");
         let net = imported(&model);
         assert_eq!(net.value(net.nodes()[0].outputs[0]).name, "f");
-        let found = net.values_at(&images(2), &[net.find("f").unwrap()]).unwrap().swap_remove(0).to_f64();
+        let found = net
+            .values_at(&images(2), &[net.find("f").unwrap()])
+            .unwrap()
+            .swap_remove(0)
+            .to_f64();
         let x = images(2).to_f64();
-        assert!(x.iter().zip(&found).all(|(&x, y)| (exact(x) - y).abs() < 1e-6), "{lines:?}");
+        assert!(
+            x.iter()
+                .zip(&found)
+                .all(|(&x, y)| (exact(x) - y).abs() < 1e-6),
+            "{lines:?}"
+        );
     }
     // One behind the other, with numbers from nodes.
     let twice = [
@@ -306,9 +609,17 @@ fn spelled_gelu_is_one_node() {
         "Mul l half -> f",
     ];
     assert_eq!(read_as(&spelled(&twice)), ["Gelu", "Gelu"]);
-    let half = AttributeProto { name: "value_float".to_owned(), f: Some(0.5), r#type: kind::FLOAT, ..Default::default() };
+    let half = AttributeProto {
+        name: "value_float".to_owned(),
+        f: Some(0.5),
+        r#type: kind::FLOAT,
+        ..Default::default()
+    };
     let mut model = spelled(&ERF[..4]);
-    model.graph.as_mut().unwrap().node.splice(4..4, [with("Constant -> p", vec![half]), node("Mul d p -> f")]);
+    model.graph.as_mut().unwrap().node.splice(
+        4..4,
+        [with("Constant -> p", vec![half]), node("Mul d p -> f")],
+    );
     assert_eq!(read_as(&model), ["Gelu"]);
 }
 
@@ -320,17 +631,27 @@ fn what_is_not_gelu_stays_as_it_is() {
         spelled(&lines)
     };
     // Other numbers; a value within that something else reads.
-    for model in [other(4, "Mul d third -> f"), other(0, "Div x one -> a"), other(3, "Mul c c -> d")] {
+    for model in [
+        other(4, "Mul d third -> f"),
+        other(0, "Div x one -> a"),
+        other(3, "Mul c c -> d"),
+    ] {
         assert!(read_as(&model).contains(&"Erf"));
     }
     assert_eq!(read_as(&spelled(&["Erf x -> f"])), ["Erf"]);
     let mut read_elsewhere = ERF.to_vec();
     read_elsewhere[4] = "Mul d half -> z";
     read_elsewhere.push("Add z c -> f");
-    assert_eq!(read_as(&spelled(&read_elsewhere)), ["Div", "Erf", "Add", "Mul", "Mul", "Add"]);
+    assert_eq!(
+        read_as(&spelled(&read_elsewhere)),
+        ["Div", "Erf", "Add", "Mul", "Mul", "Add"]
+    );
     // The file says that one of the numbers trains.
     let mut model = spelled(&ERF);
-    let frozen = |names: &str| StringStringEntryProto { key: "fgmf.frozen".to_owned(), value: names.to_owned() };
+    let frozen = |names: &str| StringStringEntryProto {
+        key: "fgmf.frozen".to_owned(),
+        value: names.to_owned(),
+    };
     model.metadata_props = vec![frozen("root2,one")];
     assert!(read_as(&model).contains(&"Erf"));
     model.metadata_props = vec![frozen("root2,one,half")];

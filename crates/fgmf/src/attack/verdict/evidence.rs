@@ -37,7 +37,11 @@ pub struct Versus {
 impl Versus {
     /// Examples that only the challenger broke.
     pub fn wins(&self) -> Vec<u64> {
-        self.challenger.iter().copied().filter(|i| !self.reference.contains(i)).collect()
+        self.challenger
+            .iter()
+            .copied()
+            .filter(|i| !self.reference.contains(i))
+            .collect()
     }
 
     pub(super) fn beaten(&self) -> bool {
@@ -53,7 +57,8 @@ pub struct Wider {
     pub broken: usize,
     /// Examples broken at twice the radius.
     pub broken_at_twice: usize,
-    /// Examples that stand at both, with a loss that is no larger at twice the radius; of those that stand at the radius.
+    /// Examples that stand at both, with a loss that is no larger at twice the radius; of those
+    /// that stand at the radius.
     pub stuck: Found,
 }
 
@@ -86,10 +91,13 @@ pub struct Evidence {
     pub unfinished: Option<Found>,
     /// Adversarial examples of another model against the model's own gradients.
     pub transfer: Option<Versus>,
-    /// Backward rules that go around a defence, or a mean over its draws, against the gradients that are served.
+    /// Backward rules that go around a defence, or a mean over its draws, against the gradients
+    /// that are served.
     pub bypass: Option<Versus>,
-    /// Mean relative change of the margin of standing examples under small random noise, each capped at 1.
+    /// Mean relative change of the margin of standing examples under small random noise, each
+    /// capped at 1.
     pub instability: Option<f64>,
-    /// Examples whose cross-entropy gradient is lost to rounding: 0 where the margin has one, or apart from that in `f64`.
+    /// Examples whose cross-entropy gradient is lost to rounding: 0 where the margin has one, or
+    /// apart from that in `f64`.
     pub saturated: Option<Found>,
 }

@@ -34,13 +34,25 @@ fn one_folder_is_split_by_every_fifth_file() {
     save(&dir, "a/x.PNG", &grey(3, 100));
     fs::write(dir.path().join("a/.hidden"), "").unwrap();
     fs::create_dir(dir.path().join(".cache")).unwrap();
-    let (train, test) = (load(&dir, Split::Train).unwrap(), load(&dir, Split::Test).unwrap());
-    assert_eq!((train.classes(), train.class_counts()), (&["a".to_owned(), "b".to_owned()][..], vec![1, 10]));
-    assert_eq!((test.classes(), test.class_counts()), (train.classes(), vec![0, 2]));
+    let (train, test) = (
+        load(&dir, Split::Train).unwrap(),
+        load(&dir, Split::Test).unwrap(),
+    );
+    assert_eq!(
+        (train.classes(), train.class_counts()),
+        (&["a".to_owned(), "b".to_owned()][..], vec![1, 10])
+    );
+    assert_eq!(
+        (test.classes(), test.class_counts()),
+        (train.classes(), vec![0, 2])
+    );
     assert_eq!((test.shape(), test.image(1)[1]), ([1, 2, 3], 10.0 / 255.0));
     assert_eq!(train.image(0)[5..], [105.0 / 255.0]);
     fs::remove_dir_all(dir.path().join("b")).unwrap();
-    assert!(refused(&dir, Split::Test).contains("images for split test (1 of 5 files of a class is for testing), found none"));
+    assert!(
+        refused(&dir, Split::Test)
+            .contains("images for split test (1 of 5 files of a class is for testing), found none")
+    );
 }
 
 #[test]
@@ -51,10 +63,19 @@ fn two_folders_share_their_classes() {
     assert!(refused(&dir, Split::Test).contains("a folder `test`, found only the other split"));
     save(&dir, "test/b/1.png", &grey(3, 3));
     save(&dir, "test/c/1.png", &grey(3, 4));
-    let (train, test) = (load(&dir, Split::Train).unwrap(), load(&dir, Split::Test).unwrap());
-    assert_eq!((train.labels(), test.labels(), test.classes().len()), (&[0, 2][..], &[1, 2][..], 3));
+    let (train, test) = (
+        load(&dir, Split::Train).unwrap(),
+        load(&dir, Split::Test).unwrap(),
+    );
+    assert_eq!(
+        (train.labels(), test.labels(), test.classes().len()),
+        (&[0, 2][..], &[1, 2][..], 3)
+    );
     save(&dir, "dog/1.png", &grey(3, 1));
-    assert!(refused(&dir, Split::Train).contains("only the folders `train` and `test`, found also `dog`"));
+    assert!(
+        refused(&dir, Split::Train)
+            .contains("only the folders `train` and `test`, found also `dog`")
+    );
 }
 
 #[test]
@@ -71,13 +92,22 @@ fn odd_files_are_named() {
     RgbImage::new(3, 2).save(&odd).unwrap();
     assert!(refused(&dir, Split::Train).ends_with("found 3x2 pixels (width x height), RGB"));
     fs::write(&odd, "GIF89a").unwrap();
-    assert!(refused(&dir, Split::Train).contains("2.png: expected a whole PNG or JPEG image, found a file of kind Gif"));
+    assert!(
+        refused(&dir, Split::Train)
+            .contains("2.png: expected a whole PNG or JPEG image, found a file of kind Gif")
+    );
     fs::write(&odd, "text").unwrap();
     assert!(refused(&dir, Split::Train).contains("found another kind of file"));
     fs::remove_file(&odd).unwrap();
     for (name, part) in [
-        ("a/notes.txt", "notes.txt: expected an image (png, jpg, jpeg), found another kind of file"),
-        ("readme", "readme: expected `train`, `test` or class folders here, found a file"),
+        (
+            "a/notes.txt",
+            "notes.txt: expected an image (png, jpg, jpeg), found another kind of file",
+        ),
+        (
+            "readme",
+            "readme: expected `train`, `test` or class folders here, found a file",
+        ),
     ] {
         fs::write(dir.path().join(name), "").unwrap();
         let message = refused(&dir, Split::Train);
@@ -85,16 +115,26 @@ fn odd_files_are_named() {
         fs::remove_file(dir.path().join(name)).unwrap();
     }
     fs::create_dir(dir.path().join("a/sub")).unwrap();
-    assert!(refused(&dir, Split::Train).contains("sub: expected an image (png, jpg, jpeg), found a folder"));
+    assert!(
+        refused(&dir, Split::Train)
+            .contains("sub: expected an image (png, jpg, jpeg), found a folder")
+    );
     fs::create_dir(dir.path().join("B")).unwrap();
-    assert!(refused(&dir, Split::Train).contains("B: expected a class folder with images, found an empty folder"));
+    assert!(
+        refused(&dir, Split::Train)
+            .contains("B: expected a class folder with images, found an empty folder")
+    );
 }
 
 #[test]
 fn damaged_files_never_panic() {
     let dir = tempdir().unwrap();
     for name in ["a/x.png", "a/x.jpg"] {
-        let path = save(&dir, name, &RgbImage::from_fn(9, 7, |x, y| Rgb([x as u8 * 20, y as u8 * 30, 77])).into());
+        let path = save(
+            &dir,
+            name,
+            &RgbImage::from_fn(9, 7, |x, y| Rgb([x as u8 * 20, y as u8 * 30, 77])).into(),
+        );
         for (_, bytes) in corruptions(&fs::read(&path).unwrap(), 13, 400) {
             fs::write(&path, bytes).unwrap();
             let _ = load(&dir, Split::Train);

@@ -14,7 +14,11 @@ use crate::error::{Error, Result};
 const MAX_EXPANSION: u64 = 1032;
 
 /// `[n, height, width]` and the bytes of an image file of `stored` bytes; `path` is for messages.
-pub(in crate::data) fn images<R: BufRead>(path: &Path, source: R, stored: u64) -> Result<([usize; 3], Vec<u8>)> {
+pub(in crate::data) fn images<R: BufRead>(
+    path: &Path,
+    source: R,
+    stored: u64,
+) -> Result<([usize; 3], Vec<u8>)> {
     let (sides, body) = contents(path, source, stored, &IMAGES)?;
     match sides[..] {
         [n, height, width] => Ok(([n, height, width], body)),
@@ -28,8 +32,17 @@ pub(in crate::data) fn labels<R: BufRead>(path: &Path, source: R, stored: u64) -
 }
 
 /// Told apart by content: an IDX file starts with a zero byte, a gzip file does not.
-fn contents<R: BufRead>(path: &Path, mut source: R, stored: u64, part: &Part) -> Result<(Vec<usize>, Vec<u8>)> {
-    if source.fill_buf().map_err(Error::io(path))?.starts_with(&[0x1f, 0x8b]) {
+fn contents<R: BufRead>(
+    path: &Path,
+    mut source: R,
+    stored: u64,
+    part: &Part,
+) -> Result<(Vec<usize>, Vec<u8>)> {
+    if source
+        .fill_buf()
+        .map_err(Error::io(path))?
+        .starts_with(&[0x1f, 0x8b])
+    {
         let most = stored.saturating_mul(MAX_EXPANSION);
         decode(path, MultiGzDecoder::new(source), part, most, None)
     } else {
@@ -39,7 +52,13 @@ fn contents<R: BufRead>(path: &Path, mut source: R, stored: u64, part: &Part) ->
 
 /// Reads header and body. At most `most` bytes can come, `exact` says how many will; both are
 /// checked before the body is read.
-fn decode(path: &Path, mut reader: impl Read, part: &Part, most: u64, exact: Option<u64>) -> Result<(Vec<usize>, Vec<u8>)> {
+fn decode(
+    path: &Path,
+    mut reader: impl Read,
+    part: &Part,
+    most: u64,
+    exact: Option<u64>,
+) -> Result<(Vec<usize>, Vec<u8>)> {
     let mut take = |wanted: u64| {
         let mut bytes = Vec::new();
         let result = reader.by_ref().take(wanted).read_to_end(&mut bytes);
@@ -51,38 +70,79 @@ fn decode(path: &Path, mut reader: impl Read, part: &Part, most: u64, exact: Opt
     };
     let magic = take(4)?;
     let Ok(magic) = <[u8; 4]>::try_from(magic.as_slice()).map(u32::from_be_bytes) else {
-        return Err(Error::data(path, format!("an IDX file of {}", part.word), format!("{} bytes", magic.len())));
+        return Err(Error::data(
+            path,
+            format!("an IDX file of {}", part.word),
+            format!("{} bytes", magic.len()),
+        ));
     };
     if magic != part.magic {
-        let other = [IMAGES, LABELS].into_iter().find(|other| other.magic == magic);
+        let other = [IMAGES, LABELS]
+            .into_iter()
+            .find(|other| other.magic == magic);
         let found = match other {
             Some(other) => format!("{magic}: these look like {}", other.word),
             None => format!("{magic} (0x{magic:08x})"),
         };
-        return Err(Error::data(path, format!("IDX magic number {} of {}", part.magic, part.word), found));
+        return Err(Error::data(
+            path,
+            format!("IDX magic number {} of {}", part.magic, part.word),
+            found,
+        ));
     }
     let header = 4 + 4 * part.dims as u64;
     let sizes = take(header - 4)?;
-    let sides: Vec<u32> = sizes.as_chunks().0.iter().map(|side| u32::from_be_bytes(*side)).collect();
+    let sides: Vec<u32> = sizes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|side| u32::from_be_bytes(*side))
+        .collect();
     if sides.len() != part.dims {
-        return Err(Error::data(path, format!("a header of {header} bytes"), format!("{} bytes", 4 + sizes.len())));
+        return Err(Error::data(
+            path,
+            format!("a header of {header} bytes"),
+            format!("{} bytes", 4 + sizes.len()),
+        ));
     }
     let sides: Vec<usize> = sides.into_iter().map(|side| side as usize).collect();
     if sides.contains(&0) || sides.iter().skip(1).any(|&side| side > MAX_SIDE) {
-        let expected = format!("at least one of the {}, sides of 1 to {MAX_SIDE} pixels", part.word);
-        return Err(Error::data(path, expected, format!("sizes {sides:?} in the header")));
+        let expected = format!(
+            "at least one of the {}, sides of 1 to {MAX_SIDE} pixels",
+            part.word
+        );
+        return Err(Error::data(
+            path,
+            expected,
+            format!("sizes {sides:?} in the header"),
+        ));
     }
-    let body = sides.iter().try_fold(1_u64, |size, &side| size.checked_mul(side as u64)).filter(|&size| size <= MAX_BYTES);
+    let body = sides
+        .iter()
+        .try_fold(1_u64, |size, &side| size.checked_mul(side as u64))
+        .filter(|&size| size <= MAX_BYTES);
     let Some(body) = body else {
-        return Err(Error::data(path, format!("at most {MAX_BYTES} bytes"), format!("sizes {sides:?} in the header")));
+        return Err(Error::data(
+            path,
+            format!("at most {MAX_BYTES} bytes"),
+            format!("sizes {sides:?} in the header"),
+        ));
     };
     let expected = || format!("{body} bytes after the header, as it says with sizes {sides:?}");
     match exact {
         Some(stored) if stored != header + body => {
-            return Err(Error::data(path, expected(), format!("{} bytes", stored.saturating_sub(header))));
+            return Err(Error::data(
+                path,
+                expected(),
+                format!("{} bytes", stored.saturating_sub(header)),
+            ));
         }
         None if body > most => {
-            return Err(Error::data(path, expected(), "a gzip file too short to hold them"));
+            return Err(Error::data(
+                path,
+                expected(),
+                "a gzip file too short to hold them",
+            ));
         }
         _ => {}
     }
@@ -91,7 +151,11 @@ fn decode(path: &Path, mut reader: impl Read, part: &Part, most: u64, exact: Opt
     let bytes = take(body + 1)?;
     match (bytes.len() as u64).cmp(&body) {
         Ordering::Equal => Ok((sides, bytes)),
-        Ordering::Less => Err(Error::data(path, expected(), format!("{} bytes", bytes.len()))),
+        Ordering::Less => Err(Error::data(
+            path,
+            expected(),
+            format!("{} bytes", bytes.len()),
+        )),
         Ordering::Greater => Err(Error::data(path, expected(), "more bytes")),
     }
 }

@@ -1,5 +1,6 @@
-//! Galleries: maps of several explainers on the same images, clean and attacked, as one HTML page and a PNG page an image. Both are drawn
-//! from the same panels, and write nothing but what the record holds.
+//! Galleries: maps of several explainers on the same images, clean and attacked, as one HTML page
+//! and a PNG page an image. Both are drawn from the same panels, and write nothing but what the
+//! record holds.
 
 mod doubt;
 mod html;

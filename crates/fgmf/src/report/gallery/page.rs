@@ -23,7 +23,8 @@ const GAPS: [usize; 2] = [8, 36];
 /// Thickness of a colour bar.
 const BAR: usize = 10;
 
-/// The page of image `at`: title, then the cells of every input one below the other, wrapped where the page is full.
+/// The page of image `at`: title, then the cells of every input one below the other, wrapped where
+/// the page is full.
 ///
 /// # Errors
 /// The page is too large for a PNG.
@@ -32,14 +33,26 @@ const BAR: usize = 10;
 /// When there is no such image.
 pub fn page_png(about: &GalleryRecord, at: usize, pictures: &[ViewPictures]) -> Result<Vec<u8>> {
     let lines = lines(about, at, pictures);
-    let shape = pictures.first().map_or([1, 1], |p| [p.image.width, p.image.height]);
+    let shape = pictures
+        .first()
+        .map_or([1, 1], |p| [p.image.width, p.image.height]);
     let factor = ((SIDE + shape[0].max(shape[1]) / 2) / shape[0].max(shape[1]).max(1)).max(1);
-    let layout = Layout { tile: shape.map(|s| s * factor), factor };
+    let layout = Layout {
+        tile: shape.map(|s| s * factor),
+        factor,
+    };
     let bands = layout.bands(&lines);
-    let wide = bands.iter().map(|b| layout.band_width(&lines, b)).max().unwrap_or(0);
+    let wide = bands
+        .iter()
+        .map(|b| layout.band_width(&lines, b))
+        .max()
+        .unwrap_or(0);
     let width = (wide + 2 * MARGIN).max(640);
     let head = head(about, at, (width - 2 * MARGIN) / Face::Text.advance());
-    let tall: usize = bands.iter().flat_map(|b| lines.iter().map(|l| layout.line_height(l, b))).sum();
+    let tall: usize = bands
+        .iter()
+        .flat_map(|b| lines.iter().map(|l| layout.line_height(l, b)))
+        .sum();
     let height = 2 * MARGIN + head.iter().map(|(_, face, _)| face.line()).sum::<usize>() + tall;
 
     let mut sheet = Picture::filled([width, height], PAPER);
@@ -60,9 +73,20 @@ pub fn page_png(about: &GalleryRecord, at: usize, pictures: &[ViewPictures]) -> 
 /// Lines above the pictures.
 fn head(about: &GalleryRecord, at: usize, columns: usize) -> Vec<(String, Face, Rgb)> {
     let title_columns = columns * Face::Text.advance() / Face::Title.advance();
-    let facts = format!("{}, sha256 {}; fgmf {}, seed {}", about.model.file, about.model.sha256, about.version, about.seed);
-    let title = wrapped(&about.images[at].name, title_columns).into_iter().map(|t| (t, Face::Title, INK));
-    title.chain(wrapped(&facts, columns).into_iter().map(|t| (t, Face::Text, SOFT))).collect()
+    let facts = format!(
+        "{}, sha256 {}; fgmf {}, seed {}",
+        about.model.file, about.model.sha256, about.version, about.seed
+    );
+    let title = wrapped(&about.images[at].name, title_columns)
+        .into_iter()
+        .map(|t| (t, Face::Title, INK));
+    title
+        .chain(
+            wrapped(&facts, columns)
+                .into_iter()
+                .map(|t| (t, Face::Text, SOFT)),
+        )
+        .collect()
 }
 
 struct Layout {
@@ -81,7 +105,12 @@ impl Layout {
     fn bands(&self, lines: &[Line]) -> Vec<Vec<usize>> {
         let mut bands: Vec<Vec<usize>> = Vec::new();
         let mut used = 0;
-        for (i, cell) in lines.first().map_or(&[][..], |l| &l.cells).iter().enumerate() {
+        for (i, cell) in lines
+            .first()
+            .map_or(&[][..], |l| &l.cells)
+            .iter()
+            .enumerate()
+        {
             let width = self.cell_width(cell) + GAPS[1];
             match bands.last_mut() {
                 Some(band) if used + width <= WIDTH + GAPS[1] => band.push(i),
@@ -96,14 +125,24 @@ impl Layout {
     }
 
     fn band_width(&self, lines: &[Line], band: &[usize]) -> usize {
-        let cells = lines.first().map_or(0, |l| band.iter().map(|&i| self.cell_width(&l.cells[i]) + GAPS[1]).sum());
+        let cells = lines.first().map_or(0, |l| {
+            band.iter()
+                .map(|&i| self.cell_width(&l.cells[i]) + GAPS[1])
+                .sum()
+        });
         cells.saturating_sub(GAPS[1])
     }
 
     /// Words below the pictures of a cell.
     fn words(&self, cell: &Cell) -> Vec<(String, Rgb)> {
         let columns = self.cell_width(cell) / Face::Text.advance();
-        let lines = |texts: &[String], ink| texts.iter().flat_map(|t| wrapped(t, columns)).map(move |l| (l, ink)).collect::<Vec<_>>();
+        let lines = |texts: &[String], ink| {
+            texts
+                .iter()
+                .flat_map(|t| wrapped(t, columns))
+                .map(move |l| (l, ink))
+                .collect::<Vec<_>>()
+        };
         [lines(&cell.remarks, SOFT), lines(&cell.warnings, WARN)].concat()
     }
 
@@ -113,7 +152,14 @@ impl Layout {
     }
 
     fn line_height(&self, line: &Line, band: &[usize]) -> usize {
-        GAPS[1] + Face::Strong.line() + GAPS[0] + band.iter().map(|&i| self.cell_height(&line.cells[i])).max().unwrap_or(0)
+        GAPS[1]
+            + Face::Strong.line()
+            + GAPS[0]
+            + band
+                .iter()
+                .map(|&i| self.cell_height(&line.cells[i]))
+                .max()
+                .unwrap_or(0)
     }
 
     fn draw_line(&self, sheet: &mut Picture, line: &Line, band: &[usize], top: usize) {
@@ -123,7 +169,11 @@ impl Layout {
         sheet.write([MARGIN, y + GAPS[0]], &line.title, Face::Strong, INK);
         let mut x = MARGIN;
         for &i in band {
-            self.draw_cell(sheet, &line.cells[i], [x, y + 2 * GAPS[0] + Face::Strong.line()]);
+            self.draw_cell(
+                sheet,
+                &line.cells[i],
+                [x, y + 2 * GAPS[0] + Face::Strong.line()],
+            );
             x += self.cell_width(&line.cells[i]) + GAPS[1];
         }
     }
@@ -140,7 +190,15 @@ impl Layout {
             sheet.write([x, y], name, Face::Text, SOFT);
             let room = (right - x) / Face::Text.advance();
             let value = wrapped(value, room.saturating_sub(name.len() + 1)).swap_remove(0);
-            sheet.write([right - value.chars().count().min(room) * Face::Text.advance(), y], &value, Face::Text, INK);
+            sheet.write(
+                [
+                    right - value.chars().count().min(room) * Face::Text.advance(),
+                    y,
+                ],
+                &value,
+                Face::Text,
+                INK,
+            );
             y += step;
         }
         for (text, ink) in self.words(cell) {
@@ -169,13 +227,20 @@ impl Layout {
 
     /// Hatching and the word, as in HTML.
     fn stamp(&self, sheet: &mut Picture, [x, top]: [usize; 2]) {
-        for (row, column) in (0..self.tile[1]).flat_map(|r| (0..self.tile[0]).map(move |c| (r, c))) {
+        for (row, column) in (0..self.tile[1]).flat_map(|r| (0..self.tile[0]).map(move |c| (r, c)))
+        {
             if (row + column) % 10 < 2 {
                 sheet.blend([x + column, top + row], PAPER, 0.7);
             }
         }
         let word = "withheld";
-        sheet.place(&Picture::filled([word.len() * Face::Strong.advance() + 8, Face::Strong.line()], PAPER), [x + 4, top + 4]);
+        sheet.place(
+            &Picture::filled(
+                [word.len() * Face::Strong.advance() + 8, Face::Strong.line()],
+                PAPER,
+            ),
+            [x + 4, top + 4],
+        );
         sheet.write([x + 8, top + 5], word, Face::Strong, WARN);
     }
 
@@ -189,7 +254,12 @@ impl Layout {
         }
         for (number, place) in bar.numbers.iter().zip([0, 1, 2]) {
             let long = number.chars().count() * Face::Text.advance();
-            sheet.write([x + place * width.saturating_sub(long) / 2, y + BAR + 1], number, Face::Text, INK);
+            sheet.write(
+                [x + place * width.saturating_sub(long) / 2, y + BAR + 1],
+                number,
+                Face::Text,
+                INK,
+            );
         }
     }
 }

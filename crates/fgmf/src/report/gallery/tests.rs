@@ -1,5 +1,8 @@
 use super::*;
-use crate::record::{FigureRow, GalleryRecord, ImageRecord, MapFacts, MapPicture, MethodRecord, ModelFile, ViewPictures, ViewRecord};
+use crate::record::{
+    FigureRow, GalleryRecord, ImageRecord, MapFacts, MapPicture, MethodRecord, ModelFile,
+    ViewPictures, ViewRecord,
+};
 use crate::report::colormap::{diverging, sequential};
 use crate::report::fixture;
 use crate::report::html::{decimal, number};
@@ -8,18 +11,35 @@ use crate::report::tests::unbalanced;
 /// One image, clean and attacked; PGCA, withheld after the attack, and a signed method.
 fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
     let report = fixture::report();
-    let method = |id: &str| MethodRecord { id: id.into(), parameters: serde_json::json!({ "steps": 64 }) };
-    let row = |explainer: &str, figure: &str, input: &str, value| FigureRow::new([explainer, figure, figure, input], "higher", vec![value]);
+    let method = |id: &str| MethodRecord {
+        id: id.into(),
+        parameters: serde_json::json!({ "steps": 64 }),
+    };
+    let row = |explainer: &str, figure: &str, input: &str, value| {
+        FigureRow::new([explainer, figure, figure, input], "higher", vec![value])
+    };
     let facts = |withheld: bool| MapFacts {
         layer: None,
         note: None,
         withheld: withheld.then(|| "agreement 0.08 is below 0.2".into()),
-        doubts: if withheld { vec!["a doubt".into()] } else { vec![] },
+        doubts: if withheld {
+            vec!["a doubt".into()]
+        } else {
+            vec![]
+        },
     };
-    let view = |withheld| ViewRecord { predicted: 1, probability: 0.931, explained: 1, maps: vec![facts(withheld), facts(false)] };
+    let view = |withheld| ViewRecord {
+        predicted: 1,
+        probability: 0.931,
+        explained: 1,
+        maps: vec![facts(withheld), facts(false)],
+    };
     let about = GalleryRecord {
         version: "0.1.0".into(),
-        model: ModelFile { file: "net.onnx".into(), sha256: "cd".repeat(32) },
+        model: ModelFile {
+            file: "net.onnx".into(),
+            sha256: "cd".repeat(32),
+        },
         data: Some(report.test),
         threat: Some(report.threat),
         seed: 0,
@@ -29,17 +49,40 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
         rows: vec![
             row("pgca", "lerf-minus-morf", "clean", Some(0.4321)),
             row("pgca", "lerf-minus-morf", "pgd", Some(-0.0712)),
-            row("integrated-gradients", "lerf-minus-morf", "clean", Some(0.2513)),
-            row("integrated-gradients", "completeness-gap", "clean", Some(0.0167)),
+            row(
+                "integrated-gradients",
+                "lerf-minus-morf",
+                "clean",
+                Some(0.2513),
+            ),
+            row(
+                "integrated-gradients",
+                "completeness-gap",
+                "clean",
+                Some(0.0167),
+            ),
             row("integrated-gradients", "completeness-gap", "pgd", None),
         ],
-        images: vec![ImageRecord { name: "shoe.png".into(), stem: "shoe".into(), truth: Some(1), views: vec![view(false), view(true)] }],
+        images: vec![ImageRecord {
+            name: "shoe.png".into(),
+            stem: "shoe".into(),
+            truth: Some(1),
+            views: vec![view(false), view(true)],
+        }],
     };
     let picture = |shift: f32| ViewPictures {
         image: fixture::map(0.0),
         maps: vec![
-            MapPicture { values: fixture::map(0.0), signed: false, disagreement: Some(fixture::map(-0.5)) },
-            MapPicture { values: fixture::map(shift), signed: true, disagreement: None },
+            MapPicture {
+                values: fixture::map(0.0),
+                signed: false,
+                disagreement: Some(fixture::map(-0.5)),
+            },
+            MapPicture {
+                values: fixture::map(shift),
+                signed: true,
+                disagreement: None,
+            },
         ],
     };
     (about, vec![picture(-0.5), picture(-2.0)])
@@ -50,7 +93,9 @@ fn page(about: &GalleryRecord, pictures: &[ViewPictures]) -> String {
 }
 
 fn decode(png: &[u8]) -> image::RgbImage {
-    image::load_from_memory_with_format(png, image::ImageFormat::Png).unwrap().to_rgb8()
+    image::load_from_memory_with_format(png, image::ImageFormat::Png)
+        .unwrap()
+        .to_rgb8()
 }
 
 #[test]
@@ -58,14 +103,28 @@ fn the_page_is_balanced_and_asks_for_nothing() {
     let (about, pictures) = gallery();
     let page = page(&about, &pictures);
     assert_eq!(unbalanced(&page), None);
-    for (at, _) in page.match_indices("src=").chain(page.match_indices("href=")) {
+    for (at, _) in page
+        .match_indices("src=")
+        .chain(page.match_indices("href="))
+    {
         let rest = page[at..].split_once('=').unwrap().1;
-        assert!(["\"data:image/png;base64,", "\"#", "\"pages/shoe.png\""].iter().any(|s| rest.starts_with(s)), "{}", &rest[..30]);
+        assert!(
+            ["\"data:image/png;base64,", "\"#", "\"pages/shoe.png\""]
+                .iter()
+                .any(|s| rest.starts_with(s)),
+            "{}",
+            &rest[..30]
+        );
     }
-    assert!(["<script", "http:", "https:", "@import", "url("].iter().all(|word| !page.contains(word)));
+    assert!(
+        ["<script", "http:", "https:", "@import", "url("]
+            .iter()
+            .all(|word| !page.contains(word))
+    );
 }
 
-/// Under the pictures and in the table of means stands what the record holds, and a change of the record changes it.
+/// Under the pictures and in the table of means stands what the record holds, and a change of the
+/// record changes it.
 #[test]
 fn figures_are_those_of_the_record() {
     let (mut about, pictures) = gallery();
@@ -77,10 +136,17 @@ fn figures_are_those_of_the_record() {
             assert_eq!(image.matches(&shown).count(), 1, "{shown}");
             assert!(row.n == 0 || head.contains(&format!("<b>{}</b>", decimal(row.mean))));
         }
-        assert!(image.contains("<dt>predicted</dt><dd>Boot</dd>") && image.contains("<dt>probability</dt><dd>93.1%</dd>"));
+        assert!(
+            image.contains("<dt>predicted</dt><dd>Boot</dd>")
+                && image.contains("<dt>probability</dt><dd>93.1%</dd>")
+        );
     };
     check(&about);
-    about.rows[1] = FigureRow::new(["pgca", "lerf-minus-morf", "lerf-minus-morf", "pgd"], "higher", vec![Some(0.8765)]);
+    about.rows[1] = FigureRow::new(
+        ["pgca", "lerf-minus-morf", "lerf-minus-morf", "pgd"],
+        "higher",
+        vec![Some(0.8765)],
+    );
     check(&about);
     let json = serde_json::to_string(&about).unwrap();
     assert_eq!(serde_json::from_str::<GalleryRecord>(&json).unwrap(), about);
@@ -99,27 +165,42 @@ fn hostile_strings_stay_text() {
     about.images[0].views[1].maps[1].note = Some(evil.into());
     let page = page(&about, &pictures);
     assert_eq!(unbalanced(&page), None);
-    assert!(!page.contains("<script") && !page.contains("<img src=\"http") && page.contains("&lt;script&gt;"));
+    assert!(
+        !page.contains("<script")
+            && !page.contains("<img src=\"http")
+            && page.contains("&lt;script&gt;")
+    );
     assert!(page_png(&about, 0, &pictures).is_ok());
 }
 
-/// Image with change (2 places), PGCA (3), the signed method (2), of 168 pixels each, with 8 between pictures and 36 between cells; colour bars
-/// ten pixels thick and as wide as their picture, from end to end of the scale, once an input.
+/// Image with change (2 places), PGCA (3), the signed method (2), of 168 pixels each, with 8
+/// between pictures and 36 between cells; colour bars ten pixels thick and as wide as their
+/// picture, from end to end of the scale, once an input.
 #[test]
 fn the_png_has_its_size_and_its_bars_the_colours_of_the_ends() {
     let (about, pictures) = gallery();
     let sheet = decode(&page_png(&about, 0, &pictures).unwrap());
-    assert_eq!(sheet.width(), 2 * 32 + (2 * 176 - 8) + 36 + (3 * 176 - 8) + 36 + (2 * 176 - 8));
+    assert_eq!(
+        sheet.width(),
+        2 * 32 + (2 * 176 - 8) + 36 + (3 * 176 - 8) + 36 + (2 * 176 - 8)
+    );
     let bars = |x: u32, ends: [[u8; 3]; 2]| {
-        (0..sheet.height()).filter(|&y| [sheet.get_pixel(x, y).0, sheet.get_pixel(x + 167, y).0] == ends).count()
+        (0..sheet.height())
+            .filter(|&y| [sheet.get_pixel(x, y).0, sheet.get_pixel(x + 167, y).0] == ends)
+            .count()
     };
     assert_eq!(bars(412, [sequential(0.0), sequential(1.0)]), 20);
     assert_eq!(bars(412 + 2 * 176, [diverging(-1.0), diverging(1.0)]), 20);
     assert_eq!(bars(968, [diverging(-1.0), diverging(1.0)]), 20);
-    // Four lines stand below the image; the seventh below a map makes the page taller by three, of 18 pixels.
+    // Four lines stand below the image; the seventh below a map makes the page taller by three, of
+    // 18 pixels.
     let mut more = about.clone();
     for figure in ["a", "b", "c", "d", "e", "f"] {
-        more.rows.push(FigureRow::new(["pgca", figure, figure, "clean"], "lower", vec![Some(1.0)]));
+        more.rows.push(FigureRow::new(
+            ["pgca", figure, figure, "clean"],
+            "lower",
+            vec![Some(1.0)],
+        ));
     }
     let taller = decode(&page_png(&more, 0, &pictures).unwrap());
     assert_eq!(taller.height(), sheet.height() + 3 * 18);
@@ -131,11 +212,17 @@ fn signed_maps_have_one_scale_before_and_after() {
     let lines = super::panel::lines(&about, 0, &pictures);
     // The clean map ends at 0.5, the attacked one at -2.
     for line in &lines {
-        assert_eq!(line.cells[2].tiles[0].bar.as_ref().unwrap().numbers[2], "+1.995");
+        assert_eq!(
+            line.cells[2].tiles[0].bar.as_ref().unwrap().numbers[2],
+            "+1.995"
+        );
     }
     let clean = lines[0].cells[2].tiles[0].picture.as_ref().unwrap();
     let scale = 1.995;
-    assert_eq!([clean.at([0, 0]), clean.at([3, 3])], [diverging(-0.5 / scale), diverging(0.5 / scale)]);
+    assert_eq!(
+        [clean.at([0, 0]), clean.at([3, 3])],
+        [diverging(-0.5 / scale), diverging(0.5 / scale)]
+    );
 }
 
 #[test]

@@ -266,7 +266,7 @@ pub struct AttackRow {
     /// Examples it broke.
     pub broken: usize,
     /// Passes it made.
-    pub passes: crate::oracle::Passes,
+    pub passes: crate::model::Passes,
     /// Wall time.
     pub seconds: f64,
     /// Every setting.

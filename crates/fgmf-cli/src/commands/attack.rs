@@ -6,9 +6,9 @@ use crate::arguments::{Arguments, Attack};
 use crate::console;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::suite::{Job, curve, remove_state, run_suite_until, suite, transfer};
 use fgmf::data::load;
 use fgmf::record::{Accuracy, AttackRecord, ModelFile, RobustAccuracy};
+use fgmf::study::{SuiteJob, curve, remove_state, run_suite_until, suite, transfer};
 use fgmf::threat::{Norm, ThreatModel};
 
 pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         ));
     };
     let state = a.out.join("attack.state.jsonl");
-    let job = Job {
+    let job = SuiteJob {
         net: &net,
         model_sha256: &sha256,
         data: &data,

@@ -9,10 +9,10 @@ use crate::console;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::load;
-use fgmf::evaluate::{Job, evaluate};
 use fgmf::explain::{Context, IDS, applicable, with_parameters};
-use fgmf::oracle::Oracle;
+use fgmf::model::Oracle;
 use fgmf::record::{EvaluationRecord, FigureRow, ModelFile};
+use fgmf::study::{EvaluationJob, evaluate};
 use fgmf_net::Tensor;
 
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
@@ -56,7 +56,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         first_index: 0,
         cap,
     };
-    let job = Job {
+    let job = EvaluationJob {
         oracle: &oracle,
         explainers: &explainers,
         metrics: &metrics,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::Split;
+use crate::data::split::Split;
 use crate::error::{Error, Result};
 
 /// Labelled images of one split, all of one shape, never empty.

@@ -1,7 +1,7 @@
 //! Records of an evaluation of explanations.
 
 use super::{DataRecord, ModelFile, ThreatRecord};
-use crate::metric::{PairedTest, mean_interval};
+use crate::measure::{PairedTest, mean_interval};
 use serde::{Deserialize, Serialize};
 
 /// A method and every setting.

@@ -13,7 +13,7 @@ use anyhow::Result;
 use block::Block;
 use fgmf::Error;
 use fgmf::explain::{Context, Explainer, IDS, applicable, with_parameters};
-use fgmf::oracle::Oracle;
+use fgmf::model::Oracle;
 use fgmf::record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
 use fgmf::report::{gallery_head, gallery_image, gallery_tail, page_png};
 use images::Images;

@@ -18,7 +18,7 @@ fn save(dir: &TempDir, name: &str, image: &DynamicImage) -> PathBuf {
 }
 
 fn load(dir: &TempDir, split: Split) -> Result<Dataset> {
-    crate::data::load(dir.path().to_str().unwrap(), split)
+    crate::data::source::load(dir.path().to_str().unwrap(), split)
 }
 
 fn refused(dir: &TempDir, split: Split) -> String {

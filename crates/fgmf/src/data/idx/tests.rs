@@ -7,7 +7,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::{TempDir, tempdir};
 
-use crate::data::{Dataset, Split, load};
+use crate::data::dataset::Dataset;
+use crate::data::source::load;
+use crate::data::split::Split;
 use crate::error::Result;
 
 /// Two images of 2x3 and their labels.
@@ -16,7 +18,7 @@ const IMAGES: [u8; 28] = [
 ];
 const LABELS: [u8; 10] = [0, 0, 8, 1, 0, 0, 0, 2, 3, 1];
 
-pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

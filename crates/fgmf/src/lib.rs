@@ -7,7 +7,7 @@
 //! - [`attack`] breaks what can be broken, [`explain`] shows why a model answers as it does,
 //!   [`evaluate`] scores the maps with the figures of [`metric`];
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
-//! - [`record`] is the plain data that comes out, [`report`] draws it.
+//! - [`record`] is the plain data that comes out; the crate `fgmf-report` draws it.
 //!
 //! `docs/architecture.md` draws the modules and the edges that are allowed between them.
 
@@ -17,14 +17,12 @@ pub mod defend;
 mod error;
 pub mod evaluate;
 pub mod explain;
-pub mod hash;
 pub mod metric;
 pub mod oracle;
-pub mod record;
 pub mod registry;
-pub mod report;
 pub mod rng;
 pub mod threat;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use fgmf_record::{self as record, hash};

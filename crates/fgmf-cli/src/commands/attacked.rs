@@ -6,7 +6,7 @@ use fgmf::Error;
 use fgmf::attack::{ApgdParams, Attack, Batch, PgdParams, predictions, run_attack};
 use fgmf::evaluate::{Input, read_adversarial};
 use fgmf::oracle::{Oracle, Scores};
-use fgmf::threat::{Norm, ThreatModel};
+use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ impl Attacker {
     /// From the command line; `shape` is that of all images, `usual` the attack where none is
     /// named.
     pub(super) fn new(flags: &Attacked, usual: &str, shape: [usize; 4], seed: u64) -> Result<Self> {
-        let threat = ThreatModel::new(Norm::parse(&flags.norm)?, flags.eps, [0.0, 1.0])?;
+        let threat = ThreatModel::new(flags.norm.parse()?, flags.eps, [0.0, 1.0])?;
         let own = match flags.explain.as_str() {
             "clean" => false,
             "own" => true,
@@ -37,7 +37,8 @@ impl Attacker {
         };
         let source = match (&flags.adversarial, flags.attack.as_deref().unwrap_or(usual)) {
             (Some(path), _) => {
-                let sha256 = fgmf::hash::sha256(&std::fs::read(path).map_err(Error::io(path))?);
+                let sha256 =
+                    fgmf_record::hash::sha256(&std::fs::read(path).map_err(Error::io(path))?);
                 Source::Kept(
                     read_adversarial(path, &shape)?,
                     json!({ "file": path, "sha256": sha256 }),

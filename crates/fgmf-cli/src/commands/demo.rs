@@ -10,12 +10,12 @@ use crate::console;
 use anyhow::Result;
 use fgmf::data::{Dataset, EMBEDDED, Split, load};
 use fgmf::defend::SgamParams;
-use fgmf::record::{ModelRecord, ReportRecord};
-use fgmf::report::render_html;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf::train::{ObjectiveConfig, Run, TrainConfig};
 use fgmf_net::Network;
 use fgmf_net::zoo::Architecture;
+use fgmf_record::{ModelRecord, ReportRecord};
+use fgmf_report::render_html;
 use std::time::Instant;
 
 /// Radius trained against and attacked at.

@@ -12,8 +12,8 @@ use fgmf::data::load;
 use fgmf::evaluate::{Job, evaluate};
 use fgmf::explain::{Context, IDS, applicable, with_parameters};
 use fgmf::oracle::Oracle;
-use fgmf::record::{EvaluationRecord, FigureRow, ModelFile};
 use fgmf_net::Tensor;
+use fgmf_record::{EvaluationRecord, FigureRow, ModelFile};
 
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
@@ -131,11 +131,7 @@ fn table(r: &EvaluationRecord) -> String {
                 })
             };
             let rows: Vec<Option<&FigureRow>> = inputs.iter().map(row).collect();
-            let better = rows
-                .iter()
-                .flatten()
-                .next()
-                .map_or("", |x| x.better.as_str());
+            let better = rows.iter().flatten().next().map_or("", |x| x.better.name());
             let cells: String = rows
                 .iter()
                 .map(|x| format!("{:<28}", x.map_or_else(String::new, |x| cell(x, r.data.n))))

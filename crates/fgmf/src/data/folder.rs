@@ -80,7 +80,7 @@ fn in_two<'a>(
         let classes = files::entries(&half.path)?;
         only_folders(&classes, "class folders")?;
         names.extend(classes.iter().map(|class| class.name.clone()));
-        if half.name == split.as_str() {
+        if half.name == split.name() {
             wanted = Some(classes);
         }
     }
@@ -100,7 +100,7 @@ fn in_two<'a>(
     }
     if files.is_empty() {
         return Err(Error::data(
-            &dir.join(split.as_str()),
+            &dir.join(split.name()),
             "class folders with images",
             "none",
         ));

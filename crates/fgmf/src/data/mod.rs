@@ -10,14 +10,11 @@ mod folder;
 mod idx;
 mod picture;
 
+pub use crate::record::Split;
 pub use dataset::Dataset;
 pub use picture::read_image;
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
@@ -28,48 +25,6 @@ pub const EMBEDDED: &str = embedded::NAME;
 const MAX_SIDE: usize = 16_384;
 /// Most bytes of pixels in one split (4 GiB).
 const MAX_BYTES: u64 = 1 << 32;
-
-/// Which part of a data set: `train` or `test`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// Images to fit weights on.
-    Train,
-    /// Images to measure on.
-    Test,
-}
-
-impl Split {
-    /// `train` or `test`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Split {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "train" => Ok(Self::Train),
-            "test" => Ok(Self::Test),
-            other => Err(Error::parameter(
-                "split",
-                "`train` or `test`",
-                format!("`{other}`"),
-            )),
-        }
-    }
-}
 
 /// Loads one split of `source`: [`EMBEDDED`], or a folder whose kind is found by what is in it.
 ///

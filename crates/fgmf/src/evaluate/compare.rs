@@ -1,7 +1,7 @@
 //! Rows of figures, and the tests between them.
 
 use super::criteria;
-use super::info::{Direction, Figure};
+use super::info::Figure;
 use crate::error::Result;
 use crate::metric::{entropy_weights, holm, mean_interval, paired_t, wilcoxon};
 use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputTest, PairedDifference};
@@ -14,11 +14,7 @@ pub(super) fn row(
     input: &str,
     values: Vec<Option<f64>>,
 ) -> FigureRow {
-    let better = match figure.better {
-        Direction::Higher => "higher",
-        Direction::Lower => "lower",
-    };
-    FigureRow::new([explainer, metric, figure.id, input], better, values)
+    FigureRow::new([explainer, metric, figure.id, input], figure.better, values)
 }
 
 /// Second less first, over the examples that have both.

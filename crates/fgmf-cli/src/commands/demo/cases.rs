@@ -14,9 +14,9 @@ use fgmf::explain::{
 };
 use fgmf::metric::{mean_interval, spearman, top_k_overlap};
 use fgmf::oracle::Oracle;
-use fgmf::record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
+use fgmf_record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};
 
 /// Images that the figures are over, from the first test image on.
 const IMAGES: usize = 200;

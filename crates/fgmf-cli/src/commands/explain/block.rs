@@ -5,13 +5,13 @@ use anyhow::Result;
 use fgmf::evaluate::{Input, Job, Metric, evaluate_maps};
 use fgmf::explain::{Attribution, Context, Explainer};
 use fgmf::oracle::{Oracle, Scores};
-use fgmf::record::{
-    FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord, ViewPictures,
-    ViewRecord,
-};
-use fgmf::report::{doubts, overlay_png};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
+use fgmf_record::{
+    Direction, FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord,
+    ViewPictures, ViewRecord,
+};
+use fgmf_report::{doubts, overlay_png};
 use serde_json::json;
 use std::path::Path;
 
@@ -64,12 +64,12 @@ impl Block {
                 };
                 rows.push(row(
                     "agreement",
-                    "higher",
+                    Direction::Higher,
                     maps.iter().map(|m| m.agreement).collect(),
                 ));
                 rows.push(row(
                     "completeness-gap",
-                    "lower",
+                    Direction::Lower,
                     maps.iter().map(|m| m.completeness_gap).collect(),
                 ));
             }
@@ -100,7 +100,7 @@ impl Block {
                 let names =
                     [&row.explainer, &row.metric, &row.figure, &row.input].map(String::as_str);
                 all.push(
-                    FigureRow::new(names, &row.better, vec![None; before]).with_more(&row.values),
+                    FigureRow::new(names, row.better, vec![None; before]).with_more(&row.values),
                 );
             }
         }

@@ -8,7 +8,7 @@
 //!   [`metric`] scores the maps with the figures of [`measure`], [`verdict`] names masking;
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
 //! - [`study`] runs suites and evaluations over data sets;
-//! - [`record`] is the plain data that comes out, [`report`] draws it.
+//! - [`record`] is the plain data that comes out; the crate `fgmf-report` draws it.
 //!
 //! `docs/architecture.md` draws the rooms and the edges that are allowed between them.
 
@@ -17,13 +17,10 @@ pub mod data;
 pub mod defend;
 mod error;
 pub mod explain;
-pub mod hash;
 pub mod measure;
 pub mod metric;
 pub mod model;
-pub mod record;
 pub mod registry;
-pub mod report;
 pub mod rng;
 pub(crate) mod settings;
 mod store;
@@ -33,3 +30,4 @@ pub mod train;
 pub mod verdict;
 
 pub use error::{Error, Result};
+pub use fgmf_record::{self as record, hash};

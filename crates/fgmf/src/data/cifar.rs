@@ -1,13 +1,12 @@
 //! CIFAR-10, binary version: files of records, each one label byte and 3072 pixel bytes (`[3, 32,
 //! 32]`: red, green, blue).
 
-use std::path::Path;
-
 use crate::data::dataset::Dataset;
 use crate::data::files;
 use crate::data::limits::MAX_BYTES;
-use crate::data::split::Split;
 use crate::error::{Error, Result};
+use crate::record::Split;
+use std::path::Path;
 
 const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = 3 * 32 * 32;

@@ -1,11 +1,10 @@
 //! The class-balanced Fashion-MNIST slice that is part of the library (see `assets/README.md`).
 
-use std::path::Path;
-
 use crate::data::dataset::Dataset;
 use crate::data::idx;
-use crate::data::split::Split;
 use crate::error::Result;
+use crate::record::Split;
+use std::path::Path;
 
 /// Name under which [`super::load`] finds it.
 pub(crate) const NAME: &str = "fashion-mnist-mini";

@@ -1,9 +1,8 @@
 //! What every folder reader needs: sorted entries, bounded reads, lists of names.
 
+use crate::error::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use crate::error::{Error, Result};
 
 /// Longest list of class names, in bytes.
 const MAX_NAMES: u64 = 1 << 20;

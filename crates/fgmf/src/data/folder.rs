@@ -3,18 +3,16 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
-use rayon::prelude::*;
-
 use crate::data::dataset::Dataset;
 use crate::data::files;
 use crate::data::files::Entry;
 use crate::data::limits::MAX_BYTES;
 use crate::data::picture::read_like;
-use crate::data::split::Split;
 use crate::error::{Error, Result};
+use crate::record::Split;
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Without split folders, every this many files of a class one is for testing.
 const TEST_EVERY: usize = 5;
@@ -83,7 +81,7 @@ fn in_two<'a>(
         let classes = files::entries(&half.path)?;
         only_folders(&classes, "class folders")?;
         names.extend(classes.iter().map(|class| class.name.clone()));
-        if half.name == split.as_str() {
+        if half.name == split.name() {
             wanted = Some(classes);
         }
     }
@@ -103,7 +101,7 @@ fn in_two<'a>(
     }
     if files.is_empty() {
         return Err(Error::data(
-            &dir.join(split.as_str()),
+            &dir.join(split.name()),
             "class folders with images",
             "none",
         ));

@@ -5,16 +5,15 @@ mod decode;
 #[cfg(test)]
 mod tests;
 
+use crate::data::dataset::Dataset;
+use crate::data::files;
+use crate::error::{Error, Result};
+use crate::record::Split;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 pub(crate) use crate::data::idx::decode::{images, labels};
-
-use crate::data::dataset::Dataset;
-use crate::data::files;
-use crate::data::split::Split;
-use crate::error::{Error, Result};
 
 /// One of the two files of a split.
 struct Part {

@@ -12,10 +12,9 @@ pub(crate) mod idx;
 pub(crate) mod limits;
 pub(crate) mod picture;
 pub(crate) mod source;
-pub(crate) mod split;
 
+pub use crate::record::Split;
 pub use batch::{Batch, batch_of};
 pub use dataset::Dataset;
 pub use picture::read_image;
 pub use source::{EMBEDDED, load};
-pub use split::Split;

@@ -1,13 +1,11 @@
 //! One image file: PNG or JPEG to bytes.
 
-use std::io::Cursor;
-use std::path::Path;
-
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-
 use crate::data::files;
 use crate::data::limits::MAX_SIDE;
 use crate::error::{Error, Result};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use std::io::Cursor;
+use std::path::Path;
 
 /// Longest image file, in bytes, and most bytes its decoder may ask for.
 const MAX_IMAGE: u64 = 256 << 20;

@@ -1,10 +1,9 @@
 //! A data set by name or path: which reader fits.
 
 use crate::data::dataset::Dataset;
-use crate::data::split::Split;
 use crate::data::{cifar, embedded, files, folder, idx};
 use crate::error::{Error, Result};
-
+use crate::record::Split;
 use std::path::Path;
 
 /// Name of the data set that is part of the library.

@@ -17,17 +17,11 @@
 //! differentiable, so that an attacker's gradient exists.
 
 use crate::error::{Error, Result};
-
 use fgmf_net::op::{AveragePool, Binary, Op, Resize, Unary, Window};
-
 use fgmf_net::rule::Gate;
-
 use fgmf_net::zoo::{Activation, Layers, Square};
-
 use fgmf_net::{Builder, Network, Rules, ValueId};
-
 use serde::{Deserialize, Serialize};
-
 use std::sync::Arc;
 
 /// Name of the predicted saliency map in the graph.

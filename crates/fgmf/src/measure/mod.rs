@@ -13,11 +13,12 @@ pub(crate) mod structure;
 pub(crate) mod summary;
 pub(crate) mod weighting;
 
+pub use crate::record::{PairedTest, mean_interval};
 pub use complexity::{entropy, histogram_entropy, moran};
 pub use localisation::{hit, mass, rank};
-pub use paired::{PairedTest, holm, paired_t, wilcoxon};
+pub use paired::{holm, paired_t, wilcoxon};
 pub use probability::{binomial_bounds, normal_cdf, normal_quantile};
 pub use similarity::{cosine, pearson, spearman, top_k_overlap};
 pub use structure::{ssim, tolerant_top_k_overlap};
-pub use summary::{gini, mean_interval};
+pub use summary::gini;
 pub use weighting::entropy_weights;

@@ -2,18 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::measure::probability::{incomplete_beta, normal_cdf};
-use serde::{Deserialize, Serialize};
-
-/// A test of paired differences against 0.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PairedTest {
-    /// t, or the smaller sum of signed ranks.
-    pub statistic: f64,
-    /// Two-sided probability of a result at least as far from 0 if there were no difference.
-    pub p: f64,
-    /// Differences that took part.
-    pub n: usize,
-}
+use crate::record::PairedTest;
 
 const NOTHING: PairedTest = PairedTest {
     statistic: 0.0,

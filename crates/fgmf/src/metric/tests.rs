@@ -9,11 +9,9 @@ use crate::model::{Oracle, Scores as _};
 use crate::record::MapRecord;
 use crate::rng::{Purpose, Stream};
 use crate::study::{EvaluationInput, EvaluationJob, evaluate};
-use crate::threat::Norm;
-use crate::threat::ThreatModel;
-use fgmf_net::Tensor;
+use crate::threat::{Norm, ThreatModel};
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-use fgmf_net::{Network, Precision};
+use fgmf_net::{Network, Precision, Tensor};
 use fgmf_testkit::toys;
 
 fn threat(eps: f64) -> ThreatModel {

@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use fgmf_net::batch::LossGradients;
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Rules, Tensor, ValueId};
-
 use std::ops::Range;
 
 /// Loss and its gradient in the images.

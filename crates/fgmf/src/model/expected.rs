@@ -8,8 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::access::{FeatureGradient, Gradients, Scores};
-use crate::model::transform::Transform;
-use crate::model::transform::check;
+use crate::model::transform::{Transform, check};
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Precision, Tensor, ValueId};
 use rayon::prelude::*;

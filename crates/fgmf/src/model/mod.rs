@@ -8,10 +8,11 @@ pub(crate) mod oracle;
 pub(crate) mod served;
 pub(crate) mod transform;
 
+pub use crate::record::Passes;
 pub use access::{Curvature, FeatureGradient, Gradients, LossGradient, Scores, Variants};
 pub use answer::{misclassified, predictions};
 pub use averaged::{Averaged, Smoothed};
 pub use expected::{Expected, Outcome};
-pub use oracle::{Oracle, Passes};
+pub use oracle::Oracle;
 pub use served::Served;
 pub use transform::Transform;

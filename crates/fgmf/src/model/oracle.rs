@@ -4,54 +4,15 @@
 //! gradient.
 
 use crate::error::{Error, Result};
-use crate::model::access::Curvature;
-use crate::model::access::FeatureGradient;
-use crate::model::access::Gradients;
-use crate::model::access::Scores;
-use crate::model::access::Variants;
-
+use crate::model::access::{Curvature, FeatureGradient, Gradients, Scores, Variants};
+use crate::record::Passes;
 use fgmf_net::batch::LossGradients;
-
 use fgmf_net::head::Head;
-
 use fgmf_net::{Network, Precision, Rules, Tensor, ValueId};
-
-use serde::{Deserialize, Serialize};
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most numbers of an image's feature maps that are kept for variants of it: 16 MiB.
 const SHARED: usize = 1 << 22;
-
-/// Passes through a model, in examples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Passes {
-    /// Forward passes.
-    pub forward: u64,
-    /// Backward passes.
-    pub backward: u64,
-    /// Hessian-vector products (two forward and two backward passes each, not counted above).
-    pub hessian: u64,
-}
-
-impl Passes {
-    /// The passes made since `earlier`.
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            forward: self.forward - earlier.forward,
-            backward: self.backward - earlier.backward,
-            hessian: self.hessian - earlier.hessian,
-        }
-    }
-}
-
-impl std::ops::AddAssign for Passes {
-    fn add_assign(&mut self, other: Self) {
-        self.forward += other.forward;
-        self.backward += other.backward;
-        self.hessian += other.hessian;
-    }
-}
 
 /// A network seen from outside: counts every pass per example, and may refuse more than a budget.
 #[derive(Debug)]

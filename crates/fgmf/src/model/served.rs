@@ -7,22 +7,13 @@
 //!
 //! Cost: one pass of the model behind for each query.
 
-use crate::model::transform::Transform;
-use crate::model::transform::check;
-use crate::model::transform::content;
-
 use crate::error::Result;
-
 use crate::model::access::{FeatureGradient, Gradients, Scores};
-
+use crate::model::transform::{Transform, check, content};
 use crate::rng::{Purpose, Stream};
-
 use fgmf_net::head::Head;
-
 use fgmf_net::{Network, Tensor, ValueId};
-
 use rayon::prelude::*;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A model behind a random transform of its images.

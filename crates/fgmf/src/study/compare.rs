@@ -2,11 +2,12 @@
 
 use crate::error::Result;
 use crate::measure::paired::{holm, paired_t, wilcoxon};
-use crate::measure::summary::mean_interval;
 use crate::measure::weighting::entropy_weights;
 use crate::metric::criteria;
-use crate::metric::parts::info::{Direction, Figure};
-use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputTest, PairedDifference};
+use crate::metric::parts::info::Figure;
+use crate::record::{
+    CriteriaRow, ExplainerTest, FigureRow, InputTest, PairedDifference, mean_interval,
+};
 
 /// A row, from its values.
 pub(crate) fn row(
@@ -16,11 +17,7 @@ pub(crate) fn row(
     input: &str,
     values: Vec<Option<f64>>,
 ) -> FigureRow {
-    let better = match figure.better {
-        Direction::Higher => "higher",
-        Direction::Lower => "lower",
-    };
-    FigureRow::new([explainer, metric, figure.id, input], better, values)
+    FigureRow::new([explainer, metric, figure.id, input], figure.better, values)
 }
 
 /// Second less first, over the examples that have both.

@@ -1,33 +1,20 @@
 //! Suites: attacks in a fixed order, each on the examples that still stand, worst case per example;
 //! with a state file, so that a run that was killed goes on where it was, to the same result.
 
-use crate::study::entry::Entry;
-use crate::study::entry::SuiteJob;
-use crate::study::suite_state::{Broken, Header, Part, StateFile};
-
-use crate::study::suite_verdict::verdict;
-
 use crate::attack::base::Ending;
 use crate::attack::sealed::run_attack;
-use crate::data::batch::Batch;
-use crate::model::answer::predictions;
-
+use crate::data::batch::{Batch, batch_of};
 use crate::defend::knowledge::attacker_rules;
-
 use crate::error::{Error, Result};
-
-use crate::model::oracle::{Oracle, Passes};
-
-use crate::record::{AttackRow, CurvePoint, ExampleRecord, Proportion, VerdictRecord};
-
-use crate::data::batch::batch_of;
-
+use crate::model::answer::predictions;
+use crate::model::oracle::Oracle;
+use crate::record::{AttackRow, CurvePoint, ExampleRecord, Passes, Proportion, VerdictRecord};
+use crate::study::entry::{Entry, SuiteJob};
+use crate::study::suite_state::{Broken, Header, Part, StateFile};
+use crate::study::suite_verdict::verdict;
 use fgmf_net::Tensor;
-
 use safetensors::tensor::{Dtype, TensorView};
-
 use std::path::Path;
-
 use std::time::Instant;
 
 /// Examples that each attack takes together; what it did to them is saved together. Larger blocks

@@ -4,7 +4,7 @@
 //! without a line; both are dropped on opening.
 
 use crate::error::{Error, Result};
-use crate::model::oracle::Passes;
+use crate::record::Passes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

@@ -1,25 +1,16 @@
 //! State of a run on disk: one file, replaced in one step, so that a kill leaves the old one or the
 //! new one.
 
+use crate::error::{Error, Result};
+use crate::record::EpochRecord;
 use crate::store::atomic::write_atomically;
 use crate::train::config::TrainConfig;
-
 use crate::train::optimise::{OptimiserState, parameters};
-
 use crate::train::salience::{Salience, Teacher};
-
-use crate::error::{Error, Result};
-
-use crate::record::EpochRecord;
-
 use fgmf_net::{Network, Tensor};
-
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-
 use serde::{Deserialize, Serialize};
-
 use std::collections::HashMap;
-
 use std::path::Path;
 
 /// What the file's header says.

@@ -1,7 +1,6 @@
 //! The training loop.
 
-use crate::data::batch::Batch;
-use crate::data::batch::batch_of;
+use crate::data::batch::{Batch, batch_of};
 use crate::data::dataset::Dataset;
 use crate::defend;
 use crate::defend::resize_pad::ResizePadParams;

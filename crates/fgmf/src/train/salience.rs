@@ -2,26 +2,18 @@
 //! network while it trains.
 
 use crate::data::batch::batch_of;
-use crate::train::config::TrainConfig;
-
 use crate::data::dataset::Dataset;
-
 use crate::defend::sgam::SgamParams;
-
 use crate::error::{Error, Result};
-
 use crate::explain::base::{Context, Explainer};
 use crate::explain::grad_cam_pp;
 use crate::explain::integrated_gradients::IntegratedGradientsParams;
 use crate::explain::parts::cam::CamParams;
 use crate::explain::sealed::explain;
-
 use crate::model::oracle::Oracle;
-
 use crate::rng::{Purpose, Stream};
-
+use crate::train::config::TrainConfig;
 use fgmf_net::{Network, Tensor};
-
 use serde::{Deserialize, Serialize};
 
 /// How salient pixels are chosen. `All` and `Random` are the controls without which a claim for

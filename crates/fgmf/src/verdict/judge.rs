@@ -16,33 +16,10 @@
 //! (AutoAttack's own checks).
 
 use crate::record::{FlagRecord, VerdictRecord};
-use serde::{Deserialize, Serialize};
-
 use crate::verdict::evidence::Evidence;
 use crate::verdict::sign::Sign;
 
-/// What the flags add up to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Level {
-    /// No flag.
-    Trustworthy,
-    /// Flags, none conclusive.
-    Suspicious,
-    /// A conclusive flag.
-    Masked,
-}
-
-impl Level {
-    /// Name in records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Trustworthy => "trustworthy",
-            Self::Suspicious => "suspicious",
-            Self::Masked => "masked",
-        }
-    }
-}
+pub use crate::record::Level;
 
 /// A sign whose trigger was reached.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +55,7 @@ impl Verdict {
             advice: f.sign.advice().into(),
         };
         VerdictRecord {
-            level: self.level.name().into(),
+            level: self.level,
             checks: self.checks.iter().map(|s| s.id().into()).collect(),
             flags: self.flags.iter().map(flag).collect(),
         }
@@ -329,8 +306,8 @@ mod tests {
         assert_eq!(v.checks, [Sign::ZeroGradient]);
         let r = v.record();
         assert_eq!(
-            (r.level.as_str(), r.checks.as_slice()),
-            ("suspicious", ["zero-gradient".to_owned()].as_slice())
+            (r.level, r.checks.as_slice()),
+            (Level::Suspicious, ["zero-gradient".to_owned()].as_slice())
         );
         assert_eq!(r.flags[0].evidence["examples"], 2);
         assert_eq!(r.flags[0].evidence["which"], serde_json::json!([0, 1]));

@@ -197,7 +197,7 @@ fn auto_pgd_from_the_image_matches() {
     let batch = images(&indices(&f["rows"]));
     let steps = f["steps"].as_u64().unwrap() as usize;
     for run in f["runs"].as_array().unwrap() {
-        let norm = Norm::parse(run["norm"].as_str().unwrap()).unwrap();
+        let norm: Norm = run["norm"].as_str().unwrap().parse().unwrap();
         let threat = ThreatModel::new(norm, run["eps"].as_f64().unwrap(), [0.0, 1.0]).unwrap();
         let name = format!("{norm:?} {}", run["loss"]);
         let loss = match run["loss"].as_str().unwrap() {
@@ -279,7 +279,7 @@ fn attacks_break_what_the_reference_breaks() {
         let (net, f) = (model(net), json(file));
         let batch = images(&(0..f["limit"].as_u64().unwrap() as usize).collect::<Vec<_>>());
         let threat = ThreatModel::new(
-            Norm::parse(f["norm"].as_str().unwrap()).unwrap(),
+            f["norm"].as_str().unwrap().parse().unwrap(),
             f["eps"].as_f64().unwrap(),
             [0.0, 1.0],
         )

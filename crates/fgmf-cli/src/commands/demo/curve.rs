@@ -7,9 +7,9 @@ use anyhow::Result;
 use fgmf::attack::{Attack, PgdParams, RandomSearchParams};
 use fgmf::data::Dataset;
 use fgmf::defend::{MaskKnowledge, has_mask};
-use fgmf::record::{CurvePoint, Proportion};
 use fgmf::study::{Entry, SuiteJob, run_suite};
 use fgmf::threat::ThreatModel;
+use fgmf_record::{CurvePoint, Proportion};
 
 /// Radii measured.
 const RADII: [f64; 8] = [0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3];

@@ -5,14 +5,14 @@ use anyhow::Result;
 use fgmf::explain::{Attribution, Context, Explainer};
 use fgmf::metric::Metric;
 use fgmf::model::{Oracle, Scores};
-use fgmf::record::{
-    FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord, ViewPictures,
-    ViewRecord,
-};
-use fgmf::report::{doubts, overlay_png};
 use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
+use fgmf_record::{
+    Direction, FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord,
+    ViewPictures, ViewRecord,
+};
+use fgmf_report::{doubts, overlay_png};
 use serde_json::json;
 use std::path::Path;
 
@@ -65,12 +65,12 @@ impl Block {
                 };
                 rows.push(row(
                     "agreement",
-                    "higher",
+                    Direction::Higher,
                     maps.iter().map(|m| m.agreement).collect(),
                 ));
                 rows.push(row(
                     "completeness-gap",
-                    "lower",
+                    Direction::Lower,
                     maps.iter().map(|m| m.completeness_gap).collect(),
                 ));
             }
@@ -101,7 +101,7 @@ impl Block {
                 let names =
                     [&row.explainer, &row.metric, &row.figure, &row.input].map(String::as_str);
                 all.push(
-                    FigureRow::new(names, &row.better, vec![None; before]).with_more(&row.values),
+                    FigureRow::new(names, row.better, vec![None; before]).with_more(&row.values),
                 );
             }
         }

@@ -8,7 +8,7 @@ use crate::attack::loss::ranked;
 use crate::data::batch::Batch;
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
-use crate::threat::{ThreatModel, in_lanes};
+use crate::threat::{ThreatModel, distance, in_lanes};
 
 /// What a search needs to know next of its point.
 #[derive(Clone, Copy, PartialEq)]
@@ -142,7 +142,7 @@ impl<'a> Walk<'a> {
         let zero = vec![0.0; self.x.len()];
         let normals = || gradients.chunks_exact(self.x.len());
         let slopes: Vec<f64> = normals()
-            .map(|w| threat.norm().dual().between(&zero, w))
+            .map(|w| distance(threat.norm().dual(), &zero, w))
             .collect();
         if slopes.iter().all(|s| *s == 0.0) {
             self.flat |= self.step == 0;
@@ -169,7 +169,7 @@ impl<'a> Walk<'a> {
             c + back.iter().sum::<f64>(),
             threat.bounds(),
         );
-        let length = |d: &[f32]| threat.norm().between(&zero, d).max(1e-8);
+        let length = |d: &[f32]| distance(threat.norm(), &zero, d).max(1e-8);
         let (here, image) = (length(&from_here), length(&from_image));
         let (alpha, eta) = (
             (here / (here + image)).min(p.alpha_max) as f32,

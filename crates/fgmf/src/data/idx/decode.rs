@@ -1,14 +1,12 @@
 //! Bytes of one IDX file to sizes and content, without trusting the header.
 
-use std::cmp::Ordering;
-use std::io::{BufRead, Read};
-use std::path::Path;
-
-use flate2::bufread::MultiGzDecoder;
-
 use crate::data::idx::{IMAGES, LABELS, Part};
 use crate::data::limits::{MAX_BYTES, MAX_SIDE};
 use crate::error::{Error, Result};
+use flate2::bufread::MultiGzDecoder;
+use std::cmp::Ordering;
+use std::io::{BufRead, Read};
+use std::path::Path;
 
 /// Deflate cannot expand by more than this, so a header that asks for more is lying.
 const MAX_EXPANSION: u64 = 1032;

@@ -1,16 +1,14 @@
-use std::fs;
-use std::io::Write;
-use std::path::Path;
-
+use crate::data::dataset::Dataset;
+use crate::data::source::load;
+use crate::error::Result;
+use crate::record::Split;
 use fgmf_testkit::corrupt::corruptions;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 use tempfile::{TempDir, tempdir};
-
-use crate::data::dataset::Dataset;
-use crate::data::source::load;
-use crate::data::split::Split;
-use crate::error::Result;
 
 /// Two images of 2x3 and their labels.
 const IMAGES: [u8; 28] = [

@@ -2,47 +2,7 @@
 
 use serde::Serialize;
 
-/// What a metric is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Family {
-    /// Whether what the map marks is what the model uses.
-    Faithfulness,
-    /// Whether the map stays as it is when the image hardly changes.
-    Stability,
-    /// Whether the map is short enough to read.
-    Complexity,
-    /// Whether the map lies where the evidence is known to lie.
-    Localisation,
-    /// Whether the map depends on what the model has learnt.
-    Randomisation,
-    /// Several of these at once.
-    Composite,
-}
-
-/// Which way is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// More is better.
-    Higher,
-    /// Less is better.
-    Lower,
-}
-
-/// What a metric asks for besides images, maps and scores of the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Need {
-    /// Explains further images.
-    Explainer,
-    /// Gradients or Hessian-vector products of the model.
-    Gradients,
-    /// Changes the model's parameters (a copy of them).
-    Parameters,
-    /// Other images of the batch.
-    Batch,
-}
+pub use crate::record::{Direction, Family, Need};
 
 /// One number a metric gives for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -1,12 +1,11 @@
 use super::*;
-use crate::record::{
-    FigureRow, GalleryRecord, ImageRecord, MapFacts, MapPicture, MethodRecord, ModelFile,
-    ViewPictures, ViewRecord,
+use crate::colormap::{diverging, sequential};
+use crate::escape::{decimal, number};
+use crate::fixture::{self, unbalanced};
+use fgmf_record::{
+    Direction, FigureRow, GalleryRecord, ImageRecord, MapFacts, MapPicture, MethodRecord,
+    ModelFile, ViewPictures, ViewRecord,
 };
-use crate::report::colormap::{diverging, sequential};
-use crate::report::fixture;
-use crate::report::html::{decimal, number};
-use crate::report::tests::unbalanced;
 
 /// One image, clean and attacked; PGCA, withheld after the attack, and a signed method.
 fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
@@ -16,7 +15,11 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
         parameters: serde_json::json!({ "steps": 64 }),
     };
     let row = |explainer: &str, figure: &str, input: &str, value| {
-        FigureRow::new([explainer, figure, figure, input], "higher", vec![value])
+        FigureRow::new(
+            [explainer, figure, figure, input],
+            Direction::Higher,
+            vec![value],
+        )
     };
     let facts = |withheld: bool| MapFacts {
         layer: None,
@@ -144,7 +147,7 @@ fn figures_are_those_of_the_record() {
     check(&about);
     about.rows[1] = FigureRow::new(
         ["pgca", "lerf-minus-morf", "lerf-minus-morf", "pgd"],
-        "higher",
+        Direction::Higher,
         vec![Some(0.8765)],
     );
     check(&about);
@@ -198,7 +201,7 @@ fn the_png_has_its_size_and_its_bars_the_colours_of_the_ends() {
     for figure in ["a", "b", "c", "d", "e", "f"] {
         more.rows.push(FigureRow::new(
             ["pgca", figure, figure, "clean"],
-            "lower",
+            Direction::Lower,
             vec![Some(1.0)],
         ));
     }

@@ -1,11 +1,11 @@
 //! One image as one PNG.
 
-use super::panel::{Bar, Cell, Line, Tile, lines};
+use crate::colormap::Rgb;
 use crate::error::Result;
-use crate::record::{GalleryRecord, ViewPictures};
-use crate::report::colormap::Rgb;
-use crate::report::picture::Picture;
-use crate::report::text::{Face, wrapped};
+use crate::gallery::panel::{Bar, Cell, Line, Tile, lines};
+use crate::picture::Picture;
+use crate::text::{Face, wrapped};
+use fgmf_record::{GalleryRecord, ViewPictures};
 
 const PAPER: Rgb = [255; 3];
 const INK: Rgb = [27, 36, 48];

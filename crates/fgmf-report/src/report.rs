@@ -1,25 +1,9 @@
 //! `report.html`: one self-contained page from a [`ReportRecord`]. No script, no request, nothing
-//! but the record read. Galleries of maps: see [`gallery_head`].
+//! but the record read.
 
-mod cases;
-pub mod chart;
-pub mod colormap;
-#[cfg(test)]
-mod fixture;
-mod gallery;
-mod html;
-mod methods;
-mod parameters;
-pub mod picture;
-mod summary;
-mod tables;
-mod text;
-
-pub use gallery::{doubts, gallery_head, gallery_image, gallery_tail, page_png};
-pub use picture::overlay_png;
-
-use crate::record::ReportRecord;
-use html::{escape, norm};
+use crate::escape::{count, escape, norm, number};
+use crate::{cases, html, methods, parameters, summary, tables};
+use fgmf_record::ReportRecord;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -79,8 +63,8 @@ fn masthead(report: &ReportRecord) -> String {
     };
     let threat = format!(
         "{} within {} of the image",
-        norm(&report.threat.norm),
-        html::number(report.threat.eps)
+        norm(report.threat.norm),
+        number(report.threat.eps)
     );
     let facts = [
         (
@@ -88,8 +72,8 @@ fn masthead(report: &ReportRecord) -> String {
             format!(
                 "{}, {} split, {} images",
                 escape(&report.test.name),
-                escape(&report.test.split),
-                html::count(report.test.n)
+                report.test.split,
+                count(report.test.n)
             ),
         ),
         ("Threat", threat),
@@ -112,34 +96,8 @@ fn masthead(report: &ReportRecord) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Proportion;
-
-    /// Elements that are open at the end, or the first that closes in the wrong place.
-    pub(super) fn unbalanced(page: &str) -> Option<String> {
-        const VOID: [&str; 4] = ["meta", "img", "br", "!doctype"];
-        let mut open: Vec<String> = Vec::new();
-        for piece in page.split('<').skip(1) {
-            let Some((tag, text)) = piece.split_once('>') else {
-                return Some(format!("<{piece}"));
-            };
-            let name = tag
-                .split([' ', '\n', '/'])
-                .find(|n| !n.is_empty())
-                .unwrap_or_default()
-                .to_lowercase();
-            if text.contains('>') && name != "style" {
-                return Some(format!("stray > after <{tag}>: {text}"));
-            }
-            if tag.starts_with('/') {
-                if open.pop().as_ref() != Some(&name) {
-                    return Some(format!("</{name}> inside {open:?}"));
-                }
-            } else if !tag.ends_with('/') && !VOID.contains(&name.as_str()) {
-                open.push(name);
-            }
-        }
-        open.pop()
-    }
+    use crate::fixture::{self, unbalanced};
+    use fgmf_record::Proportion;
 
     #[test]
     fn page_is_balanced_and_asks_for_nothing() {

@@ -1,8 +1,8 @@
-//! A small synthetic report for the tests.
+//! A small synthetic report for the tests, and a check of HTML.
 
-use crate::record::{
+use fgmf_record::{
     CaseRecord, CaseView, CurvePoint, DataRecord, EpochRecord, Figure, MachineRecord, MapRecord,
-    MeanRecord, ModelRecord, Proportion, ReportRecord, ThreatRecord,
+    MeanRecord, ModelRecord, Norm, Proportion, ReportRecord, Split, ThreatRecord,
 };
 
 /// Two models, one image, one figure of each kind; the masked PGCA map is withheld after the
@@ -17,10 +17,10 @@ pub(crate) fn report() -> ReportRecord {
             cpu: "a processor".to_owned(),
             threads: 2,
         },
-        train: data("train", 6000),
-        test: data("test", 1700),
+        train: data(Split::Train, 6000),
+        test: data(Split::Test, 1700),
         threat: ThreatRecord {
-            norm: "linf".to_owned(),
+            norm: Norm::Linf,
             eps: 0.1,
             bounds: [0.0, 1.0],
         },
@@ -50,11 +50,11 @@ pub(crate) fn map(shift: f32) -> MapRecord {
     }
 }
 
-fn data(split: &str, n: usize) -> DataRecord {
+fn data(split: Split, n: usize) -> DataRecord {
     let classes = vec!["Shirt".to_owned(), "Boot".to_owned()];
     DataRecord {
         name: "fashion-mnist-mini".to_owned(),
-        split: split.to_owned(),
+        split,
         n,
         sha256: "ab".repeat(32),
         classes,
@@ -126,4 +126,31 @@ fn view(model: &str, masked: bool) -> CaseView {
             (!masked).then(|| "agreement 0.08 is below 0.2".to_owned()),
         ],
     }
+}
+
+/// Elements that are open at the end, or the first that closes in the wrong place.
+pub(crate) fn unbalanced(page: &str) -> Option<String> {
+    const VOID: [&str; 4] = ["meta", "img", "br", "!doctype"];
+    let mut open: Vec<String> = Vec::new();
+    for piece in page.split('<').skip(1) {
+        let Some((tag, text)) = piece.split_once('>') else {
+            return Some(format!("<{piece}"));
+        };
+        let name = tag
+            .split([' ', '\n', '/'])
+            .find(|n| !n.is_empty())
+            .unwrap_or_default()
+            .to_lowercase();
+        if text.contains('>') && name != "style" {
+            return Some(format!("stray > after <{tag}>: {text}"));
+        }
+        if tag.starts_with('/') {
+            if open.pop().as_ref() != Some(&name) {
+                return Some(format!("</{name}> inside {open:?}"));
+            }
+        } else if !tag.ends_with('/') && !VOID.contains(&name.as_str()) {
+            open.push(name);
+        }
+    }
+    open.pop()
 }

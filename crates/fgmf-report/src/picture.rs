@@ -5,16 +5,16 @@ use std::io::Cursor;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
-use super::colormap::{self, Rgb};
+use crate::colormap::{self, Rgb};
 use crate::error::{Error, Result};
-use crate::record::MapRecord;
+use fgmf_record::MapRecord;
 
 /// Shorter side that [`overlay_png`] enlarges to, in pixels.
 const FILE_SIDE: usize = 224;
 
 /// 8-bit colour pixels, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub(crate) struct Picture {
     width: usize,
     height: usize,
     pixels: Vec<Rgb>,
@@ -22,12 +22,12 @@ pub struct Picture {
 
 impl Picture {
     /// Columns.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// Rows.
-    pub fn height(&self) -> usize {
+    pub(crate) fn height(&self) -> usize {
         self.height
     }
 
@@ -36,7 +36,7 @@ impl Picture {
     /// # Errors
     /// The map has no 1 or 3 channels, no pixels, a value that is not finite, or another number of
     /// values.
-    pub fn of_image(image: &MapRecord, bounds: [f64; 2]) -> Result<Self> {
+    pub(crate) fn of_image(image: &MapRecord, bounds: [f64; 2]) -> Result<Self> {
         let plane = checked(image)?;
         let channel = |c: usize, i: usize| level(image.values[c * plane + i], bounds);
         let pixels = (0..plane).map(|i| {
@@ -58,7 +58,7 @@ impl Picture {
     ///
     /// # Errors
     /// As [`Picture::of_image`].
-    pub fn of_map(map: &MapRecord, range: [f32; 2]) -> Result<Self> {
+    pub(crate) fn of_map(map: &MapRecord, range: [f32; 2]) -> Result<Self> {
         let map = averaged(map)?;
         let width = range[1] - range[0];
         let colour = |&v: &f32| {
@@ -80,7 +80,7 @@ impl Picture {
     ///
     /// # Errors
     /// As [`Picture::of_image`].
-    pub fn of_signed(map: &MapRecord) -> Result<(Self, f32)> {
+    pub(crate) fn of_signed(map: &MapRecord) -> Result<(Self, f32)> {
         let scale = colormap::signed_scale(&averaged(map)?.values);
         Ok((Self::of_signed_to(map, scale)?, scale))
     }
@@ -89,7 +89,7 @@ impl Picture {
     ///
     /// # Errors
     /// As [`Picture::of_image`].
-    pub fn of_signed_to(map: &MapRecord, scale: f32) -> Result<Self> {
+    pub(crate) fn of_signed_to(map: &MapRecord, scale: f32) -> Result<Self> {
         let map = averaged(map)?;
         let colour = |&v: &f32| colormap::diverging(if scale > 0.0 { v / scale } else { 0.0 });
         Ok(Self {
@@ -105,7 +105,7 @@ impl Picture {
     ///
     /// # Errors
     /// As [`Picture::of_image`], or the two differ in rows or columns.
-    pub fn overlay(
+    pub(crate) fn overlay(
         image: &MapRecord,
         bounds: [f64; 2],
         map: &MapRecord,
@@ -117,11 +117,7 @@ impl Picture {
                 "{} x {} under a map of {} x {}",
                 image.height, image.width, map.height, map.width
             );
-            return Err(Error::mismatch(
-                "overlay",
-                "image and map of one size",
-                found,
-            ));
+            return Err(Error::new("overlay", "image and map of one size", found));
         }
         let pixels = image
             .values
@@ -146,12 +142,12 @@ impl Picture {
     }
 
     #[cfg(test)]
-    pub(super) fn at(&self, [x, y]: [usize; 2]) -> Rgb {
+    pub(crate) fn at(&self, [x, y]: [usize; 2]) -> Rgb {
         self.pixels[y * self.width + x]
     }
 
     /// One colour.
-    pub(super) fn filled([width, height]: [usize; 2], colour: Rgb) -> Self {
+    pub(crate) fn filled([width, height]: [usize; 2], colour: Rgb) -> Self {
         Self {
             width,
             height,
@@ -161,7 +157,7 @@ impl Picture {
 
     /// Draws `colour` over the pixel in column `x` and row `y`, covering it by `share`; nothing
     /// outside.
-    pub(super) fn blend(&mut self, [x, y]: [usize; 2], colour: Rgb, share: f32) {
+    pub(crate) fn blend(&mut self, [x, y]: [usize; 2], colour: Rgb, share: f32) {
         if x < self.width && y < self.height {
             let below = &mut self.pixels[y * self.width + x];
             *below = std::array::from_fn(|i| {
@@ -171,7 +167,7 @@ impl Picture {
     }
 
     /// Draws another picture with its upper left corner at `[x, y]`; what is outside is cut off.
-    pub(super) fn place(&mut self, other: &Self, [x, y]: [usize; 2]) {
+    pub(crate) fn place(&mut self, other: &Self, [x, y]: [usize; 2]) {
         for (row, pixels) in other.pixels.chunks_exact(other.width).enumerate() {
             pixels
                 .iter()
@@ -182,7 +178,7 @@ impl Picture {
 
     /// Every pixel as a square of `factor` pixels (at least 1).
     #[must_use]
-    pub fn enlarged(&self, factor: usize) -> Self {
+    pub(crate) fn enlarged(&self, factor: usize) -> Self {
         let factor = factor.max(1);
         let (width, height) = (self.width * factor, self.height * factor);
         let at = |i: usize| self.pixels[(i / width / factor) * self.width + (i % width) / factor];
@@ -197,10 +193,9 @@ impl Picture {
     ///
     /// # Errors
     /// The encoder refuses the size.
-    pub fn png(&self) -> Result<Vec<u8>> {
-        let refused = |found: &dyn std::fmt::Display| {
-            Error::mismatch("PNG", "a size that PNG can hold", found)
-        };
+    pub(crate) fn png(&self) -> Result<Vec<u8>> {
+        let refused =
+            |found: &dyn std::fmt::Display| Error::new("PNG", "a size that PNG can hold", found);
         let side = |n: usize| u32::try_from(n).map_err(|_| refused(&n));
         let (width, height) = (side(self.width)?, side(self.height)?);
         let grey = self.pixels.iter().all(|[r, g, b]| r == g && g == b);
@@ -247,7 +242,7 @@ fn checked(map: &MapRecord) -> Result<usize> {
             map.height,
             map.width
         );
-        return Err(Error::mismatch(
+        return Err(Error::new(
             "picture",
             "1 or 3 channels with a value for every pixel",
             found,
@@ -255,7 +250,7 @@ fn checked(map: &MapRecord) -> Result<usize> {
     }
     match map.values.iter().filter(|v| !v.is_finite()).count() {
         0 => Ok(plane),
-        bad => Err(Error::mismatch(
+        bad => Err(Error::new(
             "picture",
             "finite values",
             format!("{bad} of {} not finite", map.values.len()),

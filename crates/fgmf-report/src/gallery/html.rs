@@ -1,13 +1,14 @@
 //! The gallery as HTML: a part before the images, one an image, and a part behind them, so that the
 //! images need not be in memory together.
 
-use super::doubt::rules;
-use super::panel::{Bar, Cell, Line, Tile, class, input_title, lines};
-use crate::record::{FigureRow, GalleryRecord, ImageRecord, ViewPictures, ViewRecord};
-use crate::report::cases::{stamped, tile};
-use crate::report::colormap;
-use crate::report::html::{count, decimal, escape, listed, percent, section, stacked};
-use crate::report::parameters::{data, definitions, hash, tree};
+use crate::cases::{stamped, tile};
+use crate::colormap;
+use crate::escape::{count, decimal, escape, listed, percent};
+use crate::gallery::doubt::rules;
+use crate::gallery::panel::{Bar, Cell, Line, Tile, class, input_title, lines};
+use crate::html::{section, stacked};
+use crate::parameters::{data, definitions, hash, tree};
+use fgmf_record::{Direction, FigureRow, GalleryRecord, ImageRecord, ViewPictures, ViewRecord};
 
 const STYLE: &str = concat!(include_str!("../style.css"), include_str!("gallery.css"));
 
@@ -124,7 +125,7 @@ fn facts(about: &GalleryRecord) -> String {
         Some(d) => format!(
             "{}, {} split, first {} images",
             escape(&d.name),
-            escape(&d.split),
+            d.split,
             count(d.n)
         ),
         None => format!("{} files", count(about.images.len())),
@@ -245,10 +246,10 @@ fn reading(about: &GalleryRecord) -> String {
 
 /// Means with intervals: a row a figure, a column an explainer, a line an input.
 fn means(about: &GalleryRecord) -> String {
-    let mut figures: Vec<(&str, &str)> = Vec::new();
+    let mut figures: Vec<(&str, Direction)> = Vec::new();
     for row in &about.rows {
         if !figures.iter().any(|f| f.0 == row.figure) {
-            figures.push((&row.figure, &row.better));
+            figures.push((&row.figure, row.better));
         }
     }
     let cell = |figure: &str, explainer: &str| {
@@ -275,7 +276,7 @@ fn means(about: &GalleryRecord) -> String {
             cells
         }
     };
-    let row = |&(figure, better): &(&str, &str)| {
+    let row = |&(figure, better): &(&str, Direction)| {
         let cells: String = about
             .explainers
             .iter()
@@ -284,7 +285,7 @@ fn means(about: &GalleryRecord) -> String {
         format!(
             "<tr><th scope=\"row\">{}<span class=\"detail\">{} is better</span></th>{cells}</tr>",
             escape(figure),
-            escape(better)
+            better
         )
     };
     let heads: String = about

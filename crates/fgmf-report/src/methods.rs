@@ -1,7 +1,7 @@
 //! What the methods are, in plain words.
 
-use super::html::escape;
-use crate::record::ReportRecord;
+use crate::escape::escape;
+use fgmf_record::ReportRecord;
 
 const NOTES: [(&str, &str); 7] = [
     (
@@ -56,7 +56,7 @@ const NOTES: [(&str, &str); 7] = [
 ];
 
 /// One short text a method.
-pub(super) fn notes(report: &ReportRecord) -> String {
+pub(crate) fn notes(report: &ReportRecord) -> String {
     let notes: String = NOTES
         .iter()
         .map(|(name, text)| format!("<div><dt>{name}</dt><dd>{text}</dd></div>"))

@@ -1,17 +1,9 @@
 //! Records of an evaluation of explanations.
 
-use super::{DataRecord, ModelFile, ThreatRecord};
-use crate::measure::{PairedTest, mean_interval};
+use crate::mean::mean_interval;
+use crate::run::{DataRecord, MethodRecord, ModelFile, ThreatRecord};
+use crate::words::Direction;
 use serde::{Deserialize, Serialize};
-
-/// A method and every setting.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MethodRecord {
-    /// Id.
-    pub id: String,
-    /// Settings.
-    pub parameters: serde_json::Value,
-}
 
 /// One kind of input: the same examples, clean or attacked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,8 +29,8 @@ pub struct FigureRow {
     pub figure: String,
     /// Input.
     pub input: String,
-    /// `higher` or `lower`.
-    pub better: String,
+    /// Which way is better.
+    pub better: Direction,
     /// Examples with a value.
     pub n: usize,
     /// Mean.
@@ -55,7 +47,7 @@ impl FigureRow {
     /// A row of these values.
     pub fn new(
         [explainer, metric, figure, input]: [&str; 4],
-        better: &str,
+        better: Direction,
         values: Vec<Option<f64>>,
     ) -> Self {
         let known: Vec<f64> = values.iter().flatten().copied().collect();
@@ -72,7 +64,7 @@ impl FigureRow {
             metric: metric.into(),
             figure: figure.into(),
             input: input.into(),
-            better: better.into(),
+            better,
             n,
             mean,
             deviation,
@@ -85,8 +77,19 @@ impl FigureRow {
     #[must_use]
     pub fn with_more(&self, values: &[Option<f64>]) -> Self {
         let names = [&self.explainer, &self.metric, &self.figure, &self.input].map(String::as_str);
-        Self::new(names, &self.better, [&self.values, values].concat())
+        Self::new(names, self.better, [&self.values, values].concat())
     }
+}
+
+/// A test of paired differences against 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairedTest {
+    /// t, or the smaller sum of signed ranks.
+    pub statistic: f64,
+    /// Two-sided probability of a result at least as far from 0 if there were no difference.
+    pub p: f64,
+    /// Differences that took part.
+    pub n: usize,
 }
 
 /// Differences of two figures on the same examples.

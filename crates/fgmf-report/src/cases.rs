@@ -1,18 +1,19 @@
 //! Image pages: what each model sees in one image, before and after the attack.
 
-use super::colormap::{self, Rgb};
-use super::html::{escape, inline_png, model, named, number, percent};
-use super::picture::Picture;
-use super::summary::capital;
+use crate::colormap::{self, Rgb};
 use crate::error::Result;
-use crate::record::{CaseRecord, CaseView, MapRecord, ReportRecord};
+use crate::escape::{capital, escape, number, percent};
+use crate::html::inline_png;
+use crate::legend::{model, named};
+use crate::picture::Picture;
+use fgmf_record::{CaseRecord, CaseView, MapRecord, ReportRecord};
 
 /// Anchors of the two gradients of the colour bars.
 const SIGNED: &str = "colours-signed";
 const UNIT: &str = "colours-unit";
 
 /// Legend of the figures, then one section an image.
-pub(super) fn pages(report: &ReportRecord) -> String {
+pub(crate) fn pages(report: &ReportRecord) -> String {
     if report.cases.is_empty() {
         return "<p class=\"detail\">No image was kept.</p>".to_owned();
     }
@@ -136,7 +137,7 @@ fn group(title: &str, columns: usize, body: &str) -> String {
 }
 
 /// A picture with its caption, or the reason why there is none.
-pub(super) fn tile(caption: &str, picture: &Result<Picture>, alt: &str, below: &str) -> String {
+pub(crate) fn tile(caption: &str, picture: &Result<Picture>, alt: &str, below: &str) -> String {
     let drawn = match picture {
         Ok(p) => p
             .png()
@@ -207,7 +208,7 @@ fn withheld(tile: String, map: &MapRecord, reason: Option<&str>) -> String {
 }
 
 /// Hatching in the shape of a map, and the stamp.
-pub(super) fn stamped(tile: &str, [width, height]: [usize; 2]) -> String {
+pub(crate) fn stamped(tile: &str, [width, height]: [usize; 2]) -> String {
     format!(
         "<div class=\"withheld\" style=\"--shape:{width}/{height}\">{tile}<span \
             class=\"stamp\">withheld</span></div>"

@@ -1,10 +1,12 @@
 //! The summary in words and the key figures.
 
-use super::html::{count, decimal, escape, interval_words, listed, named, norm, number, percent};
-use crate::record::{MeanRecord, ModelRecord, Proportion, ReportRecord, ThreatRecord};
+use crate::escape::{capital, count, decimal, escape, listed, number, percent};
+use crate::html::interval_words;
+use crate::legend::named;
+use fgmf_record::{MeanRecord, ModelRecord, Norm, Proportion, ReportRecord, ThreatRecord};
 
 /// Robust accuracy at the threat's radius, if the curve has that point.
-pub(super) fn at_threat<'a>(
+pub(crate) fn at_threat<'a>(
     report: &ReportRecord,
     model: &'a ModelRecord,
 ) -> Option<&'a Proportion> {
@@ -16,12 +18,12 @@ pub(super) fn at_threat<'a>(
 }
 
 /// Whether two radii are one radius that was written down twice.
-pub(super) fn same_radius(a: f64, b: f64) -> bool {
+pub(crate) fn same_radius(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-6 * a.abs().max(b.abs()).max(1e-6)
 }
 
 /// One paragraph in plain words, and how to read the figures under attack.
-pub(super) fn words(report: &ReportRecord) -> String {
+pub(crate) fn words(report: &ReportRecord) -> String {
     if report.models.is_empty() {
         return "<div class=\"summary\"><p class=\"lead\">This report holds no model.</p></div>"
             .to_owned();
@@ -46,7 +48,7 @@ pub(super) fn words(report: &ReportRecord) -> String {
 
 /// Three or four tiles: accuracy without and under attack, signs of masking, steadiness of the
 /// explanations.
-pub(super) fn tiles(report: &ReportRecord) -> String {
+pub(crate) fn tiles(report: &ReportRecord) -> String {
     if report.models.is_empty() {
         return String::new();
     }
@@ -151,7 +153,7 @@ fn trained(report: &ReportRecord) -> String {
         train.classes.len(),
         listed(&models),
         count(test.n),
-        escape(&test.split)
+        test.split
     )
 }
 
@@ -208,18 +210,14 @@ fn clauses<'a>(
 fn allowance(threat: &ThreatRecord) -> String {
     let (eps, [low, high]) = (number(threat.eps), threat.bounds);
     let range = format!("{} to {}", number(low), number(high));
-    match threat.norm.as_str() {
-        "linf" => format!("every pixel may change by at most {eps} on a scale of {range}"),
-        "l2" => format!(
+    match threat.norm {
+        Norm::Linf => format!("every pixel may change by at most {eps} on a scale of {range}"),
+        Norm::L2 => format!(
             "the whole change may have a Euclidean length of at most {eps}, with pixels \
                 from {range}"
         ),
-        "l1" => format!(
+        Norm::L1 => format!(
             "the changes of all pixels may add up to at most {eps}, with pixels from {range}"
-        ),
-        _ => format!(
-            "the change may have a {} size of at most {eps}, with pixels from {range}",
-            norm(&threat.norm)
         ),
     }
 }
@@ -293,7 +291,7 @@ fn explained(report: &ReportRecord) -> String {
 }
 
 /// The figure of this name for this model.
-pub(super) fn mean_of<'a>(
+pub(crate) fn mean_of<'a>(
     report: &'a ReportRecord,
     name: &str,
     model: &str,
@@ -304,17 +302,10 @@ pub(super) fn mean_of<'a>(
         .find(|e| e.name == name && e.model == model)
 }
 
-/// First letter large.
-pub(super) fn capital(text: &str) -> String {
-    let mut rest = text.chars();
-    rest.next()
-        .map_or_else(String::new, |c| c.to_uppercase().chain(rest).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::fixture;
 
     #[test]
     fn a_flagged_model_is_never_called_robust() {

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use super::html::{count, escape, named, norm, number};
-use crate::record::{DataRecord, ModelRecord, ReportRecord};
+use crate::escape::{count, escape, norm, number};
+use crate::legend::named;
+use fgmf_record::{DataRecord, ModelRecord, ReportRecord};
 
 /// The command, what was used, and every setting.
-pub(super) fn all(report: &ReportRecord) -> String {
+pub(crate) fn all(report: &ReportRecord) -> String {
     let models: String = report
         .models
         .iter()
@@ -27,7 +28,7 @@ fn run(report: &ReportRecord) -> String {
     let [low, high] = report.threat.bounds;
     let threat = format!(
         "{} radius {}, pixels from {} to {}",
-        norm(&report.threat.norm),
+        norm(report.threat.norm),
         number(report.threat.eps),
         number(low),
         number(high)
@@ -50,12 +51,12 @@ fn run(report: &ReportRecord) -> String {
     definitions(&rows)
 }
 
-pub(super) fn data(data: &DataRecord) -> String {
+pub(crate) fn data(data: &DataRecord) -> String {
     let classes: Vec<String> = data.classes.iter().map(|c| escape(c)).collect();
     format!(
         "{}, {} split, {} examples<br>{}<br><span class=\"detail\">classes: {}</span>",
         escape(&data.name),
-        escape(&data.split),
+        data.split,
         count(data.n),
         hash(&data.sha256),
         classes.join(", ")
@@ -90,7 +91,7 @@ fn model(style: usize, model: &ModelRecord) -> String {
     )
 }
 
-pub(super) fn definitions(rows: &[(&str, String)]) -> String {
+pub(crate) fn definitions(rows: &[(&str, String)]) -> String {
     let rows: String = rows
         .iter()
         .map(|(k, v)| format!("<div><dt>{k}</dt><dd>{v}</dd></div>"))
@@ -98,12 +99,12 @@ pub(super) fn definitions(rows: &[(&str, String)]) -> String {
     format!("<dl class=\"definitions\">{rows}</dl>")
 }
 
-pub(super) fn hash(hex: &str) -> String {
+pub(crate) fn hash(hex: &str) -> String {
     format!("<code class=\"hash\">sha256 {}</code>", escape(hex))
 }
 
 /// JSON as nested definition lists; lists of plain values stay on one line.
-pub(super) fn tree(value: &Value) -> String {
+pub(crate) fn tree(value: &Value) -> String {
     match value {
         Value::Object(map) if !map.is_empty() => {
             let rows: String = map

@@ -1,6 +1,8 @@
 //! Records of a gallery: maps of several explainers on the same images, clean and attacked.
 
-use super::{DataRecord, FigureRow, MapRecord, MethodRecord, ModelFile, ThreatRecord};
+use crate::evaluation::FigureRow;
+use crate::map::MapRecord;
+use crate::run::{DataRecord, MethodRecord, ModelFile, ThreatRecord};
 use serde::{Deserialize, Serialize};
 
 /// `gallery.json`: everything that is written on the pages, and nothing that is drawn.

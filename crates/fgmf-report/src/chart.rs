@@ -1,12 +1,8 @@
 //! Line charts as inline SVG. Colours come from the classes `s0` to `s5` of the page's style sheet;
 //! every series also has its own marker and dash, so that no reader depends on colour.
 
-use super::html::escape;
-
-/// Series styles before they repeat.
-const STYLES: usize = 6;
-/// SVG dash patterns of the styles; empty is solid.
-const DASHES: [&str; STYLES] = ["", "7 4", "2 3", "9 3 2 3", "12 4", "4 2"];
+use crate::escape::escape;
+use crate::legend::{DASHES, STYLES, marker};
 
 /// Pixels that a tick needs on each axis.
 const PER_TICK_UP: f64 = 36.0;
@@ -14,27 +10,27 @@ const PER_TICK_ACROSS: f64 = 64.0;
 
 /// One point of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
+pub(crate) struct Point {
     /// Position across.
-    pub x: f64,
+    pub(crate) x: f64,
     /// Position up.
-    pub y: f64,
+    pub(crate) y: f64,
     /// Interval drawn as a band.
-    pub band: Option<[f64; 2]>,
+    pub(crate) band: Option<[f64; 2]>,
 }
 
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Series {
+pub(crate) struct Series {
     /// Colour, marker and dash.
-    pub style: usize,
+    pub(crate) style: usize,
     /// Points from left to right; those that are not finite are left out.
-    pub points: Vec<Point>,
+    pub(crate) points: Vec<Point>,
 }
 
 /// How the numbers of an axis are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ticks {
+pub(crate) enum Ticks {
     /// As they are.
     Plain,
     /// Whole numbers only.
@@ -45,30 +41,30 @@ pub enum Ticks {
 
 /// One axis.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Axis {
+pub(crate) struct Axis {
     /// What it shows, with unit.
-    pub title: String,
+    pub(crate) title: String,
     /// Ends; `None` takes 0 and the data in.
-    pub range: Option<[f64; 2]>,
+    pub(crate) range: Option<[f64; 2]>,
     /// How its numbers are written.
-    pub ticks: Ticks,
+    pub(crate) ticks: Ticks,
 }
 
 /// A line chart.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Chart {
+pub(crate) struct Chart {
     /// What it shows, for readers who cannot see it.
-    pub label: String,
+    pub(crate) label: String,
     /// Width and height in pixels.
-    pub size: [f64; 2],
+    pub(crate) size: [f64; 2],
     /// Across.
-    pub x: Axis,
+    pub(crate) x: Axis,
     /// Up.
-    pub y: Axis,
+    pub(crate) y: Axis,
     /// A vertical line with a name.
-    pub mark: Option<(f64, String)>,
+    pub(crate) mark: Option<(f64, String)>,
     /// The lines, last on top.
-    pub series: Vec<Series>,
+    pub(crate) series: Vec<Series>,
 }
 
 /// The part of a chart that holds data, and the ranges it stands for.
@@ -94,7 +90,7 @@ impl Frame {
 
 impl Chart {
     /// The chart as an `svg` element; without a finite point it says so.
-    pub fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let [width, height] = self.size;
         let body = self.frame().map_or_else(
             || {
@@ -211,15 +207,6 @@ impl Chart {
     }
 }
 
-/// The key of a style: a short line with its marker.
-pub fn key(style: usize) -> String {
-    let style = style % STYLES;
-    let (dash, dot) = (DASHES[style], marker(style, 15.0, 6.0, 4.0));
-    format!(
-        r#"<svg class="key s{style}" viewBox="0 0 30 12" width="30" height="12" aria-hidden="true"><path class="line" stroke-dasharray="{dash}" d="M1 6H29"/>{dot}</svg>"#
-    )
-}
-
 fn finite(series: &Series) -> impl Iterator<Item = Point> + '_ {
     series
         .points
@@ -278,24 +265,6 @@ fn line(series: &Series, frame: &Frame, dense: bool) -> String {
         r#"<g class="s{style}"><path class="line" stroke-dasharray="{dash}" d="M{}"/>{dots}</g>"#,
         path.join("L")
     )
-}
-
-fn marker(style: usize, x: f64, y: f64, r: f64) -> String {
-    let polygon = |points: &[(f64, f64)]| {
-        let path: Vec<String> = points
-            .iter()
-            .map(|(a, b)| format!("{:.1} {:.1}", x + a * r, y + b * r))
-            .collect();
-        format!(r#"<path class="dot" d="M{}Z"/>"#, path.join("L"))
-    };
-    match style % STYLES {
-        0 => format!(r#"<circle class="dot" cx="{x:.1}" cy="{y:.1}" r="{r}"/>"#),
-        1 => polygon(&[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]),
-        2 => polygon(&[(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)]),
-        3 => polygon(&[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)]),
-        4 => polygon(&[(0.0, 1.2), (1.1, -0.8), (-1.1, -0.8)]),
-        _ => polygon(&[(-1.2, -0.4), (1.2, -0.4), (1.2, 0.4), (-1.2, 0.4)]),
-    }
 }
 
 /// Ends of an axis: as asked if that is a range, else those of the data; with `steps`, 0 is taken
@@ -461,14 +430,5 @@ mod tests {
                 "{svg}"
             );
         }
-    }
-
-    #[test]
-    fn styles_differ_in_marker_and_dash() {
-        let keys: Vec<String> = (0..STYLES).map(key).collect();
-        for (i, a) in keys.iter().enumerate() {
-            assert!(keys[..i].iter().all(|b| a != b));
-        }
-        assert_eq!(key(0), key(STYLES));
     }
 }

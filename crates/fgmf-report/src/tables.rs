@@ -1,15 +1,15 @@
 //! Sections of figures: accuracy against eps, signs of masking, explanations under attack, training
 //! curves.
 
-use super::chart::{Axis, Chart, Point, Series, Ticks};
-use super::html::{
-    count, decimal, escape, model_heads, named, norm, number, percent, proportion_cell, stacked,
-};
-use super::summary::{capital, mean_of, same_radius};
-use crate::record::{CurvePoint, EpochRecord, ModelRecord, ReportRecord};
+use crate::chart::{Axis, Chart, Point, Series, Ticks};
+use crate::escape::{capital, count, decimal, escape, norm, number, percent};
+use crate::html::{proportion_cell, stacked};
+use crate::legend::{model_heads, named};
+use crate::summary::{mean_of, same_radius};
+use fgmf_record::{CurvePoint, EpochRecord, ModelRecord, ReportRecord};
 
 /// Chart and table of accuracy against eps.
-pub(super) fn accuracy(report: &ReportRecord) -> String {
+pub(crate) fn accuracy(report: &ReportRecord) -> String {
     if report.models.is_empty() {
         return nothing("No model was measured.");
     }
@@ -79,7 +79,7 @@ fn curve_chart(report: &ReportRecord, size: [f64; 2]) -> Chart {
         x: axis(
             format!(
                 "eps, {} radius of the attack, in input units",
-                norm(&report.threat.norm)
+                norm(report.threat.norm)
             ),
             Some([0.0, farthest]),
             Ticks::Plain,
@@ -146,7 +146,7 @@ fn curve_table(report: &ReportRecord) -> String {
 }
 
 /// Flags of each model, or the words for none.
-pub(super) fn masking(report: &ReportRecord) -> String {
+pub(crate) fn masking(report: &ReportRecord) -> String {
     let intro = "A defence that only hides its gradient looks robust until somebody attacks it \
         another way. This run looked for signs of that; where one is seen, accuracy under attack \
         is not counted as robustness. Seeing none is no proof that there is none.";
@@ -178,7 +178,7 @@ pub(super) fn masking(report: &ReportRecord) -> String {
 }
 
 /// Means over many examples, one row a figure, the models side by side.
-pub(super) fn explanations(report: &ReportRecord) -> String {
+pub(crate) fn explanations(report: &ReportRecord) -> String {
     let mut names: Vec<&str> = Vec::new();
     for mean in &report.explanations {
         if !names.contains(&mean.name.as_str()) {
@@ -234,7 +234,7 @@ pub(super) fn explanations(report: &ReportRecord) -> String {
 }
 
 /// Small charts of accuracy and of each part of the objective, a row a model.
-pub(super) fn training(report: &ReportRecord) -> String {
+pub(crate) fn training(report: &ReportRecord) -> String {
     let each = report.models.iter().enumerate().map(|(style, model)| {
         let log = &model.training;
         let mut charts = epochs(style, "training accuracy", Ticks::Percent, log, |e| {
@@ -331,7 +331,7 @@ fn nothing(words: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::fixture;
 
     #[test]
     fn the_curve_starts_at_the_unattacked_accuracy_once() {

@@ -1,11 +1,11 @@
 //! What an image's page shows, before it becomes HTML or pixels: a line an input, in it a cell for
 //! the image and one an explainer.
 
+use crate::colormap::{self, Rgb};
 use crate::error::Result;
-use crate::record::{FigureRow, GalleryRecord, MapRecord, ViewPictures, ViewRecord};
-use crate::report::colormap::{self, Rgb};
-use crate::report::html::{norm, number, percent};
-use crate::report::picture::Picture;
+use crate::escape::{norm, number, percent};
+use crate::picture::Picture;
+use fgmf_record::{FigureRow, GalleryRecord, MapRecord, ViewPictures, ViewRecord};
 
 /// Pixel values of an image.
 const BOUNDS: [f64; 2] = [0.0, 1.0];
@@ -93,7 +93,7 @@ pub(super) fn lines(about: &GalleryRecord, at: usize, pictures: &[ViewPictures])
 pub(super) fn input_title(about: &GalleryRecord, input: usize) -> String {
     let name = about.inputs.get(input).map_or("input", |i| i.id.as_str());
     match &about.threat {
-        Some(t) if input > 0 => format!("after {name} ({}, eps {})", norm(&t.norm), number(t.eps)),
+        Some(t) if input > 0 => format!("after {name} ({}, eps {})", norm(t.norm), number(t.eps)),
         _ => format!("{name} image"),
     }
 }

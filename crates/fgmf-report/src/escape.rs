@@ -1,11 +1,9 @@
-//! Small pieces of HTML and the way numbers are written.
+//! Text that is safe in HTML, and the way numbers, lists and norms are written.
 
-use base64::Engine;
-
-use crate::record::{ModelRecord, Proportion, ReportRecord};
+use fgmf_record::Norm;
 
 /// Text made safe inside elements and quoted attributes.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -21,7 +19,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A number with at most four significant digits, `−` for minus, words for what is not a number.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if !value.is_finite() {
         return if value.is_nan() {
             "not a number"
@@ -50,7 +48,7 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// A mean: three decimals, so that the columns of a table line up.
-pub(super) fn decimal(value: f64) -> String {
+pub(crate) fn decimal(value: f64) -> String {
     let usual = value.is_finite() && (value.abs() < 1e-12 || (1e-3..1e3).contains(&value.abs()));
     if usual {
         format!("{value:.3}").replace('-', "\u{2212}")
@@ -60,7 +58,7 @@ pub(super) fn decimal(value: f64) -> String {
 }
 
 /// A share as a percentage with one decimal.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     if share.is_finite() {
         format!("{:.1}%", 100.0 * share)
     } else {
@@ -69,7 +67,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A count with a comma every three digits.
-pub(super) fn count(n: usize) -> String {
+pub(crate) fn count(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
@@ -81,40 +79,8 @@ pub(super) fn count(n: usize) -> String {
     out
 }
 
-/// `95% interval 69.4% to 75.0%, n = 1,000`, with spaces that do not break.
-pub(super) fn interval_words(p: &Proportion) -> String {
-    if p.n == 0 {
-        return "no examples".to_owned();
-    }
-    format!(
-        "95% interval {} to {}, n\u{a0}=\u{a0}{}",
-        percent(p.interval[0]),
-        percent(p.interval[1]),
-        count(p.n)
-    )
-}
-
-/// Table cell content: value above, detail below.
-pub(super) fn stacked(value: &str, detail: &str) -> String {
-    format!(r#"<b>{value}</b><span class="detail">{detail}</span>"#)
-}
-
-/// [`stacked`] of a proportion.
-pub(super) fn proportion_cell(p: &Proportion) -> String {
-    if p.n == 0 {
-        return stacked("–", "n\u{a0}=\u{a0}0");
-    }
-    let bounds = format!(
-        "[{:.1},\u{a0}{:.1}], n\u{a0}=\u{a0}{}",
-        100.0 * p.interval[0],
-        100.0 * p.interval[1],
-        count(p.n)
-    );
-    stacked(&percent(p.value), &bounds)
-}
-
 /// `a`, `a and b`, `a, b and c`.
-pub(super) fn listed(items: &[String]) -> String {
+pub(crate) fn listed(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [one] => one.clone(),
@@ -122,54 +88,20 @@ pub(super) fn listed(items: &[String]) -> String {
     }
 }
 
+/// First letter large.
+pub(crate) fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next()
+        .map_or_else(String::new, |c| c.to_uppercase().chain(rest).collect())
+}
+
 /// A norm as people write it.
-pub(super) fn norm(id: &str) -> String {
-    match id {
-        "linf" => "L∞".to_owned(),
-        "l2" => "L2".to_owned(),
-        "l1" => "L1".to_owned(),
-        other => escape(other),
+pub(crate) fn norm(norm: Norm) -> &'static str {
+    match norm {
+        Norm::Linf => "L∞",
+        Norm::L2 => "L2",
+        Norm::L1 => "L1",
     }
-}
-
-/// A PNG as an `img` with its own size, so that the page does not jump.
-pub(super) fn inline_png(png: &[u8], size: (usize, usize), alt: &str) -> String {
-    let data = base64::engine::general_purpose::STANDARD.encode(png);
-    let (width, height, alt) = (size.0, size.1, escape(alt));
-    format!(
-        r#"<img alt="{alt}" width="{width}" height="{height}" src="data:image/png;base64,{data}">"#
-    )
-}
-
-/// Position and title of the model with this id; an unknown id is its own title.
-pub(super) fn model<'a>(report: &'a ReportRecord, id: &'a str) -> (usize, &'a str) {
-    let found = report.models.iter().position(|m| m.id == id);
-    found.map_or((report.models.len(), id), |i| {
-        (i, report.models[i].title.as_str())
-    })
-}
-
-/// Table heads, one a model: key and title.
-pub(super) fn model_heads<'a>(
-    models: impl IntoIterator<Item = (usize, &'a ModelRecord)>,
-) -> String {
-    let head =
-        |(i, m): (usize, &ModelRecord)| format!("<th scope=\"col\">{}</th>", named(i, &m.title));
-    models.into_iter().map(head).collect()
-}
-
-/// The key of a model (line, marker, colour) and its title.
-pub(super) fn named(style: usize, title: &str) -> String {
-    format!(
-        r#"<span class="named">{}{}</span>"#,
-        super::chart::key(style),
-        escape(title)
-    )
-}
-
-/// A section of the page with its anchor.
-pub(super) fn section(id: &str, title: &str, body: &str) -> String {
-    format!("<section id=\"{id}\"><h2>{title}</h2>{body}</section>\n")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! vision.
 
 /// A colour, 8 bits a channel.
-pub type Rgb = [u8; 3];
+pub(crate) type Rgb = [u8; 3];
 
 /// Viridis (van der Walt and Smith 2015) at 0, 0.1, ..., 1: perceptually uniform, dark purple to
 /// yellow.
@@ -55,12 +55,12 @@ fn interpolate(anchors: &[Rgb; 11], position: f32) -> Rgb {
 }
 
 /// Colour of a value in `[0, 1]`, clamped; dark purple is low, yellow is high.
-pub fn sequential(value: f32) -> Rgb {
+pub(crate) fn sequential(value: f32) -> Rgb {
     interpolate(&VIRIDIS, value)
 }
 
 /// Colour of a value in `[-1, 1]`, clamped; blue is negative, near white is 0, orange is positive.
-pub fn diverging(value: f32) -> Rgb {
+pub(crate) fn diverging(value: f32) -> Rgb {
     interpolate(
         &BLUE_ORANGE,
         if value.is_finite() {
@@ -73,7 +73,7 @@ pub fn diverging(value: f32) -> Rgb {
 
 /// The value that [`diverging`] draws as +1: the 99.5th percentile of `|v|`, between two ranks by
 /// linear interpolation. 0 when there is no finite value or all are 0.
-pub fn signed_scale(values: &[f32]) -> f32 {
+pub(crate) fn signed_scale(values: &[f32]) -> f32 {
     let mut sizes: Vec<f32> = values
         .iter()
         .map(|v| v.abs())
@@ -92,7 +92,7 @@ pub fn signed_scale(values: &[f32]) -> f32 {
 }
 
 /// Colours at `0, 1/10, ..., 1` of a map, as `#rrggbb`, for a gradient.
-pub fn stops(colour: impl Fn(f32) -> Rgb, range: [f32; 2]) -> Vec<String> {
+pub(crate) fn stops(colour: impl Fn(f32) -> Rgb, range: [f32; 2]) -> Vec<String> {
     (0..=10)
         .map(|i| {
             let [r, g, b] = colour(range[0] + (range[1] - range[0]) * i as f32 / 10.0);

@@ -1,12 +1,12 @@
 //! Letters on a picture: Noto Sans Mono, rasterised beforehand (basic Latin and Latin-1).
 
-use super::colormap::Rgb;
-use super::picture::Picture;
+use crate::colormap::Rgb;
+use crate::picture::Picture;
 use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_width};
 
 /// Size and weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Face {
+pub(crate) enum Face {
     /// 16 pixels.
     Text,
     /// 16 pixels, bold.
@@ -25,12 +25,12 @@ impl Face {
     }
 
     /// Pixels from a line to the next.
-    pub(super) fn line(self) -> usize {
+    pub(crate) fn line(self) -> usize {
         self.raster().1.val() + 2
     }
 
     /// Pixels of a letter.
-    pub(super) fn advance(self) -> usize {
+    pub(crate) fn advance(self) -> usize {
         let (weight, height) = self.raster();
         get_raster_width(weight, height)
     }
@@ -38,7 +38,7 @@ impl Face {
 
 /// The text in letters that the font has: signs of mathematics and dashes become their plain
 /// relatives, line ends and tabulators spaces, what is left a question mark.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -54,7 +54,7 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 /// [`plain`] text in lines of at most `columns` letters, cut between words where it can be.
-pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(1);
     let mut lines = vec![String::new()];
     let mut length = 0;
@@ -87,7 +87,7 @@ pub(super) fn wrapped(text: &str, columns: usize) -> Vec<String> {
 
 impl Picture {
     /// Writes one line of text with its upper left corner at `[x, y]`.
-    pub(super) fn write(&mut self, [x, y]: [usize; 2], text: &str, face: Face, ink: Rgb) {
+    pub(crate) fn write(&mut self, [x, y]: [usize; 2], text: &str, face: Face, ink: Rgb) {
         let (weight, height) = face.raster();
         for (i, letter) in plain(text)
             .chars()

@@ -5,10 +5,11 @@
 //! `cargo run --release -p fgmf --example autoattack_alone -- MODEL.onnx OUT.json linf 0.1 500 [apgd-ce,square [SEED]]`
 #![allow(clippy::print_stderr, reason = "a command for developers")]
 
-use fgmf::attack::suite::lone;
-use fgmf::attack::{Batch, Ending, run_attack};
+use fgmf::attack::{Ending, run_attack};
+use fgmf::data::Batch;
 use fgmf::data::{Split, load};
-use fgmf::oracle::Oracle;
+use fgmf::model::Oracle;
+use fgmf::study::lone;
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 

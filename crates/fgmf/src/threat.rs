@@ -2,9 +2,10 @@
 //! else in the library clips, projects or measures distance.
 
 use crate::error::{Error, Result};
-pub use crate::record::Norm;
 use crate::record::ThreatRecord;
 use crate::rng::Stream;
+
+pub use crate::record::Norm;
 
 /// ‖b − a‖ in a norm, accumulated in `f64`; NaN if any difference is.
 pub(crate) fn distance(norm: Norm, a: &[f32], b: &[f32]) -> f64 {

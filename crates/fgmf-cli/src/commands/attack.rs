@@ -1,13 +1,12 @@
 //! `fgmf attack`.
 
 use super::{check_fit, create, data_record, percent, read_model, write};
-use crate::Outcome;
 use crate::arguments::{Arguments, Attack};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::suite::{Job, curve, remove_state, run_suite_until, suite, transfer};
 use fgmf::data::load;
+use fgmf::study::{SuiteJob, curve, remove_state, run_suite_until, suite, transfer};
 use fgmf::threat::ThreatModel;
 use fgmf_record::{Accuracy, AttackRecord, Level, ModelFile, RobustAccuracy};
 
@@ -40,7 +39,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         ));
     };
     let state = a.out.join("attack.state.jsonl");
-    let job = Job {
+    let job = SuiteJob {
         net: &net,
         model_sha256: &sha256,
         data: &data,

@@ -3,9 +3,10 @@
 use crate::arguments::Attacked;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::{ApgdParams, Attack, Batch, PgdParams, predictions, run_attack};
-use fgmf::evaluate::{Input, read_adversarial};
-use fgmf::oracle::{Oracle, Scores};
+use fgmf::attack::{ApgdParams, Attack, PgdParams, run_attack};
+use fgmf::data::Batch;
+use fgmf::model::{Oracle, Scores, predictions};
+use fgmf::study::{EvaluationInput, read_adversarial};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 use serde_json::{Value, json};
@@ -74,7 +75,7 @@ impl Attacker {
         x: &Tensor,
         first: usize,
         class: Option<usize>,
-    ) -> Result<Vec<Input>> {
+    ) -> Result<Vec<EvaluationInput>> {
         let labels = predictions(&oracle.logits(x)?);
         let n = labels.len();
         let (name, parameters, moved) = match &self.source {
@@ -97,7 +98,7 @@ impl Attacker {
             ),
         };
         let targets = class.map_or(labels, |c| vec![c; n]);
-        let mut out = vec![Input {
+        let mut out = vec![EvaluationInput {
             name: "clean".into(),
             parameters: json!({}),
             x: x.clone(),
@@ -109,7 +110,7 @@ impl Attacker {
             } else {
                 targets
             };
-            out.push(Input {
+            out.push(EvaluationInput {
                 name,
                 parameters,
                 x,

@@ -3,10 +3,10 @@
 mod cases;
 mod curve;
 
-use super::{create, data_record, machine, percent, train::train, write};
-use crate::Outcome;
+use super::train::train;
+use super::{create, data_record, machine, percent, write};
 use crate::arguments::{Arguments, Demo};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::data::{Dataset, EMBEDDED, Split, load};
 use fgmf::defend::SgamParams;

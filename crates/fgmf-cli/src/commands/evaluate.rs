@@ -3,15 +3,14 @@
 use super::attacked::Attacker;
 use super::chosen::{Settings, chosen, metrics};
 use super::{check_fit, create, data_record, images_at_once, read_model, write};
-use crate::Outcome;
 use crate::arguments::{Arguments, Evaluate};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::load;
-use fgmf::evaluate::{Job, evaluate};
 use fgmf::explain::{Context, IDS, applicable, with_parameters};
-use fgmf::oracle::Oracle;
+use fgmf::model::Oracle;
+use fgmf::study::{EvaluationJob, evaluate};
 use fgmf_net::Tensor;
 use fgmf_record::{EvaluationRecord, FigureRow, ModelFile};
 
@@ -56,7 +55,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         first_index: 0,
         cap,
     };
-    let job = Job {
+    let job = EvaluationJob {
         oracle: &oracle,
         explainers: &explainers,
         metrics: &metrics,

@@ -1,9 +1,8 @@
 //! `fgmf train`.
 
 use super::percent;
-use crate::Outcome;
 use crate::arguments::{Arguments, Train};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::{Dataset, Split, load};

@@ -3,14 +3,17 @@
 //! `parity/autoattack_reference.py`.
 
 use fgmf::attack::loss::{Dlr, TargetedDlr};
-use fgmf::attack::suite::{lone, suite};
 use fgmf::attack::{
-    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, SquareParams, Start, WhiteBox,
-    misclassified, run_attack,
+    ApgdParams, Attack, AttackLoss, Ending, Eot, FabParams, SquareParams, Start, WhiteBox,
+    run_attack,
 };
+use fgmf::data::Batch;
 use fgmf::data::{Split, load};
-use fgmf::defend::{AdditiveNoiseParams, Served};
-use fgmf::oracle::{FeatureGradient, Gradients, LossGradient, Oracle, Scores};
+use fgmf::defend::AdditiveNoiseParams;
+use fgmf::model::Served;
+use fgmf::model::misclassified;
+use fgmf::model::{FeatureGradient, Gradients, LossGradient, Oracle, Scores};
+use fgmf::study::{lone, suite};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::{Network, Precision, Tensor, ValueId};

@@ -6,14 +6,14 @@ use crate::commands::softmax;
 use crate::console;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::{Attack, Batch, PgdParams, predictions, run_attack};
-use fgmf::data::Dataset;
+use fgmf::attack::{Attack, PgdParams, run_attack};
+use fgmf::data::{Batch, Dataset};
 use fgmf::defend::MASK;
 use fgmf::explain::{
     Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain,
 };
-use fgmf::metric::{mean_interval, spearman, top_k_overlap};
-use fgmf::oracle::Oracle;
+use fgmf::measure::{mean_interval, spearman, top_k_overlap};
+use fgmf::model::{Oracle, predictions};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 use fgmf_record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};

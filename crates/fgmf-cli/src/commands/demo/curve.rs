@@ -4,10 +4,10 @@ use super::Subject;
 use crate::arguments::Arguments;
 use crate::console;
 use anyhow::Result;
-use fgmf::attack::suite::{Entry, Job, run_suite};
 use fgmf::attack::{Attack, PgdParams, RandomSearchParams};
 use fgmf::data::Dataset;
 use fgmf::defend::{MaskKnowledge, has_mask};
+use fgmf::study::{Entry, SuiteJob, run_suite};
 use fgmf::threat::ThreatModel;
 use fgmf_record::{CurvePoint, Proportion};
 
@@ -77,7 +77,7 @@ pub(super) fn measure(
         let mut watch =
             |done: usize, _: usize, _: usize| bar.set_position((i * data.len() + done) as u64);
         let threat = threat.with_eps(eps)?;
-        let job = Job {
+        let job = SuiteJob {
             net: &s.net,
             model_sha256: &s.run.model_sha256,
             data,

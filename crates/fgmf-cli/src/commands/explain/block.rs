@@ -2,9 +2,10 @@
 
 use crate::commands::{softmax, write};
 use anyhow::Result;
-use fgmf::evaluate::{Input, Job, Metric, evaluate_maps};
 use fgmf::explain::{Attribution, Context, Explainer};
-use fgmf::oracle::{Oracle, Scores};
+use fgmf::metric::Metric;
+use fgmf::model::{Oracle, Scores};
+use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 use fgmf_record::{
@@ -36,7 +37,7 @@ impl Block {
         oracle: &Oracle<'_>,
         explainers: &[Box<dyn Explainer>],
         metrics: &[Box<dyn Metric>],
-        inputs: &[Input],
+        inputs: &[EvaluationInput],
         threat: &ThreatModel,
         context: Context,
     ) -> Result<Self> {
@@ -44,7 +45,7 @@ impl Block {
             .iter()
             .map(|i| Seen::new(i, oracle))
             .collect::<Result<Vec<_>>>()?;
-        let job = Job {
+        let job = EvaluationJob {
             oracle,
             explainers,
             metrics,
@@ -189,7 +190,7 @@ impl Block {
 }
 
 impl Seen {
-    fn new(input: &Input, oracle: &Oracle<'_>) -> Result<Self> {
+    fn new(input: &EvaluationInput, oracle: &Oracle<'_>) -> Result<Self> {
         let logits = oracle.logits(&input.x)?.to_f64();
         Ok(Self {
             name: input.name.clone(),

@@ -16,24 +16,24 @@ use std::path::{Path, PathBuf};
 pub(crate) use crate::data::idx::decode::{images, labels};
 
 /// One of the two files of a split.
-struct Part {
+struct IdxPart {
     word: &'static str,
     magic: u32,
     dims: usize,
 }
 
-const IMAGES: Part = Part {
+const IMAGES: IdxPart = IdxPart {
     word: "images",
     magic: 2051,
     dims: 3,
 };
-const LABELS: Part = Part {
+const LABELS: IdxPart = IdxPart {
     word: "labels",
     magic: 2049,
     dims: 1,
 };
 
-impl Part {
+impl IdxPart {
     /// Whether `stem` (a file name without `.gz`) is an official or usual name of this part of
     /// `split`.
     fn is_named(&self, stem: &str, split: Split) -> bool {
@@ -70,9 +70,9 @@ pub(crate) fn is_name(name: &str) -> bool {
 /// The file of `part` of `split`; the plain one when it is there twice, plain and packed.
 fn find(
     dir: &Path,
-    entries: &[files::Entry],
+    entries: &[files::FileEntry],
     split: Split,
-    part: &Part,
+    part: &IdxPart,
 ) -> Result<Option<PathBuf>> {
     let mut named = entries
         .iter()
@@ -93,8 +93,8 @@ fn find(
 
 /// Loads one split. Class names come from `classes.txt`, or are the numbers up to the largest label
 /// of either split.
-pub(crate) fn load(dir: &Path, entries: &[files::Entry], split: Split) -> Result<Dataset> {
-    let path = |part: &Part| {
+pub(crate) fn load(dir: &Path, entries: &[files::FileEntry], split: Split) -> Result<Dataset> {
+    let path = |part: &IdxPart| {
         let prefix = if split == Split::Train {
             "train"
         } else {

@@ -12,7 +12,7 @@ use crate::store::atomic::write_atomically;
 use crate::train::checkpoint;
 use crate::train::checkpoint::State;
 use crate::train::config::TrainConfig;
-use crate::train::objective::Context;
+use crate::train::objective::StepContext;
 use crate::train::optimise::{OptimiserState, clip};
 use crate::train::salience::Salience;
 use fgmf_net::op::Op;
@@ -165,7 +165,7 @@ pub fn fit(
                         1.0
                     },
             )?;
-            let context = Context {
+            let context = StepContext {
                 threat: &threat,
                 seed: config.seed,
                 epoch: epoch as u64,

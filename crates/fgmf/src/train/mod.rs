@@ -12,7 +12,7 @@ pub(crate) mod scorpio;
 pub use config::{ObjectiveConfig, TrainConfig};
 pub use distillation::{Distillation, DistillationParams};
 pub use fit::{Progress, Run, fit};
-pub use objective::{Context, Objective, PgdAt, PgdAtParams, Standard, Step};
+pub use objective::{Objective, PgdAt, PgdAtParams, Standard, Step, StepContext};
 pub use optimise::{Optimiser, OptimiserState, Schedule};
 pub use salience::{Salience, SalienceSource};
 pub use scorpio::{Scorpio, ScorpioParams, frank_wolfe};

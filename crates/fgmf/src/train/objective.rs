@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// What a step knows besides its examples.
-pub struct Context<'a> {
+pub struct StepContext<'a> {
     /// Threat trained against.
     pub threat: &'a ThreatModel,
     /// Seed of the run.
@@ -45,7 +45,7 @@ pub struct Step {
 pub trait Objective: Sync {
     /// Its gradient on a batch. Attacks inside run with batch normalisation in evaluation mode, the
     /// step itself in training mode on the images it ends with.
-    fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step>;
+    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step>;
 
     /// Whether the run must keep salient pixels, how many epochs they last, and how they are found.
     fn salience(&self) -> Option<super::salience::SalienceSource> {
@@ -61,7 +61,7 @@ pub(super) fn step_on(
     head: &dyn Head,
     batch: &Batch,
     repeat: usize,
-    context: &Context<'_>,
+    context: &StepContext<'_>,
 ) -> Result<ParameterGradients> {
     let taught = context
         .salience
@@ -146,7 +146,7 @@ pub(super) fn mean(v: &[f64]) -> f64 {
 pub struct Standard;
 
 impl Objective for Standard {
-    fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step> {
+    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let run = step_on(
             net,
             &batch.x,
@@ -210,7 +210,7 @@ impl PgdAt {
 }
 
 impl Objective for PgdAt {
-    fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step> {
+    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let oracle = Oracle::new(net);
         let head = CrossEntropy::labels(&batch.labels);
         let clean = batch.x.to_f32();

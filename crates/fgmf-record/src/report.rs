@@ -61,6 +61,9 @@ pub struct ModelRecord {
     pub clean: Proportion,
     /// Accuracy against eps.
     pub curve: Vec<CurvePoint>,
+    /// Names of the attacks behind the curve, in order; unknown in records of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attacks: Vec<String>,
     /// Ids of the signs of gradient masking that were looked for.
     pub checks: Vec<String>,
     /// Those found, in plain words; empty when none was seen.

@@ -88,6 +88,7 @@ fn model(id: &str, title: &str, right: [usize; 2]) -> ModelRecord {
                 robust: Proportion::new(right[1], 1700),
             })
             .to_vec(),
+        attacks: vec!["pgd-20".into()],
         checks: vec!["zero-gradient".into()],
         flags: vec![],
         settings: serde_json::json!({"epochs": 8, "optimiser": {"name": "adam", "peak": 0.003}}),

@@ -154,6 +154,7 @@ fn model_record(
         training: s.run.log.clone(),
         clean: measured.clean,
         curve: measured.points,
+        attacks: measured.attacks,
         checks: measured.checks,
         flags: measured.flags,
         settings: serde_json::to_value(&s.run.config)?,

@@ -757,5 +757,8 @@ fn demo_writes_one_self_contained_page() {
             .iter()
             .all(|m| m.clean.n == 1000 && m.curve.len() == 8)
     );
+    let attacks = report.models.iter().map(|m| m.attacks.len());
+    assert_eq!(attacks.collect::<Vec<_>>(), [3, 2]);
+    assert!(page.contains("They come from 3 attacks"));
     assert!(out.join("fgmf/model.onnx").exists() && out.join("standard/model.onnx").exists());
 }

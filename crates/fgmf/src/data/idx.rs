@@ -8,7 +8,7 @@ mod tests;
 
 use crate::data::dataset::Dataset;
 use crate::data::files;
-use crate::data::idx::part::{IMAGES, LABELS, Part};
+use crate::data::idx::part::{IMAGES, IdxPart, LABELS};
 use crate::error::{Error, Result};
 use crate::record::Split;
 use std::fs::File;
@@ -33,9 +33,9 @@ pub(crate) fn is_name(name: &str) -> bool {
 /// The file of `part` of `split`; the plain one when it is there twice, plain and packed.
 fn find(
     dir: &Path,
-    entries: &[files::Entry],
+    entries: &[files::FileEntry],
     split: Split,
-    part: &Part,
+    part: &IdxPart,
 ) -> Result<Option<PathBuf>> {
     let mut named = entries
         .iter()
@@ -56,8 +56,8 @@ fn find(
 
 /// Loads one split. Class names come from `classes.txt`, or are the numbers up to the largest label
 /// of either split.
-pub(crate) fn load(dir: &Path, entries: &[files::Entry], split: Split) -> Result<Dataset> {
-    let path = |part: &Part| {
+pub(crate) fn load(dir: &Path, entries: &[files::FileEntry], split: Split) -> Result<Dataset> {
+    let path = |part: &IdxPart| {
         let prefix = if split == Split::Train {
             "train"
         } else {

@@ -12,7 +12,7 @@ use fgmf_net::{Dual, Mode, Network, Tensor, ValueId};
 use std::ops::Range;
 
 /// What a step knows besides its examples.
-pub struct Context<'a> {
+pub struct StepContext<'a> {
     /// Threat trained against.
     pub threat: &'a ThreatModel,
     /// Seed of the run.
@@ -40,7 +40,7 @@ pub struct Step {
 pub trait Objective: Sync {
     /// Its gradient on a batch. Attacks inside run with batch normalisation in evaluation mode, the
     /// step itself in training mode on the images it ends with.
-    fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step>;
+    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step>;
 
     /// Whether the run must keep salient pixels, how many epochs they last, and how they are found.
     fn salience(&self) -> Option<SalienceSource> {
@@ -56,7 +56,7 @@ pub(crate) fn step_on(
     head: &dyn Head,
     batch: &Batch,
     repeat: usize,
-    context: &Context<'_>,
+    context: &StepContext<'_>,
 ) -> Result<ParameterGradients> {
     let taught = context
         .salience

@@ -9,7 +9,7 @@ use crate::model::transform::Transform;
 use crate::record::{EpochRecord, Proportion};
 use crate::rng::{Purpose, Stream};
 use crate::store::atomic::write_atomically;
-use crate::train::base::Context;
+use crate::train::base::StepContext;
 use crate::train::checkpoint;
 use crate::train::checkpoint::State;
 use crate::train::config::TrainConfig;
@@ -165,7 +165,7 @@ pub fn fit(
                         1.0
                     },
             )?;
-            let context = Context {
+            let context = StepContext {
                 threat: &threat,
                 seed: config.seed,
                 epoch: epoch as u64,

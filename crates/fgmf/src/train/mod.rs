@@ -11,7 +11,7 @@ pub(crate) mod salience;
 pub(crate) mod scorpio;
 pub(crate) mod standard;
 
-pub use base::{Context, Objective, Step};
+pub use base::{Objective, Step, StepContext};
 pub use config::{ObjectiveConfig, TrainConfig};
 pub use distillation::{Distillation, DistillationParams};
 pub use fit::{Progress, Run, fit};

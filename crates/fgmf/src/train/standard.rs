@@ -9,7 +9,7 @@
 
 use crate::data::batch::Batch;
 use crate::error::Result;
-use crate::train::base::{Context, Objective, Step, finish, mean, step_on};
+use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
 use fgmf_net::Network;
 use fgmf_net::head::CrossEntropy;
 
@@ -18,7 +18,7 @@ use fgmf_net::head::CrossEntropy;
 pub struct Standard;
 
 impl Objective for Standard {
-    fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step> {
+    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let run = step_on(
             net,
             &batch.x,

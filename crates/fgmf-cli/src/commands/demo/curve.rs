@@ -21,6 +21,7 @@ pub(super) const ATTACK: &str = "PGD, 20 steps, random start; where the model ha
 pub(super) struct Measured {
     pub(super) clean: Proportion,
     pub(super) points: Vec<CurvePoint>,
+    pub(super) attacks: Vec<String>,
     pub(super) checks: Vec<String>,
     pub(super) flags: Vec<String>,
 }
@@ -68,6 +69,7 @@ pub(super) fn measure(
     let mut out = Measured {
         clean: Proportion::new(0, 0),
         points: Vec::new(),
+        attacks: entries.iter().map(|e| e.name.clone()).collect(),
         checks: Vec::new(),
         flags: Vec::new(),
     };

@@ -3,24 +3,24 @@
 use crate::record::Split;
 
 /// One of the two files of a split.
-pub(crate) struct Part {
+pub(crate) struct IdxPart {
     pub(crate) word: &'static str,
     pub(crate) magic: u32,
     pub(crate) dims: usize,
 }
 
-pub(crate) const IMAGES: Part = Part {
+pub(crate) const IMAGES: IdxPart = IdxPart {
     word: "images",
     magic: 2051,
     dims: 3,
 };
-pub(crate) const LABELS: Part = Part {
+pub(crate) const LABELS: IdxPart = IdxPart {
     word: "labels",
     magic: 2049,
     dims: 1,
 };
 
-impl Part {
+impl IdxPart {
     /// Whether `stem` (a file name without `.gz`) is an official or usual name of this part of
     /// `split`.
     pub(crate) fn is_named(&self, stem: &str, split: Split) -> bool {

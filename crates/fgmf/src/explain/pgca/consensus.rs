@@ -95,7 +95,7 @@ fn ranks(map: &[f64]) -> Vec<f64> {
 }
 
 /// Settings of [`enhance`].
-pub(crate) struct Contrast {
+pub(crate) struct Enhancement {
     /// Quantile of the map where the sigmoid is ½.
     pub(crate) quantile: f64,
     /// Width of the sigmoid, in interquartile ranges.
@@ -110,7 +110,7 @@ pub(crate) struct Contrast {
 
 /// σ((C − q) / (width · IQR(C) + 10⁻⁶)) to the power γ, smoothed before or after, stretched to
 /// `[0, 1]`. A constant map becomes zeros.
-pub(crate) fn enhance(c: &[f64], size: [usize; 2], contrast: &Contrast) -> Vec<f64> {
+pub(crate) fn enhance(c: &[f64], size: [usize; 2], contrast: &Enhancement) -> Vec<f64> {
     let soft;
     let (c, sigma) = if contrast.smooth_first {
         soft = Blur::whole(contrast.sigma).of(c, size);
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn contrast_matches_hand_values_and_keeps_the_order() {
         let c = [0.0, 0.25, 0.5, 0.75, 1.0];
-        let contrast = |gamma| Contrast {
+        let contrast = |gamma| Enhancement {
             quantile: 0.8,
             width: 0.25,
             gamma,
@@ -232,7 +232,7 @@ mod tests {
             enhance(
                 &c,
                 [5, 5],
-                &Contrast {
+                &Enhancement {
                     quantile: 0.8,
                     width: 0.25,
                     gamma: 1.0,
@@ -247,7 +247,7 @@ mod tests {
             enhance(
                 &soft,
                 [5, 5],
-                &Contrast {
+                &Enhancement {
                     quantile: 0.8,
                     width: 0.25,
                     gamma: 1.0,

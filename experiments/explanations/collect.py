@@ -1,7 +1,13 @@
-"""Tables of run.sh (standard library only): python experiments/explanations/collect.py OUT [METHOD [PART ...]] > tables.md
+"""Tables of run.sh (standard library only).
 
-Reads OUT/<part>/<net>/<method>/evaluation.json; METHOD (pgca) is what the others are compared with; PART is claims, stability or grid (all). Means with 95% intervals (normal approximation); paired tests are Wilcoxon's signed-rank
-test (normal approximation with ties, as `fgmf evaluate` computes it), corrected by Holm over the rows of a table.
+    python experiments/explanations/collect.py OUT [METHOD [PART ...]] > tables.md
+
+Reads OUT/<part>/<net>/<method>/evaluation.json. METHOD is what the others are compared with
+(default pgca). PART is claims, stability or grid (default all).
+
+Means have 95% intervals (normal approximation). Paired tests are Wilcoxon's signed-rank test
+(normal approximation with ties, as `fgmf evaluate` computes it). Holm corrects them over the rows
+of a table.
 """
 import json
 import math

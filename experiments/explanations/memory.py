@@ -1,7 +1,10 @@
-"""Peak memory of explaining (standard library only): python experiments/explanations/memory.py FGMF MODEL.onnx [METHOD ...] > table.md
+"""Peak memory of explaining (standard library only); results are in docs/results/memory.md.
 
-Runs `fgmf evaluate` with the cheapest metric (entropy) on images of the embedded test set, one process a row and column, and reads the peak
-resident size. The program, the model and the images of the data set are part of every figure. Without METHOD: all that need no attention.
+    python experiments/explanations/memory.py FGMF MODEL.onnx [METHOD ...] > table.md
+
+Runs `fgmf evaluate` with the cheapest metric (entropy) on images of the embedded test set, one
+process a row and column, and reads the peak resident size. The program, the model and the images of
+the data set are part of every figure. Without METHOD it runs all methods that need no attention.
 """
 import os
 import sys

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # PGCA, its parts and every other explainer, on trainings of cnn-tiny, clean and attacked.
-# Usage: experiments/explanations/run.sh OUT    (run again to go on after a kill; then collect.py OUT > tables.md)
-# Set NETS, PARTS, N_CLAIMS, N_OTHERS, N_STABILITY, N_GRID, N_GRID_OTHERS, N_SLOW to run less or more; the defaults are those of docs/results/explanations.md.
-# FGMF names a binary to use instead of building one.
+# Its results are docs/results/explanations.md and docs/results/explanations-grid.md.
+#
+# Usage: experiments/explanations/run.sh OUT
+# Run it again to go on after a kill. Then: collect.py OUT > tables.md
+#
+# NETS, PARTS, N_CLAIMS, N_OTHERS, N_STABILITY, N_GRID, N_GRID_OTHERS, N_SLOW run less or more. The
+# defaults are those of the pages. FGMF names a binary to use instead of building one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:?usage: run.sh OUT}
@@ -26,7 +30,8 @@ train() {
   "$fgmf" train --config "$dir/config.json" --quiet --out "$dir" > "$dir/table.txt"
 }
 
-# part net row method metrics n [settings of the metrics [more flags]]; a method is an explainer, or a form of PGCA from variants.txt.
+# part net row method metrics n [settings of the metrics [more flags]]
+# A method is an explainer, or a form of PGCA from variants.txt.
 evaluate() {
   local part=$1 net=$2 row=$3 method=$4 metrics=$5 n=$6 own=${7:-} dir=$out/$1/$2/$3 id=$4 form
   [ -e "$dir/evaluation.json" ] && return
@@ -41,7 +46,8 @@ evaluate() {
   echo "$part $net $row"
 }
 
-# Falsifier 3: LeRF minus MoRF under ROAD. Every form of PGCA on the net that the claim is about, a few methods on its other seeds.
+# Falsifier 3: LeRF minus MoRF under ROAD. The net that the claim is about gets every form of PGCA,
+# its other seeds get a few methods.
 claims() {
   local net method methods n
   for net in $nets; do
@@ -69,7 +75,8 @@ stability() {
   done
 }
 
-# Everything else at a smaller n; what explains an image hundreds of times, on a few images of the net that the claims are about.
+# Everything else at a smaller n. Metrics that explain an image hundreds of times get a few images
+# of the net that the claims are about.
 grid() {
   local net method n
   local metrics=${GRID_METRICS:-sufficiency,road,deletion,insertion,infidelity,faithfulness-correlation,sensitivity-n,criteria,sparseness,entropy,max-sensitivity,relative-stability,mosaic,mprt,efficient-mprt}

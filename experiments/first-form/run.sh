@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# First form of SCOR-PIO 2.0 and SGAM against their controls: six variants, three seeds, cnn-tiny on the embedded slice.
-# Usage: experiments/first-form/run.sh OUT    (run again to go on after a kill; then collect.py OUT > results.json)
+# First form of SCOR-PIO 2.0 and SGAM against their controls: six variants, three seeds, cnn-tiny on
+# the embedded slice. Its results are docs/results/first-form.md.
+#
+# Usage: experiments/first-form/run.sh OUT
+# Run it again to go on after a kill. Then: collect.py OUT > results.json
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:?usage: run.sh OUT}

@@ -1,8 +1,14 @@
 #!/bin/sh
-# Trains the undefended network, three for a planted defence that belongs to training and five honest ones, plants the other defences, writes
-# OUT/table.md (verdicts) and OUT/flags.txt (what each attack of the suite breaks, and the evidence behind each flag). Run again after a kill it
-# goes on where it was: in the training that was under way, at the row of the table that was missing.
+# Planted defences and honest training under the masking verdict. Its results are
+# docs/results/planted.md.
+#
 # Usage: experiments/planted/run.sh OUT
+#
+# Trains the undefended network, those of the three planted defences that belong to training, and
+# five honest ones. Then it plants the other defences. It writes OUT/table.md (verdicts) and
+# OUT/flags.txt (what each attack of the suite breaks, and the evidence behind each flag). Run it
+# again after a kill: it goes on in the training that was under way, or at the first missing row of
+# the table.
 set -eu
 out=$1
 train() { # NAME FLAGS...

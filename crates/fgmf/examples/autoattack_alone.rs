@@ -5,11 +5,12 @@
 //! `cargo run --release -p fgmf --example autoattack_alone -- MODEL.onnx OUT.json linf 0.1 500 [apgd-ce,square [SEED]]`
 #![allow(clippy::print_stderr, reason = "a command for developers")]
 
-use fgmf::attack::suite::lone;
-use fgmf::attack::{Batch, Ending, run_attack};
+use fgmf::attack::{Ending, run_attack};
+use fgmf::data::Batch;
 use fgmf::data::{Split, load};
-use fgmf::oracle::Oracle;
-use fgmf::threat::{Norm, ThreatModel};
+use fgmf::model::Oracle;
+use fgmf::study::lone;
+use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let net = fgmf_net::onnx::read(model.as_ref())?;
     let mut data = load("fashion-mnist-mini", Split::Test)?;
     data.truncate(limit.parse()?)?;
-    let threat = ThreatModel::new(Norm::parse(norm)?, eps.parse()?, [0.0, 1.0])?;
+    let threat = ThreatModel::new(norm.parse()?, eps.parse()?, [0.0, 1.0])?;
     let [c, h, w] = data.shape();
     let rows: Vec<usize> = (0..data.len()).collect();
     let batch = Batch {

@@ -13,19 +13,22 @@
     reason = "progress, and how to use it"
 )]
 
-use fgmf::attack::probes::{ProbeParams, Target, gather};
-use fgmf::attack::suite::{Job, run_suite, suite};
-use fgmf::attack::verdict::judge;
-use fgmf::attack::{ApgdParams, AttackLoss, Batch, Eot, PgdParams, WhiteBox, misclassified};
+use fgmf::attack::{ApgdParams, AttackLoss, Eot, PgdParams, WhiteBox};
+use fgmf::data::Batch;
 use fgmf::data::{Dataset, Split, load};
 use fgmf::defend::{
-    AdditiveNoiseParams, Averaged, BitDepthParams, Expected, JpegParams, Lie, LogitScalingParams,
-    LyingGateParams, Outcome, ResizePadParams, Served, ThermometerParams, Transform, served_rules,
-    with_bit_depth, with_jpeg, with_logit_scaling, with_lying_gate, with_thermometer,
+    AdditiveNoiseParams, BitDepthParams, JpegParams, Lie, LogitScalingParams, LyingGateParams,
+    ResizePadParams, ThermometerParams, served_rules, with_bit_depth, with_jpeg,
+    with_logit_scaling, with_lying_gate, with_thermometer,
 };
-use fgmf::oracle::{Gradients, Oracle, Scores};
+use fgmf::model::misclassified;
+use fgmf::model::{Averaged, Expected, Outcome, Served, Transform};
+use fgmf::model::{Gradients, Oracle, Scores};
 use fgmf::record::{Proportion, VerdictRecord};
+use fgmf::study::{SuiteJob, run_suite, suite};
 use fgmf::threat::{Norm, ThreatModel};
+use fgmf::verdict::judge;
+use fgmf::verdict::probes::{ProbeParams, Target, gather};
 use fgmf_net::{Network, Tensor, onnx};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -90,7 +93,7 @@ fn unaware(bench: &Bench, model: &dyn Gradients, draws: usize) -> fgmf::Result<f
 fn network(bench: &Bench, net: &Network) -> fgmf::Result<Value> {
     let model = Oracle::with_rules(net, served_rules(net)?);
     let clean = percent(&right(&model, &bench.batch.x, &bench.batch.labels, 1)?);
-    let job = Job {
+    let job = SuiteJob {
         net,
         model_sha256: "",
         data: &bench.data,

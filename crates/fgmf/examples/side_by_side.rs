@@ -13,10 +13,11 @@
 //! A command that fails is answered with `{"error": reason}`. Buffers that a repetition fills are
 //! made by `prepare`, as PyTorch's allocator would hand back its own.
 
-use fgmf::attack::{Attack, Batch, PgdParams, run_attack};
+use fgmf::attack::{Attack, PgdParams, run_attack};
+use fgmf::data::Batch;
 use fgmf::data::{Split, load};
 use fgmf::explain::{Context, Explainer, IntegratedGradientsParams, PgcaParams, explain};
-use fgmf::oracle::Oracle;
+use fgmf::model::Oracle;
 use fgmf::rng::{Purpose, Stream};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf::train::{Optimiser, OptimiserState};

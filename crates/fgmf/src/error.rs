@@ -74,6 +74,12 @@ pub enum Error {
     },
 }
 
+impl From<crate::record::UnknownWord> for Error {
+    fn from(unknown: crate::record::UnknownWord) -> Self {
+        Self::parameter(unknown.parameter, unknown.expected, unknown.found)
+    }
+}
+
 impl Error {
     /// [`Error::Data`] from anything printable.
     pub fn data(path: &Path, expected: impl ToString, found: impl ToString) -> Self {

@@ -1,30 +1,33 @@
 //! Frontier Gradient-Masking Framework: harden, attack, explain and audit image classifiers.
 //!
-//! The parts, in the order data flows through them:
+//! The rooms, in the order data flows through them:
 //!
 //! - [`data`] reads images; [`threat`] says what an attacker may do to them;
-//! - [`oracle`] is a network as an attack or explainer may see it, counted;
+//! - [`model`] is a network as an attack or explainer may see it, counted;
 //! - [`attack`] breaks what can be broken, [`explain`] shows why a model answers as it does,
-//!   [`evaluate`] scores the maps with the figures of [`metric`];
+//!   [`metric`] scores the maps with the figures of [`measure`], [`verdict`] names masking;
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
-//! - [`record`] is the plain data that comes out, [`report`] draws it.
+//! - [`study`] runs suites and evaluations over data sets;
+//! - [`record`] is the plain data that comes out; the crate `fgmf-report` draws it.
 //!
-//! `docs/architecture.md` draws the modules and the edges that are allowed between them.
+//! `docs/architecture.md` draws the rooms and the edges that are allowed between them.
 
 pub mod attack;
 pub mod data;
 pub mod defend;
 mod error;
-pub mod evaluate;
 pub mod explain;
-pub mod hash;
+pub mod measure;
 pub mod metric;
-pub mod oracle;
-pub mod record;
+pub mod model;
 pub mod registry;
-pub mod report;
 pub mod rng;
+pub(crate) mod settings;
+mod store;
+pub mod study;
 pub mod threat;
 pub mod train;
+pub mod verdict;
 
 pub use error::{Error, Result};
+pub use fgmf_record::{self as record, hash};

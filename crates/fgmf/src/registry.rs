@@ -69,14 +69,14 @@ macro_rules! method {
 /// All methods, by family.
 pub const METHODS: [Method; 73] = [
     method!("pgd", Attack, 2, "madry2018", "attack/pgd.rs"),
-    method!("apgd", Attack, 1, "croce2020", "attack/apgd.rs"),
-    method!("fab", Attack, 1, "croce2020a", "attack/fab.rs"),
+    method!("apgd", Attack, 1, "croce2020", "attack/apgd/method.rs"),
+    method!("fab", Attack, 1, "croce2020a", "attack/fab/method.rs"),
     method!(
         "square",
         Attack,
         1,
         "andriushchenko2020",
-        "attack/square.rs"
+        "attack/square/method.rs"
     ),
     method!("eot", Attack, 2, "athalye2018", "attack/eot.rs"),
     method!(
@@ -260,7 +260,7 @@ pub const METHODS: [Method; 73] = [
         "chefer2021",
         "explain/transformer_attribution.rs"
     ),
-    method!("pgca", Explainer, 1, "islam2024", "explain/pgca.rs"),
+    method!("pgca", Explainer, 1, "islam2024", "explain/pgca/method.rs"),
     method!(
         "smooth-grad",
         Explainer,
@@ -289,103 +289,97 @@ pub const METHODS: [Method; 73] = [
         "prabhushankar2020",
         "explain/contrast.rs"
     ),
-    method!("deletion", Metric, 1, "petsiuk2018", "evaluate/deletion.rs"),
-    method!(
-        "insertion",
-        Metric,
-        1,
-        "petsiuk2018",
-        "evaluate/insertion.rs"
-    ),
+    method!("deletion", Metric, 1, "petsiuk2018", "metric/deletion.rs"),
+    method!("insertion", Metric, 1, "petsiuk2018", "metric/insertion.rs"),
     method!(
         "lerf-minus-morf",
         Metric,
         1,
         "bluecher2024",
-        "evaluate/lerf_morf.rs"
+        "metric/lerf_morf.rs"
     ),
-    method!("road", Metric, 1, "rong2022", "evaluate/road.rs"),
-    method!("infidelity", Metric, 1, "yeh2019", "evaluate/infidelity.rs"),
+    method!("road", Metric, 1, "rong2022", "metric/road.rs"),
+    method!("infidelity", Metric, 1, "yeh2019", "metric/infidelity.rs"),
     method!(
         "faithfulness-correlation",
         Metric,
         1,
         "bhatt2020",
-        "evaluate/faithfulness_correlation.rs"
+        "metric/faithfulness_correlation.rs"
     ),
     method!(
         "sensitivity-n",
         Metric,
         1,
         "ancona2018",
-        "evaluate/sensitivity_n.rs"
+        "metric/sensitivity_n.rs"
     ),
     method!(
         "sufficiency",
         Metric,
         1,
         "deyoung2020",
-        "evaluate/sufficiency.rs"
+        "metric/sufficiency.rs"
     ),
     method!(
         "attacked-stability",
         Metric,
         3,
         "ghorbani2019",
-        "evaluate/attacked_stability.rs"
+        "metric/attacked_stability.rs"
     ),
     method!(
         "map-shift",
         Metric,
         1,
         "ghorbani2019",
-        "evaluate/map_shift.rs"
+        "metric/map_shift.rs"
     ),
     method!(
         "max-sensitivity",
         Metric,
         1,
         "yeh2019",
-        "evaluate/max_sensitivity.rs"
+        "metric/max_sensitivity.rs"
     ),
     method!(
         "relative-stability",
         Metric,
         1,
         "agarwal2022",
-        "evaluate/relative_stability.rs"
+        "metric/relative_stability.rs"
     ),
     method!(
         "sparseness",
         Metric,
         1,
         "chalasani2020",
-        "evaluate/sparseness.rs"
+        "metric/sparseness.rs"
     ),
-    method!("entropy", Metric, 1, "bhatt2020", "evaluate/entropy.rs"),
-    method!("mosaic", Metric, 1, "boehle2021", "evaluate/mosaic.rs"),
-    method!("mprt", Metric, 1, "adebayo2018", "evaluate/mprt.rs"),
+    method!("entropy", Metric, 1, "bhatt2020", "metric/entropy.rs"),
+    method!("mosaic", Metric, 1, "boehle2021", "metric/mosaic.rs"),
+    method!("mprt", Metric, 1, "adebayo2018", "metric/mprt.rs"),
     method!(
         "smooth-mprt",
         Metric,
         1,
         "hedstroem2023",
-        "evaluate/smooth_mprt.rs"
+        "metric/smooth_mprt.rs"
     ),
     method!(
         "efficient-mprt",
         Metric,
         1,
         "hedstroem2023",
-        "evaluate/efficient_mprt.rs"
+        "metric/efficient_mprt.rs"
     ),
-    method!("criteria", Metric, 1, "islam2024", "evaluate/criteria.rs"),
+    method!("criteria", Metric, 1, "islam2024", "metric/criteria.rs"),
     method!(
         "certified-top-k",
         Metric,
         1,
         "levine2019",
-        "evaluate/certified_top_k.rs"
+        "metric/certified_top_k.rs"
     ),
 ];
 

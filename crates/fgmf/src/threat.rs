@@ -4,77 +4,29 @@
 use crate::error::{Error, Result};
 use crate::record::ThreatRecord;
 use crate::rng::Stream;
-use serde::{Deserialize, Serialize};
 
-/// Norm of a perturbation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Norm {
-    /// Largest absolute change of a value.
-    Linf,
-    /// Euclidean length.
-    L2,
-    /// Sum of absolute changes.
-    L1,
-}
+pub use crate::record::Norm;
 
-impl Norm {
-    /// Name in records and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Linf => "linf",
-            Self::L2 => "l2",
-            Self::L1 => "l1",
-        }
+/// ‖b − a‖ in a norm, accumulated in `f64`; NaN if any difference is.
+pub(crate) fn distance(norm: Norm, a: &[f32], b: &[f32]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let change = |a: f32, b: f32| (f64::from(b) - f64::from(a)).abs();
+    match norm {
+        Norm::Linf => in_lanes(a, b, |l, a, b| {
+            let d = change(a, b);
+            lanes[l] = if d > lanes[l] || d.is_nan() {
+                d
+            } else {
+                lanes[l]
+            };
+        }),
+        Norm::L2 => in_lanes(a, b, |l, a, b| lanes[l] += change(a, b) * change(a, b)),
+        Norm::L1 => in_lanes(a, b, |l, a, b| lanes[l] += change(a, b)),
     }
-
-    /// The norm of that name.
-    pub fn parse(name: &str) -> Result<Self> {
-        [Self::Linf, Self::L2, Self::L1]
-            .into_iter()
-            .find(|n| n.name() == name)
-            .ok_or_else(|| Error::parameter("norm", "linf, l2 or l1", name))
-    }
-
-    /// The norm q of the largest v · w over ‖v‖ = 1, as a function of w: 1/p + 1/q = 1.
-    pub fn dual(self) -> Self {
-        match self {
-            Self::Linf => Self::L1,
-            Self::L2 => Self::L2,
-            Self::L1 => Self::Linf,
-        }
-    }
-
-    /// ‖v‖ in this norm, accumulated in `f64`.
-    pub fn of(self, v: impl Iterator<Item = f64>) -> f64 {
-        match self {
-            Self::Linf => v.fold(0.0, |m, x| if x.is_nan() { x } else { m.max(x.abs()) }),
-            Self::L2 => v.map(|x| x * x).sum::<f64>().sqrt(),
-            Self::L1 => v.map(f64::abs).sum(),
-        }
-    }
-
-    /// ‖b − a‖ in this norm, accumulated in `f64`; NaN if any difference is.
-    pub fn between(self, a: &[f32], b: &[f32]) -> f64 {
-        let mut lanes = [0.0f64; 8];
-        let change = |a: f32, b: f32| (f64::from(b) - f64::from(a)).abs();
-        match self {
-            Self::Linf => in_lanes(a, b, |l, a, b| {
-                let d = change(a, b);
-                lanes[l] = if d > lanes[l] || d.is_nan() {
-                    d
-                } else {
-                    lanes[l]
-                };
-            }),
-            Self::L2 => in_lanes(a, b, |l, a, b| lanes[l] += change(a, b) * change(a, b)),
-            Self::L1 => in_lanes(a, b, |l, a, b| lanes[l] += change(a, b)),
-        }
-        match self {
-            Self::Linf => self.of(lanes.into_iter()),
-            Self::L2 => lanes.iter().sum::<f64>().sqrt(),
-            Self::L1 => lanes.iter().sum(),
-        }
+    match norm {
+        Norm::Linf => norm.of(lanes.into_iter()),
+        Norm::L2 => lanes.iter().sum::<f64>().sqrt(),
+        Norm::L1 => lanes.iter().sum(),
     }
 }
 
@@ -139,7 +91,7 @@ impl ThreatModel {
     /// For a report.
     pub fn record(&self) -> ThreatRecord {
         ThreatRecord {
-            norm: self.norm.name().into(),
+            norm: self.norm,
             eps: self.eps,
             bounds: self.bounds,
         }
@@ -147,7 +99,7 @@ impl ThreatModel {
 
     /// ‖x − origin‖.
     pub fn distance(&self, origin: &[f32], x: &[f32]) -> f64 {
-        self.norm.between(origin, x)
+        distance(self.norm, origin, x)
     }
 
     /// Distance of the image farthest from `origin` within the bounds.
@@ -411,7 +363,7 @@ mod tests {
             let (a, b): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
             for norm in [Norm::Linf, Norm::L2, Norm::L1] {
                 let plain = norm.of(a.iter().zip(&b).map(|(&a, &b)| f64::from(b) - f64::from(a)));
-                prop_assert!((norm.between(&a, &b) - plain).abs() < 1e-12);
+                prop_assert!((distance(norm, &a, &b) - plain).abs() < 1e-12);
             }
         }
 

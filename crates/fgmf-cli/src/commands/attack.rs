@@ -1,21 +1,20 @@
 //! `fgmf attack`.
 
 use super::{check_fit, create, data_record, percent, read_model, write};
-use crate::Outcome;
 use crate::arguments::{Arguments, Attack};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::suite::{Job, curve, remove_state, run_suite_until, suite, transfer};
 use fgmf::data::load;
-use fgmf::record::{Accuracy, AttackRecord, ModelFile, RobustAccuracy};
-use fgmf::threat::{Norm, ThreatModel};
+use fgmf::study::{SuiteJob, curve, remove_state, run_suite_until, suite, transfer};
+use fgmf::threat::ThreatModel;
+use fgmf_record::{Accuracy, AttackRecord, Level, ModelFile, RobustAccuracy};
 
 pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     if let Some(m) = a.min_robust.filter(|m| !(0.0..=1.0).contains(m)) {
         return Err(Error::parameter("min-robust", "0 to 1", m).into());
     }
-    let threat = ThreatModel::new(Norm::parse(&a.norm)?, a.eps, [0.0, 1.0])?;
+    let threat = ThreatModel::new(a.norm.parse()?, a.eps, [0.0, 1.0])?;
     let (net, sha256) = read_model(&a.model)?;
     let mut entries = suite(&a.suite, &net, threat.norm())?;
     if let Some(path) = &a.surrogate {
@@ -40,7 +39,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         ));
     };
     let state = a.out.join("attack.state.jsonl");
-    let job = Job {
+    let job = SuiteJob {
         net: &net,
         model_sha256: &sha256,
         data: &data,
@@ -83,7 +82,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     write(&a.out.join("attack.json"), json.as_bytes())?;
     remove_state(&state)?;
     console::result(&if global.json { json } else { table(&record) });
-    let masked = a.fail_on_masking && record.verdict.level != "trustworthy";
+    let masked = a.fail_on_masking && record.verdict.level != Level::Trustworthy;
     let low = a.min_robust.is_some_and(|m| overall.value < m);
     Ok(if masked || low {
         Outcome::BelowThreshold

@@ -3,10 +3,11 @@
 use crate::arguments::Attacked;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::{ApgdParams, Attack, Batch, PgdParams, predictions, run_attack};
-use fgmf::evaluate::{Input, read_adversarial};
-use fgmf::oracle::{Oracle, Scores};
-use fgmf::threat::{Norm, ThreatModel};
+use fgmf::attack::{ApgdParams, Attack, PgdParams, run_attack};
+use fgmf::data::Batch;
+use fgmf::model::{Oracle, Scores, predictions};
+use fgmf::study::{EvaluationInput, read_adversarial};
+use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 use serde_json::{Value, json};
 
@@ -29,7 +30,7 @@ impl Attacker {
     /// From the command line; `shape` is that of all images, `usual` the attack where none is
     /// named.
     pub(super) fn new(flags: &Attacked, usual: &str, shape: [usize; 4], seed: u64) -> Result<Self> {
-        let threat = ThreatModel::new(Norm::parse(&flags.norm)?, flags.eps, [0.0, 1.0])?;
+        let threat = ThreatModel::new(flags.norm.parse()?, flags.eps, [0.0, 1.0])?;
         let own = match flags.explain.as_str() {
             "clean" => false,
             "own" => true,
@@ -37,7 +38,8 @@ impl Attacker {
         };
         let source = match (&flags.adversarial, flags.attack.as_deref().unwrap_or(usual)) {
             (Some(path), _) => {
-                let sha256 = fgmf::hash::sha256(&std::fs::read(path).map_err(Error::io(path))?);
+                let sha256 =
+                    fgmf_record::hash::sha256(&std::fs::read(path).map_err(Error::io(path))?);
                 Source::Kept(
                     read_adversarial(path, &shape)?,
                     json!({ "file": path, "sha256": sha256 }),
@@ -73,7 +75,7 @@ impl Attacker {
         x: &Tensor,
         first: usize,
         class: Option<usize>,
-    ) -> Result<Vec<Input>> {
+    ) -> Result<Vec<EvaluationInput>> {
         let labels = predictions(&oracle.logits(x)?);
         let n = labels.len();
         let (name, parameters, moved) = match &self.source {
@@ -96,7 +98,7 @@ impl Attacker {
             ),
         };
         let targets = class.map_or(labels, |c| vec![c; n]);
-        let mut out = vec![Input {
+        let mut out = vec![EvaluationInput {
             name: "clean".into(),
             parameters: json!({}),
             x: x.clone(),
@@ -108,7 +110,7 @@ impl Attacker {
             } else {
                 targets
             };
-            out.push(Input {
+            out.push(EvaluationInput {
                 name,
                 parameters,
                 x,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::evaluate::{Metric, ids};
+use fgmf::metric::{Metric, ids};
 use serde_json::{Value, json};
 
 /// `--settings`: settings by id.
@@ -69,6 +69,6 @@ pub(super) fn metrics(wanted: &[String], settings: &Settings) -> Result<Vec<Box<
         .filter(|id| !OPTIONAL.contains(id))
         .collect();
     chosen("metrics", wanted, &ids(), &usual, |id| {
-        fgmf::evaluate::with_parameters(id, settings.of(id))
+        fgmf::metric::with_parameters(id, settings.of(id))
     })
 }

@@ -3,19 +3,19 @@
 mod cases;
 mod curve;
 
-use super::{create, data_record, machine, percent, train::train, write};
-use crate::Outcome;
+use super::train::train;
+use super::{create, data_record, machine, percent, write};
 use crate::arguments::{Arguments, Demo};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::data::{Dataset, EMBEDDED, Split, load};
 use fgmf::defend::SgamParams;
-use fgmf::record::{ModelRecord, ReportRecord};
-use fgmf::report::render_html;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf::train::{ObjectiveConfig, Run, TrainConfig};
 use fgmf_net::Network;
 use fgmf_net::zoo::Architecture;
+use fgmf_record::{ModelRecord, ReportRecord};
+use fgmf_report::render_html;
 use std::time::Instant;
 
 /// Radius trained against and attacked at.

@@ -3,17 +3,16 @@
 use super::attacked::Attacker;
 use super::chosen::{Settings, chosen, metrics};
 use super::{check_fit, create, data_record, images_at_once, read_model, write};
-use crate::Outcome;
 use crate::arguments::{Arguments, Evaluate};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::load;
-use fgmf::evaluate::{Job, evaluate};
 use fgmf::explain::{Context, IDS, applicable, with_parameters};
-use fgmf::oracle::Oracle;
-use fgmf::record::{EvaluationRecord, FigureRow, ModelFile};
+use fgmf::model::Oracle;
+use fgmf::study::{EvaluationJob, evaluate};
 use fgmf_net::Tensor;
+use fgmf_record::{EvaluationRecord, FigureRow, ModelFile};
 
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
@@ -56,7 +55,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         first_index: 0,
         cap,
     };
-    let job = Job {
+    let job = EvaluationJob {
         oracle: &oracle,
         explainers: &explainers,
         metrics: &metrics,
@@ -131,11 +130,7 @@ fn table(r: &EvaluationRecord) -> String {
                 })
             };
             let rows: Vec<Option<&FigureRow>> = inputs.iter().map(row).collect();
-            let better = rows
-                .iter()
-                .flatten()
-                .next()
-                .map_or("", |x| x.better.as_str());
+            let better = rows.iter().flatten().next().map_or("", |x| x.better.name());
             let cells: String = rows
                 .iter()
                 .map(|x| format!("{:<28}", x.map_or_else(String::new, |x| cell(x, r.data.n))))

@@ -1,9 +1,8 @@
 //! `fgmf info`.
 
 use super::read_model;
-use crate::Outcome;
 use crate::arguments::{Arguments, Info};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::explain::choose_layer;
 use fgmf_net::{Network, Source};

@@ -13,12 +13,12 @@ use crate::Outcome;
 use crate::arguments::{Arguments, Command, Memory};
 use anyhow::Result;
 use fgmf::data::Dataset;
-use fgmf::evaluate::Metric;
 use fgmf::explain::Calls;
-use fgmf::oracle::{Gradients, Oracle};
-use fgmf::record::{DataRecord, MachineRecord};
+use fgmf::metric::Metric;
+use fgmf::model::{Gradients, Oracle};
 use fgmf_net::head::Logit;
 use fgmf_net::{Network, Precision, Tensor};
+use fgmf_record::{DataRecord, MachineRecord};
 use std::path::Path;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
 fn read_model(path: &Path) -> Result<(Network, String)> {
     let net = fgmf_net::onnx::read(path).map_err(fgmf::Error::from)?;
     let bytes = std::fs::read(path).map_err(fgmf::Error::io(path))?;
-    Ok((net, fgmf::hash::sha256(&bytes)))
+    Ok((net, fgmf_record::hash::sha256(&bytes)))
 }
 
 /// An error unless the data is what the model takes.
@@ -63,7 +63,7 @@ fn check_fit(net: &Network, data: &Dataset) -> Result<()> {
 fn data_record(data: &Dataset) -> DataRecord {
     DataRecord {
         name: data.name().into(),
-        split: data.split().to_string(),
+        split: data.split(),
         n: data.len(),
         sha256: data.sha256(),
         classes: data.classes().to_vec(),

@@ -1,14 +1,12 @@
 //! `fgmf train`.
 
 use super::percent;
-use crate::Outcome;
 use crate::arguments::{Arguments, Train};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::{Dataset, Split, load};
 use fgmf::defend::{KWtaParams, ResizePadParams, SgamParams};
-use fgmf::threat::Norm;
 use fgmf::train::{ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit};
 use fgmf_net::Network;
 use fgmf_net::zoo::{Activation, Architecture};
@@ -92,7 +90,7 @@ fn from_flags(a: &Train) -> Result<TrainConfig> {
         ObjectiveConfig::Distillation(p) => {
             p.temperature = a.temperature.unwrap_or(p.temperature);
             if let Some(path) = &a.teacher {
-                p.teacher_sha256 = Some(fgmf::hash::sha256(
+                p.teacher_sha256 = Some(fgmf_record::hash::sha256(
                     &std::fs::read(path).map_err(Error::io(path))?,
                 ));
                 p.teacher = Some(path.display().to_string());
@@ -138,7 +136,7 @@ fn from_flags(a: &Train) -> Result<TrainConfig> {
     config.sgam = a.sgam.then(SgamParams::default);
     config.k_wta = a.k_wta.map(|share| KWtaParams { share });
     config.resize_pad = a.resize_pad.map(|least| ResizePadParams { least });
-    config.norm = Norm::parse(&a.norm)?;
+    config.norm = a.norm.parse()?;
     config.limit = a.limit;
     config.seed = a.seed;
     config.epochs = a.epochs.unwrap_or(config.epochs);

@@ -225,7 +225,7 @@ fn explain_writes_a_gallery() {
     assert!(
         !page.contains("<script") && !page.contains("src=\"http") && page.contains("Ankle boot")
     );
-    let record: fgmf::record::GalleryRecord =
+    let record: fgmf_record::GalleryRecord =
         serde_json::from_slice(&std::fs::read(out.join("gallery.json")).unwrap()).unwrap();
     assert_eq!((record.images.len(), record.inputs.len()), (3, 2));
     for image in &record.images {
@@ -271,7 +271,7 @@ fn explain_writes_a_gallery() {
         ],
     ]
     .concat());
-    let judged: fgmf::record::EvaluationRecord =
+    let judged: fgmf_record::EvaluationRecord =
         serde_json::from_slice(&std::fs::read(scores.join("evaluation.json")).unwrap()).unwrap();
     for row in &judged.rows {
         assert!(
@@ -358,7 +358,7 @@ fn evaluate_scores_explainers_on_clean_and_attacked_images() {
         "{shown}"
     );
     let bytes = std::fs::read(out.join("evaluation.json")).unwrap();
-    let record: fgmf::record::EvaluationRecord = serde_json::from_slice(&bytes).unwrap();
+    let record: fgmf_record::EvaluationRecord = serde_json::from_slice(&bytes).unwrap();
     // 7 figures on two inputs and 4 of the shift, for each of two explainers.
     assert_eq!(
         (record.rows.len(), record.inputs.len(), record.data.n),
@@ -397,7 +397,7 @@ fn evaluate_scores_explainers_on_clean_and_attacked_images() {
         &stored,
         &["--adversarial", text(&kept), "--explain", "own", "--json"],
     );
-    let record: fgmf::record::EvaluationRecord =
+    let record: fgmf_record::EvaluationRecord =
         serde_json::from_slice(&std::fs::read(stored.join("evaluation.json")).unwrap()).unwrap();
     assert_eq!(record.inputs[1].explained, record.inputs[1].predicted);
 
@@ -748,7 +748,7 @@ fn demo_writes_one_self_contained_page() {
             && !page.contains("<script")
             && !page.contains("src=\"http")
     );
-    let report: fgmf::record::ReportRecord =
+    let report: fgmf_record::ReportRecord =
         serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
     assert_eq!(report.models.len(), 2);
     assert!(

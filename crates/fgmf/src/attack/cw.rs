@@ -21,9 +21,11 @@
 //! search is left when the last tenth of its steps lowers the objective by less than 1 in 10⁴, as
 //! in the authors' code; (3) a tie of logits counts as misclassified. Reference: `carlini2017`.
 
-use super::{Batch, Candidate, Ending, WhiteBox, misclassified};
+use crate::attack::base::{Candidate, Ending, WhiteBox};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::model::access::Gradients;
+use crate::model::answer::misclassified;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
 use fgmf_net::head::Margin;

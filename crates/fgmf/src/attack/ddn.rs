@@ -16,9 +16,11 @@
 //! Differences from the paper: (1) no rounding to 256 levels; (2) the search is in L2 whatever the
 //! threat's norm. Reference: `rony2019`.
 
-use super::{Batch, Candidate, Ending, WhiteBox, misclassified};
+use crate::attack::base::{Candidate, Ending, WhiteBox};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::model::access::Gradients;
+use crate::model::answer::misclassified;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
 use fgmf_net::head::CrossEntropy;

@@ -15,9 +15,11 @@
 //! Differences from the paper: (1) y is the true label, which the examples attacked have; (2) an L1
 //! threat is searched in L2. Reference: `moosavi2016`.
 
-use super::{Batch, Candidate, Ending, WhiteBox, misclassified};
+use crate::attack::base::{Candidate, Ending, WhiteBox};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::model::access::Gradients;
+use crate::model::answer::misclassified;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
 use fgmf_net::head::Logit;

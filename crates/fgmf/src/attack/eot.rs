@@ -2,10 +2,10 @@
 //! mean of several answers.
 //!
 //! L̄(x) = 1/m Σ L_j(x), and so for logits, values and gradients, where answer j draws its own
-//! random numbers ([`crate::defend::Averaged`]). A network of this library draws none: its answers
+//! random numbers ([`crate::model::averaged::Averaged`]). A network of this library draws none: its answers
 //! are identical, and one is asked for instead of m. It is of use where the model handed to the
-//! attack answers at random ([`crate::defend::Served`], or any other [`Gradients`] that says it
-//! [`draws`](crate::oracle::Scores::draws)). There Auto-PGD and PGD make all their steps: one lucky
+//! attack answers at random ([`crate::model::served::Served`], or any other [`Gradients`] that says it
+//! [`draws`](crate::model::access::Scores::draws)). There Auto-PGD and PGD make all their steps: one lucky
 //! answer is no success, and a point just over the boundary fails every other time. The point that
 //! the mean misclassifies with the largest mean loss is returned.
 //!
@@ -15,10 +15,11 @@
 //! those of the last answer); (2) the point of the largest mean loss is kept (there: the last one
 //! whose last answer was wrong).
 
-use super::{Batch, Candidate, WhiteBox};
-use crate::defend::Averaged;
+use crate::attack::base::{Candidate, WhiteBox};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::model::access::Gradients;
+use crate::model::averaged::Averaged;
 use crate::threat::ThreatModel;
 
 /// An attack on the mean of several answers.
@@ -65,9 +66,15 @@ impl<A: WhiteBox> WhiteBox for Eot<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attack::{ApgdParams, AttackLoss, Ending, PgdParams, misclassified};
-    use crate::defend::{AdditiveNoiseParams, Served};
-    use crate::oracle::{Oracle, Scores};
+    use crate::attack::apgd::method::ApgdParams;
+    use crate::attack::base::Ending;
+    use crate::attack::loss::AttackLoss;
+    use crate::attack::pgd::PgdParams;
+    use crate::defend::noise::AdditiveNoiseParams;
+    use crate::model::access::Scores;
+    use crate::model::answer::misclassified;
+    use crate::model::oracle::Oracle;
+    use crate::model::served::Served;
     use crate::threat::Norm;
     use fgmf_net::Tensor;
     use fgmf_testkit::toys;

@@ -18,10 +18,11 @@
 //! 1]) where the paper sends it through tanh, so that every norm has one form; (2) the margin in
 //! place of the loss. Reference: `meunier2019`.
 
-use super::nes::margins;
-use super::{Batch, BlackBox, Candidate, Ending, images};
+use crate::attack::base::{BlackBox, Candidate, Ending, images};
+use crate::attack::nes::margins;
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Scores;
+use crate::model::access::Scores;
 use crate::rng::{Purpose, Stream};
 use crate::threat::{Norm, ThreatModel};
 use serde::{Deserialize, Serialize};

@@ -23,9 +23,11 @@
 //! another attack's point; (3) until a point is adversarial the radius grows by γₜ at least: bounds
 //! can keep the linearised boundary out of reach. Reference: `pintor2021`.
 
-use super::{Batch, Candidate, Ending, WhiteBox, images, misclassified};
+use crate::attack::base::{Candidate, Ending, WhiteBox, images};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::model::access::Gradients;
+use crate::model::answer::misclassified;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::head::Margin;
 use rayon::prelude::*;

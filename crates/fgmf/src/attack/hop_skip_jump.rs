@@ -18,9 +18,11 @@
 //! alike; (2) the first point is the first adversarial one among uniform images, mixed with the
 //! image by the bisection. Reference: `chen2020`.
 
-use super::{Batch, BlackBox, Candidate, Ending, misclassified};
+use crate::attack::base::{BlackBox, Candidate, Ending};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Scores;
+use crate::model::access::Scores;
+use crate::model::answer::misclassified;
 use crate::rng::{Purpose, Stream};
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;

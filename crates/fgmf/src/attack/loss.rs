@@ -55,7 +55,7 @@ impl AttackLoss {
     }
 
     /// An error if there are too few classes.
-    pub(super) fn check_classes(self, classes: usize) -> Result<()> {
+    pub(crate) fn check_classes(self, classes: usize) -> Result<()> {
         if self.for_classes(classes) == self {
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl AttackLoss {
     }
 
     /// The loss for examples with these labels and, if it is targeted, targets.
-    pub(super) fn head(self, labels: &[usize], targets: &[usize]) -> Box<dyn Head> {
+    pub(crate) fn head(self, labels: &[usize], targets: &[usize]) -> Box<dyn Head> {
         match self {
             Self::CrossEntropy => Box::new(CrossEntropy::labels(labels)),
             Self::Margin => Box::new(Margin::new(labels)),
@@ -110,7 +110,7 @@ fn ratio(logits: &Dual, n: &Dual, d: &Dual) -> (Vec<f64>, Dual) {
 }
 
 /// Classes by falling logit, the first of equals first.
-pub(super) fn ranked(z: &[f64]) -> Vec<usize> {
+pub(crate) fn ranked(z: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..z.len()).collect();
     order.sort_by(|&a, &b| z[b].total_cmp(&z[a]));
     order

@@ -18,9 +18,10 @@
 //! fixed step length, no plateau rule; (3) an example ends at its first adversarial iterate.
 //! Reference: `ilyas2018`.
 
-use super::{Batch, BlackBox, Candidate, Ending};
+use crate::attack::base::{BlackBox, Candidate, Ending};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Scores;
+use crate::model::access::Scores;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
@@ -76,7 +77,7 @@ pub struct Nes {
 }
 
 /// Margins of points `[n, …]`.
-pub(super) fn margins(
+pub(crate) fn margins(
     model: &dyn Scores,
     shape: &[usize],
     points: Vec<f32>,
@@ -90,16 +91,16 @@ pub(super) fn margins(
 
 /// How an estimate is made.
 #[derive(Clone, Copy)]
-pub(super) struct Estimate {
-    pub(super) pairs: usize,
-    pub(super) sigma: f32,
+pub(crate) struct Estimate {
+    pub(crate) pairs: usize,
+    pub(crate) sigma: f32,
     /// One value of a direction.
-    pub(super) draw: fn(&mut Stream) -> f32,
+    pub(crate) draw: fn(&mut Stream) -> f32,
 }
 
 /// ĝ at each point of a part of the batch; the stream of a pair is that of (seed, step · pairs +
 /// pair, example).
-pub(super) fn estimate(
+pub(crate) fn estimate(
     model: &dyn Scores,
     part: &Batch,
     points: &[f32],
@@ -140,7 +141,7 @@ pub(super) fn estimate(
 
 /// Moves points along estimates until they are adversarial: `step(t, rows, gradients, points)`
 /// moves the rows that stand.
-pub(super) fn follow(
+pub(crate) fn follow(
     model: &dyn Scores,
     batch: &Batch,
     (steps, how, seed): (usize, Estimate, u64),

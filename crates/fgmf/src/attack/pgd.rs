@@ -14,9 +14,12 @@
 //! steps move the largest hundredth of the coordinates; (3) coordinates that stand at a bound and
 //! would leave it are left out of the direction.
 
-use super::{AttackLoss, Batch, Candidate, Ending, WhiteBox, misclassified};
+use crate::attack::base::{Candidate, Ending, WhiteBox};
+use crate::attack::loss::AttackLoss;
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::model::access::Gradients;
+use crate::model::answer::misclassified;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;

@@ -4,9 +4,10 @@
 //!
 //! Cost: at most `draws` forward passes an example.
 
-use super::{Batch, BlackBox, Candidate, Ending};
+use crate::attack::base::{BlackBox, Candidate, Ending};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Scores;
+use crate::model::access::Scores;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;

@@ -1,7 +1,7 @@
 //! Gradients averaged over small noise (Tramèr et al. 2020), for any attack that follows gradients.
 //!
 //! ḡ(x) = 1/m Σⱼ ∇L(x + σ uⱼ), u standard normal, in the place of ∇L(x); losses and success are
-//! those of the point itself ([`crate::defend::Smoothed`]). The gradient at a point is that of one
+//! those of the point itself ([`crate::model::averaged::Smoothed`]). The gradient at a point is that of one
 //! of many small pieces, and the mean that of the surface: where L is continuous, ḡ is the gradient
 //! of the mean loss E L(x + σ u). Where L jumps (rounding, k-winners-take-all) it is that but for
 //! the share of the jumps, which no gradient holds; searches by scores ([`super::Nes`],
@@ -17,10 +17,12 @@
 //! Differences from the paper: (1) there noise is uniform in a small ball, and its width chosen by
 //! hand for each defence. Reference: `tramer2020`.
 
-use super::{Batch, Candidate, WhiteBox};
-use crate::defend::{AdditiveNoise, AdditiveNoiseParams, Smoothed};
+use crate::attack::base::{Candidate, WhiteBox};
+use crate::data::batch::Batch;
+use crate::defend::noise::{AdditiveNoise, AdditiveNoiseParams};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::model::access::Gradients;
+use crate::model::averaged::Smoothed;
 use crate::threat::ThreatModel;
 use serde::{Deserialize, Serialize};
 
@@ -93,8 +95,10 @@ impl<A: WhiteBox> WhiteBox for Smooth<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attack::{AttackLoss, PgdParams, Start, misclassified};
-    use crate::oracle::Oracle;
+    use crate::attack::loss::AttackLoss;
+    use crate::attack::pgd::{PgdParams, Start};
+    use crate::model::answer::misclassified;
+    use crate::model::oracle::Oracle;
     use crate::threat::Norm;
     use fgmf_net::op::{Flatten, Gemm, Op, Unary};
     use fgmf_net::{Builder, Network, Tensor};

@@ -16,10 +16,11 @@
 //! Differences from the paper: (1) 128 queries a step instead of up to 8192; (2) an example ends at
 //! its first adversarial iterate. Reference: `uesato2018`.
 
-use super::nes::{Estimate, follow};
-use super::{Batch, BlackBox, Candidate};
+use crate::attack::base::{BlackBox, Candidate};
+use crate::attack::nes::{Estimate, follow};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::Scores;
+use crate::model::access::Scores;
 use crate::threat::ThreatModel;
 use serde::{Deserialize, Serialize};
 

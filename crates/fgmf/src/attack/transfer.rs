@@ -11,9 +11,12 @@
 //! Differences from the paper: (1) the surrogate is given, not trained on the model's answers.
 //! Reference: `papernot2017`.
 
-use super::{Batch, BlackBox, Candidate, Ending, WhiteBox, misclassified};
+use crate::attack::base::{BlackBox, Candidate, Ending, WhiteBox};
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::{FeatureGradient, Gradients, Oracle, Scores};
+use crate::model::access::{FeatureGradient, Gradients, Scores};
+use crate::model::answer::misclassified;
+use crate::model::oracle::Oracle;
 use crate::threat::ThreatModel;
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Tensor, ValueId, onnx};

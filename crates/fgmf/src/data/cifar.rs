@@ -1,10 +1,12 @@
 //! CIFAR-10, binary version: files of records, each one label byte and 3072 pixel bytes (`[3, 32,
 //! 32]`: red, green, blue).
 
-use std::path::Path;
-
-use super::{Dataset, MAX_BYTES, Split, files};
+use crate::data::dataset::Dataset;
+use crate::data::files;
+use crate::data::limits::MAX_BYTES;
 use crate::error::{Error, Result};
+use crate::record::Split;
+use std::path::Path;
 
 const SHAPE: [usize; 3] = [3, 32, 32];
 const PIXELS: usize = 3 * 32 * 32;
@@ -34,13 +36,13 @@ const CLASSES: [&str; 10] = [
 ];
 
 /// Whether a file of this name makes its folder a CIFAR-10 folder.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     TRAIN.contains(&name) || TEST.contains(&name)
 }
 
 /// Loads all five training files, or the test file. A file may hold any number of records; none may
 /// be missing.
-pub(super) fn load(dir: &Path, split: Split) -> Result<Dataset> {
+pub(crate) fn load(dir: &Path, split: Split) -> Result<Dataset> {
     let classes = match files::names(&dir.join(NAMES))? {
         Some(names) => names,
         None => CLASSES.map(str::to_owned).to_vec(),

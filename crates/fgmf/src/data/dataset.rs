@@ -1,11 +1,9 @@
 //! One split of labelled images in memory.
 
-use std::fmt;
-
-use sha2::{Digest, Sha256};
-
-use super::Split;
 use crate::error::{Error, Result};
+use crate::record::Split;
+use sha2::{Digest, Sha256};
+use std::fmt;
 
 /// Labelled images of one split, all of one shape, never empty.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! The class-balanced Fashion-MNIST slice that is part of the library (see `assets/README.md`).
 
+use crate::data::dataset::Dataset;
+use crate::data::idx;
+use crate::error::Result;
+use crate::record::Split;
 use std::path::Path;
 
-use super::{Dataset, Split, idx};
-use crate::error::Result;
-
 /// Name under which [`super::load`] finds it.
-pub(super) const NAME: &str = "fashion-mnist-mini";
+pub(crate) const NAME: &str = "fashion-mnist-mini";
 
 const CLASSES: [&str; 10] = [
     "T-shirt/top",
@@ -37,7 +38,7 @@ macro_rules! asset {
 
 /// 6000 training or 1000 test images of 1x28x28, as many of each of the ten classes, in the order
 /// of the official files.
-pub(super) fn load(split: Split) -> Result<Dataset> {
+pub(crate) fn load(split: Split) -> Result<Dataset> {
     let (images, labels) = match split {
         Split::Train => (asset!("train-images.idx.gz"), asset!("train-labels.idx.gz")),
         Split::Test => (asset!("test-images.idx.gz"), asset!("test-labels.idx.gz")),

@@ -1,24 +1,23 @@
 //! What every folder reader needs: sorted entries, bounded reads, lists of names.
 
+use crate::error::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-use crate::error::{Error, Result};
 
 /// Longest list of class names, in bytes.
 const MAX_NAMES: u64 = 1 << 20;
 
 /// A file or folder that is not hidden.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) path: PathBuf,
-    pub(super) is_dir: bool,
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) is_dir: bool,
 }
 
 /// Files and folders in `dir` without the hidden ones, sorted by the bytes of their names; links
 /// are followed.
-pub(super) fn entries(dir: &Path) -> Result<Vec<Entry>> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
         let path = entry.map_err(Error::io(dir))?.path();
@@ -52,7 +51,7 @@ pub(super) fn entries(dir: &Path) -> Result<Vec<Entry>> {
 
 /// The bytes of a regular file of at most `limit` bytes; its length is checked before anything is
 /// read.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let about = fs::metadata(path).map_err(Error::io(path))?;
     if !about.is_file() {
         return Err(Error::data(path, "a regular file", "something else"));
@@ -68,7 +67,7 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 }
 
 /// Class names, one a line, blank lines left out; `None` when there is no such file.
-pub(super) fn names(path: &Path) -> Result<Option<Vec<String>>> {
+pub(crate) fn names(path: &Path) -> Result<Option<Vec<String>>> {
     if !path.exists() {
         return Ok(None);
     }
@@ -87,7 +86,7 @@ pub(super) fn names(path: &Path) -> Result<Option<Vec<String>>> {
 }
 
 /// Name of the folder `dir`, for a data set: its last part, never the way to it.
-pub(super) fn name_of(dir: &Path) -> String {
+pub(crate) fn name_of(dir: &Path) -> String {
     let last = |path: &Path| {
         path.file_name()
             .map(|name| name.to_string_lossy().into_owned())

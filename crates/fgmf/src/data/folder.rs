@@ -3,15 +3,16 @@
 #[cfg(test)]
 mod tests;
 
+use crate::data::dataset::Dataset;
+use crate::data::files;
+use crate::data::files::Entry;
+use crate::data::limits::MAX_BYTES;
+use crate::data::picture::read_like;
+use crate::error::{Error, Result};
+use crate::record::Split;
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-
-use rayon::prelude::*;
-
-use super::files::{self, Entry};
-use super::picture::read_like;
-use super::{Dataset, MAX_BYTES, Split};
-use crate::error::{Error, Result};
 
 /// Without split folders, every this many files of a class one is for testing.
 const TEST_EVERY: usize = 5;
@@ -20,7 +21,7 @@ const CHUNK: usize = 16 << 20;
 
 /// Loads one split: `dir/{train,test}/CLASS/*`, or `dir/CLASS/*` with every 5th file of each class
 /// for testing.
-pub(super) fn load(dir: &Path, entries: &[Entry], split: Split) -> Result<Dataset> {
+pub(crate) fn load(dir: &Path, entries: &[Entry], split: Split) -> Result<Dataset> {
     let is_split = |entry: &&Entry| entry.name == "train" || entry.name == "test";
     let halves = only_folders(entries, "`train`, `test` or class folders")?
         .iter()
@@ -80,7 +81,7 @@ fn in_two<'a>(
         let classes = files::entries(&half.path)?;
         only_folders(&classes, "class folders")?;
         names.extend(classes.iter().map(|class| class.name.clone()));
-        if half.name == split.as_str() {
+        if half.name == split.name() {
             wanted = Some(classes);
         }
     }
@@ -100,7 +101,7 @@ fn in_two<'a>(
     }
     if files.is_empty() {
         return Err(Error::data(
-            &dir.join(split.as_str()),
+            &dir.join(split.name()),
             "class folders with images",
             "none",
         ));

@@ -5,14 +5,15 @@ mod decode;
 #[cfg(test)]
 mod tests;
 
+use crate::data::dataset::Dataset;
+use crate::data::files;
+use crate::error::{Error, Result};
+use crate::record::Split;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-pub(super) use decode::{images, labels};
-
-use super::{Dataset, Split, files};
-use crate::error::{Error, Result};
+pub(crate) use crate::data::idx::decode::{images, labels};
 
 /// One of the two files of a split.
 struct Part {
@@ -58,7 +59,7 @@ fn stem(name: &str) -> &str {
 }
 
 /// Whether a file of this name makes its folder an IDX folder.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     [Split::Train, Split::Test].into_iter().any(|split| {
         [IMAGES, LABELS]
             .iter()
@@ -92,7 +93,7 @@ fn find(
 
 /// Loads one split. Class names come from `classes.txt`, or are the numbers up to the largest label
 /// of either split.
-pub(super) fn load(dir: &Path, entries: &[files::Entry], split: Split) -> Result<Dataset> {
+pub(crate) fn load(dir: &Path, entries: &[files::Entry], split: Split) -> Result<Dataset> {
     let path = |part: &Part| {
         let prefix = if split == Split::Train {
             "train"

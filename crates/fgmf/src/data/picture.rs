@@ -1,12 +1,11 @@
 //! One image file: PNG or JPEG to bytes.
 
+use crate::data::files;
+use crate::data::limits::MAX_SIDE;
+use crate::error::{Error, Result};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::path::Path;
-
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-
-use super::{MAX_SIDE, files};
-use crate::error::{Error, Result};
 
 /// Longest image file, in bytes, and most bytes its decoder may ask for.
 const MAX_IMAGE: u64 = 256 << 20;
@@ -27,7 +26,7 @@ pub fn read_image(path: &Path) -> Result<(usize, usize, usize, Vec<u8>)> {
 
 /// [`read_image`] that goes no further than the header, and gives no bytes, when the shape is not
 /// `like`.
-pub(super) fn read_like(path: &Path, like: Option<[usize; 3]>) -> Result<([usize; 3], Vec<u8>)> {
+pub(crate) fn read_like(path: &Path, like: Option<[usize; 3]>) -> Result<([usize; 3], Vec<u8>)> {
     let bytes = files::read(path, MAX_IMAGE)?;
     let wrong = |found: String| Error::data(path, "a whole PNG or JPEG image", found);
     let refused = |error: image::ImageError| wrong(error.to_string());

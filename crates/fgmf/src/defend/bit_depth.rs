@@ -14,7 +14,7 @@
 //! Differences from the paper: (1) halves go to the even level, as ONNX rounds. Reference:
 //! `xu2018`.
 
-use super::in_front;
+use crate::defend::parts::in_front;
 use crate::error::{Error, Result};
 use fgmf_net::Network;
 use fgmf_net::op::{Binary, Op, Unary};
@@ -51,10 +51,11 @@ pub fn with_bit_depth(net: &Network, params: &BitDepthParams) -> Result<Network>
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{base, images};
     use super::*;
-    use crate::defend::bypass_rules;
-    use crate::oracle::{Gradients, Oracle};
+    use crate::defend::knowledge::bypass_rules;
+    use crate::defend::knowledge::tests::{base, images};
+    use crate::model::access::Gradients;
+    use crate::model::oracle::Oracle;
     use fgmf_net::head::Logit;
 
     #[test]

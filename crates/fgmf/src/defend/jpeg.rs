@@ -18,7 +18,8 @@
 //! space or subsampling; (2) images whose sides are no multiples of 8 are padded with mid-grey, not
 //! by repeating the edge; (3) no entropy coding, which loses nothing. Reference: `guo2018`.
 
-use super::{BYPASSED_CLIP, in_front};
+use crate::defend::knowledge::BYPASSED_CLIP;
+use crate::defend::parts::in_front;
 use crate::error::{Error, Result};
 use fgmf_net::op::{Binary, Conv, ConvTranspose, Op, Pad, Slice, SliceAxis, Unary};
 use fgmf_net::zoo::Layers;
@@ -144,10 +145,11 @@ fn compress(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{base, images};
     use super::*;
-    use crate::defend::bypass_rules;
-    use crate::oracle::{Gradients, Oracle};
+    use crate::defend::knowledge::bypass_rules;
+    use crate::defend::knowledge::tests::{base, images};
+    use crate::model::access::Gradients;
+    use crate::model::oracle::Oracle;
     use fgmf_net::head::Logit;
 
     #[test]

@@ -11,7 +11,7 @@
 //! | `share` | 0.1 | above 0, up to 1 |
 //!
 //! Goes around it: gradients averaged over small noise, which smooths the kinks
-//! ([`crate::attack::Smooth`], Tramèr et al. 2020), and searches by scores alone. Its own gradient
+//! ([`crate::attack::smooth::Smooth`], Tramèr et al. 2020), and searches by scores alone. Its own gradient
 //! is exact: there is nothing for backward rules to replace.
 //!
 //! Cost: a partial sort of each layer.
@@ -128,8 +128,8 @@ fn winners(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{base, images};
     use super::*;
+    use crate::defend::knowledge::tests::{base, images};
     use fgmf_net::Rules;
     use fgmf_net::head::Logit;
 

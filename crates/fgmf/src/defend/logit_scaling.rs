@@ -12,10 +12,10 @@
 //! | `factor` | 1000 | c above 0, at most 10⁶ |
 //!
 //! Goes around it: any loss that does not saturate (margin, DLR), or logits divided by c:
-//! [`AttackLoss::Margin`](crate::attack::AttackLoss) in PGD.
+//! [`AttackLoss::Margin`](crate::attack::loss::AttackLoss) in PGD.
 //!
 //! Differences from the paper: (1) no second network is trained: the mechanism is put on a given
-//! network. The training itself is [`crate::train::Distillation`]. Reference: `papernot2016`.
+//! network. The training itself is [`crate::train::distillation::Distillation`]. Reference: `papernot2016`.
 
 use crate::error::{Error, Result};
 use fgmf_net::op::{Binary, Op};
@@ -65,10 +65,11 @@ pub fn with_logit_scaling(net: &Network, params: &LogitScalingParams) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{base, images};
     use super::*;
-    use crate::attack::predictions;
-    use crate::oracle::{Gradients, Oracle};
+    use crate::defend::knowledge::tests::{base, images};
+    use crate::model::access::Gradients;
+    use crate::model::answer::predictions;
+    use crate::model::oracle::Oracle;
     use fgmf_net::head::{CrossEntropy, Margin};
 
     /// The same decisions, no gradient for cross-entropy, c times the gradient for the margin.

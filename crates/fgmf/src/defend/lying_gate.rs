@@ -17,7 +17,7 @@
 //! Reference: `athalye2018` for the class of defences; the form is ours. A backward rule is no part
 //! of an ONNX file: the lie is kept in the metadata, and only this library serves it.
 
-use super::in_front;
+use crate::defend::parts::in_front;
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 use fgmf_net::op::{Local, Op, Unary};
@@ -65,12 +65,12 @@ pub fn with_lying_gate(net: &Network, params: &LyingGateParams) -> Result<Networ
 }
 
 /// Whether the network has a gate of ours.
-pub(super) fn lies(net: &Network) -> bool {
+pub(crate) fn lies(net: &Network) -> bool {
     net.find(GATE).is_some() && net.metadata.contains_key(KEY)
 }
 
 /// Adds the lie to the rules of a deployment.
-pub(super) fn serve(net: &Network, rules: &mut Rules) -> Result<()> {
+pub(crate) fn serve(net: &Network, rules: &mut Rules) -> Result<()> {
     let (Some(node), Some(text)) = (
         net.find(GATE).and_then(|id| net.producer(id)),
         net.metadata.get(KEY),
@@ -116,10 +116,11 @@ impl BackwardRule for Signed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{base, images};
     use super::*;
-    use crate::defend::{bypass_rules, served_rules};
-    use crate::oracle::{Gradients, Oracle, Scores};
+    use crate::defend::knowledge::tests::{base, images};
+    use crate::defend::knowledge::{bypass_rules, served_rules};
+    use crate::model::access::{Gradients, Scores};
+    use crate::model::oracle::Oracle;
     use fgmf_net::head::Logit;
 
     #[test]

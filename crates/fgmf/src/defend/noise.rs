@@ -13,8 +13,8 @@
 //! Differences from the paper: (1) noise on the image only, not before each convolution, and on a
 //! network that was not trained with it. Reference: `liu2018`.
 
-use super::Transform;
 use crate::error::{Error, Result};
+use crate::model::transform::Transform;
 use crate::rng::Stream;
 use serde::{Deserialize, Serialize};
 

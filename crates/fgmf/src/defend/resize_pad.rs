@@ -16,8 +16,9 @@
 //! Differences from the paper: (1) the image shrinks within its size instead of growing from 299 to
 //! 331 pixels, so that any network can stand behind. Reference: `xie2018`.
 
-use super::{Outcome, Transform};
 use crate::error::{Error, Result};
+use crate::model::expected::Outcome;
+use crate::model::transform::Transform;
 use crate::rng::Stream;
 use serde::{Deserialize, Serialize};
 

@@ -16,10 +16,9 @@
 //! network in training, refreshed every few epochs; (3) the mask is deterministic and
 //! differentiable, so that an attacker's gradient exists.
 
-use super::MaskKnowledge;
 use crate::error::{Error, Result};
 use fgmf_net::op::{AveragePool, Binary, Op, Resize, Unary, Window};
-use fgmf_net::rule::{BackwardRule, Gate, OnlyInput, StraightThrough};
+use fgmf_net::rule::Gate;
 use fgmf_net::zoo::{Activation, Layers, Square};
 use fgmf_net::{Builder, Network, Rules, ValueId};
 use serde::{Deserialize, Serialize};
@@ -185,30 +184,12 @@ pub fn has_mask(net: &Network) -> bool {
     net.find(MASK).is_some() && apply_node(net).is_some()
 }
 
-fn apply_node(net: &Network) -> Option<usize> {
+pub(crate) fn apply_node(net: &Network) -> Option<usize> {
     net.find(APPLY).and_then(|id| net.producer(id))
 }
 
-/// Rules of an attacker who knows the defence.
-pub fn attacker_rules(net: &Network, knowledge: MaskKnowledge) -> Rules {
-    let on_mask = |rule: Arc<dyn BackwardRule>| {
-        let mut rules = Rules::exact();
-        apply_node(net)
-            .into_iter()
-            .for_each(|node| rules.set(node, rule.clone()));
-        rules
-    };
-    match knowledge {
-        MaskKnowledge::EndToEnd => Rules::exact(),
-        MaskKnowledge::FrozenMask => on_mask(Arc::new(OnlyInput(0))),
-        MaskKnowledge::StraightThrough => on_mask(Arc::new(StraightThrough(0))),
-        MaskKnowledge::Bypass => super::bypass_rules(net).unwrap_or_default(),
-        MaskKnowledge::SoftRounding => super::soft_rules(net).unwrap_or_default(),
-    }
-}
-
 /// Rules of a deployment that serves gradients: the gate, if the network was given one.
-pub(super) fn served_rules(net: &Network) -> Result<Rules> {
+pub(crate) fn served_rules(net: &Network) -> Result<Rules> {
     let mut rules = Rules::exact();
     let (Some(node), Some(text)) = (apply_node(net), net.metadata.get("fgmf.sgam")) else {
         return Ok(rules);
@@ -235,7 +216,9 @@ pub(super) fn served_rules(net: &Network) -> Result<Rules> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{Gradients, Oracle};
+    use crate::defend::knowledge::{MaskKnowledge, attacker_rules};
+    use crate::model::access::Gradients;
+    use crate::model::oracle::Oracle;
     use fgmf_net::Tensor;
     use fgmf_net::head::Logit;
     use fgmf_net::zoo::{Architecture, ZooConfig, build};

@@ -32,8 +32,9 @@ impl BackwardRule for SoftRounding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MaskKnowledge, attacker_rules};
-    use crate::oracle::{Gradients, Oracle};
+    use crate::defend::knowledge::{MaskKnowledge, attacker_rules};
+    use crate::model::access::Gradients;
+    use crate::model::oracle::Oracle;
     use fgmf_net::head::Logit;
     use fgmf_net::op::{Flatten, Gemm, Op, Unary};
     use fgmf_net::{Builder, Precision, Tensor};

@@ -17,7 +17,8 @@
 //! attacker takes each step for the identity, where Athalye et al. smooth it. Reference:
 //! `buckman2018`.
 
-use super::{BYPASSED_CLIP, in_front};
+use crate::defend::knowledge::BYPASSED_CLIP;
+use crate::defend::parts::in_front;
 use crate::error::{Error, Result};
 use fgmf_net::Network;
 use fgmf_net::op::{Binary, Op, Reduce, ReduceKind, Unary};
@@ -78,10 +79,11 @@ pub fn with_thermometer(net: &Network, params: &ThermometerParams) -> Result<Net
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{base, images};
     use super::*;
-    use crate::defend::bypass_rules;
-    use crate::oracle::{Gradients, Oracle};
+    use crate::defend::knowledge::bypass_rules;
+    use crate::defend::knowledge::tests::{base, images};
+    use crate::model::access::Gradients;
+    use crate::model::oracle::Oracle;
     use fgmf_net::head::Logit;
 
     #[test]

@@ -14,10 +14,11 @@
 //! Known limits: it does not know the class. Whatever is explained, the map is the same;
 //! `transformer-attribution` uses gradients.
 
-use super::attention::{Attention, identity, product};
-use super::{Attribution, Context, Explainer, four, plain};
 use crate::error::Result;
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{four, plain};
+use crate::explain::parts::attention::{Attention, identity, product};
+use crate::model::access::Gradients;
 use fgmf_net::head::Logit;
 use fgmf_net::{Rules, Tensor};
 use serde::{Deserialize, Serialize};
@@ -96,8 +97,9 @@ impl Explainer for AttentionRollout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     /// Two layers of one and of two heads, by hand.
     #[test]

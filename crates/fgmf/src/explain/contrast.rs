@@ -15,9 +15,9 @@
 //! other class into Grad-CAM; here any explainer is asked about the difference of logits, which for
 //! methods linear in the logits is the difference of their maps.
 
-use super::{Attribution, Context, Explainer, Inner};
 use crate::error::{Error, Result};
-use crate::oracle::{FeatureGradient, Gradients, Scores};
+use crate::explain::base::{Attribution, Context, Explainer, Inner};
+use crate::model::access::{FeatureGradient, Gradients, Scores};
 use fgmf_net::batch::LossGradients;
 use fgmf_net::head::Head;
 use fgmf_net::{Dual, Network, Rules, Tensor, ValueId};
@@ -218,8 +218,10 @@ impl Gradients for Contrasted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{by_id, explain, toy, with_parameters};
-    use crate::oracle::Oracle;
+    use crate::explain::list::{by_id, with_parameters};
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     fn contrast(inner: &str, against: Option<usize>) -> Box<dyn Explainer> {
         with_parameters(

@@ -22,9 +22,11 @@
 //! stands in for the quotient of rounded differences; the paper takes the derivative at x below
 //! 10⁻⁷, Captum below 10⁻¹⁰. (4) No rule of reveal-cancel.
 
-use super::{Attribution, Context, Explainer, four, map, plain};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{four, plain};
+use crate::explain::parts::map;
+use crate::model::access::Gradients;
 use fgmf_net::Tensor;
 use fgmf_net::head::Logit;
 use fgmf_net::rule::Rescaling;
@@ -59,15 +61,15 @@ pub struct DeepLift {
 }
 
 /// What the difference of an image from one reference is made of.
-pub(super) struct Contribution {
+pub(crate) struct Contribution {
     /// m Δx, `[c · h · w]`.
-    pub(super) terms: Vec<f64>,
+    pub(crate) terms: Vec<f64>,
     /// z(x) − z(reference).
-    pub(super) difference: f64,
+    pub(crate) difference: f64,
 }
 
 /// Contributions of each image against one reference `[1, c, h, w]`.
-pub(super) fn contributions(
+pub(crate) fn contributions(
     model: &dyn Gradients,
     x: &Tensor,
     targets: &[usize],
@@ -111,7 +113,7 @@ pub(super) fn contributions(
 }
 
 /// The map of a sum of contributions, with its gap.
-pub(super) fn attribution(
+pub(crate) fn attribution(
     method: &'static str,
     target: usize,
     size: [usize; 2],
@@ -155,8 +157,9 @@ impl Explainer for DeepLift {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     /// Index by index: z = Σ_d Σ_p w_dp max(0, (k_d * x)_p), Δ against a constant reference.
     #[test]

@@ -14,11 +14,12 @@
 //! products keep the sum, too; (2) grey references where no images are given; with images of the
 //! training data, as the paper has it, the values are relative to the mean answer.
 
-use super::background::Background;
-use super::deep_lift::{Contribution, attribution, contributions};
-use super::{Attribution, Context, Explainer, four};
 use crate::error::Result;
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::deep_lift::{Contribution, attribution, contributions};
+use crate::explain::parts::ask::four;
+use crate::explain::parts::background::Background;
+use crate::model::access::Gradients;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -114,8 +115,10 @@ impl Explainer for DeepShap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{DeepLiftParams, explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::deep_lift::DeepLiftParams;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     #[test]
     fn the_mean_of_deep_lift_over_references() {

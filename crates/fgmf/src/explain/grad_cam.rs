@@ -15,8 +15,9 @@
 //! named. From `pytorch-grad-cam`: (2) stretched once, after resampling, without 10⁻⁷ in the
 //! divisor.
 
-use super::cam::{self, CamParams, ClassActivationMap};
 use crate::error::Result;
+use crate::explain::parts::cam;
+use crate::explain::parts::cam::{CamParams, ClassActivationMap};
 
 /// Checked Grad-CAM.
 pub fn grad_cam(params: CamParams) -> Result<ClassActivationMap> {
@@ -35,8 +36,10 @@ fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{Context, explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::base::Context;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     #[test]
     fn matches_a_hand_value() {

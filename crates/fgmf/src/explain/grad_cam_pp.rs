@@ -17,8 +17,9 @@
 //! (3) stretched once, after resampling, without 10⁻⁷ in the divisor; (4) α is 0 where its divisor
 //! is 0.
 
-use super::cam::{self, CamParams, ClassActivationMap};
 use crate::error::Result;
+use crate::explain::parts::cam;
+use crate::explain::parts::cam::{CamParams, ClassActivationMap};
 
 /// Checked Grad-CAM++.
 pub fn grad_cam_pp(params: CamParams) -> Result<ClassActivationMap> {
@@ -26,7 +27,7 @@ pub fn grad_cam_pp(params: CamParams) -> Result<ClassActivationMap> {
 }
 
 /// The formula at the top of this file, before resampling; `positions` = h · w.
-pub(super) fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
+pub(crate) fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
     let weight = |(a, g): (&[f64], &[f64])| {
         let total: f64 = a.iter().sum();
         // α max(g, 0); a slope that is not a number stays one.
@@ -50,8 +51,10 @@ pub(super) fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{Context, explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::base::Context;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     /// From the formula, index by index; `a` and `g` are `[d][position]`.
     #[allow(

@@ -21,10 +21,12 @@
 //! as often as every other; (3) 32 samples instead of 5; (4) grey references where no images are
 //! given.
 
-use super::background::Background;
-use super::{Attribution, Context, Explainer, calls, four, images, map, plain, target_logits};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{calls, four, images, plain, target_logits};
+use crate::explain::parts::background::Background;
+use crate::explain::parts::map;
+use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::Tensor;
 use fgmf_net::head::Logit;
@@ -219,8 +221,9 @@ impl Explainer for GradientShap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     fn run(params: GradientShapParams, net: &fgmf_net::Network, x: &Tensor) -> Attribution {
         explain(

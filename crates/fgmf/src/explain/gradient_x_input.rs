@@ -8,9 +8,11 @@
 //!
 //! Differences from the paper: none. Black pixels get nothing, whatever the model makes of them.
 
-use super::{Attribution, Context, Explainer, four, input_gradients, map, plain};
 use crate::error::Result;
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{four, input_gradients, plain};
+use crate::explain::parts::map;
+use crate::model::access::Gradients;
 use fgmf_net::{Rules, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -71,8 +73,9 @@ impl Explainer for GradientXInput {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     /// z = Σ w x³: the map is 3 w x³; without biases a rectified network is complete.
     #[test]

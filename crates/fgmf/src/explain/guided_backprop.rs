@@ -15,9 +15,11 @@
 //! Known limits: the map hardly depends on the class or on the weights of late layers (Adebayo et
 //! al. 2018). Read it as a picture of edges that the network can see.
 
-use super::{Attribution, Context, Explainer, four, input_gradients, map, plain};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{four, input_gradients, plain};
+use crate::explain::parts::map;
+use crate::model::access::Gradients;
 use fgmf_net::Tensor;
 use fgmf_net::rule::Guided;
 use serde::{Deserialize, Serialize};
@@ -83,8 +85,9 @@ impl Explainer for GuidedBackprop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     /// One convolution, a rectifier, a dense layer: only positive weights of open units come
     /// through, index by index.

@@ -11,10 +11,12 @@
 //! baseline, 0 (black) by default. Pixels that equal the baseline get nothing, whatever the model
 //! makes of them: choose another baseline for dark objects on light ground.
 
-use super::quadrature::gauss_legendre;
-use super::{Attribution, Context, Explainer, calls, four, images, map, plain, target_logits};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{calls, four, images, plain, target_logits};
+use crate::explain::parts::map;
+use crate::explain::parts::quadrature::gauss_legendre;
+use crate::model::access::Gradients;
 use fgmf_net::Tensor;
 use fgmf_net::head::Logit;
 use rayon::prelude::*;
@@ -181,8 +183,9 @@ impl Explainer for IntegratedGradients {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     fn run(net: &fgmf_net::Network, x: &Tensor, steps: usize, baseline: f64) -> Attribution {
         let method = IntegratedGradientsParams { steps, baseline }

@@ -20,11 +20,12 @@
 //! first and weighs the rest; the same limit; (2) no L1 selection of features; (3) the constraint
 //! is solved exactly, where Captum gives the two extreme sets a large weight.
 
-use super::layer::choose_layer;
-use super::perturbation::{Grid, Score};
-use super::{Attribution, Context, Explainer, four, plain};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{four, plain};
+use crate::explain::parts::layer::choose_layer;
+use crate::explain::parts::perturbation::{Grid, Score};
+use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
@@ -236,8 +237,9 @@ impl Explainer for KernelShap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     /// Shapley values by their definition, over all orders.
     fn shapley(cells: usize, v: &dyn Fn(&[bool]) -> f64) -> Vec<f64> {

@@ -16,8 +16,9 @@
 //! named; (2) one layer: no fusion of several and no tanh of the maps of early ones, as in
 //! `pytorch-grad-cam`, from which (3) stretching once, without 10⁻⁷, differs.
 
-use super::cam::{self, CamParams, ClassActivationMap};
 use crate::error::Result;
+use crate::explain::parts::cam;
+use crate::explain::parts::cam::{CamParams, ClassActivationMap};
 
 /// Checked Layer-CAM.
 pub fn layer_cam(params: CamParams) -> Result<ClassActivationMap> {
@@ -36,8 +37,10 @@ fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{Context, explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::base::Context;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     #[test]
     fn matches_a_hand_value() {

@@ -23,9 +23,11 @@
 //! for attention. Read with care: with ε → 0 the ε rule is gradient times input wherever
 //! activations are rectifiers (Ancona et al. 2018).
 
-use super::{Attribution, Context, Explainer, four, input_gradients, map, plain};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{four, input_gradients, plain};
+use crate::explain::parts::map;
+use crate::model::access::Gradients;
 use fgmf_net::Tensor;
 use fgmf_net::rule::{LinearRule, relevance};
 use serde::{Deserialize, Serialize};
@@ -138,8 +140,9 @@ impl Explainer for Lrp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     fn run(method: &dyn Explainer, net: &fgmf_net::Network, x: &Tensor) -> Vec<f64> {
         let map = explain(method, &Oracle::new(net), x, &[0], &Context::default())

@@ -21,9 +21,11 @@
 //! has joined the channels; (2) σ is absolute: 0.15 of images in `[0, 1]` (the paper: 10 to 20% of
 //! the range); (3) noisy images are not clipped.
 
-use super::{Attribution, Context, Explainer, Inner, four, images, map, plain};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer, Inner};
+use crate::explain::parts::ask::{four, images, plain};
+use crate::explain::parts::map;
+use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
@@ -212,8 +214,9 @@ impl Explainer for NoiseTunnel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     fn run(params: NoiseTunnelParams, net: &fgmf_net::Network, x: &Tensor) -> Attribution {
         explain(
@@ -332,7 +335,7 @@ mod tests {
                 &x,
             );
             let seed = Stream::new(0, Purpose::Explanation, 0, u64::MAX).below(u64::MAX);
-            let method = crate::explain::by_id(id).unwrap();
+            let method = crate::explain::list::by_id(id).unwrap();
             let bare = explain(
                 method.as_ref(),
                 &Oracle::new(&net),

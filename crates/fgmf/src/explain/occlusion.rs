@@ -18,10 +18,11 @@
 //! as in Captum, where the paper colours a coarse grid; (2) the score is the logit unless asked
 //! otherwise.
 
-use super::perturbation::Score;
-use super::{Attribution, Context, Explainer, calls, four, plain};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{calls, four, plain};
+use crate::explain::parts::perturbation::Score;
+use crate::model::access::Gradients;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -168,8 +169,9 @@ impl Explainer for Occlusion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     fn run(params: OcclusionParams, net: &fgmf_net::Network, x: &Tensor) -> Vec<f64> {
         let method = params.check().unwrap();

@@ -18,10 +18,12 @@
 //! Differences from the paper: (1) 1,000 masks, where it takes 4,000 to 8,000 at 224 x 224: the
 //! error falls with √N; (2) stretched to `[0, 1]`, which keeps the order of pixels; (3) `fill`.
 
-use super::perturbation::Score;
-use super::{Attribution, Context, Explainer, four, map, plain};
 use crate::error::{Error, Result};
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{four, plain};
+use crate::explain::parts::map;
+use crate::explain::parts::perturbation::Score;
+use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
@@ -163,9 +165,10 @@ impl Explainer for Rise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::metric::spearman;
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::measure::similarity::spearman;
+    use crate::model::oracle::Oracle;
 
     #[test]
     fn masks_are_cut_from_enlarged_bits() {

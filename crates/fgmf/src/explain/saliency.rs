@@ -13,9 +13,11 @@
 //! Differences from the paper: (1) divided by the largest value, for maps without a unit; (2) the
 //! signed form, which noise tunnels average.
 
-use super::{Attribution, Context, Explainer, four, input_gradients, map, plain};
 use crate::error::Result;
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{four, input_gradients, plain};
+use crate::explain::parts::map;
+use crate::model::access::Gradients;
 use fgmf_net::{Rules, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -90,8 +92,9 @@ impl Explainer for Saliency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     #[test]
     fn linear_networks_are_explained_exactly() {

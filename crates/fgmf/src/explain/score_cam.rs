@@ -19,10 +19,12 @@
 //! not with aligned corners; (4) a channel that is the same everywhere masks everything, without
 //! 10⁻⁸ in the divisor.
 
-use super::perturbation::Score;
-use super::{Attribution, Context, Explainer, cam, four, map};
 use crate::error::Result;
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::four;
+use crate::explain::parts::perturbation::Score;
+use crate::explain::parts::{cam, map};
+use crate::model::access::Gradients;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -105,8 +107,9 @@ impl Explainer for ScoreCam {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     #[test]
     fn weights_are_a_softmax_that_does_not_overflow() {

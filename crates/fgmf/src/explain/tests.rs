@@ -1,11 +1,13 @@
 //! What every method must keep to, and planted truths.
 
 use super::*;
-use crate::oracle::{FeatureGradient, Oracle, Scores};
-use fgmf_net::Network;
-use fgmf_net::ValueId;
+use crate::error::{Error, Result};
+use crate::model::Gradients;
+use crate::model::access::{FeatureGradient, Scores};
+use crate::model::oracle::Oracle;
 use fgmf_net::head::Head;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
+use fgmf_net::{Network, Precision, Tensor, ValueId};
 
 fn zoo(architecture: Architecture, image: [usize; 3]) -> Network {
     let (mean, deviation) = (vec![0.3; image[0]], vec![0.4; image[0]]);

@@ -4,13 +4,13 @@ use fgmf_net::op::{Binary, Conv, Flatten, Gemm, GlobalAveragePool, Op, Reduce, R
 use fgmf_net::{Builder, Network, Tensor, ValueId};
 
 /// A repeatable spread of numbers in `[-1, 1)`.
-pub(super) fn spread(n: usize, seed: u64) -> Vec<f64> {
+pub(crate) fn spread(n: usize, seed: u64) -> Vec<f64> {
     let mut stream = crate::rng::Stream::new(seed, crate::rng::Purpose::Evaluation, 0, 0);
     (0..n).map(|_| f64::from(stream.symmetric())).collect()
 }
 
 /// Images in `[0, 1)`.
-pub(super) fn images(shape: [usize; 4], seed: u64) -> Tensor {
+pub(crate) fn images(shape: [usize; 4], seed: u64) -> Tensor {
     Tensor::new(
         &shape,
         spread(shape.iter().product(), seed)
@@ -21,7 +21,7 @@ pub(super) fn images(shape: [usize; 4], seed: u64) -> Tensor {
 }
 
 /// z_k = w_k · x.
-pub(super) fn linear(weights: &[Vec<f64>], image: [usize; 3]) -> Network {
+pub(crate) fn linear(weights: &[Vec<f64>], image: [usize; 3]) -> Network {
     let mut b = Builder::new("linear", "image", image).unwrap();
     let x = b.input();
     let z = dense(&mut b, x, weights);
@@ -29,7 +29,7 @@ pub(super) fn linear(weights: &[Vec<f64>], image: [usize; 3]) -> Network {
 }
 
 /// z = (Σ w x³, 0).
-pub(super) fn cubic(weights: &[f64], image: [usize; 3]) -> Network {
+pub(crate) fn cubic(weights: &[f64], image: [usize; 3]) -> Network {
     let mut b = Builder::new("cubic", "image", image).unwrap();
     let x = b.input();
     let square = b.node("square", Op::Binary(Binary::Mul), &[x, x]).unwrap();
@@ -42,7 +42,7 @@ pub(super) fn cubic(weights: &[f64], image: [usize; 3]) -> Network {
 
 /// Convolution 3x3 without bias, activation named `act`, dense: the gradient of a logit at `act` is
 /// its row of `weights`.
-pub(super) fn conv_dense(
+pub(crate) fn conv_dense(
     kernel: &[f64],
     channels: usize,
     weights: &[Vec<f64>],
@@ -57,7 +57,7 @@ pub(super) fn conv_dense(
 
 /// z = (m, −m), m the mean of a smoothed positive picture of the top left quarter: nothing else is
 /// seen.
-pub(super) fn quadrant(image: [usize; 3]) -> Network {
+pub(crate) fn quadrant(image: [usize; 3]) -> Network {
     let [c, h, w] = image;
     let mut b = Builder::new("quadrant", "image", image).unwrap();
     let seen = (0..h * w)
@@ -79,7 +79,7 @@ pub(super) fn quadrant(image: [usize; 3]) -> Network {
 }
 
 /// A network of that shape whose convolution sits behind a subgraph named `sgam.`.
-pub(super) fn behind_mask(image: [usize; 3]) -> Network {
+pub(crate) fn behind_mask(image: [usize; 3]) -> Network {
     let mut b = Builder::new("masked", "image", image).unwrap();
     let x = b.input();
     let mean = Op::Reduce(Reduce {

@@ -13,10 +13,11 @@
 //! itself. (1) The row, where there is no class token. A network without attention, or whose layers
 //! attend to different tokens, is refused.
 
-use super::attention::{Attention, identity, product};
-use super::{Attribution, Context, Explainer, four, plain};
 use crate::error::Result;
-use crate::oracle::Gradients;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::{four, plain};
+use crate::explain::parts::attention::{Attention, identity, product};
+use crate::model::access::Gradients;
 use fgmf_net::head::Logit;
 use fgmf_net::{Rules, Tensor};
 use serde::{Deserialize, Serialize};
@@ -94,8 +95,9 @@ impl Explainer for TransformerAttribution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::{explain, toy};
-    use crate::oracle::Oracle;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
 
     /// Two layers; the second has two heads, one of which speaks against.
     #[test]

@@ -1,50 +1,56 @@
-//! Measures of maps and samples: pure functions of slices of `f32` or `f64`, computed in `f64`.
+//! Metrics of explanations that question the model: a small trait for each.
 //!
-//! A pair of maps must have the same number of values, at least one, all finite; anything else is
-//! an error.
+//! [`INFOS`] lists them with family, figures, direction, range, needs and reference;
+//! `docs/metrics.md` is that list. Pure figures of maps are in [`crate::measure`], runs over
+//! explainers and inputs in [`crate::study`].
 
-mod complexity;
-mod localisation;
-mod paired;
-mod probability;
-mod similarity;
-mod structure;
-mod summary;
-mod weighting;
+pub(crate) mod attacked_stability;
+pub(crate) mod base;
+pub(crate) mod certified_top_k;
+pub(crate) mod criteria;
+pub(crate) mod deletion;
+pub(crate) mod efficient_mprt;
+pub(crate) mod entropy;
+pub(crate) mod faithfulness_correlation;
+pub(crate) mod infidelity;
+pub(crate) mod insertion;
+pub(crate) mod lerf_morf;
+pub(crate) mod list;
+pub(crate) mod map_shift;
+pub(crate) mod max_sensitivity;
+pub(crate) mod mosaic;
+pub(crate) mod mprt;
+pub(crate) mod parts;
+pub(crate) mod relative_stability;
+pub(crate) mod road;
+pub(crate) mod sensitivity_n;
+pub(crate) mod smooth_mprt;
+pub(crate) mod sparseness;
+pub(crate) mod sufficiency;
+#[cfg(test)]
+mod tests;
 
-pub use complexity::{entropy, histogram_entropy, moran};
-pub use localisation::{hit, mass, rank};
-pub use paired::{PairedTest, holm, paired_t, wilcoxon};
-pub use probability::{binomial_bounds, normal_cdf, normal_quantile};
-pub use similarity::{cosine, pearson, spearman, top_k_overlap};
-pub use structure::{ssim, tolerant_top_k_overlap};
-pub use summary::{gini, mean_interval};
-pub use weighting::entropy_weights;
-
-use crate::error::{Error, Result};
-
-/// The values as `f64`, or an error unless there is at least one and all are finite.
-fn checked<T: Copy + Into<f64>>(operation: &'static str, values: &[T]) -> Result<Vec<f64>> {
-    let values: Vec<f64> = values.iter().map(|&v| v.into()).collect();
-    match values.iter().find(|v| !v.is_finite()) {
-        Some(v) => Err(Error::mismatch(operation, "finite values", v)),
-        None if values.is_empty() => Err(Error::mismatch(operation, "at least one value", 0)),
-        None => Ok(values),
-    }
-}
-
-/// [`checked`] of both, or an error if their lengths differ.
-fn checked_pair<T: Copy + Into<f64>>(
-    operation: &'static str,
-    a: &[T],
-    b: &[T],
-) -> Result<(Vec<f64>, Vec<f64>)> {
-    if a.len() != b.len() {
-        return Err(Error::mismatch(
-            operation,
-            format!("{} values in both maps", a.len()),
-            b.len(),
-        ));
-    }
-    Ok((checked(operation, a)?, checked(operation, b)?))
-}
+pub use attacked_stability::{AttackedStability, AttackedStabilityParams};
+pub use base::{Metric, Scores};
+pub use certified_top_k::{CertifiedTopK, CertifiedTopKParams};
+pub use criteria::{Criteria, CriteriaParams};
+pub use deletion::Deletion;
+pub use efficient_mprt::{EfficientMprt, EfficientMprtParams};
+pub use entropy::Entropy;
+pub use faithfulness_correlation::{FaithfulnessCorrelation, FaithfulnessCorrelationParams};
+pub use infidelity::{Infidelity, InfidelityParams};
+pub use insertion::Insertion;
+pub use lerf_morf::LerfMinusMorf;
+pub use list::{INFOS, by_id, ids, table, with_parameters};
+pub use max_sensitivity::MaxSensitivity;
+pub use mosaic::{Mosaic, MosaicParams};
+pub use mprt::{Mprt, MprtParams};
+pub use parts::{
+    CurveParams, Direction, Family, Figure, Fill, Info, Need, NoiseParams, Output, Reading, Subject,
+};
+pub use relative_stability::RelativeStability;
+pub use road::{Road, RoadParams};
+pub use sensitivity_n::{SensitivityN, SensitivityNParams};
+pub use smooth_mprt::{SmoothMprt, SmoothMprtParams};
+pub use sparseness::Sparseness;
+pub use sufficiency::{Sufficiency, SufficiencyParams};

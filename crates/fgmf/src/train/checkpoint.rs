@@ -1,11 +1,12 @@
 //! State of a run on disk: one file, replaced in one step, so that a kill leaves the old one or the
 //! new one.
 
-use super::TrainConfig;
-use super::optimise::{OptimiserState, parameters};
-use super::salience::{Salience, Teacher};
 use crate::error::{Error, Result};
 use crate::record::EpochRecord;
+use crate::store::atomic::write_atomically;
+use crate::train::config::TrainConfig;
+use crate::train::optimise::{OptimiserState, parameters};
+use crate::train::salience::{Salience, Teacher};
 use fgmf_net::{Network, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -29,18 +30,6 @@ pub(super) struct State {
     pub(super) optimiser: OptimiserState,
     pub(super) salience: Option<Salience>,
     pub(super) log: Vec<EpochRecord>,
-}
-
-/// Writes a file by way of a temporary one beside it.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&temporary)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(Error::io(path))
 }
 
 pub(super) fn save(

@@ -1,12 +1,14 @@
 //! What to train, on what, how: everything that decides the bytes of the result.
 
-use super::distillation::{Distillation, DistillationParams};
-use super::objective::{Objective, PgdAt, PgdAtParams, Standard};
-use super::optimise::{Optimiser, Schedule};
-use super::scorpio::{Scorpio, ScorpioParams};
-use crate::defend::{KWtaParams, ResizePadParams, SgamParams};
+use crate::defend::k_wta::KWtaParams;
+use crate::defend::resize_pad::ResizePadParams;
+use crate::defend::sgam::SgamParams;
 use crate::error::{Error, Result};
 use crate::threat::{Norm, ThreatModel};
+use crate::train::distillation::{Distillation, DistillationParams};
+use crate::train::objective::{Objective, PgdAt, PgdAtParams, Standard};
+use crate::train::optimise::{Optimiser, Schedule};
+use crate::train::scorpio::{Scorpio, ScorpioParams};
 use fgmf_net::zoo::{Activation, Architecture};
 use serde::{Deserialize, Serialize};
 

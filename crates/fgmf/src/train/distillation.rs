@@ -18,9 +18,9 @@
 //!
 //! Reference: `papernot2016`.
 
-use super::objective::{Context, Objective, Step, finish, mean, step_on};
-use crate::attack::Batch;
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
+use crate::train::objective::{Context, Objective, Step, finish, mean, step_on};
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::op::{Op, Softmax};
 use fgmf_net::{Builder, Dual, Network, Tensor, onnx};

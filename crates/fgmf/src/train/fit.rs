@@ -1,16 +1,20 @@
 //! The training loop.
 
-use super::TrainConfig;
-use super::checkpoint::{self, State, write_atomically};
-use super::objective::Context;
-use super::optimise::{OptimiserState, clip};
-use super::salience::{Salience, batch_of};
-use crate::attack::Batch;
-use crate::data::Dataset;
-use crate::defend::{self, ResizePadParams, Transform};
+use crate::data::batch::{Batch, batch_of};
+use crate::data::dataset::Dataset;
+use crate::defend;
+use crate::defend::resize_pad::ResizePadParams;
 use crate::error::{Error, Result};
+use crate::model::transform::Transform;
 use crate::record::{EpochRecord, Proportion};
 use crate::rng::{Purpose, Stream};
+use crate::store::atomic::write_atomically;
+use crate::train::checkpoint;
+use crate::train::checkpoint::State;
+use crate::train::config::TrainConfig;
+use crate::train::objective::Context;
+use crate::train::optimise::{OptimiserState, clip};
+use crate::train::salience::Salience;
 use fgmf_net::op::Op;
 use fgmf_net::zoo::{ZooConfig, build};
 use fgmf_net::{Network, Tensor, onnx};
@@ -255,7 +259,7 @@ fn finish(
     let indices: Vec<usize> = (0..data.len()).collect();
     for rows in indices.chunks(1024) {
         let batch = batch_of(data, rows);
-        correct += crate::attack::predictions(&net.logits(&batch.x)?)
+        correct += crate::model::answer::predictions(&net.logits(&batch.x)?)
             .iter()
             .zip(&batch.labels)
             .filter(|(p, y)| p == y)

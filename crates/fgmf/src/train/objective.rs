@@ -1,11 +1,15 @@
 //! Objectives: what a training step minimises. Standard training and adversarial training live
 //! here; SCOR-PIO has its own file.
 
-use super::salience::Salience;
-use crate::attack::{AttackLoss, Batch, PgdParams, Start, predictions};
+use crate::attack::loss::AttackLoss;
+use crate::attack::pgd::{PgdParams, Start};
+use crate::data::batch::Batch;
 use crate::error::Result;
-use crate::oracle::{Gradients as _, Oracle};
+use crate::model::access::Gradients as _;
+use crate::model::answer::predictions;
+use crate::model::oracle::Oracle;
 use crate::threat::ThreatModel;
+use crate::train::salience::Salience;
 use fgmf_net::batch::ParameterGradients;
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::{Dual, Mode, Network, Tensor, ValueId};
@@ -62,7 +66,7 @@ pub(super) fn step_on(
     let taught = context
         .salience
         .and_then(|s| s.teacher())
-        .zip(net.find(crate::defend::SALIENCY));
+        .zip(net.find(crate::defend::sgam::SALIENCY));
     Ok(match taught {
         Some((teacher, at)) => {
             let rows: Vec<u64> = batch

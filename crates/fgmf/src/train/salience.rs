@@ -1,16 +1,18 @@
 //! Salient pixels of the training images, and what SGAM's mask is taught: found by explaining the
 //! network while it trains.
 
-use super::TrainConfig;
-use crate::attack::Batch;
-use crate::data::Dataset;
-use crate::defend::SgamParams;
+use crate::data::batch::batch_of;
+use crate::data::dataset::Dataset;
+use crate::defend::sgam::SgamParams;
 use crate::error::{Error, Result};
-use crate::explain::{
-    CamParams, Context, Explainer, IntegratedGradientsParams, explain, grad_cam_pp,
-};
-use crate::oracle::Oracle;
+use crate::explain::base::{Context, Explainer};
+use crate::explain::grad_cam_pp;
+use crate::explain::integrated_gradients::IntegratedGradientsParams;
+use crate::explain::parts::cam::CamParams;
+use crate::explain::sealed::explain;
+use crate::model::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
+use crate::train::config::TrainConfig;
 use fgmf_net::{Network, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -231,14 +233,4 @@ fn over_data(
         }
     }
     Ok(out)
-}
-
-/// Examples of a data set as a batch.
-pub(crate) fn batch_of(data: &Dataset, rows: &[usize]) -> Batch {
-    let [c, h, w] = data.shape();
-    Batch {
-        x: Tensor::new(&[rows.len(), c, h, w], data.images(rows)),
-        labels: rows.iter().map(|&i| data.label(i)).collect(),
-        index: rows.iter().map(|&i| i as u64).collect(),
-    }
 }

@@ -24,12 +24,13 @@
 //! is measured by losses alone, with d, u and w held constant; (5) salient pixels are the top share
 //! by |Integrated Gradients| of the true class, refreshed every few epochs.
 
-use super::objective::{Context, Objective, Step, finish, mean, step_on};
-use super::salience::SalienceSource;
-use crate::attack::Batch;
+use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::oracle::{Gradients, Oracle};
+use crate::model::access::Gradients;
+use crate::model::oracle::Oracle;
 use crate::threat::ThreatModel;
+use crate::train::objective::{Context, Objective, Step, finish, mean, step_on};
+use crate::train::salience::SalienceSource;
 use fgmf_net::batch::ParameterGradients;
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::{Dual, Network, Tensor};

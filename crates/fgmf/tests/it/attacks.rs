@@ -1,17 +1,19 @@
 //! Attacks against closed forms, and the contract every attack keeps.
 
-use fgmf::attack::suite::{Job, curve, run_suite, run_suite_until, suite};
 use fgmf::attack::{
-    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, PgdParams, RandomSearchParams,
-    SquareParams, Start, misclassified, run_attack,
+    ApgdParams, Attack, AttackLoss, Ending, Eot, FabParams, PgdParams, RandomSearchParams,
+    SquareParams, Start, run_attack,
 };
 use fgmf::attack::{
     CarliniWagnerParams, DdnParams, DeepFoolParams, EvolutionParams, FmnParams, HopSkipJumpParams,
     MiFgsmParams, NesParams, SmoothParams, SpsaParams, Transfer,
 };
+use fgmf::data::Batch;
 use fgmf::data::{Dataset, Split};
-use fgmf::oracle::{Oracle, Scores};
+use fgmf::model::misclassified;
+use fgmf::model::{Oracle, Scores};
 use fgmf::registry::{Family, METHODS};
+use fgmf::study::{SuiteJob, curve, run_suite, run_suite_until, suite};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
 use fgmf_net::{Network, Precision, Tensor};
@@ -260,7 +262,7 @@ fn batch(net: &Network, n: usize) -> Batch {
         .map(|i| ((i * 7919 + i / 13) % 256) as f32 / 255.0)
         .collect();
     let x = Tensor::new::<f32>(&[n, c, h, w], x);
-    let labels = fgmf::attack::predictions(&net.logits(&x).unwrap());
+    let labels = fgmf::model::predictions(&net.logits(&x).unwrap());
     Batch {
         x,
         labels,
@@ -532,7 +534,7 @@ fn suites_resume_to_the_same_result() {
     let entries = suite("quick", &net, Norm::Linf).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.jsonl");
-    let job = |model_sha256| Job {
+    let job = |model_sha256| SuiteJob {
         net: &net,
         model_sha256,
         data: &data,
@@ -603,7 +605,7 @@ fn suites_resume_to_the_same_result() {
 fn suites_hand_back_the_adversarial_images() {
     let (net, data, threat) = (cnn(), dataset(40), threat(Norm::L2));
     let entries = suite("quick", &net, Norm::L2).unwrap();
-    let job = Job {
+    let job = SuiteJob {
         net: &net,
         model_sha256: "",
         data: &data,
@@ -680,7 +682,7 @@ fn suites_break_what_is_within_the_radius() {
         assert!(gap[1] / gap[0] > 1.04, "{norm:?}: {gap:?}");
         let threat = ThreatModel::new(norm, (gap[0] * gap[1]).sqrt(), [0.0, 1.0]).unwrap();
         let within: Vec<bool> = distances.iter().map(|d| *d < threat.eps()).collect();
-        let job = Job {
+        let job = SuiteJob {
             net: &net,
             model_sha256: "",
             data: &data,
@@ -718,7 +720,7 @@ fn suites_stop_when_the_answer_is_known() {
     let entries = suite("quick", &net, Norm::Linf).unwrap();
     let run = |eps, threshold| {
         let threat = ThreatModel::new(Norm::Linf, eps, [0.0, 1.0]).unwrap();
-        let job = Job {
+        let job = SuiteJob {
             net: &net,
             model_sha256: "",
             data: &data,
@@ -744,7 +746,7 @@ fn suites_can_be_lists_of_attacks() {
     let (net, data, threat) = (cnn(), dataset(40), threat(Norm::Linf));
     let run = |name: &str| {
         let entries = suite(name, &net, Norm::Linf).unwrap();
-        let job = Job {
+        let job = SuiteJob {
             net: &net,
             model_sha256: "",
             data: &data,
@@ -753,7 +755,7 @@ fn suites_can_be_lists_of_attacks() {
         };
         run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap()
     };
-    let checks = |outcome: &fgmf::attack::suite::SuiteOutcome| {
+    let checks = |outcome: &fgmf::study::SuiteOutcome| {
         outcome
             .verdict
             .checks
@@ -778,7 +780,7 @@ fn suites_can_be_lists_of_attacks() {
 fn curves_fall() {
     let (net, data, threat) = (cnn(), dataset(60), threat(Norm::Linf));
     let entries = suite("quick", &net, Norm::Linf).unwrap();
-    let job = Job {
+    let job = SuiteJob {
         net: &net,
         model_sha256: "",
         data: &data,

@@ -3,14 +3,17 @@
 //! `parity/autoattack_reference.py`.
 
 use fgmf::attack::loss::{Dlr, TargetedDlr};
-use fgmf::attack::suite::{lone, suite};
 use fgmf::attack::{
-    ApgdParams, Attack, AttackLoss, Batch, Ending, Eot, FabParams, SquareParams, Start, WhiteBox,
-    misclassified, run_attack,
+    ApgdParams, Attack, AttackLoss, Ending, Eot, FabParams, SquareParams, Start, WhiteBox,
+    run_attack,
 };
+use fgmf::data::Batch;
 use fgmf::data::{Split, load};
-use fgmf::defend::{AdditiveNoiseParams, Served};
-use fgmf::oracle::{FeatureGradient, Gradients, LossGradient, Oracle, Scores};
+use fgmf::defend::AdditiveNoiseParams;
+use fgmf::model::Served;
+use fgmf::model::misclassified;
+use fgmf::model::{FeatureGradient, Gradients, LossGradient, Oracle, Scores};
+use fgmf::study::{lone, suite};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::{Network, Precision, Tensor, ValueId};
@@ -194,7 +197,7 @@ fn auto_pgd_from_the_image_matches() {
     let batch = images(&indices(&f["rows"]));
     let steps = f["steps"].as_u64().unwrap() as usize;
     for run in f["runs"].as_array().unwrap() {
-        let norm = Norm::parse(run["norm"].as_str().unwrap()).unwrap();
+        let norm: Norm = run["norm"].as_str().unwrap().parse().unwrap();
         let threat = ThreatModel::new(norm, run["eps"].as_f64().unwrap(), [0.0, 1.0]).unwrap();
         let name = format!("{norm:?} {}", run["loss"]);
         let loss = match run["loss"].as_str().unwrap() {
@@ -276,7 +279,7 @@ fn attacks_break_what_the_reference_breaks() {
         let (net, f) = (model(net), json(file));
         let batch = images(&(0..f["limit"].as_u64().unwrap() as usize).collect::<Vec<_>>());
         let threat = ThreatModel::new(
-            Norm::parse(f["norm"].as_str().unwrap()).unwrap(),
+            f["norm"].as_str().unwrap().parse().unwrap(),
             f["eps"].as_f64().unwrap(),
             [0.0, 1.0],
         )

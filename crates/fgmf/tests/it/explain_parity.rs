@@ -3,7 +3,7 @@
 //! `parity/explain_maps.py`.
 
 use fgmf::explain::{Attribution, Context, explain, with_parameters};
-use fgmf::oracle::Oracle;
+use fgmf::model::Oracle;
 use fgmf_net::{Network, Tensor, onnx};
 use serde_json::{Value, json};
 use std::path::Path;

@@ -1,12 +1,13 @@
 //! Minimum-norm, estimated-gradient and transfer attacks against closed forms on linear models.
 
 use fgmf::attack::{
-    Attack, Batch, BlackBox, CarliniWagnerParams, DdnParams, DeepFoolParams, Ending,
-    EvolutionParams, FmnParams, HopSkipJumpParams, MiFgsmParams, NesParams, PgdParams, SpsaParams,
-    Transfer, WhiteBox, run_attack,
+    Attack, BlackBox, CarliniWagnerParams, DdnParams, DeepFoolParams, Ending, EvolutionParams,
+    FmnParams, HopSkipJumpParams, MiFgsmParams, NesParams, PgdParams, SpsaParams, Transfer,
+    WhiteBox, run_attack,
 };
+use fgmf::data::Batch;
 use fgmf::data::{Dataset, Split, load};
-use fgmf::oracle::Oracle;
+use fgmf::model::Oracle;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::{Network, Precision, Tensor};
 use fgmf_testkit::toys;

@@ -1,19 +1,22 @@
 //! The masking verdict on trained models: planted defences are seen for what they are, honest
 //! training is believed.
 
-use fgmf::attack::probes::{ProbeParams, Target, gather};
-use fgmf::attack::suite::suite;
-use fgmf::attack::verdict::{Level, Sign, Verdict, judge};
-use fgmf::attack::{AttackLoss, Batch, PgdParams, WhiteBox, misclassified};
+use fgmf::attack::{AttackLoss, PgdParams, WhiteBox};
+use fgmf::data::Batch;
 use fgmf::data::{Split, load};
 use fgmf::defend::{
-    AdditiveNoiseParams, Averaged, BitDepthParams, JpegParams, KWtaParams, LogitScalingParams,
-    LyingGateParams, Served, ThermometerParams, bypass_rules, served_rules, with_bit_depth,
-    with_jpeg, with_logit_scaling, with_lying_gate, with_thermometer,
+    AdditiveNoiseParams, BitDepthParams, JpegParams, KWtaParams, LogitScalingParams,
+    LyingGateParams, ThermometerParams, bypass_rules, served_rules, with_bit_depth, with_jpeg,
+    with_logit_scaling, with_lying_gate, with_thermometer,
 };
-use fgmf::oracle::{Gradients, Oracle};
+use fgmf::model::misclassified;
+use fgmf::model::{Averaged, Served};
+use fgmf::model::{Gradients, Oracle};
+use fgmf::study::suite;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf::train::{DistillationParams, ObjectiveConfig, TrainConfig, fit};
+use fgmf::verdict::probes::{ProbeParams, Target, gather};
+use fgmf::verdict::{Level, Sign, Verdict, judge};
 use fgmf_net::zoo::Architecture;
 use fgmf_net::{Network, Precision, Tensor, onnx};
 use std::path::Path;

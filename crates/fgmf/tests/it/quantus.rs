@@ -1,15 +1,15 @@
 //! Metrics against Quantus and SciPy, on the numbers that `parity/metrics_reference.py` stored.
 
 use fgmf::Result;
-use fgmf::evaluate::{
+use fgmf::explain::{Attribution, Context, Explainer};
+use fgmf::measure::{
+    entropy, gini, histogram_entropy, hit, mass, paired_t, rank, spearman, ssim, wilcoxon,
+};
+use fgmf::metric::{
     CurveParams, Deletion, FaithfulnessCorrelationParams, Fill, InfidelityParams, MaxSensitivity,
     Output, Reading, RelativeStability, RoadParams, Subject,
 };
-use fgmf::explain::{Attribution, Context, Explainer};
-use fgmf::metric::{
-    entropy, gini, histogram_entropy, hit, mass, paired_t, rank, spearman, ssim, wilcoxon,
-};
-use fgmf::oracle::{Gradients, Oracle};
+use fgmf::model::{Gradients, Oracle};
 use fgmf::record::MapRecord;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::head::Logit;

@@ -67,7 +67,7 @@ fn command_line_names_are_registered() {
     );
     assert_eq!(
         of(Family::Metric),
-        fgmf::evaluate::INFOS.iter().map(|i| i.id).collect()
+        fgmf::metric::INFOS.iter().map(|i| i.id).collect()
     );
 }
 
@@ -76,7 +76,7 @@ fn command_line_names_are_registered() {
 #[test]
 fn metrics_are_current() {
     let mut seen = std::collections::BTreeSet::new();
-    for info in fgmf::evaluate::INFOS {
+    for info in fgmf::metric::INFOS {
         let method = METHODS.iter().find(|m| m.id == info.id).unwrap();
         assert_eq!(method.reference, info.reference, "{}", info.id);
         assert!(
@@ -91,10 +91,10 @@ fn metrics_are_current() {
     }
     let path = root().join("docs/metrics.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, fgmf::evaluate::table()).unwrap();
+        std::fs::write(&path, fgmf::metric::table()).unwrap();
     }
     assert!(
-        std::fs::read_to_string(path).unwrap_or_default() == fgmf::evaluate::table(),
+        std::fs::read_to_string(path).unwrap_or_default() == fgmf::metric::table(),
         "docs/metrics.md: run with UPDATE_DOCS=1"
     );
 }

@@ -6,17 +6,17 @@ use crate::commands::softmax;
 use crate::console;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::attack::{Attack, Batch, PgdParams, predictions, run_attack};
-use fgmf::data::Dataset;
+use fgmf::attack::{Attack, PgdParams, run_attack};
+use fgmf::data::{Batch, Dataset};
 use fgmf::defend::MASK;
 use fgmf::explain::{
     Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain,
 };
-use fgmf::metric::{mean_interval, spearman, top_k_overlap};
-use fgmf::oracle::Oracle;
-use fgmf::record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};
+use fgmf::measure::{mean_interval, spearman, top_k_overlap};
+use fgmf::model::{Oracle, predictions};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
+use fgmf_record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};
 
 /// Images that the figures are over, from the first test image on.
 const IMAGES: usize = 200;

@@ -4,12 +4,12 @@ use super::Subject;
 use crate::arguments::Arguments;
 use crate::console;
 use anyhow::Result;
-use fgmf::attack::suite::{Entry, Job, run_suite};
 use fgmf::attack::{Attack, PgdParams, RandomSearchParams};
 use fgmf::data::Dataset;
 use fgmf::defend::{MaskKnowledge, has_mask};
-use fgmf::record::{CurvePoint, Proportion};
+use fgmf::study::{Entry, SuiteJob, run_suite};
 use fgmf::threat::ThreatModel;
+use fgmf_record::{CurvePoint, Proportion};
 
 /// Radii measured.
 const RADII: [f64; 8] = [0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3];
@@ -75,7 +75,7 @@ pub(super) fn measure(
         let mut watch =
             |done: usize, _: usize, _: usize| bar.set_position((i * data.len() + done) as u64);
         let threat = threat.with_eps(eps)?;
-        let job = Job {
+        let job = SuiteJob {
             net: &s.net,
             model_sha256: &s.run.model_sha256,
             data,

@@ -2,16 +2,17 @@
 
 use crate::commands::{softmax, write};
 use anyhow::Result;
-use fgmf::evaluate::{Input, Job, Metric, evaluate_maps};
 use fgmf::explain::{Attribution, Context, Explainer};
-use fgmf::oracle::{Oracle, Scores};
-use fgmf::record::{
-    FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord, ViewPictures,
-    ViewRecord,
-};
-use fgmf::report::{doubts, overlay_png};
+use fgmf::metric::Metric;
+use fgmf::model::{Oracle, Scores};
+use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
+use fgmf_record::{
+    Direction, FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord,
+    ViewPictures, ViewRecord,
+};
+use fgmf_report::{doubts, overlay_png};
 use serde_json::json;
 use std::path::Path;
 
@@ -36,7 +37,7 @@ impl Block {
         oracle: &Oracle<'_>,
         explainers: &[Box<dyn Explainer>],
         metrics: &[Box<dyn Metric>],
-        inputs: &[Input],
+        inputs: &[EvaluationInput],
         threat: &ThreatModel,
         context: Context,
     ) -> Result<Self> {
@@ -44,7 +45,7 @@ impl Block {
             .iter()
             .map(|i| Seen::new(i, oracle))
             .collect::<Result<Vec<_>>>()?;
-        let job = Job {
+        let job = EvaluationJob {
             oracle,
             explainers,
             metrics,
@@ -64,12 +65,12 @@ impl Block {
                 };
                 rows.push(row(
                     "agreement",
-                    "higher",
+                    Direction::Higher,
                     maps.iter().map(|m| m.agreement).collect(),
                 ));
                 rows.push(row(
                     "completeness-gap",
-                    "lower",
+                    Direction::Lower,
                     maps.iter().map(|m| m.completeness_gap).collect(),
                 ));
             }
@@ -100,7 +101,7 @@ impl Block {
                 let names =
                     [&row.explainer, &row.metric, &row.figure, &row.input].map(String::as_str);
                 all.push(
-                    FigureRow::new(names, &row.better, vec![None; before]).with_more(&row.values),
+                    FigureRow::new(names, row.better, vec![None; before]).with_more(&row.values),
                 );
             }
         }
@@ -189,7 +190,7 @@ impl Block {
 }
 
 impl Seen {
-    fn new(input: &Input, oracle: &Oracle<'_>) -> Result<Self> {
+    fn new(input: &EvaluationInput, oracle: &Oracle<'_>) -> Result<Self> {
         let logits = oracle.logits(&input.x)?.to_f64();
         Ok(Self {
             name: input.name.clone(),

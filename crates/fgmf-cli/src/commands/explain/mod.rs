@@ -6,16 +6,15 @@ mod images;
 use super::attacked::Attacker;
 use super::chosen::{Settings, chosen, metrics};
 use super::{create, data_record, images_at_once, percent, read_model, write};
-use crate::Outcome;
 use crate::arguments::{Arguments, Explain};
-use crate::console;
+use crate::{Outcome, console};
 use anyhow::Result;
 use block::Block;
 use fgmf::Error;
 use fgmf::explain::{Context, Explainer, IDS, applicable, with_parameters};
-use fgmf::oracle::Oracle;
-use fgmf::record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
-use fgmf::report::{gallery_head, gallery_image, gallery_tail, page_png};
+use fgmf::model::Oracle;
+use fgmf_record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
+use fgmf_report::{gallery_head, gallery_image, gallery_tail, page_png};
 use images::Images;
 use serde_json::json;
 use std::fs::File;
@@ -237,7 +236,7 @@ fn table(about: &GalleryRecord) -> String {
             ));
             for (method, map) in about.explainers.iter().zip(&view.maps) {
                 let own =
-                    |r: &&fgmf::record::FigureRow| r.explainer == method.id && r.input == input.id;
+                    |r: &&fgmf_record::FigureRow| r.explainer == method.id && r.input == input.id;
                 let figures = about
                     .rows
                     .iter()

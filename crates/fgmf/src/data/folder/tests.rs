@@ -1,10 +1,8 @@
-use std::fs;
-
+use super::*;
 use fgmf_testkit::corrupt::corruptions;
 use image::{DynamicImage, GrayImage, Rgb, RgbImage};
+use std::fs;
 use tempfile::{TempDir, tempdir};
-
-use super::*;
 
 fn grey(side: u32, value: u8) -> DynamicImage {
     GrayImage::from_fn(side, 2, |x, y| image::Luma([value + (y * side + x) as u8])).into()
@@ -18,7 +16,7 @@ fn save(dir: &TempDir, name: &str, image: &DynamicImage) -> PathBuf {
 }
 
 fn load(dir: &TempDir, split: Split) -> Result<Dataset> {
-    crate::data::load(dir.path().to_str().unwrap(), split)
+    crate::data::source::load(dir.path().to_str().unwrap(), split)
 }
 
 fn refused(dir: &TempDir, split: Split) -> String {

@@ -1,20 +1,18 @@
 //! Bytes of one IDX file to sizes and content, without trusting the header.
 
+use crate::data::idx::{IMAGES, LABELS, Part};
+use crate::data::limits::{MAX_BYTES, MAX_SIDE};
+use crate::error::{Error, Result};
+use flate2::bufread::MultiGzDecoder;
 use std::cmp::Ordering;
 use std::io::{BufRead, Read};
 use std::path::Path;
-
-use flate2::bufread::MultiGzDecoder;
-
-use super::{IMAGES, LABELS, Part};
-use crate::data::{MAX_BYTES, MAX_SIDE};
-use crate::error::{Error, Result};
 
 /// Deflate cannot expand by more than this, so a header that asks for more is lying.
 const MAX_EXPANSION: u64 = 1032;
 
 /// `[n, height, width]` and the bytes of an image file of `stored` bytes; `path` is for messages.
-pub(in crate::data) fn images<R: BufRead>(
+pub(crate) fn images<R: BufRead>(
     path: &Path,
     source: R,
     stored: u64,
@@ -27,7 +25,7 @@ pub(in crate::data) fn images<R: BufRead>(
 }
 
 /// The bytes of a label file of `stored` bytes; `path` is for messages.
-pub(in crate::data) fn labels<R: BufRead>(path: &Path, source: R, stored: u64) -> Result<Vec<u8>> {
+pub(crate) fn labels<R: BufRead>(path: &Path, source: R, stored: u64) -> Result<Vec<u8>> {
     Ok(contents(path, source, stored, &LABELS)?.1)
 }
 
@@ -164,8 +162,8 @@ fn decode(
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::tests::gzip;
     use super::*;
+    use crate::data::idx::tests::gzip;
 
     proptest! {
         #[test]

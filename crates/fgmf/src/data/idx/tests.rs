@@ -1,14 +1,14 @@
-use std::fs;
-use std::io::Write;
-use std::path::Path;
-
+use crate::data::dataset::Dataset;
+use crate::data::source::load;
+use crate::error::Result;
+use crate::record::Split;
 use fgmf_testkit::corrupt::corruptions;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
 use tempfile::{TempDir, tempdir};
-
-use crate::data::{Dataset, Split, load};
-use crate::error::Result;
 
 /// Two images of 2x3 and their labels.
 const IMAGES: [u8; 28] = [
@@ -16,7 +16,7 @@ const IMAGES: [u8; 28] = [
 ];
 const LABELS: [u8; 10] = [0, 0, 8, 1, 0, 0, 0, 2, 3, 1];
 
-pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

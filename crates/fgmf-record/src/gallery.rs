@@ -1,0 +1,90 @@
+//! Records of a gallery: maps of several explainers on the same images, clean and attacked.
+
+use crate::evaluation::FigureRow;
+use crate::map::MapRecord;
+use crate::run::{DataRecord, MethodRecord, ModelFile, ThreatRecord};
+use serde::{Deserialize, Serialize};
+
+/// `gallery.json`: everything that is written on the pages, and nothing that is drawn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GalleryRecord {
+    /// Version of the tool.
+    pub version: String,
+    /// Model.
+    pub model: ModelFile,
+    /// Data set, unless the images are single files.
+    pub data: Option<DataRecord>,
+    /// Threat, if there is an attacked input.
+    pub threat: Option<ThreatRecord>,
+    /// Seed.
+    pub seed: u64,
+    /// Inputs, the clean one first: its name, and what made it.
+    pub inputs: Vec<MethodRecord>,
+    /// Explainers.
+    pub explainers: Vec<MethodRecord>,
+    /// Metrics.
+    pub metrics: Vec<MethodRecord>,
+    /// Every figure of every explainer and input; values in the order of the images.
+    pub rows: Vec<FigureRow>,
+    /// Images.
+    pub images: Vec<ImageRecord>,
+}
+
+/// One image of a gallery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Path as given, or position in the data set.
+    pub name: String,
+    /// Begin of the names of its files.
+    pub stem: String,
+    /// True class, where it is known.
+    pub truth: Option<usize>,
+    /// One entry an input.
+    pub views: Vec<ViewRecord>,
+}
+
+/// What a model says of an image in one of its forms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ViewRecord {
+    /// Class predicted.
+    pub predicted: usize,
+    /// Its probability.
+    pub probability: f64,
+    /// Class explained.
+    pub explained: usize,
+    /// One entry an explainer.
+    pub maps: Vec<MapFacts>,
+}
+
+/// What is known of a map besides its values and figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MapFacts {
+    /// Value of the graph that was looked at, if one was.
+    pub layer: Option<String>,
+    /// What a reader should know although the map can be shown.
+    pub note: Option<String>,
+    /// Why an operator should not be shown the map.
+    pub withheld: Option<String>,
+    /// Reasons not to believe it.
+    pub doubts: Vec<String>,
+}
+
+/// The pictures of an image, one entry an input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewPictures {
+    /// The image in this form.
+    pub image: MapRecord,
+    /// One entry an explainer.
+    pub maps: Vec<MapPicture>,
+}
+
+/// A map to be drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MapPicture {
+    /// 1 x h x w, the size of the image.
+    pub values: MapRecord,
+    /// Whether values below zero speak against the class; if not, values lie in `[0, 1]`.
+    pub signed: bool,
+    /// First less second part of a method that has two, each on its common scale: −1 to 1.
+    pub disagreement: Option<MapRecord>,
+}

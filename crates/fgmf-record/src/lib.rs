@@ -1,0 +1,34 @@
+//! Plain data of runs: what was done, on what, and what came out. No tensors, and no behaviour
+//! beyond arithmetic on counts. Every other crate may read records; this one knows none of them.
+
+mod attack;
+mod evaluation;
+mod gallery;
+pub mod hash;
+mod map;
+mod mean;
+mod norm;
+mod passes;
+mod proportion;
+mod report;
+mod run;
+mod training;
+mod words;
+
+pub use attack::{
+    Accuracy, AttackRecord, AttackRow, CurvePoint, ExampleRecord, FlagRecord, RobustAccuracy,
+    VerdictRecord,
+};
+pub use evaluation::{
+    CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest,
+    PairedDifference, PairedTest,
+};
+pub use gallery::{GalleryRecord, ImageRecord, MapFacts, MapPicture, ViewPictures, ViewRecord};
+pub use map::MapRecord;
+pub use mean::mean_interval;
+pub use passes::Passes;
+pub use proportion::Proportion;
+pub use report::{CaseRecord, CaseView, Figure, MeanRecord, ModelRecord, ReportRecord};
+pub use run::{DataRecord, MachineRecord, MethodRecord, ModelFile, ThreatRecord};
+pub use training::EpochRecord;
+pub use words::{Direction, Family, Level, Need, Norm, Split, UnknownWord};

@@ -1,0 +1,57 @@
+//! What a run was made of: model, data, threat, methods, machine.
+
+use crate::words::{Norm, Split};
+use serde::{Deserialize, Serialize};
+
+/// A model file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// Path as given.
+    pub file: String,
+    /// Hash, hexadecimal.
+    pub sha256: String,
+}
+
+/// The data a run used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// Name or path as given.
+    pub name: String,
+    /// Its part.
+    pub split: Split,
+    /// Examples used.
+    pub n: usize,
+    /// Hash of the pixels and labels used, hexadecimal.
+    pub sha256: String,
+    /// Class names, by label.
+    pub classes: Vec<String>,
+}
+
+/// What the attacker may do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThreatRecord {
+    /// Norm of a perturbation.
+    pub norm: Norm,
+    /// Radius, in input units.
+    pub eps: f64,
+    /// Smallest and largest pixel value.
+    pub bounds: [f64; 2],
+}
+
+/// The machine a run was made on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MachineRecord {
+    /// Processor as the system names it.
+    pub cpu: String,
+    /// Threads used.
+    pub threads: usize,
+}
+
+/// A method and every setting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MethodRecord {
+    /// Id.
+    pub id: String,
+    /// Settings.
+    pub parameters: serde_json::Value,
+}

@@ -1,0 +1,25 @@
+//! Pages from records: reports and galleries as HTML and PNG. Nothing but a record is read, and a
+//! page loads nothing and runs no script.
+
+mod cases;
+mod chart;
+mod colormap;
+mod error;
+mod escape;
+#[cfg(test)]
+mod fixture;
+mod gallery;
+mod html;
+mod legend;
+mod methods;
+mod parameters;
+mod picture;
+mod report;
+mod summary;
+mod tables;
+mod text;
+
+pub use error::{Error, Result};
+pub use gallery::{doubts, gallery_head, gallery_image, gallery_tail, page_png};
+pub use picture::overlay_png;
+pub use report::render_html;

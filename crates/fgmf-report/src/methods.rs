@@ -1,0 +1,68 @@
+//! What the methods are, in plain words.
+
+use crate::escape::escape;
+use fgmf_record::ReportRecord;
+
+const NOTES: [(&str, &str); 7] = [
+    (
+        "SCOR-PIO 2.0 (training)",
+        "While training, each image is replaced by about the worst change within the \
+            allowed radius, found in a few Frank-Wolfe steps. The loss there is made small, and \
+            the bend of the loss along the pixels that the explanation names is held down, so \
+            that both the answer and its explanation change little when the image does. Negative \
+            curvature, which would hide an attack instead of removing it, is never rewarded. Our \
+            reconstruction: the papers publish no complete algorithm.",
+    ),
+    (
+        "SGAM (mask layer)",
+        "A small network in front of the classifier that learns where Grad-CAM++ \
+            looks, and masks the image accordingly. The mask can be looked at, which makes it a \
+            second explanation. It is not counted as a defence by itself: attacks pass through it \
+            and around it. Our reconstruction: the papers publish no complete algorithm.",
+    ),
+    (
+        "PGCA (explanation)",
+        "Two explanations made in different ways are brought together: how much the \
+            score falls when a cell of a grid is blanked or filled with noise, and Grad-CAM++, \
+            which follows the gradient. Only what both find is highlighted, and their agreement \
+            is reported. Where they disagree too much, the map is withheld from operators; this \
+            report still prints it, behind a stamp, so that an auditor can see why. Our \
+            reconstruction: the papers publish no complete algorithm.",
+    ),
+    (
+        "Integrated Gradients",
+        "Adds up the gradient of the true class on the way from a reference image to \
+            the image. Orange pixels speak for the true class, blue pixels against it, and \
+            together they add up to the difference in score.",
+    ),
+    (
+        "The attack",
+        "Follows the gradient of the loss step by step and stays within the radius \
+            and the pixel range. It knows the whole model, mask layer included. An attack that \
+            finds nothing does not prove that there is nothing to find.",
+    ),
+    (
+        "Gradient masking",
+        "A model whose gradient is flat, noisy or misleading stops a gradient attack \
+            without being robust. The signs listed above are checked for this reason. Masking is \
+            named and never counted as robustness.",
+    ),
+    (
+        "Intervals",
+        "Shares carry the Wilson score interval, means the normal approximation, \
+            both at 95%. They cover the choice of test images, not the choice of seed: another \
+            training run would give other figures.",
+    ),
+];
+
+/// One short text a method.
+pub(crate) fn notes(report: &ReportRecord) -> String {
+    let notes: String = NOTES
+        .iter()
+        .map(|(name, text)| format!("<div><dt>{name}</dt><dd>{text}</dd></div>"))
+        .collect();
+    format!(
+        "<dl class=\"notes\">{notes}</dl><p class=\"detail\">Attack of this report: {}.</p>",
+        escape(&report.attack)
+    )
+}

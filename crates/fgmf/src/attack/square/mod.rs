@@ -1,0 +1,6 @@
+//! Square: [`Square`].
+
+pub(crate) mod method;
+pub(crate) mod window;
+
+pub use method::{Square, SquareParams};

@@ -1,0 +1,152 @@
+//! What an attacker who knows a defence puts in the place of its derivative.
+
+use crate::defend::sgam::apply_node;
+use crate::defend::soft_rounding::SoftRounding;
+use crate::defend::{lying_gate, sgam};
+use crate::error::Result;
+use fgmf_net::op::{Op, Unary};
+use fgmf_net::rule::{BackwardRule, OnlyInput, StraightThrough};
+use fgmf_net::{Network, Rules};
+use std::sync::Arc;
+
+/// Rules of an attacker who knows the defence.
+pub fn attacker_rules(net: &Network, knowledge: MaskKnowledge) -> Rules {
+    let on_mask = |rule: Arc<dyn BackwardRule>| {
+        let mut rules = Rules::exact();
+        apply_node(net)
+            .into_iter()
+            .for_each(|node| rules.set(node, rule.clone()));
+        rules
+    };
+    match knowledge {
+        MaskKnowledge::EndToEnd => Rules::exact(),
+        MaskKnowledge::FrozenMask => on_mask(Arc::new(OnlyInput(0))),
+        MaskKnowledge::StraightThrough => on_mask(Arc::new(StraightThrough(0))),
+        MaskKnowledge::Bypass => super::bypass_rules(net).unwrap_or_default(),
+        MaskKnowledge::SoftRounding => super::soft_rules(net).unwrap_or_default(),
+    }
+}
+
+/// What an attacker who knows the defence puts in the place of its derivative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaskKnowledge {
+    /// The true derivative, through the mask's head and the masked image.
+    EndToEnd,
+    /// The mask held fixed at each step: only the masked image is followed.
+    FrozenMask,
+    /// The mask layer taken for the identity (BPDA).
+    StraightThrough,
+    /// Whatever has no useful derivative taken for the identity: [`bypass_rules`].
+    Bypass,
+    /// As [`Self::Bypass`], and every rounding taken for a soft one, whose slope is largest at the
+    /// jumps: [`SoftRounding`].
+    SoftRounding,
+}
+
+/// Ending of the name of a clip that belongs to a rounding and is bypassed with it.
+pub(crate) const BYPASSED_CLIP: &str = ".bypass-clip";
+
+/// Rules of a deployment that serves gradients: SGAM's gate and the lie of a lying gate, where the
+/// network has them.
+pub fn served_rules(net: &Network) -> Result<Rules> {
+    let mut rules = sgam::served_rules(net)?;
+    lying_gate::serve(net, &mut rules)?;
+    Ok(rules)
+}
+
+/// Rules of an attacker who goes around what has no useful derivative (BPDA, Athalye et al. 2018):
+/// every rounding, in networks of ours and of others, and the clips beside them count as the
+/// identity; served lies are left out. `None` if the network holds nothing of the kind, so that its
+/// true derivative is all there is to know.
+pub fn bypass_rules(net: &Network) -> Option<Rules> {
+    let mut rules = Rules::exact();
+    let mut found = lying_gate::lies(net);
+    for (i, node) in net.nodes().iter().enumerate() {
+        if matches!(node.op, Op::Unary(Unary::Round)) || node.name.ends_with(BYPASSED_CLIP) {
+            rules.set(i, Arc::new(StraightThrough(0)));
+            found = true;
+        }
+    }
+    found.then_some(rules)
+}
+
+/// [`bypass_rules`] with [`SoftRounding`] on every rounding; `None` if there is none.
+pub fn soft_rules(net: &Network) -> Option<Rules> {
+    let rounds = |i: &usize| matches!(net.nodes()[*i].op, Op::Unary(Unary::Round));
+    let roundings: Vec<usize> = (0..net.nodes().len()).filter(rounds).collect();
+    let mut rules = bypass_rules(net).filter(|_| !roundings.is_empty())?;
+    roundings
+        .into_iter()
+        .for_each(|i| rules.set(i, Arc::new(SoftRounding)));
+    Some(rules)
+}
+
+/// Whether the loss is full of kinks and jumps: the network rounds, or picks its largest
+/// activations. [`Smoothed`] gradients see over the kinks.
+pub fn is_rough(net: &Network) -> bool {
+    net.nodes()
+        .iter()
+        .any(|n| matches!(n.op, Op::Unary(Unary::Round) | Op::TopK(_)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::defend::{
+        BitDepthParams, JpegParams, KWtaParams, LogitScalingParams, LyingGateParams,
+        ThermometerParams, with_bit_depth, with_jpeg, with_k_wta, with_logit_scaling,
+        with_lying_gate, with_thermometer,
+    };
+    use fgmf_net::Tensor;
+    use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
+
+    pub(crate) fn base() -> Network {
+        let config = ZooConfig {
+            architecture: Architecture::CnnTiny,
+            activation: Activation::Relu,
+            image: [1, 12, 12],
+            classes: 3,
+            mean: vec![0.3],
+            deviation: vec![0.5],
+            seed: 5,
+        };
+        build(&config).unwrap()
+    }
+
+    pub(crate) fn images(n: usize) -> Tensor {
+        Tensor::new::<f32>(
+            &[n, 1, 12, 12],
+            (0..n * 144).map(|i| (i * 29 % 97) as f32 / 96.0).collect(),
+        )
+    }
+
+    /// A defended network is a file like any other: written and read back, it answers the same and
+    /// is bypassed the same.
+    #[test]
+    fn planted_networks_survive_their_file() {
+        let (net, x) = (base(), images(3));
+        let defended = [
+            with_bit_depth(&net, &BitDepthParams { bits: 2 }).unwrap(),
+            with_jpeg(&net, &JpegParams { quality: 40 }).unwrap(),
+            with_thermometer(&net, &ThermometerParams { levels: 5 }).unwrap(),
+            with_logit_scaling(&net, &LogitScalingParams { factor: 100.0 }).unwrap(),
+            with_lying_gate(&net, &LyingGateParams::default()).unwrap(),
+            with_k_wta(&net, &KWtaParams { share: 0.3 }).unwrap(),
+        ];
+        for d in defended {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("model.onnx");
+            fgmf_net::onnx::write(&d, &path).unwrap();
+            let read = fgmf_net::onnx::read(&path).unwrap();
+            let (a, b) = (
+                d.logits(&x).unwrap().to_f32(),
+                read.logits(&x).unwrap().to_f32(),
+            );
+            assert_eq!(a, b, "{:?}", d.metadata);
+            assert_eq!(bypass_rules(&d).is_some(), bypass_rules(&read).is_some());
+            assert_eq!(d.metadata, read.metadata);
+        }
+        assert!(bypass_rules(&net).is_none());
+    }
+}

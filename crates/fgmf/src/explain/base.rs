@@ -1,0 +1,96 @@
+//! What an explainer is, and what it hands back.
+
+use crate::error::Result;
+use crate::explain::list::with_parameters;
+use crate::model::access::Gradients;
+use crate::record::MapRecord;
+use fgmf_net::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Explanation of one image for one class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attribution {
+    /// 1 x h x w, the size of the image; channels are summed.
+    pub values: MapRecord,
+    /// The class explained.
+    pub target: usize,
+    /// [`Explainer::id`].
+    pub method: &'static str,
+    /// Whether values below zero speak against the class; if not, values lie in `[0, 1]`.
+    pub signed: bool,
+    /// |Σ values − (f(x) − f(baseline))| relative to |f(x) − f(baseline)|, for methods that promise 0.
+    pub completeness_gap: Option<f64>,
+    /// Name of the value of the graph that was looked at, if one was.
+    pub layer: Option<String>,
+    /// Agreement of the parts of the method (Spearman, −1 to 1), if it has parts.
+    pub agreement: Option<f64>,
+    /// First less second part of the method, if it has two, each on its common scale: 1 x h x w, −1
+    /// to 1, or −2 to 2 where both have signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreement: Option<MapRecord>,
+    /// What a reader should know although the map can be shown.
+    pub note: Option<String>,
+    /// Why an operator should not be shown the map; `None` when it can be shown.
+    pub withheld: Option<String>,
+}
+
+/// What an explanation depends on besides model, images and parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Seed of random fills.
+    pub seed: u64,
+    /// Position of the first image in its data set; images count on from it. Names the random
+    /// streams.
+    pub first_index: u64,
+    /// Most images in one model call, 1 or more. Bounds memory and changes no result.
+    pub cap: usize,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            first_index: 0,
+            cap: 256,
+        }
+    }
+}
+
+/// A method that explains. Implement this; call [`explain`].
+pub trait Explainer: Sync {
+    /// Id in kebab case.
+    fn id(&self) -> &'static str;
+
+    /// Every setting, for the record.
+    fn parameters(&self) -> serde_json::Value;
+
+    /// One attribution an image; `x [n, c, h, w]` and the `n` targets have been checked.
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Attribution>>;
+}
+
+/// The method inside a wrapper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inner {
+    /// Its id.
+    pub id: String,
+    /// Its parameters; those left out have their default.
+    #[serde(default = "no_parameters")]
+    pub parameters: serde_json::Value,
+}
+
+pub(crate) fn no_parameters() -> serde_json::Value {
+    serde_json::json!({})
+}
+
+impl Inner {
+    pub(crate) fn explainer(&self) -> Result<Box<dyn Explainer>> {
+        with_parameters(&self.id, self.parameters.clone())
+    }
+}

@@ -1,0 +1,647 @@
+//! PGCA: perturbation and gradient consensus attribution. A reconstruction: the paper (Islam et al.
+//! 2024, arXiv 2412.03884) names the parts and publishes neither constants nor code, so every
+//! number below is our choice.
+//!
+//! 1. P: mean fall of the score over fills, cell by cell of a grid, resampled to the image
+//!    (bilinear). With `overlap` also cells half a step further, each pixel taking the mean over
+//!    those that contain it; with `levels` the sum over finer grids, each on its own scale; with
+//!    `signed` rises count as negative falls.
+//! 2. G: Grad-CAM++ of the target logit, resampled to the image, or the explainer that `gradient`
+//!    names.
+//! 3. Both stretched to `[0, 1]` between two percentiles, maps with signs to `[-1, 1]` (`scale`);
+//!    agreement ρ = Spearman(P, G) over pixels.
+//! 4. Consensus C = √(|P G|) (1 + κ min(|P|, |G|) / (max(|P|, |G|) + 10⁻⁶)) with the sign that both
+//!    have, else 0, or another `fusion`; C = P where G is not to be trusted.
+//! 5. Contrast σ((C − q) / (w · IQR(C) + 10⁻⁶))^γ, Gaussian smoothing (or smoothing first),
+//!    stretched to `[0, 1]`.
+//!
+//! G is not trusted where it is flat or ρ < `rho_min`; the attribution's note says so. The map is
+//! withheld from operators where P is flat, G is flat, P and G share no pixel, or ρ < `rho_show`.
+//!
+//! Values in `[0, 1]`. Cost: one forward and one backward pass, and windows · fills forward passes
+//! an image (49 · 3 by default at 28 x 28; in single precision only of what a window reaches), and
+//! the cost of `gradient` if one is named.
+//!
+//! The defaults are the parts that the source names. [`PgcaParams::faithful`] is a form that is
+//! more faithful where removed pixels are replaced from their surroundings: what the two dark fills
+//! measure there is mostly brightness (`docs/results/explanations.md`).
+//!
+//! Decisions beyond the paper's abstract: (1) cells of 4 pixels at 28 to 32 pixels, cells that
+//! match the patches of a transformer, else the paper's 8 x 8; (2) only falls count unless
+//! `signed`, a cell that speaks against the class counts 0; (3) each fill has the same weight; (4)
+//! noise replaces the cell, has mean 0 and is not clipped, so half of it lies below black; around
+//! mid-grey it would be clutter on dark ground, which P counts and G cannot see; (5) the fall is
+//! measured on the logit unless asked otherwise, G always on the logit; (6) the trust and
+//! withholding rules. With (4), both fills are dark: ρ is partly the brightness that P and G share.
+
+use crate::error::Result;
+use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::grad_cam_pp;
+use crate::explain::parts::ask::{four, map_record};
+use crate::explain::parts::cam::{Cam, cams, resolve};
+use crate::explain::parts::map::{bounds, deviation};
+use crate::explain::parts::perturbation::{Fills, Grid, Perturbation};
+use crate::explain::pgca::consensus::{Contrast, enhance};
+use crate::explain::pgca::params::PgcaParams;
+use crate::explain::sealed::explain;
+use crate::measure::similarity::spearman;
+use crate::model::access::Gradients;
+use crate::record::MapRecord;
+use fgmf_net::Tensor;
+use serde::Serialize;
+
+/// Checked PGCA.
+#[derive(Clone, Debug)]
+pub struct Pgca {
+    pub(crate) params: PgcaParams,
+}
+
+/// What a map was made from. Maps are row-major, of the size of the image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PgcaParts {
+    /// Rows and columns of cells.
+    pub grid: [usize; 2],
+    /// Mean fall of the score, one value a cell, in units of the score.
+    pub cells: Vec<f32>,
+    /// P, stretched to `[0, 1]`.
+    pub perturbation: Vec<f32>,
+    /// G, stretched to `[0, 1]`.
+    pub cam: Vec<f32>,
+    /// C before contrast and smoothing; equal to P where G is not trusted.
+    pub consensus: Vec<f32>,
+    /// ρ; 0 where either map is flat.
+    pub agreement: f64,
+    /// Whether G took part.
+    pub gradient_trusted: bool,
+}
+
+/// One image's result.
+struct Fused {
+    values: Vec<f64>,
+    parts: PgcaParts,
+    note: Option<String>,
+    withheld: Option<String>,
+}
+
+impl Pgca {
+    /// Attributions with their parts. Images and targets as in [`super::explain`], unchecked.
+    pub fn with_parts(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<(Attribution, PgcaParts)>> {
+        let p = &self.params;
+        let [_, _, h, w] = four(x);
+        let layer = resolve(model.network(), p.layer.as_deref())?;
+        let grid = p.grid.map_or_else(
+            || Ok(Grid::automatic(&layer, [h, w])),
+            |cells| Grid::new(cells, [h, w]),
+        )?;
+        let fills = Fills {
+            zero: p.zero,
+            draws: p.noise_draws,
+            mean: p.noise_mean,
+            sigma: p.noise_sigma,
+            blur: p.blur,
+        };
+        let (mut cams, clean): (Vec<_>, Vec<_>) =
+            cams(model, x, targets, &layer, context.cap, grad_cam_pp::formula)?
+                .into_iter()
+                .map(|Cam { map, logits }| (map, logits))
+                .unzip();
+        let mut signed = false;
+        if let Some(inner) = &p.gradient {
+            let maps = explain(inner.explainer()?.as_ref(), model, x, targets, context)?;
+            signed = maps.iter().any(|m| m.signed);
+            cams = maps
+                .into_iter()
+                .map(|m| m.values.values.into_iter().map(f64::from).collect())
+                .collect();
+        }
+        let mut falls = Vec::new();
+        let mut maps: Vec<Vec<f64>> = Vec::new();
+        for level in 0..p.levels {
+            let grid = Grid {
+                cells: [0, 1].map(|a| (grid.cells[a] << level).min(grid.image[a])),
+                ..grid
+            };
+            let part = Perturbation {
+                grid,
+                fills,
+                score: p.score,
+                overlap: p.overlap,
+                signed: p.signed,
+            };
+            let found = part.falls(model, x, targets, &clean, context)?;
+            let one = |f: &Vec<f64>| {
+                if p.levels > 1 {
+                    p.scale.apply(&part.map(f), p.signed, p.percentiles)
+                } else {
+                    part.map(f)
+                }
+            };
+            let level_maps: Vec<Vec<f64>> = found.iter().map(one).collect();
+            if level == 0 {
+                (falls, maps) = (found, level_maps);
+            } else {
+                maps.iter_mut()
+                    .flatten()
+                    .zip(level_maps.iter().flatten())
+                    .for_each(|(m, v)| *m += v);
+            }
+        }
+        let one = |(i, &target): (usize, &usize)| {
+            let fused = self.fuse(&falls[i], &maps[i], (&cams[i], signed), &grid)?;
+            let apart = fused
+                .parts
+                .perturbation
+                .iter()
+                .zip(&fused.parts.cam)
+                .map(|(p, g)| p - g)
+                .collect();
+            let attribution = Attribution {
+                values: map_record([h, w], &fused.values),
+                target,
+                method: self.id(),
+                signed: false,
+                completeness_gap: None,
+                layer: Some(layer.name.clone()),
+                agreement: Some(fused.parts.agreement),
+                disagreement: Some(MapRecord {
+                    channels: 1,
+                    height: h,
+                    width: w,
+                    values: apart,
+                }),
+                note: fused.note,
+                withheld: fused.withheld,
+            };
+            Ok((attribution, fused.parts))
+        };
+        targets.iter().enumerate().map(one).collect()
+    }
+
+    /// Steps 3 to 5 for one image.
+    fn fuse(
+        &self,
+        falls: &[f64],
+        map: &[f64],
+        (cam, signed): (&[f64], bool),
+        grid: &Grid,
+    ) -> Result<Fused> {
+        let p = &self.params;
+        let perturbation = p.scale.apply(map, p.signed, p.percentiles);
+        let gradient = p.scale.apply(cam, signed, p.percentiles);
+        let agreement = spearman(&perturbation, &gradient)?;
+        let (_, most) = bounds(cam);
+        let flat = most <= 0.0 || deviation(cam) <= p.flat * most;
+        let trusted = !flat && agreement >= p.rho_min;
+        let fused = if trusted {
+            p.fusion.fuse(&perturbation, &gradient, p.kappa, p.weight)
+        } else {
+            perturbation.clone()
+        };
+        let sigma = grid.sides().map(|side| p.smoothing * side);
+        let contrast = Contrast {
+            quantile: p.contrast_quantile,
+            width: p.contrast_width,
+            gamma: p.gamma,
+            sigma,
+            smooth_first: p.smooth_first,
+        };
+        let values = enhance(&fused, grid.image, &contrast);
+        let empty = |v: &[f64]| bounds(v).1 <= 0.0;
+        let withheld = if empty(falls) {
+            Some("no cell lowers the score of the class: there is nothing to show".to_owned())
+        } else if empty(&perturbation) {
+            Some("every cell matters equally: there is no place to point at".to_owned())
+        } else if flat {
+            Some("the gradient map is flat: nothing confirms the perturbation map".to_owned())
+        } else if agreement < p.rho_show {
+            Some(format!(
+                "perturbation and gradient disagree: Spearman {agreement:.2} is below {:.2}",
+                p.rho_show
+            ))
+        } else if empty(&fused) {
+            Some("perturbation and gradient point at no common place".to_owned())
+        } else {
+            None
+        };
+        let note = (!trusted).then(|| match flat {
+            true => "gradient not trusted (flat): perturbation map alone".to_owned(),
+            false => format!(
+                "gradient not trusted (Spearman {agreement:.2} is below {:.2}): perturbation \
+                map alone",
+                p.rho_min
+            ),
+        });
+        let single = |v: &[f64]| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+        let parts = PgcaParts {
+            grid: grid.cells,
+            cells: single(falls),
+            perturbation: single(&perturbation),
+            cam: single(&gradient),
+            consensus: single(&fused),
+            agreement,
+            gradient_trusted: trusted,
+        };
+        Ok(Fused {
+            values,
+            parts,
+            note,
+            withheld,
+        })
+    }
+}
+
+impl Explainer for Pgca {
+    fn id(&self) -> &'static str {
+        "pgca"
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!(self.params)
+    }
+
+    fn attribute(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Attribution>> {
+        Ok(self
+            .with_parts(model, x, targets, context)?
+            .into_iter()
+            .map(|(attribution, _)| attribution)
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explain::sealed::explain;
+    use crate::explain::toy;
+    use crate::model::oracle::Oracle;
+
+    fn first(params: PgcaParams, net: &fgmf_net::Network, x: &Tensor) -> (Attribution, PgcaParts) {
+        params
+            .check()
+            .unwrap()
+            .with_parts(&Oracle::new(net), x, &[0], &Context::default())
+            .unwrap()
+            .swap_remove(0)
+    }
+
+    #[test]
+    fn a_model_without_weights_is_withheld() {
+        let net = toy::linear(&[vec![0.0; 64], vec![0.0; 64]], [1, 8, 8]);
+        let map = explain(
+            &PgcaParams::default().check().unwrap(),
+            &Oracle::new(&net),
+            &toy::images([1, 1, 8, 8], 1),
+            &[0],
+            &Context::default(),
+        )
+        .unwrap();
+        assert!(
+            map[0].withheld.is_some()
+                && map[0].note.is_some()
+                && map[0]
+                    .values
+                    .values
+                    .iter()
+                    .all(|v| v.abs() < f32::MIN_POSITIVE)
+        );
+    }
+
+    /// Zero fill on z = w · x: the fall of a cell is max(0, Σ over the cell of w x).
+    #[test]
+    fn the_perturbation_of_a_linear_network_is_known() {
+        let weights = toy::spread(64, 2);
+        let net = toy::linear(&[weights.clone(), vec![0.0; 64]], [1, 8, 8]);
+        let x = toy::images([1, 1, 8, 8], 3);
+        let (_, parts) = first(
+            PgcaParams {
+                grid: Some([4, 2]),
+                noise_draws: 0,
+                ..PgcaParams::default()
+            },
+            &net,
+            &x,
+        );
+        assert_eq!((parts.grid, parts.cells.len()), ([4, 2], 8));
+        for (cell, fall) in parts.cells.iter().enumerate() {
+            let inside = |i: &usize| i / 8 / 2 == cell / 2 && i % 8 / 4 == cell % 2;
+            let sum: f64 = (0..64)
+                .filter(inside)
+                .map(|i| weights[i] * x.to_f64()[i])
+                .sum();
+            assert!((f64::from(*fall) - sum.max(0.0)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn agreement_decides_what_is_fused_and_shown() {
+        let (net, x) = (toy::quadrant([1, 16, 16]), toy::images([1, 1, 16, 16], 4));
+        let (map, parts) = first(PgcaParams::default(), &net, &x);
+        assert!(
+            parts.gradient_trusted
+                && parts.agreement > 0.2
+                && map.withheld.is_none()
+                && map.note.is_none(),
+            "{}",
+            parts.agreement
+        );
+        assert_eq!(map.agreement, Some(parts.agreement));
+        let apart = map.disagreement.unwrap().values;
+        assert!((0..256).all(|i| (apart[i] - (parts.perturbation[i] - parts.cam[i])).abs() < 1e-6));
+        assert_ne!(parts.consensus, parts.perturbation);
+        let (map, parts) = first(
+            PgcaParams {
+                rho_min: 1.0,
+                ..PgcaParams::default()
+            },
+            &net,
+            &x,
+        );
+        assert!(!parts.gradient_trusted && map.note.is_some() && map.withheld.is_none());
+        assert_eq!(parts.consensus, parts.perturbation);
+        let (map, _) = first(
+            PgcaParams {
+                rho_show: 1.0,
+                ..PgcaParams::default()
+            },
+            &net,
+            &x,
+        );
+        assert!(map.withheld.unwrap().contains("disagree"));
+    }
+
+    #[test]
+    fn noise_belongs_to_the_image_and_the_cost_is_as_documented() {
+        let net = toy::linear(&[vec![1.0; 64], vec![0.0; 64]], [1, 8, 8]);
+        let x = Tensor::concat(
+            &[toy::images([1, 1, 8, 8], 6), toy::images([1, 1, 8, 8], 6)],
+            0,
+        );
+        let oracle = Oracle::new(&net);
+        let pgca = PgcaParams {
+            grid: Some([2, 2]),
+            zero: false,
+            noise_draws: 3,
+            ..PgcaParams::default()
+        }
+        .check()
+        .unwrap();
+        let run = |seed, first_index| {
+            pgca.with_parts(
+                &oracle,
+                &x,
+                &[0, 0],
+                &Context {
+                    seed,
+                    first_index,
+                    cap: 5,
+                },
+            )
+            .unwrap()
+        };
+        let a = run(1, 0);
+        assert_eq!(
+            (oracle.passes().forward, oracle.passes().backward),
+            (2 + 2 * 4 * 3, 2)
+        );
+        assert_ne!(a[0].1.cells, a[1].1.cells);
+        assert_eq!(a[1].1.cells, run(1, 1)[0].1.cells);
+        assert_ne!(a[0].1.cells, run(2, 0)[0].1.cells);
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_refused() {
+        let d = PgcaParams::default;
+        let bad = [
+            PgcaParams {
+                noise_sigma: -1.0,
+                ..d()
+            },
+            PgcaParams {
+                noise_mean: f64::NAN,
+                ..d()
+            },
+            PgcaParams {
+                percentiles: [99.0, 1.0],
+                ..d()
+            },
+            PgcaParams {
+                kappa: f64::INFINITY,
+                ..d()
+            },
+            PgcaParams {
+                rho_show: 1.5,
+                ..d()
+            },
+            PgcaParams { gamma: 0.0, ..d() },
+            PgcaParams {
+                zero: false,
+                noise_draws: 0,
+                ..d()
+            },
+            PgcaParams {
+                grid: Some([0, 4]),
+                ..d()
+            },
+            PgcaParams {
+                smoothing: f64::NAN,
+                ..d()
+            },
+            PgcaParams { levels: 0, ..d() },
+            PgcaParams { blur: -1.0, ..d() },
+            PgcaParams { weight: 1.5, ..d() },
+        ];
+        for params in bad {
+            assert!(params.clone().check().is_err(), "{params:?}");
+        }
+        assert!(serde_json::from_str::<PgcaParams>(r#"{"kapa": 1}"#).is_err());
+        assert_eq!(serde_json::from_str::<PgcaParams>("{}").unwrap(), d());
+        let net = toy::linear(&[vec![1.0; 64], vec![0.0; 64]], [1, 8, 8]);
+        let large = PgcaParams {
+            grid: Some([9, 9]),
+            ..d()
+        }
+        .check()
+        .unwrap();
+        assert!(
+            large
+                .with_parts(
+                    &Oracle::new(&net),
+                    &toy::images([1, 1, 8, 8], 1),
+                    &[0],
+                    &Context::default()
+                )
+                .is_err()
+        );
+    }
+
+    /// One grid of cells and two: the second has twice the cells a side, and each is brought to its
+    /// scale before they are added.
+    #[test]
+    fn levels_are_added_on_one_scale() {
+        let (net, x) = (toy::quadrant([1, 16, 16]), toy::images([1, 1, 16, 16], 4));
+        let base = PgcaParams {
+            noise_draws: 0,
+            signed: true,
+            grid: Some([4, 4]),
+            rho_min: -1.0,
+            ..PgcaParams::default()
+        };
+        let of = |params: PgcaParams| first(params, &net, &x).1;
+        let (coarse, fine) = (
+            of(base.clone()),
+            of(PgcaParams {
+                grid: Some([8, 8]),
+                ..base.clone()
+            }),
+        );
+        let both = of(PgcaParams { levels: 2, ..base });
+        assert_eq!(both.cells, coarse.cells);
+        let sum: Vec<f64> = coarse
+            .perturbation
+            .iter()
+            .zip(&fine.perturbation)
+            .map(|(a, b)| f64::from(a + b))
+            .collect();
+        let expected =
+            crate::explain::pgca::consensus::Scale::Percentile.apply(&sum, true, [1.0, 99.0]);
+        assert!(
+            both.perturbation
+                .iter()
+                .zip(expected)
+                .all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5)
+        );
+    }
+
+    /// Another explainer in the place of Grad-CAM++, with its signs.
+    #[test]
+    fn the_gradient_map_can_be_another() {
+        let net = toy::linear(&[toy::spread(64, 2), vec![0.0; 64]], [1, 8, 8]);
+        let x = toy::images([1, 1, 8, 8], 3);
+        let inner = crate::explain::base::Inner {
+            id: "gradient-x-input".into(),
+            parameters: serde_json::json!({}),
+        };
+        let (_, parts) = first(
+            PgcaParams {
+                gradient: Some(inner),
+                ..PgcaParams::default()
+            },
+            &net,
+            &x,
+        );
+        let own = explain(
+            crate::explain::list::by_id("gradient-x-input")
+                .unwrap()
+                .as_ref(),
+            &Oracle::new(&net),
+            &x,
+            &[0],
+            &Context::default(),
+        );
+        let own: Vec<f64> = own.unwrap()[0]
+            .values
+            .values
+            .iter()
+            .map(|&v| f64::from(v))
+            .collect();
+        let expected =
+            crate::explain::pgca::consensus::Scale::Percentile.apply(&own, true, [1.0, 99.0]);
+        assert!(
+            parts
+                .cam
+                .iter()
+                .zip(expected)
+                .all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6)
+        );
+        let unknown = crate::explain::base::Inner {
+            id: "tea-leaves".into(),
+            parameters: serde_json::json!({}),
+        };
+        assert!(
+            PgcaParams {
+                gradient: Some(unknown),
+                ..PgcaParams::default()
+            }
+            .check()
+            .is_err()
+        );
+    }
+
+    /// z = w · x: blurred windows change z by the sum of w (x − blurred x) in them, GradientSHAP's
+    /// map is known, and the mean of the two on their scales orders the pixels of the result.
+    #[test]
+    fn the_faithful_form_matches_the_closed_form() {
+        let weights = toy::spread(64, 2);
+        let net = toy::linear(&[weights.clone(), vec![0.0; 64]], [1, 8, 8]);
+        let x = toy::images([1, 1, 8, 8], 3);
+        let params = PgcaParams {
+            grid: Some([4, 4]),
+            ..PgcaParams::faithful()
+        };
+        let (map, parts) = first(params, &net, &x);
+        let values = x.to_f64();
+        let soft = crate::explain::parts::map::smooth(&values, [8, 8], [4.0; 2]);
+        let lost: Vec<f64> = (0..64)
+            .map(|i| weights[i] * (values[i] - soft[i]))
+            .collect();
+        let mut p = vec![[0.0f64; 2]; 64];
+        for (r, c) in (0..7).flat_map(|r| (0..7).map(move |c| (r, c))) {
+            let inside = [8 * r + c, 8 * r + c + 1, 8 * r + c + 8, 8 * r + c + 9];
+            let fall: f64 = inside.iter().map(|&i| lost[i]).sum();
+            inside
+                .iter()
+                .for_each(|&i| p[i] = [p[i][0] + fall, p[i][1] + 1.0]);
+        }
+        let p: Vec<f64> = p.iter().map(|[sum, n]| sum / n).collect();
+        // References 0, ½ and 1, each as often as every other but for one of 32 samples.
+        let shap = crate::explain::list::by_id("gradient-shap").unwrap();
+        let g = explain(
+            shap.as_ref(),
+            &Oracle::new(&net),
+            &x,
+            &[0],
+            &Context::default(),
+        )
+        .unwrap()
+        .swap_remove(0);
+        let g: Vec<f64> = g.values.values.iter().map(|&v| f64::from(v)).collect();
+        let scale = |v: &[f64]| {
+            crate::explain::pgca::consensus::Scale::Percentile.apply(v, true, [1.0, 99.0])
+        };
+        let c: Vec<f64> = scale(&p)
+            .iter()
+            .zip(scale(&g))
+            .map(|(p, g)| 0.5 * (p + g))
+            .collect();
+        assert!(
+            parts
+                .consensus
+                .iter()
+                .zip(&c)
+                .all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5)
+        );
+        let order = |v: &[f64]| {
+            let mut order: Vec<usize> = (0..64).collect();
+            order.sort_by(|&a, &b| v[a].total_cmp(&v[b]));
+            order
+        };
+        let own: Vec<f64> = map.values.values.iter().map(|&v| f64::from(v)).collect();
+        let steps = order(&c)
+            .windows(2)
+            .filter(|w| own[w[1]] < own[w[0]] - 1e-6)
+            .count();
+        assert_eq!((steps, map.withheld), (0, None));
+    }
+}

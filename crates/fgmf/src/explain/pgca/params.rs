@@ -1,0 +1,214 @@
+//! Settings of PGCA; what they do is written in `pgca.rs`.
+
+use crate::error::{Error, Result};
+use crate::explain::base::Inner;
+use crate::explain::parts::perturbation::Score;
+use crate::explain::pgca::consensus::{Fusion, Scale};
+use crate::explain::pgca::method::Pgca;
+use serde::{Deserialize, Serialize};
+
+/// Settings of [`Pgca`].
+///
+/// | field | default | range |
+/// | --- | --- | --- |
+/// | `layer` | none: chosen by rule | name of a value of the graph |
+/// | `grid` | none: chosen by rule | rows and columns of cells, each 1 to 256 and at most the image's side |
+/// | `levels` | 1: grids, each with twice the cells a side of the one before | 1 to 8 |
+/// | `overlap` | false: windows half a cell further, too | |
+/// | `signed` | false: a rise of the score counts, as evidence against the class | |
+/// | `score` | logit | logit, log-probability, probability |
+/// | `zero` | true | at least one fill in all |
+/// | `noise_draws` | 2 | 0 to 100 |
+/// | `noise_mean` | 0 | finite, input units |
+/// | `noise_sigma` | 0.25 | 0 or more and finite, input units |
+/// | `blur` | 0: no such fill | 0 to 100, deviation in pixels of the blurred image |
+/// | `gradient` | none: Grad-CAM++ | an explainer: `{"id": …, "parameters": {…}}` |
+/// | `fusion` | consensus | consensus, amplify, product, mean |
+/// | `scale` | percentile | percentile, rank |
+/// | `weight` | 0.5 | 0 to 1, of the gradient map in the mean |
+/// | `percentiles` | 1, 99 | 0 to 100, increasing |
+/// | `kappa` | 1 | 0 to 100 |
+/// | `flat` | 10⁻⁶ | 0 to 1, deviation of G relative to its maximum |
+/// | `rho_min` | 0.2 | −1 to 1 |
+/// | `rho_show` | 0 | −1 to 1 |
+/// | `contrast_quantile` | 0.8 | 0 to 1 |
+/// | `contrast_width` | 0.25 | 0 to 100, interquartile ranges |
+/// | `gamma` | 1 | 0.1 to 10 |
+/// | `smoothing` | 0.5 | 0 to 8, sides of a cell |
+/// | `smooth_first` | false | whether C is smoothed before the contrast, not after |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PgcaParams {
+    /// Value of the graph for Grad-CAM++.
+    pub layer: Option<String>,
+    /// Rows and columns of cells.
+    pub grid: Option<[usize; 2]>,
+    /// Grids.
+    pub levels: usize,
+    /// Whether windows overlap by half.
+    pub overlap: bool,
+    /// Whether rises count.
+    pub signed: bool,
+    /// What falls.
+    pub score: Score,
+    /// Whether zero is one of the fills.
+    pub zero: bool,
+    /// Noise fills.
+    pub noise_draws: usize,
+    /// Mean of the noise.
+    pub noise_mean: f64,
+    /// Deviation of the noise.
+    pub noise_sigma: f64,
+    /// Deviation of the blur that fills.
+    pub blur: f64,
+    /// The gradient map.
+    pub gradient: Option<Inner>,
+    /// How the maps become one.
+    pub fusion: Fusion,
+    /// How each map is brought to a common scale.
+    pub scale: Scale,
+    /// Share of the gradient map in the mean.
+    pub weight: f64,
+    /// Percentiles that become 0 and 1.
+    pub percentiles: [f64; 2],
+    /// Weight of balance between P and G.
+    pub kappa: f64,
+    /// Relative deviation at and below which G counts as flat.
+    pub flat: f64,
+    /// Agreement below which P stands alone.
+    pub rho_min: f64,
+    /// Agreement below which the map is withheld.
+    pub rho_show: f64,
+    /// Quantile of C at the middle of the sigmoid.
+    pub contrast_quantile: f64,
+    /// Width of the sigmoid.
+    pub contrast_width: f64,
+    /// Exponent after the sigmoid.
+    pub gamma: f64,
+    /// Deviation of the smoothing.
+    pub smoothing: f64,
+    /// Whether smoothing comes before contrast.
+    pub smooth_first: bool,
+}
+
+impl Default for PgcaParams {
+    fn default() -> Self {
+        Self {
+            layer: None,
+            grid: None,
+            levels: 1,
+            overlap: false,
+            signed: false,
+            score: Score::Logit,
+            zero: true,
+            noise_draws: 2,
+            noise_mean: 0.0,
+            noise_sigma: 0.25,
+            blur: 0.0,
+            gradient: None,
+            fusion: Fusion::Consensus,
+            scale: Scale::Percentile,
+            weight: 0.5,
+            percentiles: [1.0, 99.0],
+            kappa: 1.0,
+            flat: 1e-6,
+            rho_min: 0.2,
+            rho_show: 0.0,
+            contrast_quantile: 0.8,
+            contrast_width: 0.25,
+            gamma: 1.0,
+            smoothing: 0.5,
+            smooth_first: false,
+        }
+    }
+}
+
+impl PgcaParams {
+    /// The form that was chosen on training images for LeRF minus MoRF under linear imputation: the
+    /// fall of the logit, with its sign, where overlapping cells are blurred (deviation 4 pixels),
+    /// averaged with GradientSHAP; no smoothing, almost linear contrast, no fallback.
+    ///
+    /// It departs from the source: neither of its fills, another gradient map than Grad-CAM++, and
+    /// a mean, which is no consensus.
+    pub fn faithful() -> Self {
+        Self {
+            overlap: true,
+            signed: true,
+            zero: false,
+            noise_draws: 0,
+            blur: 4.0,
+            gradient: Some(Inner {
+                id: "gradient-shap".into(),
+                parameters: serde_json::json!({}),
+            }),
+            fusion: Fusion::Mean,
+            rho_min: -1.0,
+            rho_show: -1.0,
+            contrast_width: 100.0,
+            smoothing: 0.0,
+            ..Self::default()
+        }
+    }
+
+    /// The checked method. Whether layer and grid fit shows when it meets a network.
+    pub fn check(self) -> Result<Pgca> {
+        let ranges = [
+            ("noise_mean", self.noise_mean, [f64::MIN, f64::MAX]),
+            ("noise_sigma", self.noise_sigma, [0.0, f64::MAX]),
+            ("blur", self.blur, [0.0, 100.0]),
+            ("weight", self.weight, [0.0, 1.0]),
+            ("percentiles", self.percentiles[0], [0.0, 100.0]),
+            ("percentiles", self.percentiles[1], [0.0, 100.0]),
+            ("kappa", self.kappa, [0.0, 100.0]),
+            ("flat", self.flat, [0.0, 1.0]),
+            ("rho_min", self.rho_min, [-1.0, 1.0]),
+            ("rho_show", self.rho_show, [-1.0, 1.0]),
+            ("contrast_quantile", self.contrast_quantile, [0.0, 1.0]),
+            ("contrast_width", self.contrast_width, [0.0, 100.0]),
+            ("gamma", self.gamma, [0.1, 10.0]),
+            ("smoothing", self.smoothing, [0.0, 8.0]),
+        ];
+        for (name, value, [lo, hi]) in ranges {
+            // NaN is in no range.
+            if !(value >= lo && value <= hi) {
+                return Err(Error::parameter(name, format!("{lo} to {hi}"), value));
+            }
+        }
+        if self.percentiles[0] >= self.percentiles[1] {
+            return Err(Error::parameter(
+                "percentiles",
+                "the smaller first",
+                format!("{:?}", self.percentiles),
+            ));
+        }
+        if self.noise_draws > 100 {
+            return Err(Error::parameter(
+                "noise_draws",
+                "0 to 100",
+                self.noise_draws,
+            ));
+        }
+        if !self.zero && self.noise_draws == 0 && self.blur <= 0.0 {
+            return Err(Error::parameter(
+                "noise_draws",
+                "1 or more if `zero` is off and `blur` is 0",
+                0,
+            ));
+        }
+        if !(1..=8).contains(&self.levels) {
+            return Err(Error::parameter("levels", "1 to 8", self.levels));
+        }
+        if let Some(inner) = &self.gradient {
+            inner.explainer()?;
+        }
+        if self.layer.as_deref() == Some("") {
+            return Err(Error::parameter("layer", "a name", "nothing"));
+        }
+        match self.grid {
+            Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => Err(
+                Error::parameter("grid", "1 to 256 cells a side", format!("{grid:?}")),
+            ),
+            _ => Ok(Pgca { params: self }),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Measures of maps and samples: pure functions of slices of `f32` or `f64`, computed in `f64`.
+//!
+//! A pair of maps must have the same number of values, at least one, all finite; anything else is
+//! an error.
+
+pub(crate) mod checked;
+pub(crate) mod complexity;
+pub(crate) mod localisation;
+pub(crate) mod paired;
+pub(crate) mod probability;
+pub(crate) mod similarity;
+pub(crate) mod structure;
+pub(crate) mod summary;
+pub(crate) mod weighting;
+
+pub use crate::record::{PairedTest, mean_interval};
+pub use complexity::{entropy, histogram_entropy, moran};
+pub use localisation::{hit, mass, rank};
+pub use paired::{holm, paired_t, wilcoxon};
+pub use probability::{binomial_bounds, normal_cdf, normal_quantile};
+pub use similarity::{cosine, pearson, spearman, top_k_overlap};
+pub use structure::{ssim, tolerant_top_k_overlap};
+pub use summary::gini;
+pub use weighting::entropy_weights;

@@ -1,0 +1,21 @@
+//! What a metric is, and what it gives.
+
+use crate::error::Result;
+use crate::metric::parts::info::Info;
+use crate::metric::parts::subject::Subject;
+
+/// Values of a metric: a row a figure, in it a value an example, none where the figure is not
+/// defined for it.
+pub type Scores = Vec<Vec<Option<f64>>>;
+
+/// A metric. Implement this; call [`evaluate`].
+pub trait Metric: Sync {
+    /// The metric as data.
+    fn info(&self) -> &'static Info;
+
+    /// Every setting, for the record.
+    fn parameters(&self) -> serde_json::Value;
+
+    /// One row for each figure of [`Metric::info`].
+    fn score(&self, subject: &Subject<'_>) -> Result<Scores>;
+}

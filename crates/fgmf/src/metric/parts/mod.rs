@@ -1,0 +1,17 @@
+//! What metrics share.
+
+pub(crate) mod curve;
+pub(crate) mod fill;
+pub(crate) mod impute;
+pub(crate) mod info;
+pub(crate) mod noise;
+pub(crate) mod randomise;
+pub(crate) mod subject;
+pub(crate) mod subsets;
+
+pub use curve::CurveParams;
+pub use fill::Fill;
+pub use info::{Direction, Family, Figure, Info, Need};
+pub use noise::NoiseParams;
+pub use subject::{Output, Subject};
+pub use subsets::Reading;

@@ -1,0 +1,28 @@
+//! What logits say: the class named, and whether that is an error. One definition for clean and
+//! attacked images.
+
+use fgmf_net::Tensor;
+
+/// Whether each row of logits puts some class other than the label at least as high as it. A row
+/// that is not finite counts as misclassified.
+pub fn misclassified(logits: &Tensor, labels: &[usize]) -> Vec<bool> {
+    let k = logits.shape()[1];
+    let wrong = |(z, &y): (&[f32], &usize)| {
+        z.iter()
+            .enumerate()
+            .any(|(i, &v)| v.is_nan() || (i != y && v >= z[y]))
+    };
+    logits
+        .to_f32()
+        .chunks_exact(k)
+        .zip(labels)
+        .map(wrong)
+        .collect()
+}
+
+/// Class with the largest logit, the first of equals, one a row.
+pub fn predictions(logits: &Tensor) -> Vec<usize> {
+    let k = logits.shape()[1];
+    let best = |z: &[f32]| (1..k).fold(0, |b, i| if z[i] > z[b] { i } else { b });
+    logits.to_f32().chunks_exact(k).map(best).collect()
+}

@@ -1,0 +1,18 @@
+//! Models as attacks and explainers see them: what may be asked, counted, served at random, averaged.
+
+pub(crate) mod access;
+pub(crate) mod answer;
+pub(crate) mod averaged;
+pub(crate) mod expected;
+pub(crate) mod oracle;
+pub(crate) mod served;
+pub(crate) mod transform;
+
+pub use crate::record::Passes;
+pub use access::{Curvature, FeatureGradient, Gradients, LossGradient, Scores, Variants};
+pub use answer::{misclassified, predictions};
+pub use averaged::{Averaged, Smoothed};
+pub use expected::{Expected, Outcome};
+pub use oracle::Oracle;
+pub use served::Served;
+pub use transform::Transform;

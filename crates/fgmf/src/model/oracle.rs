@@ -1,0 +1,156 @@
+//! What an attack or explainer may ask of a model, as narrow as it can be, and counted.
+//!
+//! `Scores ⊂ Gradients ⊂ Curvature`: a black-box attack is handed `&dyn Scores` and cannot reach a
+//! gradient.
+
+use crate::error::{Error, Result};
+use crate::model::access::{Curvature, FeatureGradient, Gradients, Scores, Variants};
+use crate::record::Passes;
+use fgmf_net::batch::LossGradients;
+use fgmf_net::head::Head;
+use fgmf_net::{Network, Precision, Rules, Tensor, ValueId};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Most numbers of an image's feature maps that are kept for variants of it: 16 MiB.
+const SHARED: usize = 1 << 22;
+
+/// A network seen from outside: counts every pass per example, and may refuse more than a budget.
+#[derive(Debug)]
+pub struct Oracle<'a> {
+    network: &'a Network,
+    rules: Rules,
+    budget: Option<u64>,
+    forward: AtomicU64,
+    backward: AtomicU64,
+    hessian: AtomicU64,
+}
+
+impl<'a> Oracle<'a> {
+    /// A network with its true derivatives.
+    pub fn new(network: &'a Network) -> Self {
+        Self::with_rules(network, Rules::exact())
+    }
+
+    /// A network with backward rules: what a deployment serves, or what an attacker substitutes.
+    pub fn with_rules(network: &'a Network, rules: Rules) -> Self {
+        Self {
+            network,
+            rules,
+            budget: None,
+            forward: AtomicU64::new(0),
+            backward: AtomicU64::new(0),
+            hessian: AtomicU64::new(0),
+        }
+    }
+
+    /// Refuses calls once `passes` forward passes (in examples) have been made; a call that starts
+    /// below the limit finishes.
+    #[must_use]
+    pub fn budget(mut self, passes: u64) -> Self {
+        self.budget = Some(passes);
+        self
+    }
+
+    /// Whether it may refuse: then what is asked first gets an answer, and searches have to take
+    /// turns.
+    pub fn has_budget(&self) -> bool {
+        self.budget.is_some()
+    }
+
+    /// Passes so far.
+    pub fn passes(&self) -> Passes {
+        let read = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        Passes {
+            forward: read(&self.forward),
+            backward: read(&self.backward),
+            hessian: read(&self.hessian),
+        }
+    }
+
+    fn count(&self, x: &Tensor, counters: &[&AtomicU64]) -> Result<()> {
+        let used = self.forward.load(Ordering::Relaxed);
+        match self.budget {
+            Some(limit) if used >= limit => Err(Error::Budget { limit }),
+            _ => {
+                let n = x.shape().first().copied().unwrap_or(0) as u64;
+                counters
+                    .iter()
+                    .for_each(|c| _ = c.fetch_add(n, Ordering::Relaxed));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Scores for Oracle<'_> {
+    fn image_shape(&self) -> [usize; 3] {
+        self.network.image_shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.network.classes()
+    }
+
+    fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        self.count(x, &[&self.forward])?;
+        Ok(self.network.logits(x)?)
+    }
+
+    /// A variant counts as a pass; the maps that they share do not.
+    fn variants(&self, x: &Tensor) -> Result<Option<Variants<'_>>> {
+        let single = x.precision() == Precision::F32
+            && self.network.precision().is_none_or(|p| p == Precision::F32);
+        if !single || self.network.numbers_per_image() > SHARED {
+            return Ok(None);
+        }
+        let around = self.network.surroundings(x)?;
+        Ok(Some(Box::new(move |window, owner, patches| {
+            self.count(patches, &[&self.forward])?;
+            Ok(self
+                .network
+                .window_logits(&around, window, owner, patches)?)
+        })))
+    }
+}
+
+impl Gradients for Oracle<'_> {
+    fn network(&self) -> &Network {
+        self.network
+    }
+
+    fn feature_gradient(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        at: ValueId,
+    ) -> Result<FeatureGradient> {
+        self.count(x, &[&self.forward, &self.backward])?;
+        let mut run = self.network.loss_gradients(x, head, &[at], &self.rules)?;
+        Ok(FeatureGradient {
+            losses: run.losses,
+            logits: run.logits,
+            value: run.values.swap_remove(0),
+            gradient: run.gradients.swap_remove(0),
+        })
+    }
+
+    fn features(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        at: &[ValueId],
+        rules: &Rules,
+    ) -> Result<LossGradients> {
+        self.count(x, &[&self.forward, &self.backward])?;
+        Ok(self
+            .network
+            .loss_gradients(x, head, at, &self.rules.overlaid(rules))?)
+    }
+}
+
+impl Curvature for Oracle<'_> {
+    fn hvp(&self, x: &Tensor, head: &dyn Head, v: &Tensor) -> Result<(Tensor, Tensor)> {
+        self.count(x, &[&self.hessian])?;
+        Ok(self.network.hvp(x, head, v)?)
+    }
+}

@@ -1,0 +1,3 @@
+//! Files that survive a kill.
+
+pub(crate) mod atomic;

@@ -1,0 +1,315 @@
+//! Suites: attacks in a fixed order, each on the examples that still stand, worst case per example;
+//! with a state file, so that a run that was killed goes on where it was, to the same result.
+
+use crate::attack::base::Ending;
+use crate::attack::sealed::run_attack;
+use crate::data::batch::{Batch, batch_of};
+use crate::defend::knowledge::attacker_rules;
+use crate::error::{Error, Result};
+use crate::model::answer::predictions;
+use crate::model::oracle::Oracle;
+use crate::record::{AttackRow, CurvePoint, ExampleRecord, Passes, Proportion, VerdictRecord};
+use crate::study::entry::{Entry, SuiteJob};
+use crate::study::suite_state::{Broken, Header, Part, StateFile};
+use crate::study::suite_verdict::verdict;
+use fgmf_net::Tensor;
+use safetensors::tensor::{Dtype, TensorView};
+use std::path::Path;
+use std::time::Instant;
+
+/// Examples that each attack takes together; what it did to them is saved together. Larger blocks
+/// keep batches full when few examples stand, smaller ones lose less to a kill.
+const BLOCK: usize = 256;
+
+/// Outcome of a suite.
+#[derive(Clone, Debug)]
+pub struct SuiteOutcome {
+    /// One row an attack.
+    pub rows: Vec<AttackRow>,
+    /// One row an example.
+    pub examples: Vec<ExampleRecord>,
+    /// Verdict.
+    pub verdict: VerdictRecord,
+    /// `[n, c, h, w]`: the adversarial image where an attack broke the example, the clean image
+    /// elsewhere.
+    pub adversarial: Tensor,
+    /// Whether the run ended before all examples were attacked, because the question asked was
+    /// answered.
+    pub stopped: bool,
+}
+
+impl SuiteOutcome {
+    /// Examples that were right before any attack.
+    pub fn clean(&self) -> Proportion {
+        Proportion::new(
+            self.examples
+                .iter()
+                .filter(|e| e.clean_prediction == e.label)
+                .count(),
+            self.examples.len(),
+        )
+    }
+
+    /// Examples that stand after every attack.
+    pub fn overall(&self) -> Proportion {
+        Proportion::new(
+            self.examples.iter().filter(|e| e.robust).count(),
+            self.examples.len(),
+        )
+    }
+
+    /// Writes the adversarial images as a safetensors file with one array,
+    /// `adversarial [n, c, h, w]`, in the order of the examples.
+    pub fn save_adversarial(&self, path: &Path) -> Result<()> {
+        let bytes: Vec<u8> = self
+            .adversarial
+            .to_f32()
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .collect();
+        let view = TensorView::new(Dtype::F32, self.adversarial.shape().to_vec(), &bytes)
+            .map_err(|e| Error::record(path, e))?;
+        let file = safetensors::serialize([("adversarial", view)], None)
+            .map_err(|e| Error::record(path, e))?;
+        crate::store::atomic::write_atomically(path, &file)
+    }
+}
+
+/// Runs a suite over a data set. `state` names the file that keeps what was done; `watch` hears
+/// (examples done, all, standing so far), where an example that has gone through some of the
+/// attacks counts in part.
+pub fn run_suite(
+    entries: &[Entry],
+    job: &SuiteJob<'_>,
+    state: Option<&Path>,
+    watch: &mut dyn FnMut(usize, usize, usize),
+) -> Result<SuiteOutcome> {
+    run_suite_until(entries, job, state, None, watch)
+}
+
+/// [`run_suite`] that asks only whether robust accuracy is `threshold` or more, and stops after the
+/// block that answers it: when those that stand for good are enough, or those that may still stand
+/// are too few. The outcome then covers the examples done.
+pub fn run_suite_until(
+    entries: &[Entry],
+    job: &SuiteJob<'_>,
+    state: Option<&Path>,
+    threshold: Option<f64>,
+    watch: &mut dyn FnMut(usize, usize, usize),
+) -> Result<SuiteOutcome> {
+    let mut log = state
+        .map(|path| StateFile::open(path, &header(entries, job), job.data.shape()))
+        .transpose()?;
+    let total = job.data.len();
+    let indices: Vec<usize> = (0..total).collect();
+    let (mut parts, mut examples, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    for rows in indices.chunks(BLOCK) {
+        let standing = examples
+            .iter()
+            .filter(|e: &&ExampleRecord| e.robust)
+            .count();
+        let mut block = Block::new(job, rows)?;
+        for (number, entry) in entries.iter().enumerate() {
+            let (part, found) = match log.as_mut().and_then(|l| l.take(rows[0], number)) {
+                Some(known) => known,
+                None => {
+                    let (part, found) = block.attack(entry, number, job)?;
+                    if let Some(log) = &mut log {
+                        log.append(&part, &found)?;
+                    }
+                    (part, found)
+                }
+            };
+            block.take_in(&part, &found, &entry.name);
+            parts.push(part);
+            let share = |n: usize| n * (number + 1) / entries.len();
+            watch(
+                examples.len() + share(rows.len()),
+                total,
+                standing + share(block.standing().len()),
+            );
+        }
+        examples.extend(block.examples);
+        images.extend(block.adversarial);
+        let safe = examples.iter().filter(|e| e.robust).count();
+        let open = total - examples.len();
+        let enough = |n: usize, threshold: f64| n as f64 >= threshold * total as f64;
+        if threshold.is_some_and(|t| enough(safe, t) || !enough(safe + open, t)) {
+            break;
+        }
+    }
+    let [c, h, w] = job.data.shape();
+    let stopped = examples.len() < total;
+    let rows = summarise(entries, &parts, &examples);
+    let verdict = verdict(entries, job, &parts, &examples)?.record();
+    Ok(SuiteOutcome {
+        rows,
+        verdict,
+        adversarial: Tensor::new(&[examples.len(), c, h, w], images),
+        examples,
+        stopped,
+    })
+}
+
+/// Robust accuracy at several radii, each by a whole suite: `[0, …]` gives the clean accuracy
+/// first. A curve that does not reach the chance level at a large radius is a sign of masking.
+pub fn curve(
+    entries: &[Entry],
+    job: &SuiteJob<'_>,
+    radii: &[f64],
+    watch: &mut dyn FnMut(usize, usize, usize),
+) -> Result<Vec<CurvePoint>> {
+    let point = |&eps: &f64| {
+        let threat = job.threat.with_eps(eps)?;
+        let outcome = run_suite(
+            entries,
+            &SuiteJob {
+                threat: &threat,
+                ..*job
+            },
+            None,
+            watch,
+        )?;
+        Ok(CurvePoint {
+            eps,
+            robust: outcome.overall(),
+        })
+    };
+    radii.iter().map(point).collect()
+}
+
+fn describe(entry: &Entry) -> serde_json::Value {
+    serde_json::json!({ "mask": entry.knowledge, "settings": entry.attack.parameters() })
+}
+
+fn header(entries: &[Entry], job: &SuiteJob<'_>) -> Header {
+    Header {
+        model_sha256: job.model_sha256.into(),
+        data_sha256: job.data.sha256(),
+        threat: job.threat.record(),
+        seed: job.seed,
+        version: env!("CARGO_PKG_VERSION").into(),
+        block: BLOCK,
+        suite: entries
+            .iter()
+            .map(|e| (e.name.clone(), describe(e)))
+            .collect(),
+    }
+}
+
+/// Examples that are attacked together.
+struct Block {
+    batch: Batch,
+    examples: Vec<ExampleRecord>,
+    adversarial: Vec<f32>,
+}
+
+impl Block {
+    fn new(job: &SuiteJob<'_>, rows: &[usize]) -> Result<Self> {
+        let batch = batch_of(job.data, rows);
+        let clean = predictions(&job.net.logits(&batch.x)?);
+        let example = |i: usize| ExampleRecord {
+            index: rows[i],
+            label: batch.labels[i],
+            clean_prediction: clean[i],
+            robust: clean[i] == batch.labels[i],
+            broken_by: None,
+            distance: None,
+        };
+        Ok(Self {
+            examples: (0..rows.len()).map(example).collect(),
+            adversarial: batch.x.to_f32(),
+            batch,
+        })
+    }
+
+    /// Positions in the block of the examples that stand.
+    fn standing(&self) -> Vec<usize> {
+        (0..self.examples.len())
+            .filter(|&i| self.examples[i].robust)
+            .collect()
+    }
+
+    /// Runs an attack on what stands: what it did, and the adversarial images it found.
+    fn attack(&self, entry: &Entry, number: usize, job: &SuiteJob<'_>) -> Result<(Part, Vec<f32>)> {
+        let started = Instant::now();
+        let rows = self.standing();
+        let mut part = Part {
+            block: self.examples[0].index,
+            entry: number,
+            attempted: rows.len(),
+            ..Part::default()
+        };
+        let mut found = Vec::new();
+        if !rows.is_empty() {
+            let oracle = Oracle::with_rules(job.net, attacker_rules(job.net, entry.knowledge));
+            let outcome = run_attack(
+                &entry.attack,
+                &oracle,
+                &self.batch.select(&rows),
+                job.threat,
+                job.seed,
+            )?;
+            let points = outcome.adversarial.values::<f32>();
+            for ((j, &i), point) in rows
+                .iter()
+                .enumerate()
+                .zip(points.chunks_exact(points.len() / rows.len()))
+            {
+                match outcome.endings[j] {
+                    Ending::ZeroGradient => part.flat.push(i),
+                    Ending::NonFinite => part.non_finite.push(i),
+                    _ => {}
+                }
+                if outcome.success[j] {
+                    part.broken.push(Broken {
+                        row: i,
+                        distance: outcome.distance[j],
+                    });
+                    found.extend_from_slice(point);
+                }
+            }
+            part.passes = outcome.passes;
+        }
+        part.seconds = started.elapsed().as_secs_f64();
+        Ok((part, found))
+    }
+
+    fn take_in(&mut self, part: &Part, found: &[f32], name: &str) {
+        let size = self.adversarial.len() / self.examples.len();
+        for (broken, point) in part.broken.iter().zip(found.chunks_exact(size)) {
+            let example = &mut self.examples[broken.row];
+            (example.robust, example.broken_by, example.distance) =
+                (false, Some(name.into()), Some(broken.distance));
+            self.adversarial[broken.row * size..(broken.row + 1) * size].copy_from_slice(point);
+        }
+    }
+}
+
+fn summarise(entries: &[Entry], parts: &[Part], examples: &[ExampleRecord]) -> Vec<AttackRow> {
+    let n = examples.len();
+    let mut left = examples
+        .iter()
+        .filter(|e| e.clean_prediction == e.label)
+        .count();
+    let mut rows = Vec::with_capacity(entries.len());
+    for (number, entry) in entries.iter().enumerate() {
+        let of = || parts.iter().filter(|p| p.entry == number);
+        let broken = of().map(|p| p.broken.len()).sum();
+        left -= broken;
+        let standing = Proportion::new(left, n);
+        let mut passes = Passes::default();
+        of().for_each(|p| passes += p.passes);
+        rows.push(AttackRow {
+            name: entry.name.clone(),
+            robust_accuracy: standing.value,
+            interval: standing.interval,
+            attempted: of().map(|p| p.attempted).sum(),
+            broken,
+            passes,
+            seconds: of().map(|p| p.seconds).sum(),
+            params: describe(entry),
+        });
+    }
+    rows
+}

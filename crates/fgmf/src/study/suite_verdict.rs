@@ -1,0 +1,128 @@
+//! The verdict of a suite: what its attacks met, and probes.
+
+use crate::attack::base::Attack;
+use crate::data::batch::batch_of;
+use crate::defend::knowledge::{MaskKnowledge, attacker_rules, bypass_rules, served_rules};
+use crate::defend::sgam::has_mask;
+use crate::error::Result;
+use crate::model::access::Gradients;
+use crate::model::oracle::Oracle;
+use crate::record::ExampleRecord;
+use crate::study::entry::{Entry, SuiteJob};
+use crate::study::suite_state::Part;
+use crate::verdict::evidence::{Found, Versus};
+use crate::verdict::judge::{Verdict, judge};
+use crate::verdict::probes::{ProbeParams, Probes, Target, gather};
+use fgmf_net::Precision;
+
+/// Examples that the probes of the verdict look at.
+const PROBED: usize = 128;
+
+/// The verdict: what the suite saw of its own attacks, and probes on the first [`PROBED`] examples.
+pub(crate) fn verdict(
+    entries: &[Entry],
+    job: &SuiteJob<'_>,
+    parts: &[Part],
+    examples: &[ExampleRecord],
+) -> Result<Verdict> {
+    let SuiteJob {
+        net,
+        data,
+        threat,
+        seed,
+        ..
+    } = *job;
+    let served = Oracle::with_rules(net, served_rules(net)?);
+    let cast = net.cast(Precision::F64);
+    let double = Oracle::with_rules(&cast, served_rules(&cast)?);
+    let masked = has_mask(net).then(|| attacker_rules(net, MaskKnowledge::FrozenMask));
+    let around = bypass_rules(net)
+        .or(masked)
+        .map(|rules| Oracle::with_rules(net, rules));
+    let bypass = around.as_ref().map(|o| o as &dyn Gradients);
+    let target = Target {
+        bypass,
+        double: Some(&double),
+        ..Target::new(&served)
+    };
+    let rows: Vec<usize> = (0..examples.len().min(PROBED)).collect();
+    let Probes {
+        mut evidence,
+        broken,
+    } = gather(
+        &target,
+        &batch_of(data, &rows),
+        threat,
+        &ProbeParams::default(),
+        seed,
+    )?;
+    let missed = broken
+        .into_iter()
+        .filter(|&i| examples[i as usize].robust)
+        .collect();
+    evidence.missed = Some(Found {
+        examples: missed,
+        of: rows.len(),
+    });
+    let transferred = |e: &Entry| e.attack.id() == "transfer";
+    evidence.black_box = against(entries, examples, |e| !transferred(e));
+    evidence.transfer = against(entries, examples, transferred);
+    let own = |e: &Entry| e.knowledge == MaskKnowledge::EndToEnd;
+    let seen = |rows: fn(&Part) -> &[usize]| -> Vec<u64> {
+        let of = parts.iter().filter(|p| own(&entries[p.entry]));
+        of.flat_map(|p| rows(p).iter().map(|r| (p.block + r) as u64))
+            .collect()
+    };
+    add(
+        &mut evidence.zero_gradients,
+        seen(|p| &p.flat),
+        examples.len(),
+    );
+    add(
+        &mut evidence.non_finite,
+        seen(|p| &p.non_finite),
+        examples.len(),
+    );
+    Ok(judge(&evidence))
+}
+
+/// Adds what attacks on all examples met to what the probes found on the first of them.
+fn add(found: &mut Option<Found>, more: Vec<u64>, of: usize) {
+    let found = found.get_or_insert_default();
+    found.examples.extend(more);
+    found.examples.sort_unstable();
+    found.examples.dedup();
+    found.of = of;
+}
+
+/// What such attacks broke after all attacks by gradients had been made, against what these broke.
+/// `None` where that was not tried.
+fn against(
+    entries: &[Entry],
+    examples: &[ExampleRecord],
+    such: impl Fn(&Entry) -> bool,
+) -> Option<Versus> {
+    let white = |e: &Entry| matches!(e.attack, Attack::White(_));
+    let last_white = entries.iter().rposition(white)?;
+    let late = |i: usize| i > last_white && such(&entries[i]);
+    if !(0..entries.len()).any(late) {
+        return None;
+    }
+    let broken = |by: &dyn Fn(usize) -> bool| {
+        let position = |e: &ExampleRecord| {
+            entries
+                .iter()
+                .position(|entry| Some(&entry.name) == e.broken_by.as_ref())
+        };
+        examples
+            .iter()
+            .filter(|e| position(e).is_some_and(by))
+            .map(|e| e.index as u64)
+            .collect()
+    };
+    Some(Versus {
+        challenger: broken(&late),
+        reference: broken(&|i| white(&entries[i])),
+        of: examples.len(),
+    })
+}

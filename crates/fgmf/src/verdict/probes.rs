@@ -1,0 +1,668 @@
+//! Probes: a handful of cheap passes that gather the evidence for the masking
+//! [`verdict`](super::verdict).
+//!
+//! On the examples that are right before any attack, with L the cross-entropy and m the margin
+//! max_{i≠y} z_i − z_y:
+//!
+//! 1. the same query five times; outputs that look like probabilities;
+//! 2. ∇L at the image: exactly 0, not finite; lost to rounding (0 where ∇m is not, or cosine below
+//!    ½ with ∇L in `f64`);
+//! 3. (m(x + h s) − m(x − h s)) / 2h against ‖∇m‖₁, s = sign ∇m, h = 0.002 of the value range: what
+//!    the gradient promises against what the scores do, less than half is a contradiction;
+//! 4. one step of eps against many of 2.5 eps / steps; at twice eps, examples broken and largest
+//!    loss reached; with eps the whole range (times √d for L2, d for L1);
+//! 5. the rise of L over the last tenth of the many steps, as a share of its whole rise, for
+//!    examples that stand;
+//! 6. |m(x + δ) − m(x)| / |m(x)|, capped at 1, δ uniform with |δᵢ| at most 8/255 of the range, mean
+//!    over directions and examples that stand (one beside the boundary changes by much and proves
+//!    nothing);
+//! 7. where the caller has them: rules that go around a defence, another model's examples, a search
+//!    by scores alone.
+//!
+//! Cost: at most 4 (steps + 1) + directions + 13 forward passes an example, and about as many
+//! backward passes as steps.
+//!
+//! Differences from Pintor et al. 2022: (1) instability is measured on the margin, which does not
+//! vanish where the loss does, and on what stands; (2) the last tenth of the search stands for
+//! their last 10 steps. Reference: `pintor2022`.
+
+use crate::attack::base::BlackBox;
+use crate::data::batch::Batch;
+use crate::error::{Error, Result};
+use crate::model::access::{Gradients, LossGradient};
+use crate::model::answer::misclassified;
+use crate::rng::{Purpose, Stream};
+use crate::threat::{Norm, ThreatModel};
+use crate::verdict::evidence::{Evidence, Found, Versus, Wider};
+use crate::verdict::probe_walk::walk;
+use crate::verdict::sign::RANDOM_GAP;
+use fgmf_net::head::{CrossEntropy, Head, Margin};
+use fgmf_net::{Precision, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Times that each image is asked for, to see whether answers differ (AutoAttack's 5).
+const QUERIES: usize = 5;
+
+/// Settings of [`gather`].
+///
+/// | field | default | range |
+/// | --- | --- | --- |
+/// | `examples` | 128 | 1 or more: the first so many of the batch |
+/// | `steps` | 50 | 10 to 10,000 |
+/// | `directions` | 100 | 1 to 10,000 |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeParams {
+    /// Examples looked at.
+    pub examples: usize,
+    /// Steps of the searches.
+    pub steps: usize,
+    /// Random directions an example.
+    pub directions: usize,
+}
+
+impl Default for ProbeParams {
+    fn default() -> Self {
+        Self {
+            examples: 128,
+            steps: 50,
+            directions: 100,
+        }
+    }
+}
+
+impl ProbeParams {
+    fn check(&self) -> Result<()> {
+        if self.examples == 0 {
+            return Err(Error::parameter("examples", "1 or more", 0));
+        }
+        if !(10..=10_000).contains(&self.steps) {
+            return Err(Error::parameter("steps", "10 to 10000", self.steps));
+        }
+        if !(1..=10_000).contains(&self.directions) {
+            return Err(Error::parameter(
+                "directions",
+                "1 to 10000",
+                self.directions,
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The model as it is served, and what an attacker may hold against it.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// As served.
+    pub model: &'a dyn Gradients,
+    /// With rules that go around a defence, or averaged over its draws.
+    pub bypass: Option<&'a dyn Gradients>,
+    /// In `f64`.
+    pub double: Option<&'a dyn Gradients>,
+    /// Another model of the same task.
+    pub surrogate: Option<&'a dyn Gradients>,
+    /// A search by scores alone, run on what gradients leave.
+    pub black_box: Option<&'a dyn BlackBox>,
+}
+
+impl<'a> Target<'a> {
+    /// A model of which nothing else is known.
+    pub fn new(model: &'a dyn Gradients) -> Self {
+        Self {
+            model,
+            bypass: None,
+            double: None,
+            surrogate: None,
+            black_box: None,
+        }
+    }
+}
+
+/// What the probes saw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probes {
+    /// For [`super::verdict::judge`].
+    pub evidence: Evidence,
+    /// Examples for which some probe found an adversarial point within the threat, positions in the
+    /// data set.
+    pub broken: Vec<u64>,
+}
+
+/// Gathers evidence on the first examples of a batch.
+pub fn gather(
+    target: &Target<'_>,
+    batch: &Batch,
+    threat: &ThreatModel,
+    params: &ProbeParams,
+    seed: u64,
+) -> Result<Probes> {
+    params.check()?;
+    crate::attack::sealed::check(target.model, batch, threat)?;
+    let batch = batch.select(&(0..batch.len().min(params.examples)).collect::<Vec<_>>());
+    let mut e = Evidence {
+        classes: target.model.classes(),
+        ..Evidence::default()
+    };
+    let first = target.model.logits(&batch.x)?;
+    let mut differs = vec![false; batch.len()];
+    for _ in 1..QUERIES {
+        let again = target.model.logits(&batch.x)?;
+        differs
+            .iter_mut()
+            .zip(gaps(&first, &again))
+            .for_each(|(d, gap)| *d |= gap);
+    }
+    e.randomised = Some(found(&batch.index, &differs));
+    e.probabilities = Some(found(&batch.index, &probabilities(&first)));
+    let wrong = misclassified(&first, &batch.labels);
+    let right: Vec<usize> = (0..batch.len()).filter(|&i| !wrong[i]).collect();
+    if right.is_empty() {
+        return Ok(Probes {
+            evidence: e,
+            broken: Vec::new(),
+        });
+    }
+    let batch = batch.select(&right);
+    let random = e
+        .randomised
+        .as_ref()
+        .is_some_and(|f| !f.examples.is_empty());
+    at_the_image(target, &batch, threat, random, &mut e)?;
+    let (broken, left) = searches(target, &batch, threat, params.steps, seed, &mut e)?;
+    if !left.is_empty() {
+        e.instability = Some(instability(
+            target.model,
+            &batch.select(&left),
+            threat,
+            params.directions,
+            seed,
+        )?);
+    }
+    Ok(Probes {
+        evidence: e,
+        broken,
+    })
+}
+
+fn found(index: &[u64], hit: &[bool]) -> Found {
+    Found {
+        examples: index
+            .iter()
+            .zip(hit)
+            .filter(|(_, h)| **h)
+            .map(|(i, _)| *i)
+            .collect(),
+        of: hit.len(),
+    }
+}
+
+fn named(index: &[u64], hit: &[bool]) -> Vec<u64> {
+    found(index, hit).examples
+}
+
+/// Rows that differ by more than rounding explains, relative to their length.
+fn gaps(a: &Tensor, b: &Tensor) -> Vec<bool> {
+    let k = a.shape()[1];
+    let (a, b) = (a.to_f64(), b.to_f64());
+    let row = |(x, y): (&[f64], &[f64])| {
+        let gap = Norm::L2.of(x.iter().zip(y).map(|(x, y)| x - y));
+        gap > RANDOM_GAP * Norm::L2.of(x.iter().copied()).max(1e-10)
+    };
+    a.chunks_exact(k).zip(b.chunks_exact(k)).map(row).collect()
+}
+
+fn probabilities(logits: &Tensor) -> Vec<bool> {
+    let k = logits.shape()[1];
+    let row = |z: &[f64]| {
+        z.iter().all(|v| (0.0..=1.0).contains(v)) && (z.iter().sum::<f64>() - 1.0).abs() < 1e-5
+    };
+    logits.to_f64().chunks_exact(k).map(row).collect()
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// Probes 2 and 3. A model that answers at random is spared the comparisons between queries.
+fn at_the_image(
+    target: &Target<'_>,
+    batch: &Batch,
+    threat: &ThreatModel,
+    random: bool,
+    e: &mut Evidence,
+) -> Result<()> {
+    let head = CrossEntropy::labels(&batch.labels);
+    let LossGradient {
+        losses, gradient, ..
+    } = target.model.loss_gradient(&batch.x, &head)?;
+    let margin = target
+        .model
+        .loss_gradient(&batch.x, &Margin::new(&batch.labels))?;
+    let size = gradient.len() / batch.len();
+    let (g, gm) = (gradient.to_f64(), margin.gradient.to_f64());
+    let rows =
+        |v: &[f64], f: &dyn Fn(&[f64]) -> bool| v.chunks_exact(size).map(f).collect::<Vec<bool>>();
+    let zero = rows(&g, &|g| g.iter().all(|v| *v == 0.0));
+    let flat = rows(&gm, &|g| g.iter().all(|v| *v == 0.0));
+    let finite = rows(&g, &|g| g.iter().all(|v| v.is_finite()));
+    e.zero_gradients = Some(found(&batch.index, &zero));
+    let bad: Vec<bool> = (0..batch.len())
+        .map(|i| !finite[i] || !losses[i].is_finite())
+        .collect();
+    e.non_finite = Some(found(&batch.index, &bad));
+    let mut lost: Vec<bool> = (0..batch.len()).map(|i| zero[i] && !flat[i]).collect();
+    if let Some(double) = target.double.filter(|_| !random) {
+        let twin = double
+            .loss_gradient(&batch.x.cast(Precision::F64), &head)?
+            .gradient
+            .to_f64();
+        for i in 0..batch.len() {
+            let (a, b) = (
+                &g[i * size..(i + 1) * size],
+                &twin[i * size..(i + 1) * size],
+            );
+            let silent = b.iter().all(|v| *v == 0.0);
+            // A NaN of the cosine means that one of the two is 0, which is settled beside it.
+            lost[i] |= zero[i] != silent || cosine(a, b) < 0.5;
+        }
+    }
+    e.saturated = Some(found(&batch.index, &lost));
+    if !random {
+        e.contradicted = Some(found(
+            &batch.index,
+            &contradicted(target.model, batch, threat, &gm)?,
+        ));
+    }
+    Ok(())
+}
+
+/// Probe 3, one an example; examples without a gradient promise nothing.
+fn contradicted(
+    model: &dyn Gradients,
+    batch: &Batch,
+    threat: &ThreatModel,
+    gradient: &[f64],
+) -> Result<Vec<bool>> {
+    let [lo, hi] = threat.bounds();
+    let h = 0.002 * (hi - lo);
+    let x = batch.x.to_f64();
+    let sign = |g: f64| if g == 0.0 { 0.0 } else { g.signum() };
+    let margins = |side: f64| -> Result<Vec<f64>> {
+        let moved = x
+            .iter()
+            .zip(gradient)
+            .map(|(x, g)| x + side * h * sign(*g))
+            .collect();
+        margins_at(
+            model,
+            &Tensor::new(batch.x.shape(), moved).cast(Precision::F32),
+            &batch.labels,
+        )
+    };
+    let (up, down) = (margins(1.0)?, margins(-1.0)?);
+    let promised = gradient
+        .chunks_exact(x.len() / batch.len())
+        .map(|g| Norm::L1.of(g.iter().copied()));
+    // Written so that a promise that is not finite contradicts.
+    let kept = |((p, up), down): ((f64, f64), f64)| p == 0.0 || (up - down) / (2.0 * h) >= 0.5 * p;
+    Ok(promised.zip(up).zip(down).map(|v| !kept(v)).collect())
+}
+
+fn margins_at(model: &dyn Gradients, x: &Tensor, labels: &[usize]) -> Result<Vec<f64>> {
+    Ok(Margin::new(labels)
+        .evaluate(&model.logits(x)?.into(), 0..labels.len())
+        .0)
+}
+
+/// Probe 6: mean over examples and directions.
+fn instability(
+    model: &dyn Gradients,
+    batch: &Batch,
+    threat: &ThreatModel,
+    directions: usize,
+    seed: u64,
+) -> Result<f64> {
+    let [lo, hi] = threat.bounds();
+    let radius = ((hi - lo) * 8.0 / 255.0) as f32;
+    let x = batch.x.to_f32();
+    let size = x.len() / batch.len();
+    let base = margins_at(model, &batch.x, &batch.labels)?;
+    let mut sum = 0.0;
+    for k in 0..directions {
+        let noisy = |(x, &index): (&[f32], &u64)| {
+            let mut rng = Stream::new(seed, Purpose::Evaluation, k as u64, index);
+            x.iter()
+                .map(|v| (v + radius * rng.symmetric()).clamp(lo as f32, hi as f32))
+                .collect::<Vec<f32>>()
+        };
+        let moved = x
+            .chunks_exact(size)
+            .zip(&batch.index)
+            .flat_map(noisy)
+            .collect();
+        let margins = margins_at(
+            model,
+            &Tensor::new::<f32>(batch.x.shape(), moved),
+            &batch.labels,
+        )?;
+        sum += margins
+            .iter()
+            .zip(&base)
+            .map(|(m, b)| ((m - b).abs() / b.abs().max(1e-12)).min(1.0))
+            .sum::<f64>();
+    }
+    Ok(sum / (directions * batch.len()) as f64)
+}
+
+/// Probes 4, 5 and 7; returns what was broken within the threat, and the rows that the many steps
+/// left.
+fn searches(
+    target: &Target<'_>,
+    batch: &Batch,
+    threat: &ThreatModel,
+    steps: usize,
+    seed: u64,
+    e: &mut Evidence,
+) -> Result<(Vec<u64>, Vec<usize>)> {
+    let walk_on = |model: &dyn Gradients, threat: &ThreatModel, steps: usize| {
+        walk(model, batch, threat, steps)
+    };
+    let many = walk_on(target.model, threat, steps)?;
+    let reference = named(&batch.index, &many.broken);
+    let versus = |challenger: Vec<u64>| Versus {
+        challenger,
+        reference: reference.clone(),
+        of: batch.len(),
+    };
+    let mut broken = reference.clone();
+    let one = named(&batch.index, &walk_on(target.model, threat, 1)?.broken);
+    broken.extend(&one);
+    e.one_step = Some(versus(one));
+    if threat.eps() > 0.0 {
+        let wider = walk_on(target.model, &threat.with_eps(2.0 * threat.eps())?, steps)?;
+        let stands: Vec<usize> = (0..batch.len()).filter(|&i| !many.broken[i]).collect();
+        let stuck = stands
+            .iter()
+            .filter(|&&i| !wider.broken[i] && wider.reached[i] <= many.reached[i]);
+        let count = |w: &[bool]| w.iter().filter(|b| **b).count();
+        e.wider = Some(Wider {
+            broken: count(&many.broken),
+            broken_at_twice: count(&wider.broken),
+            stuck: Found {
+                examples: stuck.map(|&i| batch.index[i]).collect(),
+                of: stands.len(),
+            },
+        });
+    }
+    let [lo, hi] = threat.bounds();
+    let d = (batch.x.len() / batch.len()) as f64;
+    let whole = (hi - lo)
+        * match threat.norm() {
+            Norm::Linf => 1.0,
+            Norm::L2 => d.sqrt(),
+            Norm::L1 => d,
+        };
+    let anywhere = walk_on(target.model, &threat.with_eps(whole)?, steps)?;
+    let standing: Vec<bool> = anywhere.broken.iter().map(|b| !b).collect();
+    e.unbounded = Some(found(&batch.index, &standing));
+    let left: Vec<usize> = (0..batch.len()).filter(|&i| !many.broken[i]).collect();
+    let of_left = |hit: &[bool]| left.iter().map(|&i| hit[i]).collect::<Vec<_>>();
+    let left_index: Vec<u64> = left.iter().map(|&i| batch.index[i]).collect();
+    e.unfinished = Some(found(&left_index, &of_left(&many.unfinished)));
+    if let Some(model) = target.bypass {
+        let around = walk_on(model, threat, steps)?;
+        e.bypass = Some(versus(named(&batch.index, &around.broken)));
+        broken.extend(named(&batch.index, &around.broken));
+    }
+    if let Some(model) = target.surrogate {
+        let points = Tensor::new::<f32>(
+            batch.x.shape(),
+            walk_on(model, threat, steps)?.points.concat(),
+        );
+        let moved = named(
+            &batch.index,
+            &misclassified(&target.model.logits(&points)?, &batch.labels),
+        );
+        broken.extend(&moved);
+        e.transfer = Some(versus(moved));
+    }
+    if let Some(search) = target.black_box {
+        let mut won = Vec::new();
+        if !left.is_empty() {
+            let part = batch.select(&left);
+            let points = search.perturb(target.model, &part, threat, seed)?.x;
+            won = named(
+                &part.index,
+                &misclassified(&target.model.logits(&points)?, &part.labels),
+            );
+        }
+        broken.extend(&won);
+        e.black_box = Some(versus(won));
+    }
+    broken.sort_unstable();
+    broken.dedup();
+    Ok((broken, left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attack::random::RandomSearchParams;
+    use crate::defend::bit_depth::{BitDepthParams, with_bit_depth};
+    use crate::defend::knowledge::{bypass_rules, served_rules};
+    use crate::defend::logit_scaling::LogitScalingParams;
+    use crate::defend::logit_scaling::with_logit_scaling;
+    use crate::defend::lying_gate::LyingGateParams;
+    use crate::defend::lying_gate::with_lying_gate;
+    use crate::defend::noise::AdditiveNoiseParams;
+    use crate::model::answer::predictions;
+    use crate::model::averaged::Averaged;
+    use crate::model::oracle::Oracle;
+    use crate::model::served::Served;
+    use crate::verdict::judge::{Level, judge};
+    use crate::verdict::sign::Sign;
+    use fgmf_net::op::{Op, Softmax};
+    use fgmf_net::{Builder, Network};
+    use fgmf_testkit::finite::{uniform, uniform_tensor};
+    use fgmf_testkit::toys;
+
+    /// Linear, so that its gradients are honest and every class is in reach of every image.
+    fn net() -> Network {
+        let weights: Vec<Vec<f64>> = (0..4).map(|k| uniform(k, 64, -1.0, 1.0)).collect();
+        toys::linear(&weights, &[0.0; 4], [1, 8, 8]).cast(Precision::F32)
+    }
+
+    fn batch(net: &Network) -> Batch {
+        let x = uniform_tensor(9, &[24, 1, 8, 8], 0.0, 1.0).cast(Precision::F32);
+        Batch {
+            labels: predictions(&net.logits(&x).unwrap()),
+            x,
+            index: (50..74).collect(),
+        }
+    }
+
+    fn threat() -> ThreatModel {
+        ThreatModel::new(Norm::Linf, 0.03, [0.0, 1.0]).unwrap()
+    }
+
+    fn probe(target: &Target<'_>, batch: &Batch) -> crate::verdict::Verdict {
+        let params = ProbeParams {
+            steps: 20,
+            directions: 10,
+            ..ProbeParams::default()
+        };
+        judge(
+            &gather(target, batch, &threat(), &params, 1)
+                .unwrap()
+                .evidence,
+        )
+    }
+
+    #[test]
+    fn an_honest_model_is_trustworthy() {
+        let net = net();
+        let batch = batch(&net);
+        let (oracle, cast) = (Oracle::new(&net), net.cast(Precision::F64));
+        let double = Oracle::new(&cast);
+        let random = RandomSearchParams { draws: 20 }.check().unwrap();
+        let v = probe(
+            &Target {
+                double: Some(&double),
+                black_box: Some(&random),
+                ..Target::new(&oracle)
+            },
+            &batch,
+        );
+        assert_eq!(v.level, Level::Trustworthy, "{:?}", v.flags);
+        assert!(
+            v.checks.contains(&Sign::BlackBoxBeatsWhiteBox)
+                && !v.checks.contains(&Sign::BypassBeatsPlain)
+        );
+    }
+
+    #[test]
+    fn planted_defences_raise_their_flags() {
+        let net = net();
+        let batch = batch(&net);
+        let signs =
+            |v: &crate::verdict::Verdict| v.flags.iter().map(|f| f.sign).collect::<Vec<_>>();
+        let against = |defended: &Network, expected: &[Sign]| {
+            let model = Oracle::with_rules(defended, served_rules(defended).unwrap());
+            let around = bypass_rules(defended).map(|r| Oracle::with_rules(defended, r));
+            let right = Batch {
+                labels: predictions(&defended.logits(&batch.x).unwrap()),
+                ..batch.clone()
+            };
+            let v = probe(
+                &Target {
+                    bypass: around.as_ref().map(|o| o as &dyn Gradients),
+                    ..Target::new(&model)
+                },
+                &right,
+            );
+            assert!(
+                expected.iter().all(|s| v.has(*s)),
+                "expected {expected:?}, found {:?}",
+                signs(&v)
+            );
+        };
+        let squeezed = with_bit_depth(&net, &BitDepthParams { bits: 6 }).unwrap();
+        against(
+            &squeezed,
+            &[
+                Sign::ZeroGradient,
+                Sign::LargerEpsDoesNotHelp,
+                Sign::UnboundedAttackFails,
+                Sign::BypassBeatsPlain,
+            ],
+        );
+        let scaled = with_logit_scaling(&net, &LogitScalingParams { factor: 1e6 }).unwrap();
+        against(
+            &scaled,
+            &[
+                Sign::ZeroGradient,
+                Sign::Saturation,
+                Sign::UnboundedAttackFails,
+            ],
+        );
+        let gated = with_lying_gate(&net, &LyingGateParams::default()).unwrap();
+        against(
+            &gated,
+            &[Sign::GradientContradicted, Sign::BypassBeatsPlain],
+        );
+        let oracle = Oracle::new(&net);
+        let noise = AdditiveNoiseParams::default().check().unwrap();
+        let served = Served::new(&oracle, &noise, 5);
+        let mean = Averaged::new(&served, 4).unwrap();
+        assert!(
+            probe(
+                &Target {
+                    bypass: Some(&mean),
+                    ..Target::new(&served)
+                },
+                &batch
+            )
+            .has(Sign::RandomisedOutput)
+        );
+    }
+
+    #[test]
+    fn softmax_at_the_end_is_named() {
+        let net = net();
+        let mut b = Builder::new("p", "image", [1, 8, 8]).unwrap();
+        let image = b.input();
+        let z = net.graft(&mut b, image).unwrap();
+        let p = b
+            .node(
+                "p",
+                Op::Softmax(Softmax {
+                    axis: 1,
+                    log: false,
+                }),
+                &[z],
+            )
+            .unwrap();
+        let with_softmax = b.finish(p).unwrap();
+        let v = probe(&Target::new(&Oracle::new(&with_softmax)), &batch(&net));
+        assert!(v.has(Sign::ProbabilitiesAsLogits));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let net = net();
+        for p in [
+            ProbeParams {
+                examples: 0,
+                ..ProbeParams::default()
+            },
+            ProbeParams {
+                steps: 9,
+                ..ProbeParams::default()
+            },
+        ] {
+            assert!(
+                gather(
+                    &Target::new(&Oracle::new(&net)),
+                    &batch(&net),
+                    &threat(),
+                    &p,
+                    0
+                )
+                .is_err()
+            );
+        }
+    }
+
+    /// At a radius too small to break anything an honest model breaks no more at twice the radius,
+    /// which is no sign of masking.
+    #[test]
+    fn a_tiny_radius_is_no_sign() {
+        let net = net();
+        let batch = batch(&net);
+        let params = ProbeParams {
+            steps: 20,
+            directions: 10,
+            ..ProbeParams::default()
+        };
+        let tiny = threat().with_eps(1e-5).unwrap();
+        let e = gather(&Target::new(&Oracle::new(&net)), &batch, &tiny, &params, 1)
+            .unwrap()
+            .evidence;
+        let wider = e.wider.clone().unwrap();
+        assert_eq!(
+            (
+                wider.broken,
+                wider.broken_at_twice,
+                wider.stuck.examples.len()
+            ),
+            (0, 0, 0)
+        );
+        let v = judge(&e);
+        assert!(
+            !v.has(Sign::LargerEpsDoesNotHelp) && v.level != Level::Masked,
+            "{:?}",
+            v.flags
+        );
+    }
+}

@@ -1,0 +1,270 @@
+//! The signs of gradient masking: trigger, source, weight and advice of each.
+
+use crate::verdict::evidence::{Evidence, Found, Versus};
+use serde::{Deserialize, Serialize};
+
+/// Largest relative difference of two answers to one query that rounding explains (AutoAttack's
+/// 10⁻⁴).
+pub const RANDOM_GAP: f64 = 1e-4;
+
+/// Share of examples, beyond what the reference broke, from which one search beats another
+/// (AutoAttack's 0.2 points).
+pub const WIN_SHARE: f64 = 0.002;
+
+/// Least number of examples for that: one is an accident of a random start (ours).
+pub const WIN_LEAST: usize = 2;
+
+/// Share of examples whose gradient contradicts differences of the loss (ours; honest models show
+/// none but at kinks).
+pub const CONTRADICTED_SHARE: f64 = 0.1;
+
+/// Share of standing examples whose search is unfinished (ours; what counts as unfinished is the 5%
+/// of Pintor et al.).
+pub const UNFINISHED_SHARE: f64 = 0.25;
+
+/// Share of standing examples whose loss does not grow with the radius. The number of broken
+/// examples alone is no evidence: at a radius too small for any it does not grow on an honest model
+/// either (ours).
+pub const STUCK_SHARE: f64 = 0.5;
+
+/// Mean relative change of the margin under small random noise (Pintor et al.'s 10%).
+pub const UNSTABLE_MEAN: f64 = 0.1;
+
+/// Share of examples whose cross-entropy gradient is lost to rounding (ours).
+pub const SATURATED_SHARE: f64 = 0.05;
+
+/// A sign of gradient masking, in the order of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "each is documented by its trigger")]
+pub enum Sign {
+    RandomisedOutput,
+    ProbabilitiesAsLogits,
+    ZeroGradient,
+    NonFiniteGradient,
+    GradientContradicted,
+    OneStepBeatsMany,
+    BlackBoxBeatsWhiteBox,
+    LargerEpsDoesNotHelp,
+    UnboundedAttackFails,
+    SilentSuccess,
+    UnfinishedOptimisation,
+    TransferBeatsWhiteBox,
+    BypassBeatsPlain,
+    UnstablePredictions,
+    #[serde(rename = "f32-saturation")]
+    Saturation,
+}
+
+impl Sign {
+    /// All, in order.
+    pub const ALL: [Self; 15] = [
+        Self::RandomisedOutput,
+        Self::ProbabilitiesAsLogits,
+        Self::ZeroGradient,
+        Self::NonFiniteGradient,
+        Self::GradientContradicted,
+        Self::OneStepBeatsMany,
+        Self::BlackBoxBeatsWhiteBox,
+        Self::LargerEpsDoesNotHelp,
+        Self::UnboundedAttackFails,
+        Self::SilentSuccess,
+        Self::UnfinishedOptimisation,
+        Self::TransferBeatsWhiteBox,
+        Self::BypassBeatsPlain,
+        Self::UnstablePredictions,
+        Self::Saturation,
+    ];
+
+    /// Id in kebab case.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::RandomisedOutput => "randomised-output",
+            Self::ProbabilitiesAsLogits => "probabilities-as-logits",
+            Self::ZeroGradient => "zero-gradient",
+            Self::NonFiniteGradient => "non-finite-gradient",
+            Self::GradientContradicted => "gradient-contradicted",
+            Self::OneStepBeatsMany => "one-step-beats-many",
+            Self::BlackBoxBeatsWhiteBox => "black-box-beats-white-box",
+            Self::LargerEpsDoesNotHelp => "larger-eps-does-not-help",
+            Self::UnboundedAttackFails => "unbounded-attack-fails",
+            Self::SilentSuccess => "silent-success",
+            Self::UnfinishedOptimisation => "unfinished-optimisation",
+            Self::TransferBeatsWhiteBox => "transfer-beats-white-box",
+            Self::BypassBeatsPlain => "bypass-beats-plain",
+            Self::UnstablePredictions => "unstable-predictions",
+            Self::Saturation => "f32-saturation",
+        }
+    }
+
+    /// When the flag is raised, with its source.
+    pub fn trigger(self) -> &'static str {
+        match self {
+            Self::RandomisedOutput => {
+                "logits of one image differ by more than 1e-4 of their length between \
+                    two queries (croce2020)"
+            }
+            Self::ProbabilitiesAsLogits => {
+                "every output lies in [0, 1] and rows sum to 1 within 1e-5 (croce2020)"
+            }
+            Self::ZeroGradient => "the loss gradient of any image is exactly 0 (croce2020)",
+            Self::NonFiniteGradient => {
+                "a loss or its gradient is infinite or not a number for any image"
+            }
+            Self::GradientContradicted => {
+                "for more than 10% of images the margin rises by less than half of what \
+                    its gradient promises (ours)"
+            }
+            Self::OneStepBeatsMany => {
+                "one step breaks examples that many steps leave: 2 or more, above 0.2 \
+                    points (athalye2018)"
+            }
+            Self::BlackBoxBeatsWhiteBox => {
+                "scores alone break examples that gradients leave: 2 or more, above 0.2 \
+                    points (croce2020)"
+            }
+            Self::LargerEpsDoesNotHelp => {
+                "twice the radius breaks no more examples, and for more than half of \
+                    those that stand the loss is no larger (athalye2018)"
+            }
+            Self::UnboundedAttackFails => {
+                "more than one in k examples stands when any image is allowed, k the \
+                    number of classes (athalye2018)"
+            }
+            Self::SilentSuccess => {
+                "examples are called robust although adversarial ones were seen: 2 or \
+                    more, above 0.2 points (pintor2022)"
+            }
+            Self::UnfinishedOptimisation => {
+                "for more than a quarter of standing examples the last tenth of the \
+                    search adds over 5% of the rise (pintor2022)"
+            }
+            Self::TransferBeatsWhiteBox => {
+                "another model's examples break what gradients leave: 2 or more, above \
+                    0.2 points (pintor2022)"
+            }
+            Self::BypassBeatsPlain => {
+                "going around the defence breaks what served gradients leave: 2 or more, \
+                    above 0.2 points (athalye2018)"
+            }
+            Self::UnstablePredictions => {
+                "small random noise changes the margin of standing examples by more than \
+                    10% in the mean (pintor2022)"
+            }
+            Self::Saturation => {
+                "for more than 5% of images the cross-entropy gradient is 0 and the \
+                    margin's is not, or its cosine with f64 is below 0.5 (ours)"
+            }
+        }
+    }
+
+    /// Whether it shows by itself that gradients miss what exists.
+    pub fn conclusive(self) -> bool {
+        matches!(
+            self,
+            Self::GradientContradicted
+                | Self::OneStepBeatsMany
+                | Self::BlackBoxBeatsWhiteBox
+                | Self::LargerEpsDoesNotHelp
+                | Self::UnboundedAttackFails
+                | Self::TransferBeatsWhiteBox
+                | Self::BypassBeatsPlain
+        )
+    }
+
+    /// What to do.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::RandomisedOutput => {
+                "attack the expectation over the model's draws (EOT), and judge success \
+                    over many draws"
+            }
+            Self::ProbabilitiesAsLogits => {
+                "remove the softmax at the end: losses on logits saturate behind it"
+            }
+            Self::ZeroGradient => {
+                "the loss is flat at these images: attack the margin, another precision \
+                    or a smooth surrogate"
+            }
+            Self::NonFiniteGradient => "gradients overflow: run in f64 or with a smooth surrogate",
+            Self::GradientContradicted => {
+                "served gradients are not those of the loss: replace the backward rule, \
+                    or estimate gradients from scores"
+            }
+            Self::OneStepBeatsMany => {
+                "the loss surface misleads iterative attacks: use more restarts, other \
+                    losses and gradient-free attacks"
+            }
+            Self::BlackBoxBeatsWhiteBox => {
+                "gradients mislead: treat the figure as an upper bound that is not tight"
+            }
+            Self::LargerEpsDoesNotHelp => {
+                "the attack does not use its room: look for flat or false gradients"
+            }
+            Self::UnboundedAttackFails => {
+                "an attack that may show any image must win: the search itself is broken"
+            }
+            Self::SilentSuccess => {
+                "keep the best point of the path, and count these examples as broken"
+            }
+            Self::UnfinishedOptimisation => {
+                "use more steps or a larger step size until the loss levels off"
+            }
+            Self::TransferBeatsWhiteBox => {
+                "start from the other model's examples, and go around the part that differs"
+            }
+            Self::BypassBeatsPlain => {
+                "report the attack that goes around the defence; the plain figure is masking"
+            }
+            Self::UnstablePredictions => {
+                "the surface is rough: average gradients over small noise, and use \
+                    gradient-free attacks"
+            }
+            Self::Saturation => {
+                "attack in f64, on the margin, or with logits divided by their size"
+            }
+        }
+    }
+
+    /// The evidence if somebody looked, and whether it reaches the trigger.
+    pub(crate) fn weigh(self, e: &Evidence) -> Option<(bool, serde_json::Value)> {
+        let found = |f: &Option<Found>, raised: &dyn Fn(&Found) -> bool| {
+            f.as_ref().map(|f| (raised(f), serde_json::json!({ "examples": f.examples.len(), "n": f.of, "which": f.examples })))
+        };
+        let versus = |v: &Option<Versus>| {
+            v.as_ref().map(|v| {
+                let wins = v.wins();
+                let counts = serde_json::json!({ "examples": wins.len(), "n": v.of, "broken": v.challenger.len(), "broken_by_gradients": v.reference.len(), "which": wins });
+                (v.beaten(), counts)
+            })
+        };
+        match self {
+            Self::RandomisedOutput => found(&e.randomised, &Found::any),
+            Self::ProbabilitiesAsLogits => found(&e.probabilities, &|f| f.any() && f.examples.len() == f.of),
+            Self::ZeroGradient => found(&e.zero_gradients, &Found::any),
+            Self::NonFiniteGradient => found(&e.non_finite, &Found::any),
+            Self::GradientContradicted => found(&e.contradicted, &|f| f.share() > CONTRADICTED_SHARE),
+            Self::OneStepBeatsMany => versus(&e.one_step),
+            Self::BlackBoxBeatsWhiteBox => versus(&e.black_box),
+            Self::LargerEpsDoesNotHelp => e.wider.as_ref().map(|w| {
+                let raised = w.broken_at_twice <= w.broken && w.stuck.any() && w.stuck.share() > STUCK_SHARE;
+                let counts = serde_json::json!({
+                    "broken_at_twice_eps": w.broken_at_twice, "broken": w.broken, "examples": w.stuck.examples.len(), "n": w.stuck.of,
+                    "which": w.stuck.examples,
+                });
+                (raised, counts)
+            }),
+            Self::UnboundedAttackFails => found(&e.unbounded, &|f| f.share() > 1.0 / e.classes.max(2) as f64),
+            Self::SilentSuccess => found(&e.missed, &|f| f.examples.len() >= WIN_LEAST && f.share() > WIN_SHARE),
+            Self::UnfinishedOptimisation => found(&e.unfinished, &|f| f.examples.len() >= WIN_LEAST && f.share() > UNFINISHED_SHARE),
+            Self::TransferBeatsWhiteBox => versus(&e.transfer),
+            Self::BypassBeatsPlain => versus(&e.bypass),
+            Self::UnstablePredictions => {
+                // Written so that a NaN raises the flag.
+                let calm = |v: f64| v <= UNSTABLE_MEAN;
+                e.instability.map(|v| (!calm(v), serde_json::json!({ "mean_relative_change": v })))
+            }
+            Self::Saturation => found(&e.saturated, &|f| f.share() > SATURATED_SHARE),
+        }
+    }
+}

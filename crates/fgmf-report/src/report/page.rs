@@ -36,7 +36,7 @@ pub fn render_html(report: &ReportRecord) -> String {
         title: "Robustness and explanations",
         subject: subject(report),
         facts: facts(report),
-        lead: summary::words(report) + &summary::tiles(report),
+        lead: summary::state(report) + &summary::words(report) + &summary::tiles(report),
         contents: SECTIONS.iter().map(|&(id, title, _)| (id, title)).collect(),
     };
     let sections: String = SECTIONS

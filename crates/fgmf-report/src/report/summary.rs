@@ -336,6 +336,29 @@ pub(crate) fn mean_of<'a>(
         .find(|e| e.name == name && e.model == model)
 }
 
+/// What a reader must know first: that the run is not done, or that it was a short one.
+pub(crate) fn state(report: &ReportRecord) -> String {
+    let mut out = String::new();
+    if !report.pending.is_empty() {
+        let items: String = report
+            .pending
+            .iter()
+            .map(|p| format!("<li>{}</li>", escape(p)))
+            .collect();
+        out += &format!(
+            "<div class=\"state\"><p><b>This page is not finished.</b> The run goes on and writes \
+             it anew. Still to come:</p><ul>{items}</ul></div>"
+        );
+    }
+    if !report.shortened.is_empty() {
+        out += &format!(
+            "<div class=\"state\"><p><b>A short run.</b> {}</p></div>",
+            escape(&report.shortened)
+        );
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,7 +36,10 @@ pub(crate) fn report() -> ReportRecord {
             image: map(0.0),
             views: vec![view("fgmf", true), view("standard", false)],
         }],
-        settings: serde_json::json!({"pgd": {"steps": 20, "step": 0.025}, "pgca": {"fills": ["zero", "noise"]}}),
+        settings: serde_json::json!({
+            "pgd": {"steps": 20, "step": 0.025},
+            "pgca": {"fills": ["zero", "noise"]},
+        }),
     }
 }
 

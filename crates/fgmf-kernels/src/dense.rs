@@ -1,9 +1,8 @@
 //! The dense matrix product.
 
-use crate::Real;
 use crate::gemm::{MatmulEpilogue, PackedMatrix, matmul_packed};
 use crate::matmul::{pack, product};
-use crate::real::{Scratch, round_up};
+use crate::real::{Real, Scratch, round_up};
 use pulp::{Arch, Simd, WithSimd};
 
 /// `C = A B` with `dims = [m, k, n]`; A and B are read with (row, column) strides, C `[m, n]` is

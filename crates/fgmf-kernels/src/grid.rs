@@ -2,7 +2,7 @@
 //! phases (every `s`-th row and column), so that the numbers one kernel tap meets are contiguous
 //! and another tap is only another offset.
 
-use crate::Real;
+use crate::real::Real;
 
 /// One axis of a [`Grid`].
 #[derive(Debug, Clone)]

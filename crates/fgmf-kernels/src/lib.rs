@@ -52,6 +52,7 @@ mod pool;
 mod real;
 mod resize;
 mod rowwise;
+mod shape;
 mod simd;
 mod sliding;
 mod tile;
@@ -68,7 +69,7 @@ pub use blocked::{
     avg_pool_blocked, avg_pool_blocked_adjoint, global_average_blocked,
     global_average_blocked_grad, max_pool_blocked, max_pool_blocked_fits, max_pool_blocked_grad,
 };
-pub use conv::{Conv2d, conv2d, conv2d_grad_input, conv2d_grad_weight};
+pub use conv::{conv2d, conv2d_grad_input, conv2d_grad_weight};
 pub use dense::matmul;
 pub use gemm::{MatmulEpilogue, PackedMatrix, matmul_packed};
 pub use pool::{Pool2d, avg_pool2d, avg_pool2d_adjoint, gather_planes, max_pool2d, scatter_planes};
@@ -78,4 +79,5 @@ pub use rowwise::{
     Activation, activate, activate_grad, activate_in_place, activate_with_slope, layer_norm_rows,
     layer_norm_rows_grad, layer_norm_rows_grad_parameters, softmax_rows, softmax_rows_grad,
 };
+pub use shape::Conv2d;
 pub use simd::instruction_set;

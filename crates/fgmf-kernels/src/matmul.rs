@@ -1,7 +1,7 @@
 //! Matrix products whose right side is addressed through offsets, so that a convolution needs no
 //! unrolled copy of its input.
 
-use crate::{Real, real::round_up};
+use crate::real::{Real, round_up};
 use pulp::{Simd, WithSimd};
 
 /// Rows of the largest register tile. Packing and product must agree on it.

@@ -1,7 +1,7 @@
 //! Max and average pooling over planes, and the gather that both passes of max pooling are.
 
-use crate::Real;
 use crate::axis::{AXES, Axis, ShapeError, product, saturating_product};
+use crate::real::Real;
 use std::ops::Range;
 
 /// Shape of a 2-d pooling over `planes = n * c` independent planes.

@@ -1,7 +1,7 @@
 //! Nearest and linear resizing of planes, with the coordinate rules of ONNX `Resize`.
 
-use crate::Real;
 use crate::axis::{AXES, ShapeError, product, saturating_product};
+use crate::real::Real;
 
 /// Which input cell a fractional coordinate means (ONNX `nearest_mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

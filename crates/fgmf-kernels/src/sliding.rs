@@ -1,11 +1,9 @@
 //! Convolution over a [`Grid`]: the kernel's taps slide over the padded image, nothing is unrolled.
 
-use crate::Real;
-use crate::conv::Conv2d;
 use crate::grid::{Grid, GridAxis};
 use crate::matmul::{Dots, dot_products, pack, product};
-use crate::real::{Scratch, reset, round_up};
-use crate::unrolled;
+use crate::real::{Real, Scratch, reset, round_up};
+use crate::shape::Conv2d;
 use pulp::{Simd, WithSimd};
 
 /// Grid of the input, and where each kernel tap starts in it.
@@ -73,9 +71,6 @@ impl<T: Real> WithSimd for Forward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if unrolled::pays(self.s) {
-            return unrolled::forward(simd, self);
-        }
         let Self {
             s,
             x,
@@ -240,9 +235,6 @@ impl<T: Real> WithSimd for GradInput<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if unrolled::pays(self.s) {
-            return unrolled::grad_input(simd, self);
-        }
         let Self {
             s,
             dy,
@@ -349,9 +341,6 @@ impl<T: Real> WithSimd for GradWeight<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if unrolled::pays(self.s) {
-            return unrolled::grad_weight(simd, self);
-        }
         let Self {
             s,
             x,

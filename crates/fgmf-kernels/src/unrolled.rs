@@ -1,12 +1,11 @@
 //! Convolution with an unrolled copy of the input (im2col), for outputs of so few cells that
 //! several images have to share a register.
 
-use crate::Real;
-use crate::conv::Conv2d;
 use crate::matmul::{Dots, dot_products, pack, product};
-use crate::real::{reset, round_up};
+use crate::real::{Real, reset, round_up};
+use crate::shape::Conv2d;
 use crate::sliding::{Forward, GradInput, GradWeight};
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 /// Columns of a product, roughly: enough for its tiles, few enough for the cache.
 const COLUMNS: usize = 192;
@@ -112,128 +111,143 @@ impl Plan {
     }
 }
 
-#[inline(always)]
-pub(crate) fn forward<T: Real, S: Simd>(simd: S, pass: Forward<'_, T>) {
-    let Forward {
-        s,
-        x,
-        w,
-        y,
-        scratch,
-    } = pass;
-    let plan = Plan::new(s, T::lanes::<S>());
-    let [ci, co] = s.per_group();
-    let (k, cells, ld) = (plan.offsets.len(), plan.cells, plan.ld);
-    let (x_image, y_image) = (s.c_in * s.h * s.w, s.c_out * cells);
-    let (x_group, y_group) = (ci * s.h * s.w, co * cells);
-    scratch.weight.clear();
-    for w in w.chunks_exact(co * k) {
-        pack::<T, S>(&mut scratch.weight, co, k, |r, c| w[r * k + c]);
-    }
-    reset(&mut scratch.input, k * ld);
-    reset(&mut scratch.output, co * ld);
-    let batches = x.chunks(plan.together * x_image);
-    for (x, y) in batches.zip(y.chunks_mut(plan.together * y_image)) {
-        let columns = x.len() / x_image * cells;
-        for (g, a) in scratch.weight.chunks_exact(co * k).enumerate() {
-            for (p, x) in x.chunks_exact(x_image).enumerate() {
-                plan.unroll(
-                    s.stride[1],
-                    &x[g * x_group..][..x_group],
-                    p,
-                    &mut scratch.input,
-                );
-            }
-            let (b, out) = (&scratch.input, &mut scratch.output);
-            product(simd, [co, columns], a, b, &plan.offsets, out, ld);
-            for (p, y) in y.chunks_exact_mut(y_image).enumerate() {
-                let planes = y[g * y_group..][..y_group].chunks_exact_mut(cells);
-                for (y, out) in planes.zip(scratch.output.chunks_exact(ld)) {
-                    y.copy_from_slice(&out[p * cells..(p + 1) * cells]);
+/// A pass over an unrolled copy instead of a sliding window.
+pub(crate) struct Unrolled<P>(pub(crate) P);
+
+impl<T: Real> WithSimd for Unrolled<Forward<'_, T>> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Forward {
+            s,
+            x,
+            w,
+            y,
+            scratch,
+        } = self.0;
+        let plan = Plan::new(s, T::lanes::<S>());
+        let [ci, co] = s.per_group();
+        let (k, cells, ld) = (plan.offsets.len(), plan.cells, plan.ld);
+        let (x_image, y_image) = (s.c_in * s.h * s.w, s.c_out * cells);
+        let (x_group, y_group) = (ci * s.h * s.w, co * cells);
+        scratch.weight.clear();
+        for w in w.chunks_exact(co * k) {
+            pack::<T, S>(&mut scratch.weight, co, k, |r, c| w[r * k + c]);
+        }
+        reset(&mut scratch.input, k * ld);
+        reset(&mut scratch.output, co * ld);
+        let batches = x.chunks(plan.together * x_image);
+        for (x, y) in batches.zip(y.chunks_mut(plan.together * y_image)) {
+            let columns = x.len() / x_image * cells;
+            for (g, a) in scratch.weight.chunks_exact(co * k).enumerate() {
+                for (p, x) in x.chunks_exact(x_image).enumerate() {
+                    plan.unroll(
+                        s.stride[1],
+                        &x[g * x_group..][..x_group],
+                        p,
+                        &mut scratch.input,
+                    );
+                }
+                let (b, out) = (&scratch.input, &mut scratch.output);
+                product(simd, [co, columns], a, b, &plan.offsets, out, ld);
+                for (p, y) in y.chunks_exact_mut(y_image).enumerate() {
+                    let planes = y[g * y_group..][..y_group].chunks_exact_mut(cells);
+                    for (y, out) in planes.zip(scratch.output.chunks_exact(ld)) {
+                        y.copy_from_slice(&out[p * cells..(p + 1) * cells]);
+                    }
                 }
             }
         }
     }
 }
 
-#[inline(always)]
-pub(crate) fn grad_input<T: Real, S: Simd>(simd: S, pass: GradInput<'_, T>) {
-    let GradInput {
-        s,
-        dy,
-        w,
-        dx,
-        scratch,
-    } = pass;
-    let plan = Plan::new(s, T::lanes::<S>());
-    let [ci, co] = s.per_group();
-    let (k, cells, ld) = (plan.offsets.len(), plan.cells, plan.ld);
-    let (x_image, y_image) = (s.c_in * s.h * s.w, s.c_out * cells);
-    let (x_group, y_group) = (ci * s.h * s.w, co * cells);
-    let offsets: Vec<usize> = (0..co).map(|o| o * ld).collect();
-    scratch.weight.clear();
-    for w in w.chunks_exact(co * k) {
-        pack::<T, S>(&mut scratch.weight, k, co, |r, c| w[c * k + r]);
-    }
-    reset(&mut scratch.input, co * ld);
-    reset(&mut scratch.output, k * ld);
-    dx.fill(T::zero());
-    let batches = dy.chunks(plan.together * y_image);
-    for (dy, dx) in batches.zip(dx.chunks_mut(plan.together * x_image)) {
-        let columns = dy.len() / y_image * cells;
-        for (g, a) in scratch.weight.chunks_exact(co * k).enumerate() {
-            for (p, dy) in dy.chunks_exact(y_image).enumerate() {
-                plan.gather(&dy[g * y_group..][..y_group], p, &mut scratch.input);
-            }
-            let (b, out) = (&scratch.input, &mut scratch.output);
-            product(simd, [k, columns], a, b, &offsets, out, ld);
-            for (p, dx) in dx.chunks_exact_mut(x_image).enumerate() {
-                let dx = &mut dx[g * x_group..][..x_group];
-                plan.roll(s.stride[1], &scratch.output, p, dx);
+impl<T: Real> WithSimd for Unrolled<GradInput<'_, T>> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let GradInput {
+            s,
+            dy,
+            w,
+            dx,
+            scratch,
+        } = self.0;
+        let plan = Plan::new(s, T::lanes::<S>());
+        let [ci, co] = s.per_group();
+        let (k, cells, ld) = (plan.offsets.len(), plan.cells, plan.ld);
+        let (x_image, y_image) = (s.c_in * s.h * s.w, s.c_out * cells);
+        let (x_group, y_group) = (ci * s.h * s.w, co * cells);
+        let offsets: Vec<usize> = (0..co).map(|o| o * ld).collect();
+        scratch.weight.clear();
+        for w in w.chunks_exact(co * k) {
+            pack::<T, S>(&mut scratch.weight, k, co, |r, c| w[c * k + r]);
+        }
+        reset(&mut scratch.input, co * ld);
+        reset(&mut scratch.output, k * ld);
+        dx.fill(T::zero());
+        let batches = dy.chunks(plan.together * y_image);
+        for (dy, dx) in batches.zip(dx.chunks_mut(plan.together * x_image)) {
+            let columns = dy.len() / y_image * cells;
+            for (g, a) in scratch.weight.chunks_exact(co * k).enumerate() {
+                for (p, dy) in dy.chunks_exact(y_image).enumerate() {
+                    plan.gather(&dy[g * y_group..][..y_group], p, &mut scratch.input);
+                }
+                let (b, out) = (&scratch.input, &mut scratch.output);
+                product(simd, [k, columns], a, b, &offsets, out, ld);
+                for (p, dx) in dx.chunks_exact_mut(x_image).enumerate() {
+                    let dx = &mut dx[g * x_group..][..x_group];
+                    plan.roll(s.stride[1], &scratch.output, p, dx);
+                }
             }
         }
     }
 }
 
-#[inline(always)]
-pub(crate) fn grad_weight<T: Real, S: Simd>(simd: S, pass: GradWeight<'_, T>) {
-    let GradWeight {
-        s,
-        x,
-        dy,
-        dw,
-        scratch,
-    } = pass;
-    let plan = Plan::new(s, T::lanes::<S>());
-    let [ci, co] = s.per_group();
-    let (k, cells, ld) = (plan.offsets.len(), plan.cells, plan.ld);
-    let (x_image, y_image) = (s.c_in * s.h * s.w, s.c_out * cells);
-    let (x_group, y_group) = (ci * s.h * s.w, co * cells);
-    let batches = x.chunks(plan.together * x_image);
-    for (x, dy) in batches.zip(dy.chunks(plan.together * y_image)) {
-        // The last images may be fewer: no column of earlier ones may remain.
-        reset(&mut scratch.input, k * ld);
-        reset(&mut scratch.output, co * ld);
-        for (g, dw) in dw.chunks_exact_mut(co * k).enumerate() {
-            let images = x.chunks_exact(x_image).zip(dy.chunks_exact(y_image));
-            for (p, (x, dy)) in images.enumerate() {
-                plan.unroll(
-                    s.stride[1],
-                    &x[g * x_group..][..x_group],
-                    p,
-                    &mut scratch.input,
-                );
-                plan.gather(&dy[g * y_group..][..y_group], p, &mut scratch.output);
+impl<T: Real> WithSimd for Unrolled<GradWeight<'_, T>> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let GradWeight {
+            s,
+            x,
+            dy,
+            dw,
+            scratch,
+        } = self.0;
+        let plan = Plan::new(s, T::lanes::<S>());
+        let [ci, co] = s.per_group();
+        let (k, cells, ld) = (plan.offsets.len(), plan.cells, plan.ld);
+        let (x_image, y_image) = (s.c_in * s.h * s.w, s.c_out * cells);
+        let (x_group, y_group) = (ci * s.h * s.w, co * cells);
+        let batches = x.chunks(plan.together * x_image);
+        for (x, dy) in batches.zip(dy.chunks(plan.together * y_image)) {
+            // The last images may be fewer: no column of earlier ones may remain.
+            reset(&mut scratch.input, k * ld);
+            reset(&mut scratch.output, co * ld);
+            for (g, dw) in dw.chunks_exact_mut(co * k).enumerate() {
+                let images = x.chunks_exact(x_image).zip(dy.chunks_exact(y_image));
+                for (p, (x, dy)) in images.enumerate() {
+                    plan.unroll(
+                        s.stride[1],
+                        &x[g * x_group..][..x_group],
+                        p,
+                        &mut scratch.input,
+                    );
+                    plan.gather(&dy[g * y_group..][..y_group], p, &mut scratch.output);
+                }
+                let dots = Dots {
+                    images: 1,
+                    length: ld,
+                    rows: &scratch.output,
+                    rows_image: 0,
+                    lines: &scratch.input,
+                    lines_image: 0,
+                };
+                dot_products(simd, &dots, &plan.offsets, dw);
             }
-            let dots = Dots {
-                images: 1,
-                length: ld,
-                rows: &scratch.output,
-                rows_image: 0,
-                lines: &scratch.input,
-                lines_image: 0,
-            };
-            dot_products(simd, &dots, &plan.offsets, dw);
         }
     }
 }

@@ -5,24 +5,19 @@
 //! definition of each operator yields values, gradients of any value, Jacobian-vector products and
 //! exact Hessian-vector products. [`batch`] runs whole batches in parallel chunks.
 
-pub mod batch;
 pub mod dual;
 mod error;
-mod exec;
-pub mod head;
-mod network;
+mod graph;
 pub mod onnx;
-pub mod op;
-mod plan;
 pub mod rule;
+mod run;
 pub mod tensor;
 pub mod zoo;
 
 pub use dual::Dual;
 pub use error::{Error, Result};
-pub use exec::Tape;
-pub use network::{Builder, Dim, Network, Node, Replace, Source, Value, ValueId};
-pub use op::Mode;
-pub use plan::Surroundings;
+pub use graph::op::Mode;
+pub use graph::{Builder, Dim, Network, Node, Replace, Source, Value, ValueId, head, op};
 pub use rule::Rules;
+pub use run::{Surroundings, Tape, chunks as batch};
 pub use tensor::{Precision, Tensor};

@@ -10,7 +10,7 @@
 //! of the sum of absolute values, whatever the number of images.
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use super::Pass;
+use super::pass::Pass;
 use crate::simd::{self, Kernel, LANES, Vector};
 
 /// `y = scale x + shift`, then negative numbers to 0 if `relu` (a NaN stays).

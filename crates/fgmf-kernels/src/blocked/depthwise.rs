@@ -1,9 +1,10 @@
 //! Depthwise convolution of blocked images: one window a channel, sixteen channels a vector.
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use super::{Pass, blocks};
-use crate::conv::Conv2d;
+use super::layout::blocks;
+use super::pass::Pass;
 use crate::real::zeros;
+use crate::shape::Conv2d;
 use crate::simd::{Kernel, LANES, Vector};
 use crate::tile::Finish;
 use std::ops::Range;

@@ -7,10 +7,11 @@
 //! convolution of the output's gradient with the taps that reach its cells.
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use super::{Pass, blocks};
-use crate::conv::Conv2d;
+use super::layout::blocks;
+use super::pass::Pass;
 use crate::grid::{Grid, Run};
 use crate::real::at_least;
+use crate::shape::Conv2d;
 use crate::simd::{Kernel, LANES, Vector};
 use crate::sliding::{self, Input};
 use crate::tile::{Finish, Product, Segment};

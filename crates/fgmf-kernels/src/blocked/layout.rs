@@ -4,6 +4,11 @@
 
 use crate::simd::{self, Kernel, LANES, Vector};
 
+/// Blocks that `c` channels take.
+pub(crate) fn blocks(c: usize) -> usize {
+    c.div_ceil(LANES)
+}
+
 /// Numbers that `[n, c, h, w]` takes in the blocked layout, with `plane = h w`; `usize::MAX` if
 /// they are more.
 #[must_use]

@@ -3,7 +3,7 @@
 //! Windows, ties and NaN are as in [`crate::max_pool2d`] and [`crate::avg_pool2d`].
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use super::blocks;
+use super::layout::blocks;
 use crate::pool::Pool2d;
 use crate::simd::{self, Kernel, LANES, Vector};
 use std::ops::Range;
@@ -480,7 +480,7 @@ impl Kernel for GlobalAverageGrad {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{blocked_len, from_blocked, to_blocked};
+    use super::super::layout::{blocked_len, from_blocked, to_blocked};
     use super::*;
     use crate::pool::{avg_pool2d, avg_pool2d_adjoint, max_pool2d, scatter_planes};
     use crate::simd::on_each;

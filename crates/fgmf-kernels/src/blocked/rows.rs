@@ -1,9 +1,11 @@
 //! Blocked convolution of images in rows: converted on the way in and out, a few images at a time.
 
-use super::{BlockedConv, Epilogue, Pass, blocked_len, from_blocked, to_blocked};
-use crate::conv::Conv2d;
+use super::conv::{BlockedConv, Epilogue};
+use super::layout::{blocked_len, from_blocked, to_blocked};
+use super::pass::Pass;
 use crate::real::sealed::Lanes;
 use crate::real::{Scratch, at_least};
+use crate::shape::Conv2d;
 
 /// Numbers of blocked input and output that are held at once.
 const WINDOW: usize = 1 << 19;

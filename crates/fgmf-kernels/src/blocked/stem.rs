@@ -3,10 +3,11 @@
 //! sixteen channels would be mostly padding here.
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use super::{Pass, blocks, from_blocked, to_blocked};
-use crate::conv::Conv2d;
+use super::layout::{blocks, from_blocked, to_blocked};
+use super::pass::Pass;
 use crate::grid::{Grid, Run, copy_strided};
 use crate::real::{at_least, zeros};
+use crate::shape::Conv2d;
 use crate::simd::{Kernel, LANES, Vector};
 use crate::sliding::Input;
 use crate::tile::{Finish, Product, Segment};

@@ -5,7 +5,7 @@
 //! `|n| + max |x| / σ` (the mean is rounded to `f32`). A NaN stays in its row.
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use super::rows;
+use super::count::rows;
 use crate::simd::{self, Kernel, LANES, Vector};
 
 /// Normalises each row of `len` numbers; `scale` and `bias` have `len` numbers, `epsilon` the unit

@@ -1,6 +1,7 @@
 //! `f32` kernels on numbers or rows of numbers: activations, softmax, layer normalisation.
 
 mod activation;
+mod count;
 mod layer_norm;
 mod math;
 mod softmax;
@@ -8,14 +9,3 @@ mod softmax;
 pub use activation::{Activation, activate, activate_grad, activate_in_place, activate_with_slope};
 pub use layer_norm::{layer_norm_rows, layer_norm_rows_grad, layer_norm_rows_grad_parameters};
 pub use softmax::{softmax_rows, softmax_rows_grad};
-
-/// Rows of `len` numbers in slices of equal lengths.
-fn rows(len: usize, lengths: &[usize]) -> usize {
-    assert!(len > 0, "rows of no numbers");
-    let n = lengths[0] / len;
-    assert!(
-        lengths.iter().all(|&l| l == n * len),
-        "slices of {lengths:?} numbers as equally many rows of {len}"
-    );
-    n
-}

@@ -5,8 +5,8 @@
 //! +∞ makes its row NaN.
 #![allow(unsafe_code, reason = "see `simd`")]
 
+use super::count::rows;
 use super::math::exp;
-use super::rows;
 use crate::simd::{self, Kernel, LANES, Vector};
 
 /// Softmax of each row of `len` numbers.

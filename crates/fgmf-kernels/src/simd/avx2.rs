@@ -1,6 +1,6 @@
 //! Two 256-bit registers.
 
-use super::{Kernel, Vector};
+use super::vector::{Kernel, Vector};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 //! One 512-bit register.
 
-use super::{Kernel, Vector};
+use super::vector::{Kernel, Vector};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 //! An array; the compiler maps it to the vectors of the target.
 
-use super::{Kernel, LANES, Vector};
+use super::vector::{Kernel, LANES, Vector};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Portable([f32; LANES]);

@@ -2,7 +2,7 @@
 
 use super::attributes::MOST_AXES;
 use super::proto::{TensorProto, dtype};
-use crate::op::MAX_VALUES;
+use crate::graph::op::MAX_VALUES;
 use std::sync::Arc;
 
 /// Most values of a computed constant.

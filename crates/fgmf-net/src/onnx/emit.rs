@@ -2,9 +2,9 @@
 
 use super::proto::{AttributeProto, NodeProto, kind};
 use super::window::{ratio, rounds_up, scaled};
-use super::write::Writer;
-use crate::network::{Dim, Node};
-use crate::op::{Conv, Expand, Op, Resize, SliceAxis, Unary, Window};
+use super::writer::Writer;
+use crate::graph::op::{Conv, Expand, Op, Resize, SliceAxis, Unary, Window};
+use crate::graph::{Dim, Node};
 use fgmf_kernels::{Coordinates, NearestRounding, ResizeMode};
 
 /// Appends a node and the constants that it needs.

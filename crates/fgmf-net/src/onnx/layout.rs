@@ -2,13 +2,12 @@
 //! the graph.
 
 use super::attributes::{MOST_AXES, short, widen};
-use super::nodes::Made;
 use super::rearrange::{resolve_shape, wrap};
-use super::site::Site;
-use crate::network::{Dim, PROBES};
-use crate::op::{
+use super::site::{Made, Site};
+use crate::graph::op::{
     Expand, Gather, Op, Pad, Reshape, Slice, SliceAxis, Split, Unary, resolve_axes, resolve_axis,
 };
+use crate::graph::{Dim, PROBES};
 
 pub(super) fn reshape(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
@@ -18,8 +17,8 @@ pub(super) fn reshape(site: &mut Site<'_, '_>) -> Made {
         .filter(|t| t.len() <= MOST_AXES)
         .ok_or("expected a shape of at most 16 axes")?;
     let mut allow_zero = site.attributes.flag("allowzero", false)?;
-    let batch_first = matches!(site.reader.dims(x).first(), Some(Dim::Batch(1)));
-    if let (Some(n), Some(first)) = (site.reader.fixed_batch, target.first_mut())
+    let batch_first = matches!(site.scope.dims(x).first(), Some(Dim::Batch(1)));
+    if let (Some(n), Some(first)) = (site.scope.fixed_batch, target.first_mut())
         && batch_first
         && *first == [n; 2]
     {
@@ -81,7 +80,7 @@ pub(super) fn expand(site: &mut Site<'_, '_>) -> Made {
     };
     let shape = target.iter().map(size).collect::<Result<Vec<_>, _>>()?;
     let inputs = if shape.contains(&None) {
-        vec![x, site.reader.builder.input()]
+        vec![x, site.scope.builder.input()]
     } else {
         vec![x]
     };
@@ -131,7 +130,7 @@ pub(super) fn slice(site: &mut Site<'_, '_>) -> Made {
 
 pub(super) fn gather(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
-    let dims = site.reader.dims(x);
+    let dims = site.scope.dims(x);
     let axis = site.attributes.int_or("axis", 0)?;
     let Dim::Fixed(n) = dims[resolve_axis(axis, dims.len())?] else {
         return Err("expected positions along a fixed axis, found the batch axis".to_owned());
@@ -157,7 +156,7 @@ pub(super) fn gather(site: &mut Site<'_, '_>) -> Made {
 
 pub(super) fn split(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
-    let dims = site.reader.dims(x);
+    let dims = site.scope.dims(x);
     let axis = site.attributes.int_or("axis", 0)?;
     let Dim::Fixed(n) = dims[resolve_axis(axis, dims.len())?] else {
         return Err("expected a split of a fixed axis, found the batch axis".to_owned());
@@ -193,7 +192,7 @@ pub(super) fn split(site: &mut Site<'_, '_>) -> Made {
 
 pub(super) fn pad(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
-    let rank = site.reader.dims(x).len();
+    let rank = site.scope.dims(x).len();
     match site.attributes.string_or("mode", "constant")? {
         "constant" => {}
         other => {

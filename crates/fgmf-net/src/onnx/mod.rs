@@ -49,94 +49,21 @@
 mod array;
 mod attributes;
 mod emit;
+mod file;
 mod fold;
 mod layout;
+mod metadata;
 mod nodes;
-mod plan;
 mod proto;
 mod read;
 mod rearrange;
+mod scope;
 mod site;
 mod spelled;
+mod step;
+mod survey;
 mod window;
 mod write;
+mod writer;
 
-use crate::error::{Error, Result};
-use crate::network::Network;
-use prost::Message;
-use std::collections::HashSet;
-use std::io::Write;
-use std::ops::RangeInclusive;
-use std::path::Path;
-
-/// Operator sets that can be read.
-const OPSETS: RangeInclusive<i64> = 13..=21;
-/// Metadata entry that names the stored arrays that do not train.
-const FROZEN: &str = "fgmf.frozen";
-
-/// Reads a network from a file. Errors name the file and, where one is to blame, the node and its
-/// operator.
-pub fn read(path: &Path) -> Result<Network> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    from_bytes(&bytes).map_err(|e| match e {
-        Error::Graph(reason) => Error::File {
-            path: path.to_owned(),
-            reason,
-        },
-        other => Error::File {
-            path: path.to_owned(),
-            reason: other.to_string(),
-        },
-    })
-}
-
-/// Reads a network from the bytes of a file: [`Error::Node`] or [`Error::Graph`] if it cannot be.
-pub fn from_bytes(bytes: &[u8]) -> Result<Network> {
-    let model = proto::ModelProto::decode(bytes).map_err(|e| {
-        Error::Graph(format!(
-            "expected an ONNX model, found other or damaged data ({e})"
-        ))
-    })?;
-    read::network(model)
-}
-
-/// The bytes of an ONNX file of this network.
-pub fn to_bytes(net: &Network) -> Result<Vec<u8>> {
-    Ok(write::model(net)?.encode_to_vec())
-}
-
-/// Writes a network to a file, which appears complete or not at all.
-pub fn write(net: &Network, path: &Path) -> Result<()> {
-    let bytes = to_bytes(net)?;
-    let name = path
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let save = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    save().map_err(|e| {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-        Error::io(path)(e)
-    })
-}
-
-/// Names joined by commas; commas within names are escaped.
-fn frozen_list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let escaped: Vec<String> = names
-        .map(|n| n.replace('%', "%25").replace(',', "%2C"))
-        .collect();
-    escaped.join(",")
-}
-
-fn frozen_names(list: &str) -> HashSet<String> {
-    list.split(',')
-        .filter(|n| !n.is_empty())
-        .map(|n| n.replace("%2C", ",").replace("%25", "%"))
-        .collect()
-}
+pub use file::{from_bytes, read, to_bytes, write};

@@ -2,16 +2,13 @@
 
 use super::attributes::Attributes;
 use super::layout;
-use super::site::Site;
+use super::site::{Made, Site};
 use super::window;
-use crate::network::{Dim, ValueId};
-use crate::op::{
+use crate::graph::Dim;
+use crate::graph::op::{
     BatchNorm, Binary, Concat, Flatten, Gemm, LayerNorm, MatMul, Op, PRelu, Reduce, ReduceKind,
     Softmax, Squeeze, TopK, Transpose, Unary, Unsqueeze,
 };
-
-/// An operator and the values it reads.
-pub(super) type Made = Result<(Op, Vec<ValueId>), String>;
 
 /// The operator of a node whose result depends on the image or on parameters.
 pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
@@ -135,7 +132,7 @@ fn power(site: &mut Site<'_, '_>) -> Made {
     let exponent = site.name(1).ok_or("expected an exponent, found none")?;
     Ok((
         Op::Binary(Binary::Pow),
-        vec![base, site.reader.operand(exponent, true)?],
+        vec![base, site.scope.operand(exponent, true)?],
     ))
 }
 
@@ -151,7 +148,7 @@ fn bounds(site: &mut Site<'_, '_>) -> Made {
         let mut open = Vec::new();
         for i in 0..site.node.input.len() {
             let name = site.name(i).unwrap_or_default();
-            if site.reader.constant(name)?.is_none() {
+            if site.scope.constant(name)?.is_none() {
                 open.push(i);
                 continue;
             }
@@ -213,7 +210,7 @@ fn axes(site: &mut Site<'_, '_>) -> Result<Option<Vec<i64>>, String> {
 
 fn reduce(site: &mut Site<'_, '_>, kind: ReduceKind) -> Made {
     let x = site.operand(0)?;
-    let rank = site.reader.dims(x).len() as i64;
+    let rank = site.scope.dims(x).len() as i64;
     let keep = site.attributes.flag("keepdims", true)?;
     let given = axes(site)?.unwrap_or_default();
     let nothing = given.is_empty() && site.attributes.flag("noop_with_empty_axes", false)?;
@@ -245,7 +242,7 @@ fn top_k(site: &mut Site<'_, '_>) -> Made {
 
 fn squeeze(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
-    let dims = site.reader.dims(x);
+    let dims = site.scope.dims(x);
     let ones = || {
         (0..dims.len())
             .filter(|&i| dims[i] == Dim::Fixed(1))
@@ -258,7 +255,7 @@ fn squeeze(site: &mut Site<'_, '_>) -> Made {
 
 fn transpose(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
-    let rank = site.reader.dims(x).len();
+    let rank = site.scope.dims(x).len();
     let perm = match site.attributes.ints("perm")? {
         None => (0..rank).rev().collect(),
         Some(perm) => perm

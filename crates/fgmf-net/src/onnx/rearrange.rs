@@ -1,7 +1,7 @@
 //! Rearranges constants: indexing, joining, reshaping.
 
 use super::array::{Array, Data, MOST_FOLDED, counted, strides, walk};
-use crate::op::{resolve_axes, resolve_axis};
+use crate::graph::op::{resolve_axes, resolve_axis};
 
 /// Sizes as a file gives them.
 pub(super) fn sizes(target: &[i64]) -> Result<Vec<usize>, String> {

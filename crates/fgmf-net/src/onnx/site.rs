@@ -3,12 +3,16 @@
 use super::array::Known;
 use super::attributes::{Attributes, widen};
 use super::proto::NodeProto;
-use super::read::Reader;
-use crate::network::{PROBES, ValueId, concrete};
+use super::scope::Scope;
+use crate::graph::op::Op;
+use crate::graph::{PROBES, ValueId, concrete};
+
+/// An operator and the values it reads.
+pub(super) type Made = Result<(Op, Vec<ValueId>), String>;
 
 /// One node and the network before it.
 pub(super) struct Site<'r, 'a> {
-    pub(super) reader: &'r mut Reader<'a>,
+    pub(super) scope: &'r mut Scope<'a>,
     pub(super) node: &'a NodeProto,
     pub(super) attributes: Attributes<'a>,
 }
@@ -27,7 +31,7 @@ impl<'a> Site<'_, 'a> {
         let name = self
             .name(i)
             .ok_or_else(|| format!("expected input {i}, found none"))?;
-        self.reader.operand(name, false)
+        self.scope.operand(name, false)
     }
 
     /// Inputs as values of the network; missing ones at the end are left out.
@@ -44,7 +48,7 @@ impl<'a> Site<'_, 'a> {
         let Some(name) = self.name(i) else {
             return Ok(None);
         };
-        let known = self.reader.constant(name)?;
+        let known = self.scope.constant(name)?;
         known.map(Some).ok_or_else(|| {
             format!("expected a constant for input {i}, found `{name}`, which depends on the image")
         })
@@ -103,6 +107,6 @@ impl<'a> Site<'_, 'a> {
 
     /// Shapes of a value at both probes.
     pub(super) fn shapes(&self, id: ValueId) -> [Vec<usize>; 2] {
-        PROBES.map(|n| concrete(&self.reader.dims(id), n))
+        PROBES.map(|n| concrete(&self.scope.dims(id), n))
     }
 }

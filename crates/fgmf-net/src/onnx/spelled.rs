@@ -8,10 +8,10 @@
 
 use super::array::{Array, is_float};
 use super::fold::evaluate;
-use super::plan::is_standard;
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, kind};
+use super::survey::is_standard;
 use crate::dual::Dual;
-use crate::op::{Binary, Mode, Op, Unary};
+use crate::graph::op::{Binary, Mode, Op, Unary};
 use crate::tensor::Tensor;
 use std::collections::{HashMap, HashSet};
 

@@ -1,17 +1,16 @@
 //! From nodes to operators: convolution, pooling, resizing.
 
 use super::attributes::{Attributes, two};
-use super::nodes::Made;
-use super::site::Site;
-use crate::network::{Dim, ValueId};
-use crate::op::{
+use super::site::{Made, Site};
+use crate::graph::op::{
     AveragePool, Conv, ConvTranspose, GlobalAveragePool, MaxPool, Op, Resize, Window, resolve_axis,
 };
+use crate::graph::{Dim, ValueId};
 use fgmf_kernels::{Coordinates, NearestRounding, Pool2d, ResizeMode};
 
 /// Rows and columns of a value.
 fn spatial(site: &Site<'_, '_>, id: ValueId, what: &str) -> Result<[usize; 2], String> {
-    match site.reader.dims(id).as_slice() {
+    match site.scope.dims(id).as_slice() {
         [_, _, Dim::Fixed(h), Dim::Fixed(w)] => Ok([*h, *w]),
         other => Err(format!(
             "expected {what} with two spatial axes (only 2-D operators are supported), found {}",

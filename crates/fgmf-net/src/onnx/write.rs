@@ -1,16 +1,16 @@
 //! From a network to messages.
 
 use super::emit::node_messages;
+use super::metadata::{FROZEN, frozen_list};
 use super::proto::{
-    DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, Size,
-    StringStringEntryProto,
+    DimensionProto, GraphProto, ModelProto, OperatorSetIdProto, Size, StringStringEntryProto,
 };
 use super::proto::{
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, dtype,
 };
-use super::{FROZEN, frozen_list};
+use super::writer::{Writer, floats};
 use crate::error::{Error, Result};
-use crate::network::{Dim, Network, Node, Source, Value, ValueId};
+use crate::graph::{Dim, Network, Node, Source, Value, ValueId};
 use crate::tensor::{Precision, Tensor};
 use std::collections::HashSet;
 
@@ -115,63 +115,4 @@ fn stored(name: &str, tensor: &Tensor) -> Result<TensorProto> {
         ));
     }
     Ok(floats(name, tensor.shape(), &tensor.values::<f32>()))
-}
-
-fn floats(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
-    let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    TensorProto {
-        name: name.to_owned(),
-        dims: shape.iter().map(|&d| d as i64).collect(),
-        data_type: dtype::FLOAT,
-        raw_data,
-        ..Default::default()
-    }
-}
-
-/// A graph being written.
-pub(super) struct Writer<'a> {
-    pub(super) net: &'a Network,
-    graph: GraphProto,
-    names: HashSet<String>,
-}
-
-impl Writer<'_> {
-    pub(super) fn value(&self, id: ValueId) -> &Value {
-        self.net.value(id)
-    }
-
-    /// A name that nothing has yet.
-    pub(super) fn fresh(&mut self, base: String) -> String {
-        let mut name = base;
-        while !self.names.insert(name.clone()) {
-            name.push('_');
-        }
-        name
-    }
-
-    /// Stores integers and returns their name.
-    pub(super) fn ints(&mut self, base: String, shape: &[usize], values: &[i64]) -> String {
-        let name = self.fresh(base);
-        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let dims = shape.iter().map(|&d| d as i64).collect();
-        self.graph.initializer.push(TensorProto {
-            name: name.clone(),
-            dims,
-            data_type: dtype::INT64,
-            raw_data,
-            ..Default::default()
-        });
-        name
-    }
-
-    /// Stores numbers and returns their name.
-    pub(super) fn floats(&mut self, base: String, shape: &[usize], values: &[f32]) -> String {
-        let name = self.fresh(base);
-        self.graph.initializer.push(floats(&name, shape, values));
-        name
-    }
-
-    pub(super) fn push(&mut self, node: NodeProto) {
-        self.graph.node.push(node);
-    }
 }

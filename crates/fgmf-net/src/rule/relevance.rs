@@ -13,12 +13,12 @@
 //! - maximum pooling gives everything to the largest; sums, means and rearrangement pass their
 //!   derivative.
 
-use super::{
-    BackwardRule, OnlyInput, Rules, StraightThrough, image_dependent, moving, only_reader,
-};
+use super::base::{BackwardRule, Rules};
+use super::parts::{OnlyInput, StraightThrough};
+use super::reach::{image_dependent, moving, only_reader};
 use crate::dual::Dual;
-use crate::network::{Network, Node, ValueId};
-use crate::op::{Binary, LayerNorm, Local, Mode, Op, Unary, known, resolve_axis};
+use crate::graph::op::{Binary, LayerNorm, Local, Mode, Op, Unary, known, resolve_axis};
+use crate::graph::{Network, Node, ValueId};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -368,8 +368,8 @@ impl BackwardRule for Signed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::Logit;
-    use crate::op::{
+    use crate::graph::head::Logit;
+    use crate::graph::op::{
         BatchNorm, Conv, Flatten, Gemm, GlobalAveragePool, MatMul, MaxPool, Reshape, Softmax,
         Transpose, Window,
     };

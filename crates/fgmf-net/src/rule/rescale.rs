@@ -16,11 +16,15 @@
 //!   both divided by Δ there.
 //! - Everything else is linear in what depends on the image and passes its derivative.
 
-use super::{BackwardRule, Derivative, Rules, image_dependent, moving};
+use super::base::{BackwardRule, Rules};
+use super::parts::Derivative;
+use super::reach::{image_dependent, moving};
 use crate::dual::Dual;
 use crate::error::{Error, Result};
-use crate::network::{Network, Node, ValueId};
-use crate::op::{Binary, LayerNorm, Local, MaxPool, Op, Softmax, Unary, known, resolve_axis};
+use crate::graph::op::{
+    Binary, LayerNorm, Local, MaxPool, Op, Softmax, Unary, known, resolve_axis,
+};
+use crate::graph::{Network, Node, ValueId};
 use crate::tensor::{Precision, Tensor};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -227,7 +231,10 @@ impl Rescale {
         let half: Vec<&Dual> = half.iter().collect();
         let shape = local.outputs[0].shape();
         let one = Dual::from(Tensor::full(shape, 1.0, x.precision()));
-        let outputs = op.operator().forward(&half, crate::op::Mode::Evaluate).0;
+        let outputs = op
+            .operator()
+            .forward(&half, crate::graph::op::Mode::Evaluate)
+            .0;
         let wanted: Vec<bool> = (0..half.len()).map(|j| j == i).collect();
         let slopes = op.operator().backward(&Local {
             inputs: &half,
@@ -407,8 +414,8 @@ fn max_pool(pool: &MaxPool, op: &Op, local: &Local<'_>, x_ref: &Tensor) -> Tenso
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::Logit;
-    use crate::op::{Concat, Conv, Flatten, Gemm, PRelu, Reshape, Window};
+    use crate::graph::head::Logit;
+    use crate::graph::op::{Concat, Conv, Flatten, Gemm, PRelu, Reshape, Window};
     use crate::{Builder, op::MatMul};
 
     /// A network with every operator that has a rule, `[2, 6, 6]` to three logits, in `f64`.
@@ -496,7 +503,7 @@ mod tests {
         let turned = b
             .node(
                 "turned",
-                Op::Transpose(crate::op::Transpose {
+                Op::Transpose(crate::graph::op::Transpose {
                     perm: vec![0, 2, 1],
                 }),
                 &[n],

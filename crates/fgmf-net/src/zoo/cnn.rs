@@ -1,9 +1,9 @@
 //! Small convolutional networks.
 
-use super::{Layers, Square};
+use super::layers::{Layers, Square};
 use crate::error::Result;
-use crate::network::ValueId;
-use crate::op::{MaxPool, Op, Window};
+use crate::graph::ValueId;
+use crate::graph::op::{MaxPool, Op, Window};
 
 pub(super) fn tiny(l: &mut Layers, x: ValueId, classes: usize) -> Result<ValueId> {
     let x = l.conv("conv1", x, Square::new(16, 4, 2, 1), true)?;

@@ -1,9 +1,9 @@
 //! Layers with initial weights, on top of the graph builder.
 
-use super::Activation;
+use super::config::Activation;
 use crate::error::{Error, Result};
-use crate::network::{Builder, Dim, Network, ValueId};
-use crate::op::{BatchNorm, Binary, Conv, Flatten, Gemm, LayerNorm, MatMul, Op, Unary};
+use crate::graph::op::{BatchNorm, Binary, Conv, Flatten, Gemm, LayerNorm, MatMul, Op, Unary};
+use crate::graph::{Builder, Dim, Network, ValueId};
 use crate::tensor::{Precision, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};

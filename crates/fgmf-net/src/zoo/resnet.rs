@@ -1,9 +1,9 @@
 //! Pre-activation residual networks for small images.
 
-use super::{Layers, Square};
+use super::layers::{Layers, Square};
 use crate::error::Result;
-use crate::network::ValueId;
-use crate::op::{GlobalAveragePool, Op};
+use crate::graph::ValueId;
+use crate::graph::op::{GlobalAveragePool, Op};
 
 /// Stem of `stem` channels, then one stage per width with `blocks` basic blocks each; stages after
 /// the first halve the size.

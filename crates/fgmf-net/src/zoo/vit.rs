@@ -1,13 +1,15 @@
 //! Vision transformers, plain and behind a convolutional stem.
 
-use super::{Layers, Square};
+use super::layers::{Layers, Square};
 use crate::error::{Error, Result};
-use crate::network::ValueId;
-use crate::op::{Binary, Gather, MatMul, Op, Reduce, ReduceKind, Reshape, Softmax, Transpose};
+use crate::graph::ValueId;
+use crate::graph::op::{
+    Binary, Gather, MatMul, Op, Reduce, ReduceKind, Reshape, Softmax, Transpose,
+};
 
-/// Size of an encoder.
+/// Encoder of an encoder.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
+pub(super) struct Encoder {
     pub(super) width: usize,
     pub(super) heads: usize,
     pub(super) depth: usize,
@@ -17,7 +19,7 @@ pub(super) struct Size {
 pub(super) fn plain(
     l: &mut Layers,
     x: ValueId,
-    size: Size,
+    size: Encoder,
     patch: usize,
     classes: usize,
 ) -> Result<ValueId> {
@@ -37,7 +39,7 @@ pub(super) fn plain(
 pub(super) fn hybrid(
     l: &mut Layers,
     mut x: ValueId,
-    size: Size,
+    size: Encoder,
     classes: usize,
 ) -> Result<ValueId> {
     for (i, (width, stride)) in [(32, 1), (64, 2), (size.width, 2)].into_iter().enumerate() {
@@ -53,7 +55,7 @@ pub(super) fn hybrid(
 }
 
 /// Feature map `[n, width, h, w]` to logits: tokens, positions, pre-norm blocks, mean over tokens.
-fn encoder(l: &mut Layers, x: ValueId, size: Size, classes: usize) -> Result<ValueId> {
+fn encoder(l: &mut Layers, x: ValueId, size: Encoder, classes: usize) -> Result<ValueId> {
     let shape = l.shape(x);
     let tokens = shape[2] * shape[3];
     let x = l.node(
@@ -88,7 +90,7 @@ fn encoder(l: &mut Layers, x: ValueId, size: Size, classes: usize) -> Result<Val
     l.dense("logits", x, classes)
 }
 
-fn block(l: &mut Layers, name: &str, x: ValueId, size: Size, tokens: usize) -> Result<ValueId> {
+fn block(l: &mut Layers, name: &str, x: ValueId, size: Encoder, tokens: usize) -> Result<ValueId> {
     let part = |s: &str| format!("{name}.{s}");
     let y = l.layer_norm(&part("norm1"), x)?;
     let y = attention(l, &part("attention"), y, size, tokens)?;
@@ -101,7 +103,13 @@ fn block(l: &mut Layers, name: &str, x: ValueId, size: Size, tokens: usize) -> R
 }
 
 /// Multi-head self-attention on `[n, t, width]`.
-fn attention(l: &mut Layers, name: &str, x: ValueId, size: Size, tokens: usize) -> Result<ValueId> {
+fn attention(
+    l: &mut Layers,
+    name: &str,
+    x: ValueId,
+    size: Encoder,
+    tokens: usize,
+) -> Result<ValueId> {
     let part = |s: &str| format!("{name}.{s}");
     let (t, h, d) = (
         tokens as i64,

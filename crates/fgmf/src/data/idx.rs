@@ -2,11 +2,13 @@
 //! the bytes; plain or gzip.
 
 mod decode;
+mod part;
 #[cfg(test)]
 mod tests;
 
 use crate::data::dataset::Dataset;
 use crate::data::files;
+use crate::data::idx::part::{IMAGES, IdxPart, LABELS};
 use crate::error::{Error, Result};
 use crate::record::Split;
 use std::fs::File;
@@ -14,45 +16,6 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 pub(crate) use crate::data::idx::decode::{images, labels};
-
-/// One of the two files of a split.
-struct IdxPart {
-    word: &'static str,
-    magic: u32,
-    dims: usize,
-}
-
-const IMAGES: IdxPart = IdxPart {
-    word: "images",
-    magic: 2051,
-    dims: 3,
-};
-const LABELS: IdxPart = IdxPart {
-    word: "labels",
-    magic: 2049,
-    dims: 1,
-};
-
-impl IdxPart {
-    /// Whether `stem` (a file name without `.gz`) is an official or usual name of this part of
-    /// `split`.
-    fn is_named(&self, stem: &str, split: Split) -> bool {
-        let prefixes: &[&str] = match split {
-            Split::Train => &["train-"],
-            Split::Test => &["t10k-", "test-"],
-        };
-        let rest = prefixes.iter().find_map(|prefix| stem.strip_prefix(prefix));
-        rest.and_then(|rest| rest.strip_prefix(self.word))
-            .is_some_and(|rest| {
-                rest == ".idx"
-                    || [
-                        format!("-idx{}-ubyte", self.dims),
-                        format!(".idx{}-ubyte", self.dims),
-                    ]
-                    .contains(&rest.to_owned())
-            })
-    }
-}
 
 fn stem(name: &str) -> &str {
     name.strip_suffix(".gz").unwrap_or(name)

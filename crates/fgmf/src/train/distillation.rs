@@ -20,7 +20,7 @@
 
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::train::objective::{Objective, Step, StepContext, finish, mean, step_on};
+use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::op::{Op, Softmax};
 use fgmf_net::{Builder, Dual, Network, Tensor, onnx};

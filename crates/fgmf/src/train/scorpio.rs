@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::oracle::Oracle;
 use crate::threat::ThreatModel;
-use crate::train::objective::{Objective, Step, StepContext, finish, mean, step_on};
+use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
 use crate::train::salience::SalienceSource;
 use fgmf_net::batch::ParameterGradients;
 use fgmf_net::head::{CrossEntropy, Head};

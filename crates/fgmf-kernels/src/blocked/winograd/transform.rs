@@ -5,8 +5,9 @@
     reason = "rows and columns of small squares, unrolled"
 )]
 
-use super::{Planes, Tile, Winograd};
-use crate::blocked::{Pass, blocks};
+use super::super::layout::blocks;
+use super::super::pass::Pass;
+use super::tiles::{Planes, Tile, Winograd};
 use crate::simd::{Kernel, LANES, Vector};
 use crate::tile::Finish;
 use std::hint::select_unpredictable;

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "see `simd`")]
 #![allow(clippy::needless_range_loop, reason = "rows of a square of vectors")]
 
-use super::Winograd;
+use super::tiles::Winograd;
 use super::transform::{both_ways, weight_line, weight_line_adjoint};
 use crate::simd::{Kernel, LANES, Vector};
 

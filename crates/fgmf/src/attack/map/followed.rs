@@ -322,7 +322,7 @@ mod tests {
     use crate::attack::map::smooth_net::smoothed;
     use crate::explain::base::Context;
     use crate::explain::list::by_id;
-    use crate::metric::parts::fill::blurred;
+    use crate::image::blur::Blur;
     use crate::threat::{Norm, ThreatModel};
     use fgmf_net::Precision;
     use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
@@ -393,7 +393,9 @@ mod tests {
                 Surrogate::Cells { blur } => {
                     let filled: Vec<f64> = p
                         .chunks_exact(64)
-                        .flat_map(|plane| blur.map_or(vec![0.0; 64], |s| blurred(plane, [8, 8], s)))
+                        .flat_map(|plane| {
+                            blur.map_or(vec![0.0; 64], |s| Blur::whole([s; 2]).of(plane, [8, 8]))
+                        })
                         .collect();
                     let side = |i: usize| {
                         (0..7)

@@ -1,6 +1,6 @@
 //! Bytes of one IDX file to sizes and content, without trusting the header.
 
-use crate::data::idx::{IMAGES, IdxPart, LABELS};
+use crate::data::idx::part::{IMAGES, IdxPart, LABELS};
 use crate::data::limits::{MAX_BYTES, MAX_SIDE};
 use crate::error::{Error, Result};
 use flate2::bufread::MultiGzDecoder;

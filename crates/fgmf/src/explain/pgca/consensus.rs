@@ -1,6 +1,7 @@
 //! From two maps to one: what both the perturbation map and Grad-CAM++ point at.
 
-use crate::explain::parts::map::{bounds, min_max, percentile_normalised, quantile, smooth};
+use crate::explain::parts::map::{bounds, min_max, percentile_normalised, quantile};
+use crate::image::blur::Blur;
 use serde::{Deserialize, Serialize};
 
 /// How two maps become one. Maps are in `[-1, 1]`, or in `[0, 1]` if they hold no evidence against
@@ -112,7 +113,7 @@ pub(crate) struct Enhancement {
 pub(crate) fn enhance(c: &[f64], size: [usize; 2], contrast: &Enhancement) -> Vec<f64> {
     let soft;
     let (c, sigma) = if contrast.smooth_first {
-        soft = smooth(c, size, contrast.sigma);
+        soft = Blur::whole(contrast.sigma).of(c, size);
         (&soft[..], [0.0; 2])
     } else {
         (c, contrast.sigma)
@@ -127,7 +128,7 @@ pub(crate) fn enhance(c: &[f64], size: [usize; 2], contrast: &Enhancement) -> Ve
         .iter()
         .map(|v| (1.0 / (1.0 + (-(v - centre) / width).exp())).powf(contrast.gamma))
         .collect();
-    min_max(&smooth(&raised, size, sigma))
+    min_max(&Blur::whole(sigma).of(&raised, size))
 }
 
 #[cfg(test)]
@@ -240,7 +241,7 @@ mod tests {
                 },
             )
         };
-        let soft = smooth(&c, [5, 5], [1.0; 2]);
+        let soft = Blur::whole([1.0; 2]).of(&c, [5, 5]);
         assert_eq!(
             of(true),
             enhance(

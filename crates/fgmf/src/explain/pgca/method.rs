@@ -592,7 +592,7 @@ mod tests {
         };
         let (map, parts) = first(params, &net, &x);
         let values = x.to_f64();
-        let soft = crate::explain::parts::map::smooth(&values, [8, 8], [4.0; 2]);
+        let soft = crate::image::blur::Blur::whole([4.0; 2]).of(&values, [8, 8]);
         let lost: Vec<f64> = (0..64)
             .map(|i| weights[i] * (values[i] - soft[i]))
             .collect();

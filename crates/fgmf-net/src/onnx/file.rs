@@ -1,0 +1,62 @@
+//! Files: bytes in, a network out, and back.
+
+use super::proto::ModelProto;
+use super::read::network;
+use super::write::model;
+use crate::error::{Error, Result};
+use crate::graph::Network;
+use prost::Message;
+use std::io::Write;
+use std::path::Path;
+
+/// Reads a network from a file. Errors name the file and, where one is to blame, the node and its
+/// operator.
+pub fn read(path: &Path) -> Result<Network> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    from_bytes(&bytes).map_err(|e| match e {
+        Error::Graph(reason) => Error::File {
+            path: path.to_owned(),
+            reason,
+        },
+        other => Error::File {
+            path: path.to_owned(),
+            reason: other.to_string(),
+        },
+    })
+}
+
+/// Reads a network from the bytes of a file: [`Error::Node`] or [`Error::Graph`] if it cannot be.
+pub fn from_bytes(bytes: &[u8]) -> Result<Network> {
+    let message = ModelProto::decode(bytes).map_err(|e| {
+        Error::Graph(format!(
+            "expected an ONNX model, found other or damaged data ({e})"
+        ))
+    })?;
+    network(message)
+}
+
+/// The bytes of an ONNX file of this network.
+pub fn to_bytes(net: &Network) -> Result<Vec<u8>> {
+    Ok(model(net)?.encode_to_vec())
+}
+
+/// Writes a network to a file, which appears complete or not at all.
+pub fn write(net: &Network, path: &Path) -> Result<()> {
+    let bytes = to_bytes(net)?;
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let save = || -> std::io::Result<()> {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    save().map_err(|e| {
+        // The first error is the one to report.
+        let _ = std::fs::remove_file(&temporary);
+        Error::io(path)(e)
+    })
+}

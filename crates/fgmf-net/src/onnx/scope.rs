@@ -1,0 +1,144 @@
+//! What later nodes may use: the network so far, and every value that is known.
+
+use super::array::{Array, Data, Known};
+use super::survey::Survey;
+use crate::error::{Error, Result};
+use crate::graph::op::{Expand, Op};
+use crate::graph::{Builder, Dim, PROBES, ValueId};
+use crate::tensor::Tensor;
+use std::collections::HashMap;
+
+/// What a part of a file turns into, or what is wrong with it.
+pub(super) type Reading<T> = std::result::Result<T, String>;
+
+/// Most axes of a value.
+pub(super) const MOST_AXES: usize = 8;
+
+/// The network so far and all values that later nodes may use.
+pub(super) struct Scope<'a> {
+    pub(super) builder: Builder,
+    pub(super) survey: Survey<'a>,
+    /// Batch size that the file fixes.
+    pub(super) fixed_batch: Option<i64>,
+    pub(super) known: HashMap<&'a str, Known>,
+    pub(super) ids: HashMap<&'a str, ValueId>,
+    pub(super) folded: usize,
+}
+
+impl<'a> Scope<'a> {
+    /// The stored arrays that the network computes with.
+    pub(super) fn add_parameters(&mut self) -> Result<()> {
+        for (t, trainable) in std::mem::take(&mut self.survey.parameters) {
+            let array = Array::decode(t)
+                .map_err(|reason| Error::Graph(format!("stored array {reason}")))?;
+            let tensor = tensor(&array)
+                .map_err(|reason| Error::Graph(format!("stored array `{}`: {reason}", t.name)))?;
+            let id = self.builder.parameter(&t.name, tensor, trainable)?;
+            self.ids.insert(&t.name, id);
+        }
+        Ok(())
+    }
+
+    /// A value known at reading time; `None` if it is computed from the image.
+    pub(super) fn constant(&mut self, name: &str) -> Reading<Option<Known>> {
+        if let Some(known) = self.known.get(name) {
+            return Ok(Some(known.clone()));
+        }
+        let Some((&name, t)) = self.survey.stored.get_key_value(name) else {
+            return Ok(None);
+        };
+        let known = Known::constant(Array::decode(t)?);
+        self.known.insert(name, known.clone());
+        Ok(Some(known))
+    }
+
+    /// A value that a node of the network reads; constants become parameters.
+    pub(super) fn operand(&mut self, name: &'a str, integers: bool) -> Reading<ValueId> {
+        if let Some(&id) = self.ids.get(name) {
+            return Ok(id);
+        }
+        let known = self
+            .constant(name)?
+            .ok_or_else(|| format!("expected a value `{name}`, found none"))?;
+        if matches!(known.0[0].data, Data::Int(_)) && !integers {
+            return Err(format!(
+                "expected floating-point numbers, found the integers `{name}`"
+            ));
+        }
+        let id = match known.same() {
+            Some(array) => self.constant_parameter(name, array)?,
+            None => self.batch_constant(name, &known)?,
+        };
+        self.ids.insert(name, id);
+        Ok(id)
+    }
+
+    pub(super) fn constant_parameter(&mut self, name: &str, array: &Array) -> Reading<ValueId> {
+        let fresh = self.builder.fresh(name);
+        let tensor = tensor(array)?;
+        self.builder
+            .parameter(&fresh, tensor, false)
+            .map_err(|e| e.to_string())
+    }
+
+    /// One number repeated in a shape that grows with the batch.
+    fn batch_constant(&mut self, name: &str, known: &Known) -> Reading<ValueId> {
+        let [a, b] = known.0.each_ref().map(|k| k.to_floats());
+        let wrong = || {
+            format!("expected a constant, found `{name}`, whose numbers depend on the batch size")
+        };
+        let value = *a.first().ok_or_else(wrong)?;
+        if a.iter().chain(&b).any(|v| v.to_bits() != value.to_bits())
+            || known.0[0].shape.len() != known.0[1].shape.len()
+        {
+            return Err(wrong());
+        }
+        let size = |(&x, &y): (&usize, &usize)| {
+            if x == y {
+                Ok(Some(x))
+            } else if [x, y] == PROBES {
+                Ok(None)
+            } else {
+                Err(wrong())
+            }
+        };
+        let shape = known.0[0]
+            .shape
+            .iter()
+            .zip(&known.0[1].shape)
+            .map(size)
+            .collect::<Reading<_>>()?;
+        let one = self.constant_parameter(
+            &format!("{name}/value"),
+            &Array {
+                shape: vec![1],
+                data: Data::Float(vec![value]),
+            },
+        )?;
+        let inputs = [one, self.builder.input()];
+        let made = self.builder.fresh(name);
+        self.builder
+            .node(&made, Op::Expand(Expand { shape }), &inputs)
+            .map_err(|e| e.to_string())
+    }
+
+    pub(super) fn dims(&self, id: ValueId) -> Vec<Dim> {
+        self.builder.network().value(id).shape.clone()
+    }
+}
+
+/// A parameter of this content; single numbers have shape `[1]`.
+fn tensor(array: &Array) -> Reading<Tensor> {
+    if array.len() == 0 || array.shape.len() > MOST_AXES {
+        return Err(format!(
+            "expected at least one number and at most {MOST_AXES} axes, found shape {:?}",
+            array.shape
+        ));
+    }
+    let shape = if array.shape.is_empty() {
+        &[1][..]
+    } else {
+        &array.shape
+    };
+    Ok(Tensor::new(shape, array.to_floats()))
+}

@@ -1,0 +1,236 @@
+//! What a graph needs, decided before anything is built: which nodes lead to the logits, which are
+//! constants, which stored arrays are parameters and which of these train.
+
+use super::array::{is_float, shape_of};
+use super::fold::foldable;
+use super::proto::{GraphProto, NodeProto, TensorProto};
+use crate::error::{Error, Result};
+use std::collections::{HashMap, HashSet};
+
+/// One node to be read.
+pub(super) struct Listed<'a> {
+    pub(super) node: &'a NodeProto,
+    /// Name for messages and for the network: the node's own or, without one, that of its output.
+    pub(super) name: &'a str,
+    /// Computed at reading time.
+    pub(super) constant: bool,
+}
+
+/// What leads to the logits, and what is stored for it.
+pub(super) struct Survey<'a> {
+    /// Nodes that the logits depend on, in order.
+    pub(super) steps: Vec<Listed<'a>>,
+    /// Stored arrays that become parameters, in the order of the file, and whether they train.
+    pub(super) parameters: Vec<(&'a TensorProto, bool)>,
+    /// All stored arrays.
+    pub(super) stored: HashMap<&'a str, &'a TensorProto>,
+    /// Names that something reads.
+    pub(super) read: HashSet<&'a str>,
+}
+
+/// Whether an input carries numbers of the computation, rather than a shape, an index or a setting.
+fn is_operand(operator: &str, i: usize) -> bool {
+    match operator {
+        "Min" | "Max" => false,
+        "Clip" | "Reshape" | "Expand" | "Pad" | "Resize" | "Slice" | "Split" | "Squeeze"
+        | "Unsqueeze" | "ReduceMean" | "ReduceSum" | "Gather" | "TopK" | "Dropout" | "Shape"
+        | "Size" => i == 0,
+        _ => true,
+    }
+}
+
+/// Whether a stored array trains by where it is used.
+fn is_weight(operator: &str, i: usize, several: bool) -> bool {
+    match operator {
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => true,
+        "BatchNormalization" | "LayerNormalization" => i == 1 || i == 2,
+        "PRelu" => i == 1,
+        "Add" | "Mul" | "Concat" | "Expand" => several,
+        _ => false,
+    }
+}
+
+/// Passes a stored array on under another name.
+fn passes_on(operator: &str) -> bool {
+    matches!(
+        operator,
+        "Identity" | "Cast" | "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten"
+    )
+}
+
+pub(super) fn survey<'a>(
+    graph: &'a GraphProto,
+    input: &'a str,
+    output: &'a str,
+    frozen: Option<&HashSet<String>>,
+) -> Result<Survey<'a>> {
+    let mut stored: HashMap<&str, &TensorProto> = HashMap::new();
+    for t in &graph.initializer {
+        if t.name == input || stored.insert(&t.name, t).is_some() {
+            return Err(Error::Graph(format!(
+                "expected unique names, found `{}` twice",
+                t.name
+            )));
+        }
+    }
+    check_order(graph, input, &stored)?;
+
+    let mut read: HashSet<&str> = HashSet::from([output]);
+    let mut live = Vec::new();
+    for node in graph.node.iter().rev() {
+        if node
+            .output
+            .iter()
+            .any(|o| !o.is_empty() && read.contains(o.as_str()))
+        {
+            read.extend(
+                node.input
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|i| !i.is_empty()),
+            );
+            live.push(node);
+        }
+    }
+    live.reverse();
+    if !graph
+        .node
+        .iter()
+        .any(|n| n.output.iter().any(|o| o == output))
+    {
+        return Err(Error::Graph(format!(
+            "expected a node that makes the output `{output}`, found none"
+        )));
+    }
+
+    // Arrays of several numbers may train, so arithmetic on them is left to the network; so is all
+    // arithmetic in files that state what trains.
+    let mut constants: HashSet<&str> = HashSet::new();
+    for t in &graph.initializer {
+        let single = || shape_of(t).is_ok_and(|s| s.iter().product::<usize>() <= 1);
+        if !is_float(t) || (frozen.is_none() && single()) {
+            constants.insert(&t.name);
+        }
+    }
+    let mut steps = Vec::with_capacity(live.len());
+    for node in live {
+        let known = |i: &String| i.is_empty() || constants.contains(i.as_str());
+        let constant = matches!(node.op_type.as_str(), "Shape" | "Size")
+            || (foldable(&node.op_type) && node.input.iter().all(known));
+        let constant = constant && is_standard(&node.domain);
+        if constant {
+            constants.extend(node.output.iter().map(String::as_str));
+        }
+        steps.push(Listed {
+            node,
+            name: name_of(node),
+            constant,
+        });
+    }
+
+    let uses = uses(&steps, &stored);
+    let trains = |t: &TensorProto| {
+        let several = shape_of(t).is_ok_and(|s| s.iter().product::<usize>() > 1);
+        let weighs = |(operator, i): &(&str, usize)| is_weight(operator, *i, several);
+        match frozen {
+            Some(names) => !names.contains(&t.name),
+            None => uses
+                .get(t.name.as_str())
+                .is_some_and(|u| u.iter().any(weighs)),
+        }
+    };
+    let is_parameter = |t: &&TensorProto| is_float(t) && uses.contains_key(t.name.as_str());
+    let parameters = graph
+        .initializer
+        .iter()
+        .filter(is_parameter)
+        .map(|t| (t, trains(t)))
+        .collect();
+    Ok(Survey {
+        steps,
+        parameters,
+        stored,
+        read,
+    })
+}
+
+/// Every operand position that each stored array reaches, directly or under another name.
+fn uses<'a>(
+    steps: &[Listed<'a>],
+    stored: &HashMap<&'a str, &'a TensorProto>,
+) -> HashMap<&'a str, Vec<(&'a str, usize)>> {
+    let mut origin: HashMap<&str, &str> = stored.keys().map(|&k| (k, k)).collect();
+    let mut uses: HashMap<&str, Vec<(&str, usize)>> = HashMap::new();
+    for step in steps.iter().filter(|s| !s.constant) {
+        let operator = step.node.op_type.as_str();
+        for (i, name) in step.node.input.iter().enumerate() {
+            if let Some(&root) = origin.get(name.as_str())
+                && is_operand(operator, i)
+            {
+                uses.entry(root).or_default().push((operator, i));
+                if i == 0 && passes_on(operator) {
+                    origin.extend(step.node.output.first().map(|o| (o.as_str(), root)));
+                }
+            }
+        }
+    }
+    uses
+}
+
+/// Whether a domain is that of the standard operators.
+pub(super) fn is_standard(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
+fn name_of(node: &NodeProto) -> &str {
+    let first = || {
+        node.output
+            .iter()
+            .find(|o| !o.is_empty())
+            .map_or("", String::as_str)
+    };
+    if node.name.is_empty() {
+        first()
+    } else {
+        &node.name
+    }
+}
+
+/// An error unless every value is made once, before it is used.
+fn check_order(
+    graph: &GraphProto,
+    input: &str,
+    stored: &HashMap<&str, &TensorProto>,
+) -> Result<()> {
+    let later: HashSet<&str> = graph
+        .node
+        .iter()
+        .flat_map(|n| n.output.iter().map(String::as_str))
+        .collect();
+    let mut made: HashSet<&str> = stored.keys().copied().chain([input]).collect();
+    for node in &graph.node {
+        let wrong = |reason: String| Err(Error::node(name_of(node), &node.op_type, reason));
+        if let Some(i) = node
+            .input
+            .iter()
+            .find(|i| !i.is_empty() && !made.contains(i.as_str()))
+        {
+            return wrong(if later.contains(i.as_str()) {
+                format!(
+                    "expected nodes in the order of computation, found input `{i}` \
+                        before the node that makes it (or a cycle)"
+                )
+            } else {
+                format!("expected inputs that exist, found `{i}`, which nothing makes")
+            });
+        }
+        if let Some(o) = node
+            .output
+            .iter()
+            .find(|o| !o.is_empty() && !made.insert(o.as_str()))
+        {
+            return wrong(format!("expected unique value names, found `{o}` twice"));
+        }
+    }
+    Ok(())
+}

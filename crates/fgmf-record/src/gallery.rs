@@ -97,3 +97,63 @@ pub struct MapPicture {
     /// First less second part of a method that has two, each on its common scale: −1 to 1.
     pub disagreement: Option<MapRecord>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::{Direction, Norm, Split};
+
+    /// Words are enums in code and the strings of before in the file; names and order of the keys
+    /// stay as well.
+    #[test]
+    fn a_gallery_is_written_as_it_always_was() {
+        let method = MethodRecord {
+            id: "pgca".into(),
+            parameters: serde_json::json!({}),
+        };
+        let record = GalleryRecord {
+            version: "0.1.0".into(),
+            model: ModelFile {
+                file: "net.onnx".into(),
+                sha256: "ab".into(),
+            },
+            data: Some(DataRecord {
+                name: "d".into(),
+                split: Split::Test,
+                n: 1,
+                sha256: "cd".into(),
+                classes: vec!["boot".into()],
+            }),
+            threat: Some(ThreatRecord {
+                norm: Norm::Linf,
+                eps: 0.5,
+                bounds: [0.0, 1.0],
+            }),
+            seed: 0,
+            inputs: vec![],
+            explainers: vec![method],
+            metrics: vec![],
+            rows: vec![FigureRow::new(
+                ["pgca", "pgca", "agreement", "clean"],
+                Direction::Higher,
+                vec![Some(0.5), None],
+            )],
+            images: vec![],
+        };
+        let text = concat!(
+            r#"{"version":"0.1.0","model":{"file":"net.onnx","sha256":"ab"},"#,
+            r#""data":{"name":"d","split":"test","n":1,"sha256":"cd","classes":["boot"]},"#,
+            r#""threat":{"norm":"linf","eps":0.5,"bounds":[0.0,1.0]},"seed":0,"inputs":[],"#,
+            r#""explainers":[{"id":"pgca","parameters":{}}],"metrics":[],"#,
+            r#""rows":[{"explainer":"pgca","metric":"pgca","figure":"agreement","#,
+            r#""input":"clean","better":"higher","n":1,"mean":0.5,"deviation":0.0,"#,
+            r#""interval":[0.5,0.5],"values":[0.5,null]}],"images":[]}"#,
+        );
+        assert_eq!(serde_json::to_string(&record).unwrap(), text);
+        assert_eq!(serde_json::from_str::<GalleryRecord>(text).unwrap(), record);
+        assert_eq!(
+            [record.class_name(0), record.class_name(7)],
+            ["boot", "class 7"]
+        );
+    }
+}

@@ -104,7 +104,8 @@ impl Chart {
         );
         let label = escape(&self.label);
         format!(
-            r#"<svg class="chart" viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" aria-label="{label}">{body}</svg>"#
+            "<svg class=\"chart\" viewBox=\"0 0 {width} {height}\" \
+                style=\"max-width:{width}px\" role=\"img\" aria-label=\"{label}\">{body}</svg>"
         )
     }
 

@@ -66,9 +66,11 @@ mod tests {
 
     #[test]
     fn every_leaf_of_the_settings_is_written() {
-        let page = tree(
-            &serde_json::json!({"pgd": {"steps": 20, "fills": ["zero", "noise"], "stages": [{"lr": 0.1}]}, "none": null, "empty": {}}),
-        );
+        let page = tree(&serde_json::json!({
+            "pgd": {"steps": 20, "fills": ["zero", "noise"], "stages": [{"lr": 0.1}]},
+            "none": null,
+            "empty": {},
+        }));
         for leaf in [
             "<dt>steps</dt><dd><code>20</code>",
             "[zero, noise]",

@@ -13,7 +13,9 @@ pub(crate) fn key(style: usize) -> String {
     let style = style % STYLES;
     let (dash, dot) = (DASHES[style], marker(style, 15.0, 6.0, 4.0));
     format!(
-        r#"<svg class="key s{style}" viewBox="0 0 30 12" width="30" height="12" aria-hidden="true"><path class="line" stroke-dasharray="{dash}" d="M1 6H29"/>{dot}</svg>"#
+        "<svg class=\"key s{style}\" viewBox=\"0 0 30 12\" width=\"30\" height=\"12\" \
+            aria-hidden=\"true\"><path class=\"line\" stroke-dasharray=\"{dash}\" d=\"M1 \
+            6H29\"/>{dot}</svg>"
     )
 }
 

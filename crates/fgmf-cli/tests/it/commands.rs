@@ -734,7 +734,7 @@ fn quick_demo_has_a_page_before_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("demo");
     let page = out.join("report.html");
-    let mut run = fgmf(&["demo", "--quick", "--out", text(&out)]);
+    let mut run = super::fgmf(&["demo", "--quick", "--out", text(&out)]);
     run.args(["--limit", "200", "--epochs", "1", "--quiet"]);
     let mut child = run.stdout(std::process::Stdio::null()).spawn().unwrap();
     let mut unfinished = false;

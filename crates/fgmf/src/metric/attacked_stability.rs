@@ -35,7 +35,7 @@ use crate::attack::map::walk::MapAttack;
 use crate::error::{Error, Result};
 use crate::measure::similarity::{spearman, top_k_overlap};
 use crate::measure::structure::{ssim, tolerant_top_k_overlap};
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, higher};
 use crate::metric::parts::subject::{Subject, predicted};
 use serde::{Deserialize, Serialize};
@@ -144,7 +144,7 @@ impl Metric for AttackedStability {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let AttackedStabilityParams {
             steps,
             path,

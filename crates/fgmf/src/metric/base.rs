@@ -6,7 +6,7 @@ use crate::metric::parts::subject::Subject;
 
 /// Values of a metric: a row a figure, in it a value an example, none where the figure is not
 /// defined for it.
-pub type Scores = Vec<Vec<Option<f64>>>;
+pub type MetricValues = Vec<Vec<Option<f64>>>;
 
 /// A metric. Implement this; call [`evaluate`].
 pub trait Metric: Sync {
@@ -17,5 +17,5 @@ pub trait Metric: Sync {
     fn parameters(&self) -> serde_json::Value;
 
     /// One row for each figure of [`Metric::info`].
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores>;
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues>;
 }

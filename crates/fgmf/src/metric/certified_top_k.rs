@@ -30,7 +30,7 @@
 
 use crate::error::{Error, Result};
 use crate::measure::probability::{binomial_bounds, normal_cdf, normal_quantile};
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, SHARE, higher};
 use crate::metric::parts::noise::check_noise;
 use crate::metric::parts::subject::{Draw, Subject};
@@ -146,7 +146,7 @@ impl Metric for CertifiedTopK {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let (n, area) = (subject.len(), subject.area());
         let k = ((self.params.top * area as f64).round() as usize).clamp(1, area);
         let mut votes = vec![vec![0usize; area]; n];

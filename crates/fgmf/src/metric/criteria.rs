@@ -35,7 +35,7 @@ use crate::error::{Error, Result};
 use crate::measure::complexity::moran;
 use crate::measure::similarity::cosine;
 use crate::measure::summary::gini;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Figure, Info, Need, SHARE, higher};
@@ -215,7 +215,7 @@ impl Metric for Criteria {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let (n, area, [_, h, w]) = (subject.len(), subject.area(), subject.shape());
         let CriteriaParams {
             share, draws, fill, ..

@@ -20,7 +20,7 @@
 //! compare `lerf-minus-morf`. Reference: `petsiuk2018`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, SHARE, lower};
@@ -79,7 +79,7 @@ impl Metric for Deletion {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         Ok(vec![
             self.curves(subject)?
                 .iter()

@@ -17,7 +17,7 @@
 
 use crate::error::{Error, Result};
 use crate::measure::complexity::histogram_entropy;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, higher};
 use crate::metric::parts::randomise::forgotten;
 use crate::metric::parts::subject::Subject;
@@ -72,7 +72,7 @@ impl Metric for EfficientMprt {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let nets = forgotten(subject, 1)?;
         let mut out = Vec::with_capacity(subject.len());
         for (i, map) in subject

@@ -10,7 +10,7 @@
 
 use crate::error::Result;
 use crate::measure::complexity::entropy;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{Family, Info, POSITIVE, lower};
 use crate::metric::parts::subject::Subject;
 
@@ -36,7 +36,7 @@ impl Metric for Entropy {
         serde_json::json!({})
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         Ok(vec![
             (0..subject.len())
                 .map(|i| entropy(&subject.map(i)).map(Some))

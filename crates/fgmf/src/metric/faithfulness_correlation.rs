@@ -21,7 +21,7 @@
 
 use crate::error::{Error, Result};
 use crate::measure::similarity::pearson;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::infidelity::check_samples;
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
@@ -114,7 +114,7 @@ impl Metric for FaithfulnessCorrelation {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let size = ((self.params.share * subject.area() as f64).round() as usize).max(1);
         let found = self.of_sets(subject, self.params.samples, |i, k| {
             random_set(subject, size, k, i)

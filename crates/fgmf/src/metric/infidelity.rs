@@ -24,7 +24,7 @@
 //! test feeds these sets. Reference: `yeh2019`.
 
 use crate::error::{Error, Result};
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, POSITIVE, lower};
 use crate::metric::parts::subject::{Output, Subject};
@@ -141,7 +141,7 @@ impl Metric for Infidelity {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let p = &self.params;
         let mask = |i, k| random_square(subject, p.largest, k, i);
         let all = removals(subject, p.samples, mask, p.fill, p.output, p.reading)?;

@@ -18,7 +18,7 @@
 //! among the pixels that exist, the paper's code pads with black. Reference: `petsiuk2018`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, SHARE, higher};
@@ -64,7 +64,7 @@ impl Metric for Insertion {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let counts = even_counts(subject.area(), self.params.steps);
         let curves = curve(
             subject,

@@ -22,7 +22,7 @@
 //! pixels. Reference: `bluecher2024`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
@@ -68,7 +68,7 @@ impl Metric for LerfMinusMorf {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let counts = even_counts(subject.area(), self.params.steps);
         let run = |gone| curve(subject, gone, &counts, self.params.fill, self.params.output);
         let (least, most) = (run(Gone::Least)?, run(Gone::Most)?);

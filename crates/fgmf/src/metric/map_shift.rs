@@ -14,7 +14,7 @@
 use crate::error::Result;
 use crate::explain::base::Attribution;
 use crate::metric::attacked_stability::likeness;
-use crate::metric::base::Scores;
+use crate::metric::base::MetricValues;
 use crate::metric::parts::info::{CORRELATION, Family, Info, SHARE, higher};
 
 /// The metric as data.
@@ -32,7 +32,7 @@ pub(crate) const INFO: Info = Info {
 };
 
 /// The four figures for each pair of maps.
-pub(crate) fn score(before: &[Attribution], after: &[Attribution]) -> Result<Scores> {
+pub(crate) fn score(before: &[Attribution], after: &[Attribution]) -> Result<MetricValues> {
     let mut out: Vec<Vec<Option<f64>>> = (0..4).map(|_| Vec::with_capacity(before.len())).collect();
     for (a, b) in before.iter().zip(after) {
         let [a_values, b_values] = [a, b].map(|m| {

@@ -18,7 +18,7 @@
 //! number of draws, Quantus has 0.2 and 200. Reference: `yeh2019`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, POSITIVE, lower};
 use crate::metric::parts::noise::{NoiseParams, noisy};
 use crate::metric::parts::subject::{Subject, length, predicted};
@@ -62,7 +62,7 @@ impl MaxSensitivity {
         subject: &Subject<'_>,
         count: usize,
         changed: impl Fn(usize) -> Tensor,
-    ) -> Result<Scores> {
+    ) -> Result<MetricValues> {
         let classes: Vec<usize> = subject.own_logits()?.iter().map(|z| predicted(z)).collect();
         let mut ratios = vec![Vec::new(); subject.len()];
         for round in 0..count {
@@ -102,7 +102,7 @@ impl Metric for MaxSensitivity {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         self.of_images(subject, self.params.samples, |round| {
             noisy(subject, self.params.radius, round)
         })

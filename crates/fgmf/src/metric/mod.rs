@@ -31,7 +31,7 @@ pub(crate) mod sufficiency;
 mod tests;
 
 pub use attacked_stability::{AttackedStability, AttackedStabilityParams};
-pub use base::{Metric, Scores};
+pub use base::{Metric, MetricValues};
 pub use certified_top_k::{CertifiedTopK, CertifiedTopKParams};
 pub use criteria::{Criteria, CriteriaParams};
 pub use deletion::Deletion;

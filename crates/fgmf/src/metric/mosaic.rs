@@ -22,7 +22,7 @@
 
 use crate::error::{Error, Result};
 use crate::measure::localisation::{hit, mass, rank};
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, SHARE, higher};
 use crate::metric::parts::subject::{Draw, Subject};
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ impl Metric for Mosaic {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let (n, shape) = (subject.len(), subject.shape());
         if shape[1] < 2 || shape[2] < 2 {
             return Ok(vec![vec![None; n]; 3]);

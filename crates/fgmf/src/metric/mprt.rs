@@ -23,7 +23,7 @@
 use crate::error::{Error, Result};
 use crate::measure::similarity::spearman;
 use crate::measure::structure::ssim;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, lower};
 use crate::metric::parts::randomise::forgotten;
 use crate::metric::parts::subject::Subject;
@@ -83,7 +83,7 @@ pub(crate) fn likenesses(
     subject: &Subject<'_>,
     stages: usize,
     explained: impl Fn(&Oracle<'_>) -> Result<Vec<Vec<f64>>>,
-) -> Result<Scores> {
+) -> Result<MetricValues> {
     let [_, h, w] = subject.shape();
     let own = explained(subject.oracle)?;
     let nets = forgotten(subject, stages)?;
@@ -108,7 +108,7 @@ impl Metric for Mprt {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         likenesses(subject, self.params.stages, |oracle| {
             if std::ptr::eq(oracle, subject.oracle) {
                 return Ok((0..subject.len()).map(|i| subject.map(i)).collect());

@@ -23,7 +23,7 @@
 
 use crate::error::Result;
 use crate::explain::parts::layer::choose_layer;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{Family, Figure, Info, Need, lower};
 use crate::metric::parts::noise::{NoiseParams, noisy};
 use crate::metric::parts::subject::{Subject, length, predicted};
@@ -79,7 +79,7 @@ impl RelativeStability {
         subject: &Subject<'_>,
         count: usize,
         changed: impl Fn(usize) -> Tensor,
-    ) -> Result<Scores> {
+    ) -> Result<MetricValues> {
         let net = subject.oracle.network();
         let layer = choose_layer(net)?.id;
         let features = |x: &Tensor| -> Result<Vec<Vec<f64>>> {
@@ -127,7 +127,7 @@ impl Metric for RelativeStability {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         self.of_images(subject, self.params.samples, |round| {
             noisy(subject, self.params.radius, round)
         })

@@ -20,7 +20,7 @@
 //! mean, where Quantus' system is singular; (4) 19 percentages, not 50. Reference: `rong2022`.
 
 use crate::error::{Error, Result};
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, SHARE, lower};
@@ -111,7 +111,7 @@ impl Metric for Road {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let share = |s: &Vec<bool>| Some(s.iter().filter(|&&r| r).count() as f64 / s.len() as f64);
         Ok(vec![self.survival(subject)?.iter().map(share).collect()])
     }

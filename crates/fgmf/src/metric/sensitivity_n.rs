@@ -20,7 +20,7 @@
 
 use crate::error::{Error, Result};
 use crate::measure::similarity::pearson;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::infidelity::check_samples;
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
@@ -99,7 +99,7 @@ impl Metric for SensitivityN {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let SensitivityNParams {
             shares,
             samples,

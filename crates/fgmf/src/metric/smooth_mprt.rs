@@ -18,7 +18,7 @@
 //! images are clipped to their bounds. Reference: `hedstroem2023`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::mprt::{check_stages, likenesses};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, lower};
 use crate::metric::parts::noise::check_noise;
@@ -83,7 +83,7 @@ impl Metric for SmoothMprt {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let SmoothMprtParams {
             stages,
             samples,

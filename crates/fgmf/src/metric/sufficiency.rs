@@ -18,7 +18,7 @@
 //! quantity, so there is no parity test. Reference: `deyoung2020`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, lower};
@@ -81,7 +81,7 @@ impl Metric for Sufficiency {
         serde_json::json!(self.params)
     }
 
-    fn score(&self, subject: &Subject<'_>) -> Result<Scores> {
+    fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
         let SufficiencyParams {
             shares,
             fill,

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::explain::list::{IDS, applicable};
 use crate::explain::{Attribution, Context, Explainer, explain};
 use crate::model::access::Gradients;
-use crate::model::{Oracle, Scores as _};
+use crate::model::{Oracle, Scores};
 use crate::record::MapRecord;
 use crate::rng::{Purpose, Stream};
 use crate::study::{EvaluationInput, EvaluationJob, evaluate};
@@ -127,7 +127,7 @@ pub(crate) fn exact_and_noise(
     metric: &dyn Metric,
     image: [usize; 3],
     n: usize,
-) -> (Scores, Scores) {
+) -> (MetricValues, MetricValues) {
     let size = image.iter().product();
     let weights = vec![planted_weights(size), vec![0.0; size]];
     // The other class lies a little below the score of a grey image: few removals decide.

@@ -3,12 +3,12 @@
 use crate::error::{Error, Result};
 use crate::explain::base::{Attribution, Context, Explainer};
 use crate::explain::sealed::explain;
-use crate::metric::base::{Metric, Scores};
+use crate::metric::base::{Metric, MetricValues};
 use crate::metric::map_shift;
 use crate::metric::parts::info::{Figure, Info};
 use crate::metric::parts::subject;
 use crate::metric::parts::subject::Subject;
-use crate::model::access::Scores as _;
+use crate::model::access::Scores;
 use crate::model::oracle::Oracle;
 use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord};
 use crate::study::compare;
@@ -190,7 +190,7 @@ pub(crate) fn one(
     number: usize,
     (start, len): (usize, usize),
     first: &mut Option<Vec<Attribution>>,
-) -> Result<(Scores, Vec<Attribution>)> {
+) -> Result<(MetricValues, Vec<Attribution>)> {
     let context = Context {
         first_index: job.context.first_index.wrapping_add(start as u64),
         ..job.context
@@ -216,7 +216,7 @@ pub(crate) fn one(
         threat: job.threat,
         context,
     };
-    let mut out = Scores::new();
+    let mut out = MetricValues::new();
     for metric in job.metrics {
         let scores = metric.score(&subject)?;
         check_scores(metric.info(), &scores, len)?;
@@ -297,7 +297,7 @@ pub(crate) fn check(job: &EvaluationJob<'_>) -> Result<usize> {
     Ok(n)
 }
 
-pub(crate) fn check_scores(info: &Info, scores: &Scores, len: usize) -> Result<()> {
+pub(crate) fn check_scores(info: &Info, scores: &MetricValues, len: usize) -> Result<()> {
     let expected = || {
         format!(
             "{} figures of {len} finite values from {}",
@@ -321,10 +321,10 @@ pub(crate) fn check_scores(info: &Info, scores: &Scores, len: usize) -> Result<(
 
 /// Values gathered block by block, in the order of their arrival.
 #[derive(Default)]
-pub(crate) struct Rows(Vec<(String, String, Scores)>);
+pub(crate) struct Rows(Vec<(String, String, MetricValues)>);
 
 impl Rows {
-    fn add(&mut self, explainer: &str, input: &str, block: Scores) {
+    fn add(&mut self, explainer: &str, input: &str, block: MetricValues) {
         match self
             .0
             .iter_mut()

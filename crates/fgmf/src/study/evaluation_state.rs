@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::hash::sha256;
-use crate::metric::base::Scores;
+use crate::metric::base::MetricValues;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Blocks done so far, and the file that keeps them.
 pub(crate) struct State {
-    done: HashMap<String, Scores>,
+    done: HashMap<String, MetricValues>,
     file: Option<(PathBuf, std::fs::File)>,
 }
 
@@ -35,7 +35,9 @@ impl State {
         let mut lines = text.lines();
         let mut done = HashMap::new();
         if lines.next() == Some(name.as_str()) {
-            done.extend(lines.map_while(|l| serde_json::from_str::<(String, Scores)>(l).ok()));
+            done.extend(
+                lines.map_while(|l| serde_json::from_str::<(String, MetricValues)>(l).ok()),
+            );
         }
         let mut kept = name + "\n";
         let mut keys: Vec<&String> = done.keys().collect();
@@ -58,12 +60,12 @@ impl State {
     }
 
     /// The scores of a block, if they are known.
-    pub(crate) fn get(&mut self, key: &str) -> Option<Scores> {
+    pub(crate) fn get(&mut self, key: &str) -> Option<MetricValues> {
         self.done.remove(key)
     }
 
     /// Keeps the scores of a block.
-    pub(crate) fn put(&mut self, key: &str, scores: &Scores) -> Result<()> {
+    pub(crate) fn put(&mut self, key: &str, scores: &MetricValues) -> Result<()> {
         let Some((path, file)) = &mut self.file else {
             return Ok(());
         };
@@ -74,6 +76,6 @@ impl State {
     }
 }
 
-fn line(path: &Path, key: &str, scores: &Scores) -> Result<String> {
+fn line(path: &Path, key: &str, scores: &MetricValues) -> Result<String> {
     Ok(serde_json::to_string(&(key, scores)).map_err(|e| Error::record(path, e))? + "\n")
 }

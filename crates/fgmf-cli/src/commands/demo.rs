@@ -12,7 +12,7 @@ use fgmf::data::{Dataset, EMBEDDED, Split, load};
 use fgmf::defend::SgamParams;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf::train::{ObjectiveConfig, Run, TrainConfig};
-use fgmf_net::Network;
+use fgmf_net::Session;
 use fgmf_net::zoo::Architecture;
 use fgmf_record::{ModelRecord, ReportRecord};
 use fgmf_report::render_html;
@@ -25,7 +25,7 @@ const EPS: f64 = 0.1;
 pub(super) struct Subject {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
-    pub(super) net: Network,
+    pub(super) net: Session,
     pub(super) run: Run,
 }
 
@@ -128,7 +128,7 @@ fn subjects(global: &Arguments, a: &Demo, data: &Dataset) -> Result<Vec<Subject>
             Ok(Subject {
                 id,
                 title,
-                net,
+                net: Session::new(net),
                 run,
             })
         })

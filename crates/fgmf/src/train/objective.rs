@@ -10,9 +10,9 @@ use crate::model::answer::predictions;
 use crate::model::oracle::Oracle;
 use crate::threat::ThreatModel;
 use crate::train::salience::Salience;
-use fgmf_net::batch::ParameterGradients;
+use fgmf_net::ParameterGradients;
 use fgmf_net::head::{CrossEntropy, Head};
-use fgmf_net::{Dual, Mode, Network, Tensor, ValueId};
+use fgmf_net::{Dual, Mode, Session, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -45,7 +45,7 @@ pub struct Step {
 pub trait Objective: Sync {
     /// Its gradient on a batch. Attacks inside run with batch normalisation in evaluation mode, the
     /// step itself in training mode on the images it ends with.
-    fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step>;
+    fn step(&self, net: &Session, batch: &Batch, context: &Context<'_>) -> Result<Step>;
 
     /// Whether the run must keep salient pixels, how many epochs they last, and how they are found.
     fn salience(&self) -> Option<super::salience::SalienceSource> {
@@ -56,7 +56,7 @@ pub trait Objective: Sync {
 /// Weight gradients of `head` on `x`, with SGAM's teacher beside it if the network has a mask to
 /// teach. `repeat` is the number of rows that each example of `batch` has in `x`.
 pub(super) fn step_on(
-    net: &Network,
+    net: &Session,
     x: &Tensor,
     head: &dyn Head,
     batch: &Batch,
@@ -146,7 +146,7 @@ pub(super) fn mean(v: &[f64]) -> f64 {
 pub struct Standard;
 
 impl Objective for Standard {
-    fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step> {
+    fn step(&self, net: &Session, batch: &Batch, context: &Context<'_>) -> Result<Step> {
         let run = step_on(
             net,
             &batch.x,
@@ -210,7 +210,7 @@ impl PgdAt {
 }
 
 impl Objective for PgdAt {
-    fn step(&self, net: &Network, batch: &Batch, context: &Context<'_>) -> Result<Step> {
+    fn step(&self, net: &Session, batch: &Batch, context: &Context<'_>) -> Result<Step> {
         let oracle = Oracle::new(net);
         let head = CrossEntropy::labels(&batch.labels);
         let clean = batch.x.to_f32();

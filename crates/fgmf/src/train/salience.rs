@@ -13,7 +13,7 @@ use crate::explain::sealed::explain;
 use crate::model::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
 use crate::train::config::TrainConfig;
-use fgmf_net::{Network, Tensor};
+use fgmf_net::{Session, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How salient pixels are chosen. `All` and `Random` are the controls without which a claim for
@@ -146,7 +146,7 @@ impl Salience {
     pub(super) fn compute(
         config: &TrainConfig,
         source: Option<&SalienceSource>,
-        net: &Network,
+        net: &Session,
         data: &Dataset,
     ) -> Result<Self> {
         let [_, h, w] = data.shape();
@@ -212,7 +212,7 @@ fn top(map: &[f32], keep: usize) -> Vec<u8> {
 }
 
 fn over_data(
-    net: &Network,
+    net: &Session,
     data: &Dataset,
     explainer: &dyn Explainer,
     seed: u64,

@@ -46,10 +46,13 @@ pub(crate) struct Demo {
     /// Seed of everything.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Epochs of each model.
-    #[arg(long, default_value_t = 30)]
-    pub(crate) epochs: usize,
-    /// Training images used, from the first on.
+    /// The whole report in under a minute: fewer epochs and images, said so on the page.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Epochs of each model [default: 30, quick: 10].
+    #[arg(long)]
+    pub(crate) epochs: Option<usize>,
+    /// Use only the first N training images [default: all, quick: 2000].
     #[arg(long)]
     pub(crate) limit: Option<usize>,
 }

@@ -2,7 +2,7 @@
 
 use crate::evaluation::FigureRow;
 use crate::map::MapRecord;
-use crate::run::{DataRecord, MethodRecord, ModelFile, ThreatRecord};
+use crate::run::{DataRecord, MethodRecord, ModelFile, ThreatRecord, unnamed_class};
 use serde::{Deserialize, Serialize};
 
 /// `gallery.json`: everything that is written on the pages, and nothing that is drawn.
@@ -28,6 +28,15 @@ pub struct GalleryRecord {
     pub rows: Vec<FigureRow>,
     /// Images.
     pub images: Vec<ImageRecord>,
+}
+
+impl GalleryRecord {
+    /// The name of a class, or its number if it has none.
+    pub fn class_name(&self, label: usize) -> String {
+        self.data
+            .as_ref()
+            .map_or_else(|| unnamed_class(label), |d| d.class_name(label))
+    }
 }
 
 /// One image of a gallery.

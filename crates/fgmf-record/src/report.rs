@@ -36,6 +36,12 @@ pub struct ReportRecord {
     pub cases: Vec<CaseRecord>,
     /// Every parameter of attack and explainers, as JSON.
     pub settings: serde_json::Value,
+    /// What is still to come, in plain words; empty once the run is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<String>,
+    /// What a shorter run left out, in plain words; empty for a whole run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub shortened: String,
 }
 
 /// A model in a report.
@@ -61,6 +67,9 @@ pub struct ModelRecord {
     pub clean: Proportion,
     /// Accuracy against eps.
     pub curve: Vec<CurvePoint>,
+    /// Names of the attacks behind the curve, in order; unknown in records of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attacks: Vec<String>,
     /// Ids of the signs of gradient masking that were looked for.
     pub checks: Vec<String>,
     /// Those found, in plain words; empty when none was seen.

@@ -27,6 +27,19 @@ pub struct DataRecord {
     pub classes: Vec<String>,
 }
 
+impl DataRecord {
+    /// The name of a class, or its number if it has none.
+    pub fn class_name(&self, label: usize) -> String {
+        let name = self.classes.get(label);
+        name.cloned().unwrap_or_else(|| unnamed_class(label))
+    }
+}
+
+/// A class of which only the number is known.
+pub(crate) fn unnamed_class(label: usize) -> String {
+    format!("class {label}")
+}
+
 /// What the attacker may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ThreatRecord {

@@ -36,7 +36,12 @@ pub(crate) fn report() -> ReportRecord {
             image: map(0.0),
             views: vec![view("fgmf", true), view("standard", false)],
         }],
-        settings: serde_json::json!({"pgd": {"steps": 20, "step": 0.025}, "pgca": {"fills": ["zero", "noise"]}}),
+        settings: serde_json::json!({
+            "pgd": {"steps": 20, "step": 0.025},
+            "pgca": {"fills": ["zero", "noise"]},
+        }),
+        pending: Vec::new(),
+        shortened: String::new(),
     }
 }
 
@@ -88,6 +93,7 @@ fn model(id: &str, title: &str, right: [usize; 2]) -> ModelRecord {
                 robust: Proportion::new(right[1], 1700),
             })
             .to_vec(),
+        attacks: vec!["pgd-20".into()],
         checks: vec!["zero-gradient".into()],
         flags: vec![],
         settings: serde_json::json!({"epochs": 8, "optimiser": {"name": "adam", "peak": 0.003}}),

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 
-use crate::escape::{count, escape, percent};
+use crate::escape::{count, decimal, escape, percent};
 use fgmf_record::Proportion;
 
 /// `95% interval 69.4% to 75.0%, n = 1,000`, with spaces that do not break.
@@ -49,4 +49,45 @@ pub(crate) fn inline_png(png: &[u8], size: (usize, usize), alt: &str) -> String 
 /// A section of the page with its anchor.
 pub(crate) fn section(id: &str, title: &str, body: &str) -> String {
     format!("<section id=\"{id}\"><h2>{title}</h2>{body}</section>\n")
+}
+
+/// A definition list of that class; names and values are HTML already.
+pub(crate) fn list<N: std::fmt::Display, V: std::fmt::Display>(
+    class: &str,
+    items: impl IntoIterator<Item = (N, V)>,
+) -> String {
+    let items: String = items
+        .into_iter()
+        .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"))
+        .collect();
+    format!("<dl class=\"{class}\">{items}</dl>")
+}
+
+/// A table that scrolls by itself. An empty class or caption is left out. Heads, and rows with
+/// their `tr`, are HTML already.
+pub(crate) fn table(class: &str, caption: &str, heads: &str, rows: &str) -> String {
+    let class = if class.is_empty() {
+        String::new()
+    } else {
+        format!(" class=\"{class}\"")
+    };
+    let caption = if caption.is_empty() {
+        String::new()
+    } else {
+        format!("<caption>{caption}</caption>")
+    };
+    format!(
+        "<div class=\"scroll\"><table{class}>{caption}<thead><tr>{heads}</tr></thead>\
+            <tbody>{rows}</tbody></table></div>"
+    )
+}
+
+/// `[0.312, 0.498], n = 1,000` of a mean, with spaces that do not break.
+pub(crate) fn mean_detail(interval: [f64; 2], n: usize) -> String {
+    format!(
+        "[{},\u{a0}{}], n\u{a0}=\u{a0}{}",
+        decimal(interval[0]),
+        decimal(interval[1]),
+        count(n)
+    )
 }

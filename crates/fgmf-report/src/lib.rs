@@ -1,22 +1,20 @@
 //! Pages from records: reports and galleries as HTML and PNG. Nothing but a record is read, and a
 //! page loads nothing and runs no script.
 
-mod cases;
 mod chart;
 mod colormap;
 mod error;
 mod escape;
+mod facts;
 #[cfg(test)]
 mod fixture;
 mod gallery;
 mod html;
 mod legend;
-mod methods;
-mod parameters;
+mod page;
+mod panel;
 mod picture;
 mod report;
-mod summary;
-mod tables;
 mod text;
 
 pub use error::{Error, Result};

@@ -219,7 +219,8 @@ impl Picture {
 /// at least 224. `signed` chooses the diverging colours; otherwise `map` is in `[0, 1]`.
 ///
 /// # Errors
-/// As [`Picture::overlay`].
+/// Image or map has no 1 or 3 channels, no pixels, a value that is not finite, or another number
+/// of values; or the two differ in rows or columns.
 pub fn overlay_png(image: &MapRecord, map: &MapRecord, signed: bool) -> Result<Vec<u8>> {
     let scale = signed.then(|| colormap::signed_scale(&map.values));
     let picture = Picture::overlay(image, [0.0, 1.0], map, scale)?;

@@ -17,6 +17,7 @@ pub mod data;
 pub mod defend;
 mod error;
 pub mod explain;
+pub(crate) mod image;
 pub mod measure;
 pub mod metric;
 pub mod model;

@@ -135,9 +135,9 @@ pub const METHODS: [Method; 73] = [
         Objective,
         1,
         "goodfellow2015",
-        "train/objective.rs"
+        "train/standard.rs"
     ),
-    method!("pgd-at", Objective, 1, "madry2018", "train/objective.rs"),
+    method!("pgd-at", Objective, 1, "madry2018", "train/pgd_at.rs"),
     method!(
         "distillation",
         Objective,

@@ -6,7 +6,9 @@ use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::load;
-use fgmf::study::{SuiteJob, curve, remove_state, run_suite_until, suite, transfer};
+use fgmf::study::{
+    SuiteJob, curve, remove_curve_state, remove_state, run_suite_until, suite, transfer,
+};
 use fgmf::threat::ThreatModel;
 use fgmf_record::{Accuracy, AttackRecord, Level, ModelFile, RobustAccuracy};
 
@@ -48,7 +50,10 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     };
     let threshold = a.min_robust.filter(|_| a.stop_early);
     let outcome = run_suite_until(&entries, &job, Some(&state), threshold, &mut watch)?;
-    let curve = curve(&entries, &job, radii, &mut watch)?;
+    bar.finish_and_clear();
+    let bar = console::bar(global.quiet, radii.len() * data.len(), "curve");
+    let mut watch = |radii: usize, n: usize| bar.set_position((radii * data.len() + n) as u64);
+    let curve = curve(&entries, &job, radii, false, Some(&state), &mut watch)?.points;
     bar.finish_and_clear();
     outcome.save_adversarial(&a.out.join("adversarial.safetensors"))?;
     let (clean, overall) = (outcome.clean(), outcome.overall());
@@ -81,6 +86,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     let json = serde_json::to_string_pretty(&record)?;
     write(&a.out.join("attack.json"), json.as_bytes())?;
     remove_state(&state)?;
+    remove_curve_state(&state, radii)?;
     console::result(&if global.json { json } else { table(&record) });
     let masked = a.fail_on_masking && record.verdict.level != Level::Trustworthy;
     let low = a.min_robust.is_some_and(|m| overall.value < m);

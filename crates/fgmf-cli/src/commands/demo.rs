@@ -1,7 +1,4 @@
-//! `fgmf demo`: the whole framework on embedded images, in one report.
-
-mod cases;
-mod curve;
+//! `fgmf demo`: the whole framework on embedded images, in one report that grows as the run goes on.
 
 use super::train::train;
 use super::{create, data_record, machine, percent, write};
@@ -9,153 +6,207 @@ use crate::arguments::{Arguments, Demo};
 use crate::{Outcome, console};
 use anyhow::Result;
 use fgmf::data::{Dataset, EMBEDDED, Split, load};
-use fgmf::defend::SgamParams;
+use fgmf::study::{
+    ATTACK, CASE_IMAGES, RADII, Subject, case_settings, explain_models, judge_model,
+    judge_settings, plans, remove_curve_state,
+};
 use fgmf::threat::{Norm, ThreatModel};
-use fgmf::train::{ObjectiveConfig, Run, TrainConfig};
-use fgmf_net::Session;
-use fgmf_net::zoo::Architecture;
-use fgmf_record::{ModelRecord, ReportRecord};
+use fgmf_record::ReportRecord;
 use fgmf_report::render_html;
 use std::time::Instant;
 
 /// Radius trained against and attacked at.
 const EPS: f64 = 0.1;
 
-/// A trained model of the demo.
-pub(super) struct Subject {
-    pub(super) id: &'static str,
-    pub(super) title: &'static str,
-    pub(super) net: Session,
-    pub(super) run: Run,
+/// How much a demo does.
+struct Extent {
+    epochs: usize,
+    limit: Option<usize>,
+    /// Test images that each model is judged on.
+    judged: usize,
+    /// Test images that are explained.
+    explained: usize,
+    /// What people are told to expect.
+    time: &'static str,
+}
+
+impl Extent {
+    fn of(a: &Demo) -> Self {
+        let whole = Self {
+            epochs: a.epochs.unwrap_or(30),
+            limit: a.limit,
+            judged: usize::MAX,
+            explained: CASE_IMAGES,
+            time: "some 3 minutes on 2 cores, the first page after 45 seconds",
+        };
+        if !a.quick {
+            return whole;
+        }
+        Self {
+            epochs: a.epochs.unwrap_or(10),
+            limit: a.limit.or(Some(2000)),
+            judged: 200,
+            explained: 60,
+            time: "some 30 seconds on 2 cores",
+        }
+    }
 }
 
 pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
     let started = Instant::now();
+    let extent = Extent::of(a);
+    let page = a.out.join("report.html");
+    console::say(
+        global.quiet,
+        &format!(
+            "demo: two small networks, one hardened and one not, attacked and explained: {}; {}",
+            extent.time,
+            page.display()
+        ),
+    );
     create(&a.out)?;
-    let (mut training, testing) = (load(EMBEDDED, Split::Train)?, load(EMBEDDED, Split::Test)?);
-    if let Some(n) = a.limit {
+    let (mut training, mut testing) = (load(EMBEDDED, Split::Train)?, load(EMBEDDED, Split::Test)?);
+    if let Some(n) = extent.limit {
         training.truncate(n)?;
     }
+    testing.truncate(extent.judged.min(testing.len()))?;
     let threat = ThreatModel::new(Norm::Linf, EPS, [0.0, 1.0])?;
-    let subjects = subjects(global, a, &training)?;
-    let models = subjects
-        .iter()
-        .map(|s| model_record(global, a, s, &testing, &threat))
-        .collect::<Result<Vec<_>>>()?;
-    let (explanations, cases) =
-        cases::explain_models(global, &subjects, &testing, &threat, a.seed)?;
-    let report = ReportRecord {
+    let mut report = ReportRecord {
         version: env!("CARGO_PKG_VERSION").into(),
         command: command(a),
         seed: a.seed,
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: 0.0,
         machine: machine(),
         train: data_record(&training),
         test: data_record(&testing),
         threat: threat.record(),
-        attack: curve::ATTACK.into(),
-        models,
-        explanations,
-        cases,
-        settings: serde_json::json!({ "curve": curve::settings()?, "explanations": cases::settings()? }),
+        attack: ATTACK.into(),
+        models: Vec::new(),
+        explanations: Vec::new(),
+        cases: Vec::new(),
+        settings: serde_json::json!({
+            "curve": judge_settings()?,
+            "explanations": case_settings(extent.explained)?,
+        }),
+        pending: Vec::new(),
+        shortened: shortened(a, &extent),
     };
-    write(
-        &a.out.join("report.json"),
-        serde_json::to_string(&report)?.as_bytes(),
-    )?;
-    let page = a.out.join("report.html");
-    write(&page, render_html(&report).as_bytes())?;
-    if global.json {
-        console::result(&serde_json::to_string(&report)?);
-    } else {
-        for m in &report.models {
-            let robust = m
-                .curve
-                .iter()
-                .find(|p| (p.eps - EPS).abs() < 1e-9)
-                .map_or(0.0, |p| p.robust.value);
-            console::result(&format!(
-                "{:<28} clean {:>6}   attacked (eps {EPS}) {:>6}",
-                m.title,
-                percent(m.clean.value),
-                percent(robust)
-            ));
-        }
-        console::result(&format!("{}  ({:.0} s)", page.display(), report.seconds));
+    let mut subjects: Vec<Subject> = Vec::new();
+    let mut rest: Vec<_> = plans(EMBEDDED, EPS, (extent.epochs, extent.limit, a.seed))?.into();
+    // The standard twin is trained in a fraction of the time: with it the first page comes early.
+    while let Some((id, title, config)) = rest.pop() {
+        let (net, run) = train(global, &config, &training, &a.out.join(id), id)?;
+        let subject = Subject {
+            id,
+            title,
+            net,
+            run,
+        };
+        let judged = judge(global, a, &subject, &testing, &threat)?;
+        report.models.insert(0, judged);
+        subjects.insert(0, subject);
+        report.pending = rest
+            .iter()
+            .map(|(_, t, _)| format!("the model {t}"))
+            .collect();
+        report
+            .pending
+            .push("explanations before and after the attack".into());
+        report.seconds = started.elapsed().as_secs_f64();
+        write(&page, render_html(&report).as_bytes())?;
+        console::say(global.quiet, &format!("{}: with {title}", page.display()));
     }
+    let bar = console::bar(global.quiet, subjects.len(), "explaining");
+    let mut watch = |done: usize| bar.set_position(done as u64);
+    (report.explanations, report.cases) = explain_models(
+        &subjects,
+        (&testing, extent.explained),
+        &threat,
+        a.seed,
+        &mut watch,
+    )?;
+    bar.finish_and_clear();
+    report.pending.clear();
+    report.seconds = started.elapsed().as_secs_f64();
+    let json = serde_json::to_string(&report)?;
+    write(&a.out.join("report.json"), json.as_bytes())?;
+    write(&page, render_html(&report).as_bytes())?;
+    for s in &subjects {
+        remove_curve_state(&curve_state(a, s), &RADII)?;
+    }
+    if global.json {
+        console::result(&json);
+        return Ok(Outcome::Done);
+    }
+    for m in &report.models {
+        let at = m.curve.iter().find(|p| (p.eps - EPS).abs() < 1e-9);
+        console::result(&format!(
+            "{:<28} clean {:>6}   attacked (eps {EPS}) {:>6}",
+            m.title,
+            percent(m.clean.value),
+            percent(at.map_or(0.0, |p| p.robust.value))
+        ));
+    }
+    console::result(&format!("{}  ({:.0} s)", page.display(), report.seconds));
     Ok(Outcome::Done)
 }
 
-/// The command that makes the same report again.
-fn command(a: &Demo) -> String {
-    let limit = a
-        .limit
-        .map_or_else(String::new, |n| format!(" --limit {n}"));
-    format!(
-        "fgmf demo --seed {} --epochs {}{limit} --out {}",
-        a.seed,
-        a.epochs,
-        a.out.display()
-    )
+fn curve_state(a: &Demo, s: &Subject) -> std::path::PathBuf {
+    a.out.join(s.id).join("judged.jsonl")
 }
 
-/// The full framework and its standard twin: same data, network, epochs and seed.
-fn subjects(global: &Arguments, a: &Demo, data: &Dataset) -> Result<Vec<Subject>> {
-    let config = |objective: &str| -> Result<TrainConfig> {
-        let mut config = TrainConfig::new(
-            EMBEDDED,
-            Architecture::CnnTiny,
-            ObjectiveConfig::parse(objective)?,
-            EPS,
-        );
-        config.limit = a.limit;
-        config.epochs = a.epochs;
-        config.seed = a.seed;
-        Ok(config)
-    };
-    let hardened = TrainConfig {
-        sgam: Some(SgamParams::default()),
-        ..config("scor-pio")?
-    };
-    let plans = [
-        ("fgmf", "Hardened (FGMF)", hardened),
-        ("standard", "Standard training", config("standard")?),
-    ];
-    plans
-        .into_iter()
-        .map(|(id, title, config)| {
-            let (net, run) = train(global, &config, data, &a.out.join(id), id)?;
-            Ok(Subject {
-                id,
-                title,
-                net: Session::new(net),
-                run,
-            })
-        })
-        .collect()
-}
-
-fn model_record(
+fn judge(
     global: &Arguments,
     a: &Demo,
     s: &Subject,
     data: &Dataset,
     threat: &ThreatModel,
-) -> Result<ModelRecord> {
-    let measured = curve::measure(global, s, data, threat, a.seed)?;
-    Ok(ModelRecord {
-        id: s.id.into(),
-        title: s.title.into(),
-        architecture: s.run.config.architecture.name().into(),
-        objective: s.run.config.objective.name().into(),
-        file: format!("{}/model.onnx", s.id),
-        sha256: s.run.model_sha256.clone(),
-        parameters: s.net.parameter_count(),
-        training: s.run.log.clone(),
-        clean: measured.clean,
-        curve: measured.points,
-        checks: measured.checks,
-        flags: measured.flags,
-        settings: serde_json::to_value(&s.run.config)?,
-    })
+) -> Result<fgmf_record::ModelRecord> {
+    console::say(
+        global.quiet,
+        &format!(
+            "{}: attacking {} images at {} radii",
+            s.id,
+            data.len(),
+            RADII.len()
+        ),
+    );
+    let bar = console::bar(
+        global.quiet,
+        RADII.len() * data.len(),
+        &format!("{} eps", s.id),
+    );
+    let mut watch = |radii: usize, n: usize| bar.set_position((radii * data.len() + n) as u64);
+    let state = curve_state(a, s);
+    let judged = judge_model(s, data, threat, a.seed, Some(&state), &mut watch)?;
+    bar.finish_and_clear();
+    Ok(judged)
+}
+
+/// What a reader of a short run's page must know.
+fn shortened(a: &Demo, extent: &Extent) -> String {
+    if !a.quick {
+        return String::new();
+    }
+    let images = extent.limit.map_or_else(|| "all".into(), |n| n.to_string());
+    format!(
+        "Trained for {} epochs on {images} images, judged on {} and explained on {}. The figures \
+         are rough; the whole run, without --quick, takes some 3 minutes.",
+        extent.epochs, extent.judged, extent.explained
+    )
+}
+
+/// The command that makes the same report again.
+fn command(a: &Demo) -> String {
+    let extent = Extent::of(a);
+    let quick = if a.quick { " --quick" } else { "" };
+    let limit = a
+        .limit
+        .map_or_else(String::new, |n| format!(" --limit {n}"));
+    format!(
+        "fgmf demo{quick} --seed {} --epochs {}{limit} --out {}",
+        a.seed,
+        extent.epochs,
+        a.out.display()
+    )
 }

@@ -145,13 +145,6 @@ fn create(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn softmax(z: &[f64]) -> Vec<f64> {
-    let top = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let e: Vec<f64> = z.iter().map(|v| (v - top).exp()).collect();
-    let total: f64 = e.iter().sum();
-    e.iter().map(|v| v / total).collect()
-}
-
 fn percent(share: f64) -> String {
     format!("{:.1}%", 100.0 * share)
 }

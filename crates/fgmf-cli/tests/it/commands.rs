@@ -727,6 +727,35 @@ fn misuse_is_refused_with_a_reason() {
     assert!(refused(&["info", text(folder.path())]).contains("error"));
 }
 
+/// A quick demo grows one page: with the first model it is there and says what is to come, at the
+/// end it says that the run was a short one.
+#[test]
+fn quick_demo_has_a_page_before_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("demo");
+    let page = out.join("report.html");
+    let mut run = fgmf(&["demo", "--quick", "--out", text(&out)]);
+    run.args(["--limit", "200", "--epochs", "1", "--quiet"]);
+    let mut child = run.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut unfinished = false;
+    while child.try_wait().unwrap().is_none() {
+        let seen = std::fs::read_to_string(&page).unwrap_or_default();
+        unfinished |= seen.contains("This page is not finished") && seen.contains("</html>");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(unfinished, "no page before the end");
+    let done = std::fs::read_to_string(&page).unwrap();
+    assert!(!done.contains("not finished"));
+    assert!(done.contains("A short run.") && done.contains("judged on 200"));
+    let report: fgmf_record::ReportRecord =
+        serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report.models[0].id, "fgmf");
+    assert!(report.models.iter().all(|m| m.clean.n == 200));
+    assert!(!report.cases.is_empty());
+    assert_eq!(std::fs::read_dir(out.join("fgmf")).unwrap().count(), 3);
+}
+
 /// The whole demo, small: both models, the curve, the pictures, one page that loads nothing.
 #[test]
 fn demo_writes_one_self_contained_page() {
@@ -757,5 +786,8 @@ fn demo_writes_one_self_contained_page() {
             .iter()
             .all(|m| m.clean.n == 1000 && m.curve.len() == 8)
     );
+    let attacks = report.models.iter().map(|m| m.attacks.len());
+    assert_eq!(attacks.collect::<Vec<_>>(), [3, 2]);
+    assert!(page.contains("They come from 3 attacks"));
     assert!(out.join("fgmf/model.onnx").exists() && out.join("standard/model.onnx").exists());
 }

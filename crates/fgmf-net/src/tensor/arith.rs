@@ -1,90 +1,14 @@
 //! Arithmetic of tensors: broadcasting, elementwise functions, reductions, the matrix product.
 
-use super::{Precision, Scalar, Tensor, broadcast_shape, by_precision, split_axis};
-use burn_backend::ops::FloatTensorOps;
-use burn_flex::Flex;
+use super::array::{Precision, Scalar, Tensor, broadcast_shape, by_precision, split_axis};
+use super::num;
 use fgmf_kernels::Real;
+use std::borrow::Cow;
 
 /// An elementwise function of one number, at either precision.
 pub trait MapFn {
     /// The value at `x`.
     fn call<T: Scalar + num::Float>(&self, x: T) -> T;
-}
-
-/// The few real functions that activations need, with one name at both precisions.
-pub mod num {
-    /// Floating-point functions used by operators.
-    pub trait Float: fgmf_kernels::Real {
-        /// From a constant.
-        fn c(v: f64) -> Self;
-        /// e^x.
-        fn exp(self) -> Self;
-        /// Natural logarithm.
-        fn ln(self) -> Self;
-        /// ln(1 + x).
-        fn ln_1p(self) -> Self;
-        /// Square root.
-        fn sqrt(self) -> Self;
-        /// Hyperbolic tangent.
-        fn tanh(self) -> Self;
-        /// Error function.
-        fn erf(self) -> Self;
-        /// |x|.
-        fn abs(self) -> Self;
-        /// The nearest whole number, the even one of two.
-        fn round_ties_even(self) -> Self;
-        /// x^p.
-        fn powf(self, p: Self) -> Self;
-    }
-
-    macro_rules! float {
-        ($t:ty, $erf:path) => {
-            impl Float for $t {
-                #[inline]
-                fn c(v: f64) -> Self {
-                    v as $t
-                }
-                #[inline]
-                fn exp(self) -> Self {
-                    <$t>::exp(self)
-                }
-                #[inline]
-                fn ln(self) -> Self {
-                    <$t>::ln(self)
-                }
-                #[inline]
-                fn ln_1p(self) -> Self {
-                    <$t>::ln_1p(self)
-                }
-                #[inline]
-                fn sqrt(self) -> Self {
-                    <$t>::sqrt(self)
-                }
-                #[inline]
-                fn tanh(self) -> Self {
-                    <$t>::tanh(self)
-                }
-                #[inline]
-                fn erf(self) -> Self {
-                    $erf(self)
-                }
-                #[inline]
-                fn abs(self) -> Self {
-                    <$t>::abs(self)
-                }
-                #[inline]
-                fn round_ties_even(self) -> Self {
-                    <$t>::round_ties_even(self)
-                }
-                #[inline]
-                fn powf(self, p: Self) -> Self {
-                    <$t>::powf(self, p)
-                }
-            }
-        };
-    }
-    float!(f32, libm::erff);
-    float!(f64, libm::erf);
 }
 
 /// Declares a unit-like elementwise function: `unary_fn!(Name { field } |x| expression)`, generic
@@ -121,33 +45,40 @@ impl Tensor {
         )
     }
 
+    /// Both arrays as views of their common shape. Panics if they have none.
     fn broadcast(&self, other: &Self) -> (Self, Self) {
-        let rank = self.rank().max(other.rank());
-        (self.align_rank(rank), other.align_rank(rank))
+        let shape = broadcast_shape(self.shape(), other.shape()).unwrap_or_else(|| {
+            panic!(
+                "{:?} and {:?} do not broadcast",
+                self.shape(),
+                other.shape()
+            )
+        });
+        (self.expand(&shape), other.expand(&shape))
     }
 
     /// `self + other`, broadcast.
     pub fn add(&self, other: &Self) -> Self {
         let (a, b) = self.broadcast(other);
-        Self::from_primitive(Flex::float_add(a.primitive(), b.primitive()))
+        by_precision!(self, T, a.zip_with(&b, |a: T, b| a + b))
     }
 
     /// `self - other`, broadcast.
     pub fn sub(&self, other: &Self) -> Self {
         let (a, b) = self.broadcast(other);
-        Self::from_primitive(Flex::float_sub(a.primitive(), b.primitive()))
+        by_precision!(self, T, a.zip_with(&b, |a: T, b| a - b))
     }
 
     /// `self * other`, elementwise, broadcast.
     pub fn mul(&self, other: &Self) -> Self {
         let (a, b) = self.broadcast(other);
-        Self::from_primitive(Flex::float_mul(a.primitive(), b.primitive()))
+        by_precision!(self, T, a.zip_with(&b, |a: T, b| a * b))
     }
 
     /// `self / other`, elementwise, broadcast.
     pub fn div(&self, other: &Self) -> Self {
         let (a, b) = self.broadcast(other);
-        Self::from_primitive(Flex::float_div(a.primitive(), b.primitive()))
+        by_precision!(self, T, a.zip_with(&b, |a: T, b| a / b))
     }
 
     /// The `order`-th derivative of `self ^ other` in `self`, elementwise, broadcast: x^p, p
@@ -155,12 +86,9 @@ impl Tensor {
     /// derivative of x^0 and the second one of x^1 at 0 are 0.
     #[allow(clippy::float_cmp, reason = "a factor is exactly 0 or it is not")]
     pub fn pow(&self, other: &Self, order: usize) -> Self {
-        let shape = broadcast_shape(self.shape(), other.shape())
-            .unwrap_or_else(|| panic!("pow: {:?} and {:?}", self.shape(), other.shape()));
-        let (a, b) = (self.expand(&shape), other.expand(&shape));
+        let (a, b) = self.broadcast(other);
         by_precision!(self, T, {
-            let (a, b) = (a.values::<T>(), b.values::<T>());
-            let term = |(&a, &b): (&T, &T)| {
+            a.zip_with(&b, |a: T, b| {
                 let factor =
                     (0..order).fold(T::one(), |f, i| f * (b - <T as num::Float>::c(i as f64)));
                 if factor == T::zero() {
@@ -168,8 +96,7 @@ impl Tensor {
                 } else {
                     factor * num::Float::powf(a, b - <T as num::Float>::c(order as f64))
                 }
-            };
-            Self::new(&shape, a.iter().zip(b.iter()).map(term).collect::<Vec<T>>())
+            })
         })
     }
 
@@ -305,14 +232,11 @@ impl Tensor {
     }
 
     /// Dense matrices of the last two axes, and whether they are stored transposed.
-    fn matrix_values<T: Scalar>(&self) -> (std::borrow::Cow<'_, [T]>, bool) {
-        if self.primitive().as_slice::<T>().is_none() {
+    fn matrix_values<T: Scalar>(&self) -> (Cow<'_, [T]>, bool) {
+        if self.as_slice::<T>().is_none() {
             let swapped = self.transpose();
-            if swapped.primitive().as_slice::<T>().is_some() {
-                return (
-                    std::borrow::Cow::Owned(swapped.values::<T>().into_owned()),
-                    true,
-                );
+            if swapped.as_slice::<T>().is_some() {
+                return (Cow::Owned(swapped.values::<T>().into_owned()), true);
             }
         }
         (self.values::<T>(), false)

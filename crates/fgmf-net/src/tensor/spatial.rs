@@ -1,6 +1,6 @@
 //! Convolution, pooling and resizing: thin calls into `fgmf-kernels`.
 
-use super::{Tensor, by_precision};
+use super::array::{Tensor, by_precision};
 use fgmf_kernels as kernels;
 use fgmf_kernels::Real;
 use fgmf_kernels::{Conv2d, Pool2d, Resize2d};

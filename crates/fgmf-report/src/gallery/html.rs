@@ -1,16 +1,17 @@
 //! The gallery as HTML: a part before the images, one an image, and a part behind them, so that the
 //! images need not be in memory together.
 
-use crate::cases::{stamped, tile};
 use crate::colormap;
 use crate::escape::{count, decimal, escape, listed, percent};
+use crate::facts::{data, hash, model_file, tree};
 use crate::gallery::doubt::rules;
-use crate::gallery::panel::{Bar, Cell, Line, Tile, class, input_title, lines};
-use crate::html::{section, stacked};
-use crate::parameters::{data, definitions, hash, tree};
+use crate::gallery::lines::{input_title, lines};
+use crate::html::{list, mean_detail, section, stacked, table};
+use crate::page::{Page, foot};
+use crate::panel::{self, Bar, scale_bar};
 use fgmf_record::{Direction, FigureRow, GalleryRecord, ImageRecord, ViewPictures, ViewRecord};
 
-const STYLE: &str = concat!(include_str!("../style.css"), include_str!("gallery.css"));
+const STYLE: &str = concat!(include_str!("../page.css"), include_str!("gallery.css"));
 
 /// What the figures mean; others are explained in `docs/metrics.md`.
 const READINGS: [(&str, &str); 9] = [
@@ -61,29 +62,24 @@ const READINGS: [(&str, &str); 9] = [
 
 /// The page up to the images.
 pub fn gallery_head(about: &GalleryRecord) -> String {
-    let contents = [
-        ("reading", "What may be believed"),
-        ("means", "Means"),
-        ("images", "Images"),
-        ("parameters", "Every parameter"),
-    ];
-    let contents: String = contents
-        .iter()
-        .map(|(id, title)| format!("<li><a href=\"#{id}\">{title}</a></li>"))
-        .collect();
+    let page = Page {
+        class: "gallery",
+        style: STYLE,
+        kind: "FGMF gallery",
+        title: "What the model looks at",
+        subject: escape(&about.model.file),
+        facts: facts(about),
+        lead: summary(about),
+        contents: vec![
+            ("reading", "What may be believed"),
+            ("means", "Means"),
+            ("images", "Images"),
+            ("parameters", "Every parameter"),
+        ],
+    };
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-            <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src \
-            data:; style-src 'unsafe-inline'\">\n<meta name=\"viewport\" \
-            content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" \
-            content=\"light dark\">\n<title>What the model looks at</title>\n<style>\n\
-            {STYLE}</style>\n</head>\n<body class=\"gallery\">\n<header><p class=\"kind\">FGMF \
-            gallery</p><h1>What the model looks at</h1><p class=\"subject\">{}</p>{}{}<nav \
-            aria-label=\"Contents\"><ol>{contents}</ol></nav></header>\n<main>\n{}{}<section \
-            id=\"images\"><h2>Images</h2>{}\n",
-        escape(&about.model.file),
-        facts(about),
-        summary(about),
+        "{}{}{}<section id=\"images\"><h2>Images</h2>{}\n",
+        page.head(),
         section("reading", "What may be believed", &reading(about)),
         section("means", "Means over the images", &means(about)),
         overview(about),
@@ -92,12 +88,11 @@ pub fn gallery_head(about: &GalleryRecord) -> String {
 
 /// The page behind the images.
 pub fn gallery_tail(about: &GalleryRecord) -> String {
+    let more = " The same figures are in gallery.json, raw maps in the folder maps.";
     format!(
-        "</section>\n{}</main>\n<footer><p>Made by fgmf {}. This page loads nothing \
-            and runs no script. The same figures are in gallery.json, raw maps in the folder \
-            maps.</p></footer>\n</body>\n</html>\n",
+        "</section>\n{}{}",
         section("parameters", "Every parameter", &parameters(about)),
-        escape(&about.version),
+        foot(&about.version, more)
     )
 }
 
@@ -107,20 +102,21 @@ pub fn gallery_tail(about: &GalleryRecord) -> String {
 /// When there is no such image.
 pub fn gallery_image(about: &GalleryRecord, at: usize, pictures: &[ViewPictures]) -> String {
     let image = &about.images[at];
-    let lines: String = lines(about, at, pictures)
-        .iter()
-        .map(|l| line(l, &image.name))
-        .collect();
     // The stem is made of letters that need no escape in an address.
-    format!(
-        "<section class=\"case\" id=\"image-{at}\"><h3>{}</h3><p class=\"detail\"><a \
-            href=\"pages/{}.png\">this page as PNG</a></p>{lines}</section>\n",
-        escape(&image.name),
+    let link = format!(
+        "<p class=\"detail\"><a href=\"pages/{}.png\">this page as PNG</a></p>",
         escape(&image.stem)
+    );
+    panel::case(
+        &format!(" id=\"image-{at}\""),
+        &escape(&image.name),
+        &link,
+        &lines(about, at, pictures),
+        "",
     )
 }
 
-fn facts(about: &GalleryRecord) -> String {
+fn facts(about: &GalleryRecord) -> Vec<(&'static str, String)> {
     let images = match &about.data {
         Some(d) => format!(
             "{}, {} split, first {} images",
@@ -135,20 +131,13 @@ fn facts(about: &GalleryRecord) -> String {
     } else {
         "none".to_owned()
     };
-    let facts = [
+    let made = format!("fgmf {}, seed {}", escape(&about.version), about.seed);
+    vec![
         ("Model", hash(&about.model.sha256)),
         ("Images", images),
         ("Attack", escape(&attack)),
-        (
-            "Made by",
-            format!("fgmf {}, seed {}", escape(&about.version), about.seed),
-        ),
-    ];
-    let facts: String = facts
-        .iter()
-        .map(|(k, v)| format!("<div><dt>{k}</dt><dd>{v}</dd></div>"))
-        .collect();
-    format!("<dl class=\"facts\">{facts}</dl>")
+        ("Made by", made),
+    ]
 }
 
 /// What an auditor should know before the pictures.
@@ -258,16 +247,8 @@ fn means(about: &GalleryRecord) -> String {
             .iter()
             .filter(|r| r.figure == figure && r.explainer == explainer && r.n > 0);
         let text = |r: &FigureRow| {
-            let interval = format!(
-                "[{},\u{a0}{}], n\u{a0}=\u{a0}{}",
-                decimal(r.interval[0]),
-                decimal(r.interval[1]),
-                count(r.n)
-            );
-            stacked(
-                &decimal(r.mean),
-                &format!("{} {interval}", escape(&r.input)),
-            )
+            let detail = mean_detail(r.interval, r.n);
+            stacked(&decimal(r.mean), &format!("{} {detail}", escape(&r.input)))
         };
         let cells: String = rows.map(text).collect();
         if cells.is_empty() {
@@ -294,10 +275,11 @@ fn means(about: &GalleryRecord) -> String {
         .map(|e| format!("<th scope=\"col\">{}</th>", escape(&e.id)))
         .collect();
     let rows: String = figures.iter().map(row).collect();
-    format!(
-        "<div class=\"scroll\"><table><caption>Mean, [95% interval of the mean, \
-            normal approximation], images with a value.</caption><thead><tr><th \
-            scope=\"col\">figure</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    table(
+        "",
+        "Mean, [95% interval of the mean, normal approximation], images with a value.",
+        &format!("<th scope=\"col\">figure</th>{heads}"),
+        &rows,
     )
 }
 
@@ -316,7 +298,7 @@ fn overview(about: &GalleryRecord) -> String {
                 };
                 format!(
                     "<td>{} {}{mark}</td>",
-                    escape(&class(about, v.predicted)),
+                    escape(&about.class_name(v.predicted)),
                     percent(v.probability)
                 )
             })
@@ -340,7 +322,7 @@ fn overview(about: &GalleryRecord) -> String {
                 "<td>{}</td>",
                 image
                     .truth
-                    .map_or_else(String::new, |t| escape(&class(about, t)))
+                    .map_or_else(String::new, |t| escape(&about.class_name(t)))
             )
         });
         format!(
@@ -358,11 +340,11 @@ fn overview(about: &GalleryRecord) -> String {
     let inputs: String = (0..about.inputs.len())
         .map(|i| format!("<th scope=\"col\">{}</th>", escape(&input_title(about, i))))
         .collect();
-    format!(
-        "<div class=\"scroll\"><table class=\"figures\"><thead><tr><th \
-            scope=\"col\">image</th>{truth}{inputs}<th scope=\"col\">maps withheld or in \
-            doubt</th></tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    let heads = format!(
+        "<th scope=\"col\">image</th>{truth}{inputs}<th scope=\"col\">maps withheld or in \
+            doubt</th>"
+    );
+    table("figures", "", &heads, &rows)
 }
 
 /// Explainers whose map of a view is withheld or in doubt.
@@ -375,80 +357,18 @@ fn poor_maps(about: &GalleryRecord, view: &ViewRecord) -> Vec<String> {
     bad.map(|(e, _)| escape(&e.id)).collect()
 }
 
-fn line(line: &Line, image: &str) -> String {
-    let cells: String = line
-        .cells
-        .iter()
-        .map(|c| cell(c, &format!("{image}, {}", line.title)))
-        .collect();
-    format!(
-        "<div class=\"view\"><h4>{}</h4><div class=\"groups\">{cells}</div></div>",
-        escape(&line.title)
-    )
-}
-
-fn cell(cell: &Cell, of: &str) -> String {
-    let picture = |t: &Tile| {
-        let alt = format!("{} {}, {of}", cell.title, t.caption);
-        let below = t.bar.as_ref().map(scale_bar).unwrap_or_default();
-        let drawn = tile(t.caption, &t.picture, &alt, &below);
-        let size = t
-            .picture
-            .as_ref()
-            .map_or([1, 1], |p| [p.width(), p.height()]);
-        if t.withheld {
-            stamped(&drawn, size)
-        } else {
-            drawn
-        }
-    };
-    let tiles: String = cell.tiles.iter().map(picture).collect();
-    let figures: String = cell
-        .figures
-        .iter()
-        .map(|(k, v)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(k), escape(v)))
-        .collect();
-    let notes = |class: &str, texts: &[String]| {
-        texts
-            .iter()
-            .map(|t| format!("<p class=\"{class}\">{}</p>", escape(t)))
-            .collect::<String>()
-    };
-    format!(
-        "<div class=\"group\" style=\"--places:{}\"><h5>{}</h5><div \
-            class=\"row\">{tiles}</div><dl class=\"under\">{figures}</dl>{}{}</div>",
-        cell.places,
-        escape(&cell.title),
-        notes("detail", &cell.remarks),
-        notes("bad", &cell.warnings)
-    )
-}
-
-/// A colour bar with its numbers.
-fn scale_bar(bar: &Bar) -> String {
-    let colours = colormap::stops(bar.colour, bar.range).join(",");
-    let numbers: String = bar
-        .numbers
-        .iter()
-        .map(|n| format!("<span>{}</span>", escape(n)))
-        .collect();
-    format!("<div class=\"scale-bar\" style=\"--colours:{colours}\"><i></i>{numbers}</div>")
-}
-
 fn parameters(about: &GalleryRecord) -> String {
-    let mut rows = vec![(
-        "Model",
-        format!(
-            "<code>{}</code><br>{}",
-            escape(&about.model.file),
-            hash(&about.model.sha256)
-        ),
-    )];
+    let mut rows = vec![("Model", model_file(&about.model))];
     rows.extend(about.data.as_ref().map(|d| ("Data", data(d))));
-    let all = serde_json::json!({ "inputs": about.inputs, "explainers": about.explainers, "metrics": about.metrics, "threat": about.threat });
+    let all = serde_json::json!({
+        "inputs": about.inputs,
+        "explainers": about.explainers,
+        "metrics": about.metrics,
+        "threat": about.threat,
+    });
     format!(
         "{}<details><summary>All settings</summary>{}</details>",
-        definitions(&rows),
+        list("definitions", rows),
         tree(&all)
     )
 }

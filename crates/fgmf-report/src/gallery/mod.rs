@@ -4,12 +4,12 @@
 
 mod doubt;
 mod html;
-mod page;
-mod panel;
+mod lines;
+mod png;
 
 pub use doubt::doubts;
 pub use html::{gallery_head, gallery_image, gallery_tail};
-pub use page::page_png;
+pub use png::page_png;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@ use super::*;
 use crate::colormap::{diverging, sequential};
 use crate::escape::{decimal, number};
 use crate::fixture::{self, unbalanced};
+use crate::panel::Below;
 use fgmf_record::{
     Direction, FigureRow, GalleryRecord, ImageRecord, MapFacts, MapPicture, MethodRecord,
     ModelFile, ViewPictures, ViewRecord,
@@ -212,13 +213,13 @@ fn the_png_has_its_size_and_its_bars_the_colours_of_the_ends() {
 #[test]
 fn signed_maps_have_one_scale_before_and_after() {
     let (about, pictures) = gallery();
-    let lines = super::panel::lines(&about, 0, &pictures);
+    let lines = super::lines::lines(&about, 0, &pictures);
     // The clean map ends at 0.5, the attacked one at -2.
     for line in &lines {
-        assert_eq!(
-            line.cells[2].tiles[0].bar.as_ref().unwrap().numbers[2],
-            "+1.995"
-        );
+        let Below::Bar(bar) = &line.cells[2].tiles[0].below else {
+            panic!("a signed map has a bar");
+        };
+        assert_eq!(bar.numbers[2], "+1.995");
     }
     let clean = lines[0].cells[2].tiles[0].picture.as_ref().unwrap();
     let scale = 1.995;

@@ -67,13 +67,13 @@ pub struct Evolution {
 
 /// Tiles over an image, and what a unit of z is worth.
 #[derive(Clone, Copy)]
-struct Grid {
+struct TileGrid {
     image: [usize; 3],
     tile: usize,
     unit: f32,
 }
 
-impl Grid {
+impl TileGrid {
     fn new(image: [usize; 3], tile: usize, threat: &ThreatModel) -> Self {
         let whole = threat
             .norm()
@@ -132,7 +132,7 @@ impl Evolution {
         parents: &mut [Parent<'_>],
     ) -> Result<()> {
         let (batch, threat, seed) = task;
-        let grid = Grid::new(model.image_shape(), self.params.tile, threat);
+        let grid = TileGrid::new(model.image_shape(), self.params.tile, threat);
         for query in 0..self.params.queries {
             let mut active: Vec<&mut Parent<'_>> =
                 parents.iter_mut().filter(|p| p.margin < 0.0).collect();
@@ -188,7 +188,7 @@ impl BlackBox for Evolution {
     ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
-        let tiles = Grid::new(model.image_shape(), self.params.tile, threat).tiles();
+        let tiles = TileGrid::new(model.image_shape(), self.params.tile, threat).tiles();
         let fresh = |(row, origin): (usize, _)| {
             let x = <[f32]>::to_vec(origin);
             Parent {

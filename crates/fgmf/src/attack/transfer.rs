@@ -21,6 +21,9 @@ use crate::threat::ThreatModel;
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Session, Tensor, ValueId, onnx};
 
+/// Id in kebab case.
+pub(crate) const ID: &str = "transfer";
+
 /// An attack on another network, tried on the model.
 pub struct Transfer {
     surrogate: Session,
@@ -35,9 +38,9 @@ impl Transfer {
 }
 
 /// A surrogate: that it is fooled settles nothing.
-struct Surrogate<'a>(Oracle<'a>);
+struct StandIn<'a>(Oracle<'a>);
 
-impl Scores for Surrogate<'_> {
+impl Scores for StandIn<'_> {
     fn image_shape(&self) -> [usize; 3] {
         self.0.image_shape()
     }
@@ -55,7 +58,7 @@ impl Scores for Surrogate<'_> {
     }
 }
 
-impl Gradients for Surrogate<'_> {
+impl Gradients for StandIn<'_> {
     fn network(&self) -> &Network {
         self.0.network()
     }
@@ -72,7 +75,7 @@ impl Gradients for Surrogate<'_> {
 
 impl BlackBox for Transfer {
     fn id(&self) -> &'static str {
-        "transfer"
+        ID
     }
 
     fn parameters(&self) -> serde_json::Value {
@@ -98,12 +101,9 @@ impl BlackBox for Transfer {
                 describe(ours, self.surrogate.classes()),
             ));
         }
-        let found = self.attack.perturb(
-            &Surrogate(Oracle::new(&self.surrogate)),
-            batch,
-            threat,
-            seed,
-        )?;
+        let found =
+            self.attack
+                .perturb(&StandIn(Oracle::new(&self.surrogate)), batch, threat, seed)?;
         let endings = match model.logits(&found.x) {
             Err(Error::Budget { .. }) => vec![Ending::BudgetExhausted; batch.len()],
             logits => {

@@ -9,7 +9,7 @@ const MAX_NAMES: u64 = 1 << 20;
 
 /// A file or folder that is not hidden.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct FileEntry {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) is_dir: bool,
@@ -17,7 +17,7 @@ pub(crate) struct Entry {
 
 /// Files and folders in `dir` without the hidden ones, sorted by the bytes of their names; links
 /// are followed.
-pub(crate) fn entries(dir: &Path) -> Result<Vec<Entry>> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<FileEntry>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
         let path = entry.map_err(Error::io(dir))?.path();
@@ -39,7 +39,7 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<Entry>> {
                 "a device, pipe or socket",
             ));
         }
-        found.push(Entry {
+        found.push(FileEntry {
             name,
             path,
             is_dir: about.is_dir(),

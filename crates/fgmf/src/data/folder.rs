@@ -5,7 +5,7 @@ mod tests;
 
 use crate::data::dataset::Dataset;
 use crate::data::files;
-use crate::data::files::Entry;
+use crate::data::files::FileEntry;
 use crate::data::limits::MAX_BYTES;
 use crate::data::picture::read_like;
 use crate::error::{Error, Result};
@@ -21,8 +21,8 @@ const CHUNK: usize = 16 << 20;
 
 /// Loads one split: `dir/{train,test}/CLASS/*`, or `dir/CLASS/*` with every 5th file of each class
 /// for testing.
-pub(crate) fn load(dir: &Path, entries: &[Entry], split: Split) -> Result<Dataset> {
-    let is_split = |entry: &&Entry| entry.name == "train" || entry.name == "test";
+pub(crate) fn load(dir: &Path, entries: &[FileEntry], split: Split) -> Result<Dataset> {
+    let is_split = |entry: &&FileEntry| Split::find(&entry.name).is_some();
     let halves = only_folders(entries, "`train`, `test` or class folders")?
         .iter()
         .filter(is_split);
@@ -73,7 +73,7 @@ type Labelled = (Vec<String>, Vec<(PathBuf, usize)>);
 /// Classes of both splits, so that a label means the same in each, and the files of `split`.
 fn in_two<'a>(
     dir: &Path,
-    halves: impl Iterator<Item = &'a Entry>,
+    halves: impl Iterator<Item = &'a FileEntry>,
     split: Split,
 ) -> Result<Labelled> {
     let (mut names, mut wanted) = (BTreeSet::new(), None);
@@ -109,7 +109,7 @@ fn in_two<'a>(
     Ok((names, files))
 }
 
-fn only_folders<'a>(entries: &'a [Entry], expected: &str) -> Result<&'a [Entry]> {
+fn only_folders<'a>(entries: &'a [FileEntry], expected: &str) -> Result<&'a [FileEntry]> {
     match entries.iter().find(|entry| !entry.is_dir) {
         Some(file) => Err(Error::data(
             &file.path,
@@ -121,7 +121,7 @@ fn only_folders<'a>(entries: &'a [Entry], expected: &str) -> Result<&'a [Entry]>
 }
 
 /// The images of a class, sorted by name; at least one.
-fn image_files(class: &Entry) -> Result<Vec<PathBuf>> {
+fn image_files(class: &FileEntry) -> Result<Vec<PathBuf>> {
     let entries = files::entries(&class.path)?;
     if entries.is_empty() {
         return Err(Error::data(

@@ -2,11 +2,13 @@
 //! the bytes; plain or gzip.
 
 mod decode;
+mod part;
 #[cfg(test)]
 mod tests;
 
 use crate::data::dataset::Dataset;
 use crate::data::files;
+use crate::data::idx::part::{IMAGES, IdxPart, LABELS};
 use crate::error::{Error, Result};
 use crate::record::Split;
 use std::fs::File;
@@ -14,45 +16,6 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 pub(crate) use crate::data::idx::decode::{images, labels};
-
-/// One of the two files of a split.
-struct Part {
-    word: &'static str,
-    magic: u32,
-    dims: usize,
-}
-
-const IMAGES: Part = Part {
-    word: "images",
-    magic: 2051,
-    dims: 3,
-};
-const LABELS: Part = Part {
-    word: "labels",
-    magic: 2049,
-    dims: 1,
-};
-
-impl Part {
-    /// Whether `stem` (a file name without `.gz`) is an official or usual name of this part of
-    /// `split`.
-    fn is_named(&self, stem: &str, split: Split) -> bool {
-        let prefixes: &[&str] = match split {
-            Split::Train => &["train-"],
-            Split::Test => &["t10k-", "test-"],
-        };
-        let rest = prefixes.iter().find_map(|prefix| stem.strip_prefix(prefix));
-        rest.and_then(|rest| rest.strip_prefix(self.word))
-            .is_some_and(|rest| {
-                rest == ".idx"
-                    || [
-                        format!("-idx{}-ubyte", self.dims),
-                        format!(".idx{}-ubyte", self.dims),
-                    ]
-                    .contains(&rest.to_owned())
-            })
-    }
-}
 
 fn stem(name: &str) -> &str {
     name.strip_suffix(".gz").unwrap_or(name)
@@ -70,9 +33,9 @@ pub(crate) fn is_name(name: &str) -> bool {
 /// The file of `part` of `split`; the plain one when it is there twice, plain and packed.
 fn find(
     dir: &Path,
-    entries: &[files::Entry],
+    entries: &[files::FileEntry],
     split: Split,
-    part: &Part,
+    part: &IdxPart,
 ) -> Result<Option<PathBuf>> {
     let mut named = entries
         .iter()
@@ -93,8 +56,8 @@ fn find(
 
 /// Loads one split. Class names come from `classes.txt`, or are the numbers up to the largest label
 /// of either split.
-pub(crate) fn load(dir: &Path, entries: &[files::Entry], split: Split) -> Result<Dataset> {
-    let path = |part: &Part| {
+pub(crate) fn load(dir: &Path, entries: &[files::FileEntry], split: Split) -> Result<Dataset> {
+    let path = |part: &IdxPart| {
         let prefix = if split == Split::Train {
             "train"
         } else {

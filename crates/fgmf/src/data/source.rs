@@ -43,7 +43,7 @@ pub fn load(source: &str, split: Split) -> Result<Dataset> {
         ));
     }
     let entries = files::entries(dir)?;
-    let has = |test: &dyn Fn(&files::Entry) -> bool| entries.iter().any(test);
+    let has = |test: &dyn Fn(&files::FileEntry) -> bool| entries.iter().any(test);
     let idx = has(&|entry| !entry.is_dir && idx::is_name(&entry.name));
     let cifar = has(&|entry| !entry.is_dir && cifar::is_name(&entry.name));
     let kinds = "IDX files, CIFAR-10 binary files, or folders of images";

@@ -89,6 +89,14 @@ impl SgamParams {
                 return Err(Error::parameter(name, "0 to 1", value));
             }
         }
+        // The gate reads the mask, and a mask of strength 0 is 1 everywhere.
+        if self.gate > 0.0 && self.strength <= 0.0 {
+            return Err(Error::parameter(
+                "sgam.gate",
+                "0 where `sgam.strength` is 0",
+                self.gate,
+            ));
+        }
         if !(self.teach.is_finite() && self.teach >= 0.0) {
             return Err(Error::parameter(
                 "sgam.teach",
@@ -198,7 +206,7 @@ pub(crate) fn served_rules(net: &Network) -> Result<Rules> {
         .map_err(|e| Error::mismatch("read SGAM settings", "what this tool writes", e))?;
     params.check()?;
     let (slope, offset) = affine(&params);
-    if params.gate > 0.0 && slope != 0.0 {
+    if params.gate > 0.0 {
         // 1 − g s with s = (m − offset) / slope.
         rules.set(
             node,
@@ -304,6 +312,21 @@ mod tests {
         }
         let twice = with_sgam(&net, &SgamParams::default(), 1).unwrap();
         assert!(with_sgam(&twice, &SgamParams::default(), 1).is_err());
+    }
+
+    /// A mask of strength 0 says nothing of saliency, so that no gate can follow it.
+    #[test]
+    fn a_gate_needs_a_mask_that_varies() {
+        let with = |strength, gate| SgamParams {
+            strength,
+            gate,
+            ..SgamParams::default()
+        };
+        let message = with(0.0, 0.5).check().unwrap_err().to_string();
+        assert!(message.contains("sgam.gate"), "{message}");
+        assert!(message.contains("0.5"), "{message}");
+        assert!(with(0.0, 0.0).check().is_ok());
+        assert!(with(0.1, 0.5).check().is_ok());
     }
 
     /// The gate scales the served gradient by 1 − g s where the mask is held fixed, and touches

@@ -78,7 +78,7 @@ pub struct GradientShap {
 }
 
 /// One sample of an image.
-struct Draw {
+struct ShapDraw {
     reference: usize,
     a: f64,
     noise: Vec<f64>,
@@ -94,7 +94,7 @@ impl GradientShap {
     }
 
     /// Every sample of the image `index`.
-    fn draws(&self, references: usize, size: usize, seed: u64, index: u64) -> Vec<Draw> {
+    fn draws(&self, references: usize, size: usize, seed: u64, index: u64) -> Vec<ShapDraw> {
         let (mut stream, samples, sigma) = (
             Stream::new(seed, Purpose::Explanation, 0, index),
             self.params.samples,
@@ -115,7 +115,7 @@ impl GradientShap {
             } else {
                 Vec::new()
             };
-            Draw {
+            ShapDraw {
                 reference: order[s % references],
                 a,
                 noise,
@@ -149,7 +149,7 @@ impl Explainer for GradientShap {
             references.shape()[0],
             c * h * w,
         );
-        let mut draws: (usize, Vec<Draw>) = (usize::MAX, Vec::new());
+        let mut draws: (usize, Vec<ShapDraw>) = (usize::MAX, Vec::new());
         let mut sums = vec![0.0; values.len()];
         for call in calls(targets.len() * samples, context.cap) {
             let (mut path, mut differences) = (
@@ -169,7 +169,7 @@ impl Explainer for GradientShap {
                         ),
                     );
                 }
-                let Draw {
+                let ShapDraw {
                     reference,
                     a,
                     noise,

@@ -23,10 +23,10 @@ fn checked_maps<T: Copy + Into<f64>>(
 
 /// Structural similarity of two maps `[rows, columns]`.
 ///
-/// Mean over all windows of s x s pixels (s = 7, or the largest odd number that fits) of (2 μₐ μ_b
-/// + c₁)(2 σₐ_b + c₂) / ((μₐ² + μ_b² + c₁)(σₐ² + σ_b² + c₂)), variances with s² − 1, c₁ = (0.01
-/// L)², c₂ = (0.03 L)², L the range of the values of both maps. Two equal maps, constant ones too,
-/// score 1.
+/// Mean over all windows of s x s pixels (s = 7, or the largest odd number that fits) of
+/// (2 μₐ μ_b + c₁)(2 σₐ_b + c₂) / ((μₐ² + μ_b² + c₁)(σₐ² + σ_b² + c₂)), variances with s² − 1,
+/// c₁ = (0.01 L)², c₂ = (0.03 L)², L the range of the values of both maps. Two equal maps, constant
+/// ones too, score 1.
 ///
 /// Range `[-1, 1]`, higher is more alike. As scikit-image computes it with its default window.
 /// Source: Wang et al. 2004.

@@ -26,3 +26,11 @@ pub fn predictions(logits: &Tensor) -> Vec<usize> {
     let best = |z: &[f32]| (1..k).fold(0, |b, i| if z[i] > z[b] { i } else { b });
     logits.to_f32().chunks_exact(k).map(best).collect()
 }
+
+/// Probabilities of one row of logits: exp(z_i − max z) / Σ_j exp(z_j − max z).
+pub fn softmax(logits: &[f64]) -> Vec<f64> {
+    let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let e: Vec<f64> = logits.iter().map(|v| (v - top).exp()).collect();
+    let total: f64 = e.iter().sum();
+    e.iter().map(|v| v / total).collect()
+}

@@ -10,7 +10,7 @@ pub(crate) mod transform;
 
 pub use crate::record::Passes;
 pub use access::{Curvature, FeatureGradient, Gradients, LossGradient, Scores, Variants};
-pub use answer::{misclassified, predictions};
+pub use answer::{misclassified, predictions, softmax};
 pub use averaged::{Averaged, Smoothed};
 pub use expected::{Expected, Outcome};
 pub use oracle::Oracle;

@@ -1,18 +1,26 @@
 //! Studies: attacks and metrics over a data set, in a fixed order, with state that survives a kill.
 
 pub(crate) mod adversarial;
+pub(crate) mod cases;
 pub(crate) mod compare;
+pub(crate) mod curve;
 pub(crate) mod entry;
 pub(crate) mod evaluation;
 pub(crate) mod evaluation_state;
+pub(crate) mod judged;
+pub(crate) mod subjects;
 pub(crate) mod suite;
 pub(crate) mod suite_state;
 pub(crate) mod suite_verdict;
 pub(crate) mod suites;
 
 pub use adversarial::read_adversarial;
+pub use cases::{CASE_IMAGES, case_settings, explain_models};
+pub use curve::{Curve, curve, remove_curve_state};
 pub use entry::{Entry, SuiteJob};
 pub use evaluation::{Evaluation, EvaluationInput, EvaluationJob, evaluate, evaluate_maps};
-pub use suite::{SuiteOutcome, curve, run_suite, run_suite_until};
+pub use judged::{ATTACK, RADII, judge_model, judge_settings};
+pub use subjects::{Subject, plans};
+pub use suite::{SuiteOutcome, run_suite, run_suite_until};
 pub use suite_state::remove as remove_state;
 pub use suites::{ATTACKS, SUITES, lone, suite, transfer};

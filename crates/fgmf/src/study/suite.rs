@@ -8,7 +8,7 @@ use crate::defend::knowledge::attacker_rules;
 use crate::error::{Error, Result};
 use crate::model::answer::predictions;
 use crate::model::oracle::Oracle;
-use crate::record::{AttackRow, CurvePoint, ExampleRecord, Passes, Proportion, VerdictRecord};
+use crate::record::{AttackRow, ExampleRecord, Passes, Proportion, VerdictRecord};
 use crate::study::entry::{Entry, SuiteJob};
 use crate::study::suite_state::{Broken, Header, Part, StateFile};
 use crate::study::suite_verdict::verdict;
@@ -97,6 +97,34 @@ pub fn run_suite_until(
     threshold: Option<f64>,
     watch: &mut dyn FnMut(usize, usize, usize),
 ) -> Result<SuiteOutcome> {
+    let all = search_all(entries, job, state, threshold, watch)?;
+    let [c, h, w] = job.data.shape();
+    let verdict = verdict(entries, job, &all.parts, &all.examples)?.record();
+    Ok(SuiteOutcome {
+        rows: summarise(entries, &all.parts, &all.examples),
+        verdict,
+        adversarial: Tensor::new(&[all.examples.len(), c, h, w], all.images),
+        stopped: all.examples.len() < job.data.len(),
+        examples: all.examples,
+    })
+}
+
+/// What the attacks of a suite did, before anything is made of it.
+pub(crate) struct Searched {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) examples: Vec<ExampleRecord>,
+    /// The adversarial image where one was found, the clean image elsewhere.
+    pub(crate) images: Vec<f32>,
+}
+
+/// The attacks of [`run_suite_until`], without verdict.
+pub(crate) fn search_all(
+    entries: &[Entry],
+    job: &SuiteJob<'_>,
+    state: Option<&Path>,
+    threshold: Option<f64>,
+    watch: &mut dyn FnMut(usize, usize, usize),
+) -> Result<Searched> {
     let mut log = state
         .map(|path| StateFile::open(path, &header(entries, job), job.data.shape()))
         .transpose()?;
@@ -138,44 +166,11 @@ pub fn run_suite_until(
             break;
         }
     }
-    let [c, h, w] = job.data.shape();
-    let stopped = examples.len() < total;
-    let rows = summarise(entries, &parts, &examples);
-    let verdict = verdict(entries, job, &parts, &examples)?.record();
-    Ok(SuiteOutcome {
-        rows,
-        verdict,
-        adversarial: Tensor::new(&[examples.len(), c, h, w], images),
+    Ok(Searched {
+        parts,
         examples,
-        stopped,
+        images,
     })
-}
-
-/// Robust accuracy at several radii, each by a whole suite: `[0, …]` gives the clean accuracy
-/// first. A curve that does not reach the chance level at a large radius is a sign of masking.
-pub fn curve(
-    entries: &[Entry],
-    job: &SuiteJob<'_>,
-    radii: &[f64],
-    watch: &mut dyn FnMut(usize, usize, usize),
-) -> Result<Vec<CurvePoint>> {
-    let point = |&eps: &f64| {
-        let threat = job.threat.with_eps(eps)?;
-        let outcome = run_suite(
-            entries,
-            &SuiteJob {
-                threat: &threat,
-                ..*job
-            },
-            None,
-            watch,
-        )?;
-        Ok(CurvePoint {
-            eps,
-            robust: outcome.overall(),
-        })
-    };
-    radii.iter().map(point).collect()
 }
 
 fn describe(entry: &Entry) -> serde_json::Value {

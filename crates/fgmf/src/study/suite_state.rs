@@ -69,10 +69,12 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Deletes the state of a run that is done.
 pub fn remove(path: &Path) -> Result<()> {
-    for file in [path.to_owned(), images_path(path)] {
-        std::fs::remove_file(&file).map_err(Error::io(&file))?;
-    }
-    Ok(())
+    [path.to_owned(), images_path(path)]
+        .iter()
+        .try_for_each(|file| match std::fs::remove_file(file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(file)(e)),
+            _ => Ok(()),
+        })
 }
 
 impl StateFile {

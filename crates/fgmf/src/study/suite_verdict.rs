@@ -1,6 +1,7 @@
 //! The verdict of a suite: what its attacks met, and probes.
 
 use crate::attack::base::Attack;
+use crate::attack::transfer;
 use crate::data::batch::batch_of;
 use crate::defend::knowledge::{MaskKnowledge, attacker_rules, bypass_rules, served_rules};
 use crate::defend::sgam::has_mask;
@@ -64,7 +65,7 @@ pub(crate) fn verdict(
         examples: missed,
         of: rows.len(),
     });
-    let transferred = |e: &Entry| e.attack.id() == "transfer";
+    let transferred = |e: &Entry| e.attack.id() == transfer::ID;
     evidence.black_box = against(entries, examples, |e| !transferred(e));
     evidence.transfer = against(entries, examples, transferred);
     let own = |e: &Entry| e.knowledge == MaskKnowledge::EndToEnd;

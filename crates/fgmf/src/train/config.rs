@@ -5,10 +5,12 @@ use crate::defend::resize_pad::ResizePadParams;
 use crate::defend::sgam::SgamParams;
 use crate::error::{Error, Result};
 use crate::threat::{Norm, ThreatModel};
+use crate::train::base::Objective;
 use crate::train::distillation::{Distillation, DistillationParams};
-use crate::train::objective::{Objective, PgdAt, PgdAtParams, Standard};
 use crate::train::optimise::{Optimiser, Schedule};
+use crate::train::pgd_at::{PgdAt, PgdAtParams};
 use crate::train::scorpio::{Scorpio, ScorpioParams};
+use crate::train::standard::Standard;
 use fgmf_net::zoo::{Activation, Architecture};
 use serde::{Deserialize, Serialize};
 

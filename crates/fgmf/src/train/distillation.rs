@@ -20,7 +20,7 @@
 
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::train::objective::{Context, Objective, Step, finish, mean, step_on};
+use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::op::{Op, Softmax};
 use fgmf_net::{Builder, Dual, Network, Session, Tensor, onnx};
@@ -130,7 +130,7 @@ impl Head for Tempered {
 }
 
 impl Objective for Distillation {
-    fn step(&self, net: &Session, batch: &Batch, context: &Context<'_>) -> Result<Step> {
+    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let inner = match &self.teacher {
             None => CrossEntropy::labels(&batch.labels),
             Some(t) if t.image_shape() == net.image_shape() && t.classes() == net.classes() => {

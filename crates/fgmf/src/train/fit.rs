@@ -9,10 +9,10 @@ use crate::model::transform::Transform;
 use crate::record::{EpochRecord, Proportion};
 use crate::rng::{Purpose, Stream};
 use crate::store::atomic::write_atomically;
+use crate::train::base::StepContext;
 use crate::train::checkpoint;
 use crate::train::checkpoint::State;
 use crate::train::config::TrainConfig;
-use crate::train::objective::Context;
 use crate::train::optimise::{OptimiserState, clip};
 use crate::train::salience::Salience;
 use fgmf_net::op::Op;
@@ -139,14 +139,14 @@ pub fn fit(
     let steps = data.len().div_ceil(config.batch);
     for epoch in state.log.len()..config.epochs {
         let started = Instant::now();
-        if Salience::is_due(source.as_ref(), config.sgam.as_ref(), epoch) {
-            state.salience = Some(Salience::compute(
-                config,
-                source.as_ref(),
-                &state.net,
-                data,
-            )?);
-        }
+        Salience::refresh(
+            &mut state.salience,
+            (config.seed, epoch),
+            source.as_ref(),
+            config.sgam.as_ref(),
+            &state.net,
+            data,
+        )?;
         let order =
             Stream::new(config.seed, Purpose::Shuffle, epoch as u64, 0).permutation(data.len());
         let (mut parts, mut correct, mut seen, mut rate): (Vec<(String, f64)>, usize, usize, f64) =
@@ -165,7 +165,7 @@ pub fn fit(
                         1.0
                     },
             )?;
-            let context = Context {
+            let context = StepContext {
                 threat: &threat,
                 seed: config.seed,
                 epoch: epoch as u64,

@@ -1,18 +1,22 @@
 //! Training: a plain loop, objectives that plug into it, and state that survives a kill.
 
+pub(crate) mod base;
 pub(crate) mod checkpoint;
 pub(crate) mod config;
 pub(crate) mod distillation;
 pub(crate) mod fit;
-pub(crate) mod objective;
 pub(crate) mod optimise;
+pub(crate) mod pgd_at;
 pub(crate) mod salience;
 pub(crate) mod scorpio;
+pub(crate) mod standard;
 
+pub use base::{Objective, Step, StepContext};
 pub use config::{ObjectiveConfig, TrainConfig};
 pub use distillation::{Distillation, DistillationParams};
 pub use fit::{Progress, Run, fit};
-pub use objective::{Context, Objective, PgdAt, PgdAtParams, Standard, Step};
 pub use optimise::{Optimiser, OptimiserState, Schedule};
+pub use pgd_at::{PgdAt, PgdAtParams};
 pub use salience::{Salience, SalienceSource};
 pub use scorpio::{Scorpio, ScorpioParams, frank_wolfe};
+pub use standard::Standard;

@@ -12,8 +12,7 @@ use crate::explain::parts::cam::CamParams;
 use crate::explain::sealed::explain;
 use crate::model::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
-use crate::train::config::TrainConfig;
-use fgmf_net::{Session, Tensor};
+use fgmf_net::{Network, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How salient pixels are chosen. `All` and `Random` are the controls without which a claim for
@@ -126,76 +125,70 @@ impl Salience {
         self.teacher.as_ref()
     }
 
-    /// Whether the choice must be made anew before `epoch` (from 0).
-    pub(super) fn is_due(
+    /// Makes anew what is due before `epoch` (from 0): the salient pixels by the period of their
+    /// source, the maps that the mask is taught by the period of SGAM. What is not due stays.
+    /// `state` is none at the start of a run; a run that keeps neither leaves it so.
+    pub(super) fn refresh(
+        state: &mut Option<Self>,
+        (seed, epoch): (u64, usize),
         source: Option<&SalienceSource>,
         sgam: Option<&SgamParams>,
-        epoch: usize,
-    ) -> bool {
-        let by_source = match source {
-            Some(SalienceSource::IntegratedGradients { refresh, .. }) => {
-                epoch.is_multiple_of(*refresh)
-            }
-            Some(SalienceSource::Random { .. }) => epoch == 0,
-            _ => false,
-        };
-        by_source || sgam.is_some_and(|s| s.teach > 0.0 && epoch.is_multiple_of(s.refresh))
-    }
-
-    /// Explains the whole training set with the network as it stands.
-    pub(super) fn compute(
-        config: &TrainConfig,
-        source: Option<&SalienceSource>,
-        net: &Session,
+        net: &Network,
         data: &Dataset,
-    ) -> Result<Self> {
+    ) -> Result<()> {
         let [_, h, w] = data.shape();
-        let mut out = Self {
-            pixels: h * w,
-            ..Self::default()
-        };
-        match source {
-            Some(SalienceSource::IntegratedGradients { share, steps, .. }) => {
+        let due = |period: &usize| epoch.is_multiple_of(*period);
+        let taught = sgam.filter(|s| s.teach > 0.0 && due(&s.refresh));
+        let chosen = match source {
+            Some(SalienceSource::IntegratedGradients {
+                share,
+                steps,
+                refresh,
+            }) if due(refresh) => {
                 let ig = IntegratedGradientsParams {
                     steps: *steps,
                     ..IntegratedGradientsParams::default()
                 }
                 .check()?;
                 let keep = top_count(*share, h * w);
-                out.mask = over_data(net, data, &ig, config.seed, |map| top(map, keep))?;
+                Some(over_data(net, data, &ig, seed, |map| top(map, keep))?)
             }
-            Some(SalienceSource::Random { share }) => {
-                let keep = top_count(*share, h * w);
-                for i in 0..data.len() {
-                    let mut mask = vec![0; h * w];
-                    let order = Stream::new(config.seed, Purpose::Training, u64::MAX, i as u64)
-                        .permutation(h * w);
-                    order[..keep].iter().for_each(|&p| mask[p] = 1);
-                    out.mask.extend(mask);
-                }
+            Some(SalienceSource::Random { share }) if epoch == 0 => {
+                Some(drawn(seed, data.len(), h * w, top_count(*share, h * w)))
             }
-            _ => {}
+            _ => None,
+        };
+        if chosen.is_none() && taught.is_none() {
+            return Ok(());
         }
-        if let Some(sgam) = config.sgam.as_ref().filter(|s| s.teach > 0.0) {
-            let bytes = |map: &[f32]| {
-                map.iter()
-                    .map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8)
-                    .collect()
-            };
-            let maps = over_data(
-                net,
-                data,
-                &grad_cam_pp(CamParams::default())?,
-                config.seed,
-                bytes,
-            )?;
-            out.teacher = Some(Teacher {
-                maps,
+        let kept = state.get_or_insert_default();
+        kept.pixels = h * w;
+        if let Some(mask) = chosen {
+            kept.mask = mask;
+        }
+        if let Some(sgam) = taught {
+            let byte = |v: &f32| (v.clamp(0.0, 1.0) * 255.0).round() as u8;
+            let bytes = |map: &[f32]| map.iter().map(byte).collect();
+            let cam = grad_cam_pp(CamParams::default())?;
+            kept.teacher = Some(Teacher {
+                maps: over_data(net, data, &cam, seed, bytes)?,
                 weight: sgam.teach,
             });
         }
-        Ok(out)
+        Ok(())
     }
+}
+
+/// `keep` pixels of each image, drawn once.
+fn drawn(seed: u64, images: usize, pixels: usize, keep: usize) -> Vec<u8> {
+    let one = |i: usize| {
+        let mut mask = vec![0; pixels];
+        let mut stream = Stream::new(seed, Purpose::Training, u64::MAX, i as u64);
+        let order = stream.permutation(pixels);
+        order[..keep].iter().for_each(|&p| mask[p] = 1);
+        mask
+    };
+    (0..images).flat_map(one).collect()
 }
 
 fn top_count(share: f64, pixels: usize) -> usize {
@@ -233,4 +226,55 @@ fn over_data(
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{EMBEDDED, load};
+    use crate::defend::with_sgam;
+    use crate::record::Split;
+    use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
+
+    /// Mask and teacher have a period each: what is not due stays, what is due follows the network.
+    #[test]
+    fn mask_and_teacher_keep_their_own_periods() {
+        let mut data = load(EMBEDDED, Split::Test).unwrap();
+        data.truncate(3).unwrap();
+        let sgam = SgamParams {
+            refresh: 2,
+            ..SgamParams::default()
+        };
+        let net = |seed| {
+            let config = ZooConfig {
+                architecture: Architecture::CnnTiny,
+                activation: Activation::Relu,
+                image: data.shape(),
+                classes: 10,
+                mean: vec![0.3],
+                deviation: vec![0.4],
+                seed,
+            };
+            with_sgam(&build(&config).unwrap(), &sgam, seed).unwrap()
+        };
+        let source = SalienceSource::IntegratedGradients {
+            share: 0.2,
+            steps: 2,
+            refresh: 3,
+        };
+        let mut state = None;
+        let mut at = |epoch: usize| {
+            let net = net(epoch as u64);
+            let (source, sgam) = (Some(&source), Some(&sgam));
+            Salience::refresh(&mut state, (0, epoch), source, sgam, &net, &data).unwrap();
+            let kept: &Salience = state.as_ref().unwrap();
+            (kept.mask.clone(), kept.teacher.clone().unwrap().maps)
+        };
+        let (first, second, third, fourth) = (at(0), at(1), at(2), at(3));
+        assert_eq!(first, second, "neither is due before epoch 1");
+        assert_eq!(first.0, third.0, "the mask is not due before epoch 2");
+        assert_ne!(first.1, third.1, "the teacher is due before epoch 2");
+        assert_ne!(third.0, fourth.0, "the mask is due before epoch 3");
+        assert_eq!(third.1, fourth.1, "the teacher is not due before epoch 3");
+    }
 }

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::oracle::Oracle;
 use crate::threat::ThreatModel;
-use crate::train::objective::{Context, Objective, Step, finish, mean, step_on};
+use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
 use crate::train::salience::SalienceSource;
 use fgmf_net::ParameterGradients;
 use fgmf_net::head::{CrossEntropy, Head};
@@ -161,7 +161,7 @@ impl Scorpio {
         net: &Session,
         batch: &Batch,
         end: &Tensor,
-        context: &Context<'_>,
+        context: &StepContext<'_>,
     ) -> Result<(ParameterGradients, f64, f64)> {
         let (clean, far) = (batch.x.to_f32(), end.to_f32());
         let size = clean.len() / batch.len();
@@ -207,7 +207,7 @@ impl Scorpio {
 }
 
 impl Objective for Scorpio {
-    fn step(&self, net: &Session, batch: &Batch, context: &Context<'_>) -> Result<Step> {
+    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let end = frank_wolfe(&Oracle::new(net), batch, context.threat, self.params.steps)?;
         if self.params.curvature == 0.0 {
             let run = step_on(
@@ -308,7 +308,7 @@ mod tests {
     fn objective_gradient_matches_differences() {
         let (net, batch) = (net(), batch(4));
         let threat = ThreatModel::new(Norm::Linf, 0.1, [0.0, 1.0]).unwrap();
-        let context = Context {
+        let context = StepContext {
             threat: &threat,
             seed: 0,
             epoch: 0,

@@ -787,7 +787,9 @@ fn curves_fall() {
         threat: &threat,
         seed: 3,
     };
-    let points = curve(&entries, &job, &[0.0, 0.02, 0.5], &mut |_, _, _| {}).unwrap();
+    let mut watch = |_: usize, _: usize| {};
+    let measured = curve(&entries, &job, &[0.0, 0.02, 0.5], false, None, &mut watch).unwrap();
+    let points = measured.points;
     let clean = run_suite(&entries, &job, None, &mut |_, _, _| {})
         .unwrap()
         .clean();

@@ -1,10 +1,10 @@
 //! Some images, explained and judged together.
 
-use crate::commands::{softmax, write};
+use crate::commands::write;
 use anyhow::Result;
 use fgmf::explain::{Attribution, Context, Explainer};
 use fgmf::metric::Metric;
-use fgmf::model::{Oracle, Scores};
+use fgmf::model::{Oracle, Scores, softmax};
 use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;

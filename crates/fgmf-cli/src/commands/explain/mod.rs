@@ -216,18 +216,13 @@ fn join(page: &Path, head: &str, mut middle: File, tail: &str) -> Result<()> {
 
 /// Two lines or more an image: what is answered, and what is to be said of each map.
 fn table(about: &GalleryRecord) -> String {
-    let class = |label: usize| {
-        about
-            .data
-            .as_ref()
-            .and_then(|d| d.classes.get(label))
-            .cloned()
-            .unwrap_or_else(|| format!("class {label}"))
-    };
     let mut lines = Vec::new();
     for (at, image) in about.images.iter().enumerate() {
         for (input, view) in about.inputs.iter().zip(&image.views) {
-            let (predicted, explained) = (class(view.predicted), class(view.explained));
+            let (predicted, explained) = (
+                about.class_name(view.predicted),
+                about.class_name(view.explained),
+            );
             lines.push(format!(
                 "{}, {}: {predicted} ({}), explained {explained}",
                 image.name,

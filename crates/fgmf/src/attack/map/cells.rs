@@ -6,7 +6,7 @@
 
 use crate::attack::map::followed::share;
 use crate::error::Result;
-use crate::metric::parts::fill::{blurred, blurred_back};
+use crate::image::blur::Blur;
 use crate::metric::parts::subject::Subject;
 use crate::model::access::{Gradients, Scores};
 use crate::model::oracle::Oracle;
@@ -52,7 +52,7 @@ pub(crate) fn cells(
     };
     let filled = blur.map_or_else(
         || vec![0.0; values.len()],
-        |s| planes(&values, &|plane| blurred(plane, [h, w], s)),
+        |s| planes(&values, &|plane| Blur::whole([s; 2]).of(plane, [h, w])),
     );
     // Variant 0 of an image is the image itself, variant c + 1 lacks cell c.
     let variant = |item: usize| {
@@ -124,7 +124,9 @@ pub(crate) fn cells(
     }
     if let Some(s) = blur {
         out.iter_mut()
-            .zip(planes(&through, &|plane| blurred_back(plane, [h, w], s)))
+            .zip(planes(&through, &|plane| {
+                Blur::whole([s; 2]).back(plane, [h, w])
+            }))
             .for_each(|(o, t)| *o += t);
     }
     Ok(out)

@@ -42,11 +42,11 @@ pub(crate) enum Surrogate {
     /// Falls of cells, black or filled with a blur of that deviation.
     Cells { blur: Option<f64> },
     /// Grad-CAM++.
-    Cam(Box<Cam>),
+    Cam(Box<CamNets>),
 }
 
 /// Grad-CAM++ as two networks.
-pub(crate) struct Cam {
+pub(crate) struct CamNets {
     parts: Cut,
     /// `[d, h, w]` of the layer.
     shape: [usize; 3],
@@ -94,7 +94,7 @@ impl Surrogate {
     /// All that a network has; `net` has rounded rectifiers, `path` is a number of points.
     pub(crate) fn all(net: &Session, path: usize) -> Result<Vec<Self>> {
         let nodes: Vec<f64> = (0..path).map(|k| (k as f64 + 0.5) / path as f64).collect();
-        let cam = Cam::new(net)?.map(|cam| Self::Cam(Box::new(cam)));
+        let cam = CamNets::new(net)?.map(|cam| Self::Cam(Box::new(cam)));
         let from = |greys: &'static [f64]| Self::Path {
             nodes: nodes.clone(),
             greys,
@@ -223,7 +223,7 @@ fn pull(g: f64, total: f64) -> [f64; 3] {
     [cube / divisor, slope, -cube * cube / (divisor * divisor)]
 }
 
-impl Cam {
+impl CamNets {
     /// None if the network cannot be cut at the layer.
     fn new(net: &Session) -> Result<Option<Self>> {
         let layer = choose_layer(net)?;
@@ -322,7 +322,7 @@ mod tests {
     use crate::attack::map::smooth_net::smoothed;
     use crate::explain::base::Context;
     use crate::explain::list::by_id;
-    use crate::metric::parts::fill::blurred;
+    use crate::image::blur::Blur;
     use crate::threat::{Norm, ThreatModel};
     use fgmf_net::Precision;
     use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
@@ -393,7 +393,9 @@ mod tests {
                 Surrogate::Cells { blur } => {
                     let filled: Vec<f64> = p
                         .chunks_exact(64)
-                        .flat_map(|plane| blur.map_or(vec![0.0; 64], |s| blurred(plane, [8, 8], s)))
+                        .flat_map(|plane| {
+                            blur.map_or(vec![0.0; 64], |s| Blur::whole([s; 2]).of(plane, [8, 8]))
+                        })
                         .collect();
                     let side = |i: usize| {
                         (0..7)

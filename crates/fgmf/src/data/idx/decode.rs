@@ -1,6 +1,6 @@
 //! Bytes of one IDX file to sizes and content, without trusting the header.
 
-use crate::data::idx::{IMAGES, LABELS, Part};
+use crate::data::idx::part::{IMAGES, IdxPart, LABELS};
 use crate::data::limits::{MAX_BYTES, MAX_SIDE};
 use crate::error::{Error, Result};
 use flate2::bufread::MultiGzDecoder;
@@ -34,7 +34,7 @@ fn contents<R: BufRead>(
     path: &Path,
     mut source: R,
     stored: u64,
-    part: &Part,
+    part: &IdxPart,
 ) -> Result<(Vec<usize>, Vec<u8>)> {
     if source
         .fill_buf()
@@ -53,7 +53,7 @@ fn contents<R: BufRead>(
 fn decode(
     path: &Path,
     mut reader: impl Read,
-    part: &Part,
+    part: &IdxPart,
     most: u64,
     exact: Option<u64>,
 ) -> Result<(Vec<usize>, Vec<u8>)> {

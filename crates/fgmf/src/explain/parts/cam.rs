@@ -92,7 +92,7 @@ pub(crate) fn size(layer: &TargetLayer) -> [usize; 2] {
 }
 
 /// What a layer holds for one image.
-pub(crate) struct Reading {
+pub(crate) struct LayerReading {
     /// `[d, positions]`.
     pub(crate) values: Vec<f64>,
     /// `[d, positions]`.
@@ -108,7 +108,7 @@ pub(crate) fn read(
     targets: &[usize],
     layer: &TargetLayer,
     cap: usize,
-) -> Result<Vec<Reading>> {
+) -> Result<Vec<LayerReading>> {
     let mut out = Vec::with_capacity(targets.len());
     for call in calls(targets.len(), cap) {
         let run = model.feature_gradient(
@@ -122,7 +122,7 @@ pub(crate) fn read(
             channels_first(&run.gradient, layer.kind),
         );
         let (size, k) = (values.len() / call.len(), logits.len() / call.len());
-        let one = |i: usize| Reading {
+        let one = |i: usize| LayerReading {
             values: values[i * size..][..size].to_vec(),
             gradients: gradients[i * size..][..size].to_vec(),
             logits: logits[i * k..][..k].to_vec(),
@@ -160,7 +160,7 @@ pub(crate) fn cams(
     formula: impl Fn(&[f64], &[f64], usize) -> Vec<f64>,
 ) -> Result<Vec<Cam>> {
     let ([_, _, h, w], from) = (four(x), size(layer));
-    let one = |r: Reading| Cam {
+    let one = |r: LayerReading| Cam {
         map: map::upsample(
             &formula(&r.values, &r.gradients, from[0] * from[1]),
             from,

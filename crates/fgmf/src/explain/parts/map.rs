@@ -102,33 +102,6 @@ pub(crate) fn deviation(values: &[f64]) -> f64 {
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt()
 }
 
-/// Gaussian smoothing with deviation `sigma` in pixels, rows and columns. Weights are cut at three
-/// deviations and, at the border, shared among the pixels that exist.
-pub(crate) fn smooth(values: &[f64], size: [usize; 2], sigma: [f64; 2]) -> Vec<f64> {
-    let [h, w] = size;
-    let along = |values: &[f64], axis: usize| -> Vec<f64> {
-        if sigma[axis] <= 0.0 {
-            return values.to_vec();
-        }
-        let reach = (3.0 * sigma[axis]).ceil() as usize;
-        let weight = |d: usize| (-0.5 * (d as f64 / sigma[axis]).powi(2)).exp();
-        let (count, stride) = ([h, w][axis], [w, 1][axis]);
-        let mut out = Vec::with_capacity(values.len());
-        for at in 0..values.len() {
-            let i = at / stride % count;
-            let (mut sum, mut total) = (0.0, 0.0);
-            for j in i.saturating_sub(reach)..=(i + reach).min(count - 1) {
-                let g = weight(i.abs_diff(j));
-                sum += g * values[at - i * stride + j * stride];
-                total += g;
-            }
-            out.push(sum / total);
-        }
-        out
-    };
-    along(&along(values, 0), 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,20 +154,5 @@ mod tests {
         close(&channel_sum(&[1.0, 2.0, 3.0, -5.0], 2), &[4.0, -3.0]);
         close(&by_largest(&[0.0, 2.0, 4.0]), &[0.0, 0.5, 1.0]);
         close(&by_largest(&[0.0, 0.0]), &[0.0, 0.0]);
-    }
-
-    #[test]
-    fn smoothing_keeps_constants_and_spreads_symmetrically() {
-        close(&smooth(&[3.0; 12], [3, 4], [1.0, 2.0]), &[3.0; 12]);
-        let mut point = vec![0.0; 81];
-        point[40] = 1.0;
-        let out = smooth(&point, [9, 9], [1.0, 1.0]);
-        let ratio = out[41] / out[40];
-        assert!(
-            (ratio - (-0.5f64).exp()).abs() < 1e-12
-                && (out[31] - out[49]).abs() < 1e-15
-                && (out[39] - out[41]).abs() < 1e-15
-        );
-        close(&smooth(&[1.0, 2.0], [1, 2], [0.0, 0.0]), &[1.0, 2.0]);
     }
 }

@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::explain::base::Context;
 use crate::explain::parts::ask::{calls, four, images};
 use crate::explain::parts::layer::{LayerKind, TargetLayer};
-use crate::explain::parts::map::{smooth, upsample};
+use crate::explain::parts::map::upsample;
+use crate::image::blur::Blur;
 use crate::model::access::Scores;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::Tensor;
@@ -312,7 +313,7 @@ impl Fills {
         let blurred = || {
             image
                 .chunks_exact(sides[0] * sides[1])
-                .flat_map(|plane| smooth(plane, sides, [self.blur; 2]))
+                .flat_map(|plane| Blur::whole([self.blur; 2]).of(plane, sides))
                 .collect()
         };
         let plain = self
@@ -516,7 +517,7 @@ mod tests {
         let tensor = Tensor::new(&[1, 1, 4, 4], x.clone());
         let grid = Grid::new([2, 2], [4, 4]).unwrap();
         let z: f64 = weights.iter().zip(&x).map(|(w, x)| w * x).sum();
-        let soft = smooth(&x, [4, 4], [1.5; 2]);
+        let soft = Blur::whole([1.5; 2]).of(&x, [4, 4]);
         for (zero, blur) in [(true, 0.0), (false, 1.5), (true, 1.5)] {
             let fills = Fills {
                 zero,

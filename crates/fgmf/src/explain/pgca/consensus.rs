@@ -1,6 +1,7 @@
 //! From two maps to one: what both the perturbation map and Grad-CAM++ point at.
 
-use crate::explain::parts::map::{bounds, min_max, percentile_normalised, quantile, smooth};
+use crate::explain::parts::map::{bounds, min_max, percentile_normalised, quantile};
+use crate::image::blur::Blur;
 use serde::{Deserialize, Serialize};
 
 /// How two maps become one. Maps are in `[-1, 1]`, or in `[0, 1]` if they hold no evidence against
@@ -94,7 +95,7 @@ fn ranks(map: &[f64]) -> Vec<f64> {
 }
 
 /// Settings of [`enhance`].
-pub(crate) struct Contrast {
+pub(crate) struct Enhancement {
     /// Quantile of the map where the sigmoid is ½.
     pub(crate) quantile: f64,
     /// Width of the sigmoid, in interquartile ranges.
@@ -109,10 +110,10 @@ pub(crate) struct Contrast {
 
 /// σ((C − q) / (width · IQR(C) + 10⁻⁶)) to the power γ, smoothed before or after, stretched to
 /// `[0, 1]`. A constant map becomes zeros.
-pub(crate) fn enhance(c: &[f64], size: [usize; 2], contrast: &Contrast) -> Vec<f64> {
+pub(crate) fn enhance(c: &[f64], size: [usize; 2], contrast: &Enhancement) -> Vec<f64> {
     let soft;
     let (c, sigma) = if contrast.smooth_first {
-        soft = smooth(c, size, contrast.sigma);
+        soft = Blur::whole(contrast.sigma).of(c, size);
         (&soft[..], [0.0; 2])
     } else {
         (c, contrast.sigma)
@@ -127,7 +128,7 @@ pub(crate) fn enhance(c: &[f64], size: [usize; 2], contrast: &Contrast) -> Vec<f
         .iter()
         .map(|v| (1.0 / (1.0 + (-(v - centre) / width).exp())).powf(contrast.gamma))
         .collect();
-    min_max(&smooth(&raised, size, sigma))
+    min_max(&Blur::whole(sigma).of(&raised, size))
 }
 
 #[cfg(test)]
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn contrast_matches_hand_values_and_keeps_the_order() {
         let c = [0.0, 0.25, 0.5, 0.75, 1.0];
-        let contrast = |gamma| Contrast {
+        let contrast = |gamma| Enhancement {
             quantile: 0.8,
             width: 0.25,
             gamma,
@@ -231,7 +232,7 @@ mod tests {
             enhance(
                 &c,
                 [5, 5],
-                &Contrast {
+                &Enhancement {
                     quantile: 0.8,
                     width: 0.25,
                     gamma: 1.0,
@@ -240,13 +241,13 @@ mod tests {
                 },
             )
         };
-        let soft = smooth(&c, [5, 5], [1.0; 2]);
+        let soft = Blur::whole([1.0; 2]).of(&c, [5, 5]);
         assert_eq!(
             of(true),
             enhance(
                 &soft,
                 [5, 5],
-                &Contrast {
+                &Enhancement {
                     quantile: 0.8,
                     width: 0.25,
                     gamma: 1.0,

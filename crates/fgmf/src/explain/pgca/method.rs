@@ -41,7 +41,7 @@ use crate::explain::parts::ask::{four, map_record};
 use crate::explain::parts::cam::{Cam, cams, resolve};
 use crate::explain::parts::map::{bounds, deviation};
 use crate::explain::parts::perturbation::{Fills, Grid, Perturbation};
-use crate::explain::pgca::consensus::{Contrast, enhance};
+use crate::explain::pgca::consensus::{Enhancement, enhance};
 use crate::explain::pgca::params::PgcaParams;
 use crate::explain::sealed::explain;
 use crate::measure::similarity::spearman;
@@ -204,7 +204,7 @@ impl Pgca {
             perturbation.clone()
         };
         let sigma = grid.sides().map(|side| p.smoothing * side);
-        let contrast = Contrast {
+        let contrast = Enhancement {
             quantile: p.contrast_quantile,
             width: p.contrast_width,
             gamma: p.gamma,
@@ -592,7 +592,7 @@ mod tests {
         };
         let (map, parts) = first(params, &net, &x);
         let values = x.to_f64();
-        let soft = crate::explain::parts::map::smooth(&values, [8, 8], [4.0; 2]);
+        let soft = crate::image::blur::Blur::whole([4.0; 2]).of(&values, [8, 8]);
         let lost: Vec<f64> = (0..64)
             .map(|i| weights[i] * (values[i] - soft[i]))
             .collect();

@@ -1,6 +1,7 @@
 //! What stands in for pixels that are taken away.
 
 use crate::error::{Error, Result};
+use crate::image::blur::Blur;
 use crate::metric::parts::impute::impute;
 use crate::rng::Stream;
 use serde::{Deserialize, Serialize};
@@ -50,9 +51,14 @@ impl Fill {
                 .filter(|(_, at)| removed[*at])
                 .for_each(|(i, _)| out[i] = v),
             Self::Blur(deviation) => {
+                // Cut at one deviation, as the figures published here were made.
+                let blur = Blur {
+                    deviation: [deviation; 2],
+                    cut: 1.0,
+                };
                 let soft: Vec<f64> = image
                     .chunks_exact(h * w)
-                    .flat_map(|plane| blurred(plane, [h, w], deviation))
+                    .flat_map(|plane| blur.of(plane, [h, w]))
                     .collect();
                 planes()
                     .filter(|(_, at)| removed[*at])
@@ -69,39 +75,6 @@ impl Fill {
         }
         out
     }
-}
-
-/// Gaussian blur, rows then columns.
-pub(crate) fn blurred(plane: &[f64], size: [usize; 2], deviation: f64) -> Vec<f64> {
-    blur(plane, size, deviation, false)
-}
-
-/// The transpose of [`blurred`]: what a change of the blurred plane means for the plane.
-pub(crate) fn blurred_back(plane: &[f64], size: [usize; 2], deviation: f64) -> Vec<f64> {
-    blur(plane, size, deviation, true)
-}
-
-fn blur(plane: &[f64], [h, w]: [usize; 2], deviation: f64, back: bool) -> Vec<f64> {
-    let reach = deviation.ceil() as usize;
-    let weights: Vec<f64> = (0..=reach)
-        .map(|d| (-0.5 * (d as f64 / deviation).powi(2)).exp())
-        .collect();
-    let pass = |values: &[f64], count: usize, stride: usize| -> Vec<f64> {
-        let near = |i: usize| i.saturating_sub(reach)..=(i + reach).min(count - 1);
-        let totals: Vec<f64> = (0..count)
-            .map(|i| near(i).map(|j| weights[i.abs_diff(j)]).sum())
-            .collect();
-        let one = |at: usize| {
-            let i = at / stride % count;
-            let term = |j: usize| {
-                weights[i.abs_diff(j)] * values[at - i * stride + j * stride]
-                    / totals[if back { j } else { i }]
-            };
-            near(i).map(term).sum()
-        };
-        (0..values.len()).map(one).collect()
-    };
-    pass(&pass(plane, h, w), w, 1)
 }
 
 #[cfg(test)]
@@ -139,33 +112,5 @@ mod tests {
                 && Fill::Value(f64::NAN).check().is_err()
                 && Fill::Linear(-1.0).check().is_err()
         );
-    }
-
-    /// A line of 3, deviation 1, reach 1: the end is (1 · 6 + g · 0) / (1 + g), g = e^−½.
-    #[test]
-    fn blur_matches_a_hand_value() {
-        let g = (-0.5f64).exp();
-        let out = blurred(&[6.0, 0.0, 0.0], [1, 3], 1.0);
-        assert!(
-            (out[0] - 6.0 / (1.0 + g)).abs() < 1e-12
-                && (out[1] - 6.0 * g / (1.0 + 2.0 * g)).abs() < 1e-12
-                && out[2].abs() < 1e-12
-        );
-    }
-    /// ⟨B a, b⟩ = ⟨a, Bᵀ b⟩.
-    #[test]
-    fn blur_has_its_transpose() {
-        let plane = |k: usize| {
-            (0..35)
-                .map(|i| ((i * k) % 17) as f64 - 5.0)
-                .collect::<Vec<f64>>()
-        };
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let (a, b) = (plane(5), plane(11));
-        let (there, back) = (
-            dot(&blurred(&a, [5, 7], 1.5), &b),
-            dot(&a, &blurred_back(&b, [5, 7], 1.5)),
-        );
-        assert!((there - back).abs() < 1e-10 && there.abs() > 1.0);
     }
 }

@@ -1,73 +1,14 @@
-//! What an image's page shows, before it becomes HTML or pixels: a line an input, in it a cell for
-//! the image and one an explainer.
+//! What the page of an image shows: a line an input, in it a cell for the image and one an
+//! explainer.
 
-use crate::colormap::{self, Rgb};
-use crate::error::Result;
+use crate::colormap;
 use crate::escape::{norm, number, percent};
+use crate::panel::{Bar, Below, Cell, Line, Tile, Under, Width, Withheld};
 use crate::picture::Picture;
 use fgmf_record::{FigureRow, GalleryRecord, MapRecord, ViewPictures, ViewRecord};
 
 /// Pixel values of an image.
 const BOUNDS: [f64; 2] = [0.0, 1.0];
-
-/// An input.
-pub(super) struct Line {
-    pub(super) title: String,
-    pub(super) cells: Vec<Cell>,
-}
-
-/// Pictures side by side, and what is known of them.
-pub(super) struct Cell {
-    pub(super) title: String,
-    /// Places for pictures; the same in every line, so that lines stand in columns.
-    pub(super) places: usize,
-    pub(super) tiles: Vec<Tile>,
-    /// Names and values.
-    pub(super) figures: Vec<(String, String)>,
-    pub(super) remarks: Vec<String>,
-    pub(super) warnings: Vec<String>,
-}
-
-/// A picture.
-pub(super) struct Tile {
-    pub(super) caption: &'static str,
-    pub(super) picture: Result<Picture>,
-    pub(super) bar: Option<Bar>,
-    /// Whether it is kept from operators.
-    pub(super) withheld: bool,
-}
-
-/// A colour bar: colours from end to end, and the numbers at both ends and in the middle.
-pub(super) struct Bar {
-    pub(super) colour: fn(f32) -> Rgb,
-    pub(super) range: [f32; 2],
-    pub(super) numbers: [String; 3],
-}
-
-impl Bar {
-    fn unit() -> Self {
-        Self {
-            colour: colormap::sequential,
-            range: [0.0, 1.0],
-            numbers: ["0", "0.5", "1"].map(str::to_owned),
-        }
-    }
-
-    fn signed(scale: f32) -> Self {
-        let end = number(f64::from(scale));
-        Self {
-            colour: colormap::diverging,
-            range: [-1.0, 1.0],
-            numbers: [format!("\u{2212}{end}"), "0".into(), format!("+{end}")],
-        }
-    }
-}
-
-/// The name of a class, or its number.
-pub(super) fn class(about: &GalleryRecord, label: usize) -> String {
-    let name = about.data.as_ref().and_then(|d| d.classes.get(label));
-    name.cloned().unwrap_or_else(|| format!("class {label}"))
-}
 
 /// The lines of image `at`, whose pictures are given, one entry an input.
 pub(super) fn lines(about: &GalleryRecord, at: usize, pictures: &[ViewPictures]) -> Vec<Line> {
@@ -81,8 +22,15 @@ pub(super) fn lines(about: &GalleryRecord, at: usize, pictures: &[ViewPictures])
             .min(drawn.maps.len());
         let mut cells = vec![image_cell(about, image.truth, view, input, pictures)];
         cells.extend(explainers.map(|e| map_cell(about, at, [input, e], view, pictures)));
+        let title = input_title(about, input);
+        for cell in &mut cells {
+            for tile in &mut cell.tiles {
+                tile.alt = format!("{} {}, {}, {title}", cell.title, tile.caption, image.name);
+            }
+        }
         Line {
-            title: input_title(about, input),
+            key: None,
+            title,
             cells,
         }
     };
@@ -106,17 +54,18 @@ fn image_cell(
     pictures: &[ViewPictures],
 ) -> Cell {
     let image = &pictures[input].image;
-    let picture = |caption, picture, bar| Tile {
+    let picture = |caption, picture, below| Tile {
         caption,
+        alt: String::new(),
         picture,
-        bar,
-        withheld: false,
+        below,
+        withheld: None,
     };
     let attacked = input > 0;
     let mut tiles = vec![picture(
         if attacked { "attacked" } else { "as given" },
         Picture::of_image(image, BOUNDS),
-        None,
+        Below::Nothing,
     )];
     if attacked {
         let values = image
@@ -133,29 +82,32 @@ fn image_cell(
         tiles.push(picture(
             "change",
             change.map(|c| c.0),
-            Some(Bar::signed(scale)),
+            Below::Bar(Bar::signed(scale)),
         ));
     }
     let mut figures = vec![
-        ("predicted".into(), class(about, view.predicted)),
+        ("predicted".into(), about.class_name(view.predicted)),
         ("probability".into(), percent(view.probability)),
     ];
     if let Some(truth) = truth {
-        figures.push(("true class".into(), class(about, truth)));
+        figures.push(("true class".into(), about.class_name(truth)));
     }
-    figures.push(("explained".into(), class(about, view.explained)));
+    figures.push(("explained".into(), about.class_name(view.explained)));
     let wrong = truth.is_some_and(|t| t != view.predicted);
     Cell {
         title: "image".into(),
-        places: pictures.len().min(2),
+        width: Width::Shares(pictures.len().min(2)),
         tiles,
-        figures,
-        remarks: Vec::new(),
-        warnings: if wrong {
-            vec!["wrong answer".into()]
-        } else {
-            Vec::new()
-        },
+        absent: None,
+        under: Some(Under {
+            figures,
+            remarks: Vec::new(),
+            warnings: if wrong {
+                vec!["wrong answer".into()]
+            } else {
+                Vec::new()
+            },
+        }),
     }
 }
 
@@ -182,18 +134,24 @@ fn map_cell(
         Some(scale) => Picture::of_signed_to(&drawn.values, scale),
         None => Picture::of_map(&drawn.values, [0.0, 1.0]),
     };
-    let tile = |caption, picture, bar| Tile {
+    let tile = |caption, picture, below| Tile {
         caption,
+        alt: String::new(),
         picture,
-        bar,
-        withheld,
+        below,
+        // Why stands among the warnings of the cell.
+        withheld: withheld.then_some(Withheld { reason: None }),
     };
     let mut tiles = vec![
-        tile("map", map, Some(signed.map_or_else(Bar::unit, Bar::signed))),
+        tile(
+            "map",
+            map,
+            Below::Bar(signed.map_or_else(Bar::unit, Bar::signed)),
+        ),
         tile(
             "over the image",
             Picture::overlay(image, BOUNDS, &drawn.values, signed),
-            None,
+            Below::Nothing,
         ),
     ];
     if let Some(map) = &drawn.disagreement {
@@ -202,7 +160,7 @@ fn map_cell(
         tiles.push(tile(
             "parts differ",
             Picture::of_signed_to(map, scale),
-            Some(Bar::signed(scale)),
+            Below::Bar(Bar::signed(scale)),
         ));
     }
     let id = &about.explainers[explainer].id;
@@ -221,12 +179,15 @@ fn map_cell(
         .map(|w| format!("not to be shown to an operator: {w}"));
     Cell {
         title: id.clone(),
-        places: tiles.len(),
+        width: Width::Shares(tiles.len()),
         tiles,
-        figures: figures.collect(),
-        remarks: facts.note.iter().cloned().collect(),
-        warnings: kept
-            .chain(facts.doubts.iter().map(|d| format!("in doubt: {d}")))
-            .collect(),
+        absent: None,
+        under: Some(Under {
+            figures: figures.collect(),
+            remarks: facts.note.iter().cloned().collect(),
+            warnings: kept
+                .chain(facts.doubts.iter().map(|d| format!("in doubt: {d}")))
+                .collect(),
+        }),
     }
 }

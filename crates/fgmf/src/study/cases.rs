@@ -1,25 +1,22 @@
 //! Explanations before and after the attack: figures over many images, pictures of a few.
 
-use super::Subject;
-use crate::arguments::Arguments;
-use crate::commands::softmax;
-use crate::console;
-use anyhow::Result;
-use fgmf::Error;
-use fgmf::attack::{Attack, PgdParams, run_attack};
-use fgmf::data::{Batch, Dataset};
-use fgmf::defend::MASK;
-use fgmf::explain::{
+use crate::attack::{Attack, PgdParams, run_attack};
+use crate::data::{Batch, Dataset, batch_of};
+use crate::defend::MASK;
+use crate::error::{Error, Result};
+use crate::explain::{
     Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain,
 };
-use fgmf::measure::{mean_interval, spearman, top_k_overlap};
-use fgmf::model::{Oracle, predictions};
-use fgmf::threat::ThreatModel;
+use crate::measure::{mean_interval, spearman, top_k_overlap};
+use crate::model::softmax;
+use crate::model::{Oracle, predictions};
+use crate::record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};
+use crate::study::subjects::Subject;
+use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
-use fgmf_record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};
 
 /// Images that the figures are over, from the first test image on.
-const IMAGES: usize = 200;
+pub const CASE_IMAGES: usize = 200;
 /// Images drawn.
 const PICTURES: usize = 6;
 /// Share of the pixels that the overlap looks at.
@@ -42,35 +39,35 @@ fn explainers() -> Result<(impl Explainer, impl Explainer)> {
     ))
 }
 
-pub(super) fn settings() -> Result<serde_json::Value> {
+/// What is explained and how, for the record.
+pub fn case_settings(images: usize) -> Result<serde_json::Value> {
     let (pgca, ig) = explainers()?;
-    Ok(
-        serde_json::json!({ "images": IMAGES, "top": TOP, "attack": PgdParams::default(), "pgca": pgca.parameters(), "integrated-gradients": ig.parameters() }),
-    )
+    Ok(serde_json::json!({
+        "images": images,
+        "top": TOP,
+        "attack": PgdParams::default(),
+        "pgca": pgca.parameters(),
+        "integrated-gradients": ig.parameters(),
+    }))
 }
 
-pub(super) fn explain_models(
-    global: &Arguments,
+/// Explains the first `images` of the data by every model, before and after an attack: means over
+/// all of them, and pictures of a few. `watch` hears the models done.
+pub fn explain_models(
     subjects: &[Subject],
-    data: &Dataset,
+    (data, images): (&Dataset, usize),
     threat: &ThreatModel,
     seed: u64,
+    watch: &mut dyn FnMut(usize),
 ) -> Result<(Vec<MeanRecord>, Vec<CaseRecord>)> {
-    let n = IMAGES.min(data.len());
+    let n = images.min(data.len());
     let rows: Vec<usize> = (0..n).collect();
-    let [c, h, w] = data.shape();
-    let batch = Batch {
-        x: Tensor::new(&[n, c, h, w], data.images(&rows)),
-        labels: rows.iter().map(|&i| data.label(i)).collect(),
-        index: rows.iter().map(|&i| i as u64).collect(),
-    };
-    let bar = console::bar(global.quiet, subjects.len(), "explaining");
+    let batch = batch_of(data, &rows);
     let mut views = Vec::new();
     for s in subjects {
         views.push(view(s, &batch, threat, seed)?);
-        bar.inc(1);
+        watch(views.len());
     }
-    bar.finish_and_clear();
     Ok((
         means(subjects, &views)?,
         pictures(subjects, &views, &batch, data)?,

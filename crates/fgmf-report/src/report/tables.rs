@@ -3,9 +3,9 @@
 
 use crate::chart::{Axis, Chart, Point, Series, Ticks};
 use crate::escape::{capital, count, decimal, escape, norm, number, percent};
-use crate::html::{proportion_cell, stacked};
+use crate::html::{mean_detail, proportion_cell, stacked, table};
 use crate::legend::{model_heads, named};
-use crate::summary::{mean_of, same_radius};
+use crate::report::summary::{mean_of, same_radius};
 use fgmf_record::{CurvePoint, EpochRecord, ModelRecord, ReportRecord};
 
 /// Chart and table of accuracy against eps.
@@ -15,7 +15,7 @@ pub(crate) fn accuracy(report: &ReportRecord) -> String {
     }
     let intro = format!(
         "Share of test images still named correctly after an attack of that radius \
-            ({}). Bands and brackets are 95% Wilson intervals. One attack gives an upper bound: \
+            ({}). Bands and brackets are 95% Wilson intervals. These figures are an upper bound: \
             the full suite can only lower these lines.",
         escape(&report.attack)
     );
@@ -139,9 +139,9 @@ fn curve_table(report: &ReportRecord) -> String {
     let rows: String = radii.iter().map(row).collect();
     table(
         "numbers",
+        "Percent of images, [95% interval in percent], images.",
         &format!("<th scope=\"col\">eps</th>{heads}"),
         &rows,
-        "Percent of images, [95% interval in percent], images.",
     )
 }
 
@@ -191,17 +191,7 @@ pub(crate) fn explanations(report: &ReportRecord) -> String {
     let cell = |name: &str, model: &ModelRecord| {
         let text = mean_of(report, name, &model.id).map_or_else(
             || stacked("–", "not measured"),
-            |e| {
-                stacked(
-                    &decimal(e.mean),
-                    &format!(
-                        "[{},\u{a0}{}], n\u{a0}=\u{a0}{}",
-                        decimal(e.interval[0]),
-                        decimal(e.interval[1]),
-                        count(e.n)
-                    ),
-                )
-            },
+            |e| stacked(&decimal(e.mean), &mean_detail(e.interval, e.n)),
         );
         format!("<td>{text}</td>")
     };
@@ -226,9 +216,9 @@ pub(crate) fn explanations(report: &ReportRecord) -> String {
             for a decision.</p>{}",
         table(
             "means",
+            "Mean, [95% interval of the mean], images.",
             &format!("<th scope=\"col\">figure</th>{heads}"),
-            &rows,
-            "Mean, [95% interval of the mean], images."
+            &rows
         )
     )
 }
@@ -314,13 +304,6 @@ fn epochs(
         "<figure><figcaption>{}</figcaption>{}</figure>",
         escape(title),
         chart.svg()
-    )
-}
-
-fn table(class: &str, heads: &str, rows: &str, caption: &str) -> String {
-    format!(
-        "<div class=\"scroll\"><table \
-            class=\"{class}\"><caption>{caption}</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 }
 

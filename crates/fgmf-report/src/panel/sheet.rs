@@ -1,15 +1,16 @@
-//! One image as one PNG.
+//! Lines, cells and tiles as one PNG.
 
 use crate::colormap::Rgb;
 use crate::error::Result;
-use crate::gallery::panel::{Bar, Cell, Line, Tile, lines};
+use crate::panel::parts::{Bar, Below, Cell, Line, Tile};
 use crate::picture::Picture;
 use crate::text::{Face, wrapped};
-use fgmf_record::{GalleryRecord, ViewPictures};
 
 const PAPER: Rgb = [255; 3];
-const INK: Rgb = [27, 36, 48];
-const SOFT: Rgb = [86, 98, 115];
+/// Main text.
+pub(crate) const INK: Rgb = [27, 36, 48];
+/// Text beside it.
+pub(crate) const SOFT: Rgb = [86, 98, 115];
 const WARN: Rgb = [143, 47, 0];
 const RULE: Rgb = [221, 226, 232];
 
@@ -23,70 +24,42 @@ const GAPS: [usize; 2] = [8, 36];
 /// Thickness of a colour bar.
 const BAR: usize = 10;
 
-/// The page of image `at`: title, then the cells of every input one below the other, wrapped where
-/// the page is full.
+/// Letters of plain text in a line above the pictures of a sheet that is as wide as these lines.
+pub(crate) fn columns(lines: &[Line], shape: [usize; 2]) -> usize {
+    (Layout::new(shape).width(lines) - 2 * MARGIN) / Face::Text.advance()
+}
+
+/// A sheet: the lines of `head`, then the cells of every line one below the other, wrapped where
+/// the sheet is full. Pictures have the columns and rows of `shape`.
 ///
 /// # Errors
-/// The page is too large for a PNG.
-///
-/// # Panics
-/// When there is no such image.
-pub fn page_png(about: &GalleryRecord, at: usize, pictures: &[ViewPictures]) -> Result<Vec<u8>> {
-    let lines = lines(about, at, pictures);
-    let shape = pictures
-        .first()
-        .map_or([1, 1], |p| [p.image.width, p.image.height]);
-    let factor = ((SIDE + shape[0].max(shape[1]) / 2) / shape[0].max(shape[1]).max(1)).max(1);
-    let layout = Layout {
-        tile: shape.map(|s| s * factor),
-        factor,
-    };
-    let bands = layout.bands(&lines);
-    let wide = bands
-        .iter()
-        .map(|b| layout.band_width(&lines, b))
-        .max()
-        .unwrap_or(0);
-    let width = (wide + 2 * MARGIN).max(640);
-    let head = head(about, at, (width - 2 * MARGIN) / Face::Text.advance());
+/// The sheet is too large for a PNG.
+pub(crate) fn sheet_png(
+    head: &[(String, Face, Rgb)],
+    lines: &[Line],
+    shape: [usize; 2],
+) -> Result<Vec<u8>> {
+    let layout = Layout::new(shape);
+    let bands = layout.bands(lines);
     let tall: usize = bands
         .iter()
         .flat_map(|b| lines.iter().map(|l| layout.line_height(l, b)))
         .sum();
     let height = 2 * MARGIN + head.iter().map(|(_, face, _)| face.line()).sum::<usize>() + tall;
 
-    let mut sheet = Picture::filled([width, height], PAPER);
+    let mut sheet = Picture::filled([layout.width(lines), height], PAPER);
     let mut y = MARGIN;
-    for (text, face, ink) in &head {
+    for (text, face, ink) in head {
         sheet.write([MARGIN, y], text, *face, *ink);
         y += face.line();
     }
     for band in &bands {
-        for line in &lines {
+        for line in lines {
             layout.draw_line(&mut sheet, line, band, y);
             y += layout.line_height(line, band);
         }
     }
     sheet.png()
-}
-
-/// Lines above the pictures.
-fn head(about: &GalleryRecord, at: usize, columns: usize) -> Vec<(String, Face, Rgb)> {
-    let title_columns = columns * Face::Text.advance() / Face::Title.advance();
-    let facts = format!(
-        "{}, sha256 {}; fgmf {}, seed {}",
-        about.model.file, about.model.sha256, about.version, about.seed
-    );
-    let title = wrapped(&about.images[at].name, title_columns)
-        .into_iter()
-        .map(|t| (t, Face::Title, INK));
-    title
-        .chain(
-            wrapped(&facts, columns)
-                .into_iter()
-                .map(|t| (t, Face::Text, SOFT)),
-        )
-        .collect()
 }
 
 struct Layout {
@@ -96,9 +69,24 @@ struct Layout {
 }
 
 impl Layout {
+    fn new(shape: [usize; 2]) -> Self {
+        let longest = shape[0].max(shape[1]);
+        let factor = ((SIDE + longest / 2) / longest.max(1)).max(1);
+        Self {
+            tile: shape.map(|s| s * factor),
+            factor,
+        }
+    }
+
+    fn width(&self, lines: &[Line]) -> usize {
+        let bands = self.bands(lines);
+        let wide = bands.iter().map(|b| self.band_width(lines, b)).max();
+        (wide.unwrap_or(0) + 2 * MARGIN).max(640)
+    }
+
     fn cell_width(&self, cell: &Cell) -> usize {
         // Figures need about 30 letters, also below a single picture.
-        (cell.places * (self.tile[0] + GAPS[0]) - GAPS[0]).max(30 * Face::Text.advance())
+        (cell.width.places() * (self.tile[0] + GAPS[0]) - GAPS[0]).max(30 * Face::Text.advance())
     }
 
     /// Cells by position, as many beside each other as fit.
@@ -135,6 +123,9 @@ impl Layout {
 
     /// Words below the pictures of a cell.
     fn words(&self, cell: &Cell) -> Vec<(String, Rgb)> {
+        let Some(under) = &cell.under else {
+            return Vec::new();
+        };
         let columns = self.cell_width(cell) / Face::Text.advance();
         let lines = |texts: &[String], ink| {
             texts
@@ -143,11 +134,12 @@ impl Layout {
                 .map(move |l| (l, ink))
                 .collect::<Vec<_>>()
         };
-        [lines(&cell.remarks, SOFT), lines(&cell.warnings, WARN)].concat()
+        [lines(&under.remarks, SOFT), lines(&under.warnings, WARN)].concat()
     }
 
     fn cell_height(&self, cell: &Cell) -> usize {
-        let words = cell.figures.len() + self.words(cell).len();
+        let figures = cell.under.as_ref().map_or(0, |u| u.figures.len());
+        let words = figures + self.words(cell).len();
         (3 + words) * Face::Text.line() + self.tile[1] + BAR + 3 * GAPS[0]
     }
 
@@ -186,7 +178,7 @@ impl Layout {
         }
         let mut y = top + 3 * step + self.tile[1] + BAR + GAPS[0];
         let right = x + self.cell_width(cell);
-        for (name, value) in &cell.figures {
+        for (name, value) in cell.under.iter().flat_map(|u| &u.figures) {
             sheet.write([x, y], name, Face::Text, SOFT);
             let room = (right - x) / Face::Text.advance();
             let value = wrapped(value, room.saturating_sub(name.len() + 1)).swap_remove(0);
@@ -215,12 +207,12 @@ impl Layout {
                 sheet.write([x + GAPS[0], top + GAPS[0]], "no data", Face::Text, SOFT);
             }
         }
-        if tile.withheld {
+        if tile.withheld.is_some() {
             self.stamp(sheet, [x, top]);
         }
         let y = top + self.tile[1] + GAPS[0] / 2;
         sheet.write([x, y], tile.caption, Face::Text, SOFT);
-        if let Some(bar) = &tile.bar {
+        if let Below::Bar(bar) = &tile.below {
             self.draw_bar(sheet, bar, [x, y + Face::Text.line()]);
         }
     }

@@ -2,10 +2,10 @@
 //! but the record read.
 
 use crate::escape::{count, escape, norm, number};
-use crate::{cases, html, methods, parameters, summary, tables};
+use crate::html::section;
+use crate::page::{Page, foot};
+use crate::report::{cases, methods, parameters, summary, tables};
 use fgmf_record::ReportRecord;
-
-const STYLE: &str = include_str!("style.css");
 
 /// A part of the page: anchor, title, body.
 type Section = (&'static str, &'static str, fn(&ReportRecord) -> String);
@@ -29,68 +29,55 @@ const SECTIONS: [Section; 7] = [
 /// string of the record is escaped; numbers that are not finite and pictures whose size does not
 /// match are named as such in their place.
 pub fn render_html(report: &ReportRecord) -> String {
-    let contents: String = SECTIONS
-        .iter()
-        .map(|(id, title, _)| format!("<li><a href=\"#{id}\">{title}</a></li>"))
-        .collect();
+    let page = Page {
+        class: "",
+        style: include_str!("../page.css"),
+        kind: "FGMF report",
+        title: "Robustness and explanations",
+        subject: subject(report),
+        facts: facts(report),
+        lead: summary::state(report) + &summary::words(report) + &summary::tiles(report),
+        contents: SECTIONS.iter().map(|&(id, title, _)| (id, title)).collect(),
+    };
     let sections: String = SECTIONS
         .iter()
-        .map(|(id, title, body)| html::section(id, title, &body(report)))
+        .map(|(id, title, body)| section(id, title, &body(report)))
         .collect();
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-            <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src \
-            data:; style-src 'unsafe-inline'\">\n<meta name=\"viewport\" \
-            content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" \
-            content=\"light dark\">\n<title>Robustness and explanations</title>\n<style>\n\
-            {STYLE}</style>\n</head>\n<body>\n<header>{}{}{}<nav \
-            aria-label=\"Contents\"><ol>{contents}</ol></nav></header>\n<main>\n\
-            {sections}</main>\n<footer><p>Made by fgmf {}. This page loads nothing and runs no \
-            script.</p></footer>\n</body>\n</html>\n",
-        masthead(report),
-        summary::words(report),
-        summary::tiles(report),
-        escape(&report.version),
-    )
+    page.head() + &sections + &foot(&report.version, "")
 }
 
-fn masthead(report: &ReportRecord) -> String {
+fn subject(report: &ReportRecord) -> String {
     let names: Vec<String> = report.models.iter().map(|m| escape(&m.title)).collect();
-    let subject = if names.is_empty() {
+    if names.is_empty() {
         "No model".to_owned()
     } else {
         names.join(" and ")
-    };
-    let threat = format!(
-        "{} within {} of the image",
-        norm(report.threat.norm),
-        number(report.threat.eps)
-    );
-    let facts = [
+    }
+}
+
+fn facts(report: &ReportRecord) -> Vec<(&'static str, String)> {
+    let (test, version) = (&report.test, escape(&report.version));
+    vec![
         (
             "Test data",
             format!(
                 "{}, {} split, {} images",
-                escape(&report.test.name),
-                report.test.split,
-                count(report.test.n)
+                escape(&test.name),
+                test.split,
+                count(test.n)
             ),
         ),
-        ("Threat", threat),
-        ("Attack", escape(&report.attack)),
         (
-            "Made by",
-            format!("fgmf {}, seed {}", escape(&report.version), report.seed),
+            "Threat",
+            format!(
+                "{} within {} of the image",
+                norm(report.threat.norm),
+                number(report.threat.eps)
+            ),
         ),
-    ];
-    let facts: String = facts
-        .iter()
-        .map(|(k, v)| format!("<div><dt>{k}</dt><dd>{v}</dd></div>"))
-        .collect();
-    format!(
-        "<p class=\"kind\">FGMF report</p><h1>Robustness and explanations</h1><p \
-            class=\"subject\">{subject}</p><dl class=\"facts\">{facts}</dl>"
-    )
+        ("Attack", escape(&report.attack)),
+        ("Made by", format!("fgmf {version}, seed {}", report.seed)),
+    ]
 }
 
 #[cfg(test)]

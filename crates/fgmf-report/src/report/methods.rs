@@ -1,6 +1,7 @@
 //! What the methods are, in plain words.
 
 use crate::escape::escape;
+use crate::html::list;
 use fgmf_record::ReportRecord;
 
 const NOTES: [(&str, &str); 7] = [
@@ -36,10 +37,11 @@ const NOTES: [(&str, &str); 7] = [
             together they add up to the difference in score.",
     ),
     (
-        "The attack",
-        "Follows the gradient of the loss step by step and stays within the radius \
-            and the pixel range. It knows the whole model, mask layer included. An attack that \
-            finds nothing does not prove that there is nothing to find.",
+        "Attacks",
+        "PGD follows the gradient of the loss step by step. Random search tries changes at \
+            random and needs no gradient. All attacks stay within the radius and the pixel range, \
+            and pass through the whole model, mask layer included. An attack that finds nothing \
+            does not prove that there is nothing to find.",
     ),
     (
         "Gradient masking",
@@ -57,12 +59,9 @@ const NOTES: [(&str, &str); 7] = [
 
 /// One short text a method.
 pub(crate) fn notes(report: &ReportRecord) -> String {
-    let notes: String = NOTES
-        .iter()
-        .map(|(name, text)| format!("<div><dt>{name}</dt><dd>{text}</dd></div>"))
-        .collect();
     format!(
-        "<dl class=\"notes\">{notes}</dl><p class=\"detail\">Attack of this report: {}.</p>",
+        "{}<p class=\"detail\">Attack of this report: {}.</p>",
+        list("notes", NOTES),
         escape(&report.attack)
     )
 }

@@ -2,9 +2,10 @@
 
 use crate::colormap::{self, Rgb};
 use crate::error::Result;
-use crate::escape::{capital, escape, number, percent};
-use crate::html::inline_png;
+use crate::escape::{capital, escape, number};
+use crate::html::{list, table};
 use crate::legend::{model, named};
+use crate::panel::{self, Answer, Below, Cell, Line, Tile, Width, Withheld};
 use crate::picture::Picture;
 use fgmf_record::{CaseRecord, CaseView, MapRecord, ReportRecord};
 
@@ -43,118 +44,121 @@ fn readings(report: &ReportRecord) -> String {
     if known.is_empty() {
         return String::new();
     }
-    let items: String = known
+    let items = known
         .iter()
-        .map(|(n, r)| {
-            format!(
-                "<div><dt>{}</dt><dd>{}</dd></div>",
-                escape(&capital(n)),
-                escape(r)
-            )
-        })
-        .collect();
+        .map(|(name, reading)| (escape(&capital(name)), escape(reading)));
     format!(
-        "<h3 class=\"legend-title\">How to read the figures under the pictures</h3><dl \
-            class=\"readings\">{items}</dl>"
+        "<h3 class=\"legend-title\">How to read the figures under the pictures</h3>{}",
+        list("readings", items)
     )
 }
 
 fn page(report: &ReportRecord, case: &CaseRecord) -> String {
     let with_mask = case.views.iter().any(|v| v.mask.is_some());
-    let views: String = case
+    let views: Vec<Line> = case
         .views
         .iter()
         .map(|v| view(report, case, v, with_mask))
         .collect();
-    let title = format!("#{} — {}", case.index, class(report, case.label));
-    format!(
-        "<section class=\"case\"><h3>{title}</h3>{}{views}{}</section>\n",
-        bars(with_mask),
-        figures(report, case)
+    let class = escape(&report.test.class_name(case.label));
+    panel::case(
+        "",
+        &format!("#{} — {class}", case.index),
+        &bars(with_mask),
+        &views,
+        &figures(report, case),
     )
 }
 
-fn view(report: &ReportRecord, case: &CaseRecord, view: &CaseView, with_mask: bool) -> String {
+/// What a model sees: the attack, its mask if any model has one, and two maps of explanations.
+fn view(report: &ReportRecord, case: &CaseRecord, view: &CaseView, with_mask: bool) -> Line {
     let bounds = report.threat.bounds;
     let (style, title) = model(report, &view.model);
-    let said = |(label, probability)| verdict(report, case.label, label, probability);
     let of = |what: &str| format!("{what}, image {}, {title}", case.index);
-    let attack = [
-        tile(
-            "image",
-            &Picture::of_image(&case.image, bounds),
-            &of("Clean image"),
-            &said(view.clean_prediction),
-        ),
-        signed("perturbation", &view.perturbation, &of("Perturbation")),
-        tile(
+    let said = |(label, probability)| {
+        Below::Answer(Answer {
+            right: label == case.label,
+            class: report.test.class_name(label),
+            probability,
+        })
+    };
+    let image = |caption, image, what, answer| Tile {
+        below: said(answer),
+        ..plain(caption, of(what), Picture::of_image(image, bounds))
+    };
+    let attack = vec![
+        image("image", &case.image, "Clean image", view.clean_prediction),
+        signed("perturbation", &view.perturbation, of("Perturbation")),
+        image(
             "attacked image",
-            &Picture::of_image(&view.attacked, bounds),
-            &of("Attacked image"),
-            &said(view.attacked_prediction),
+            &view.attacked,
+            "Attacked image",
+            view.attacked_prediction,
         ),
     ];
-    let mut groups = group("Attack", 3, &attack.concat());
+    let mut cells = vec![cell("Attack", 3, attack)];
     if with_mask {
-        let mask = view.mask.as_ref().map(|[before, after]| {
-            mapped("before", before, &of("SGAM mask"))
-                + &mapped("after", after, &of("SGAM mask under attack"))
+        let mask = view.mask.iter().flat_map(|[before, after]| {
+            [
+                mapped("before", before, of("SGAM mask")),
+                mapped("after", after, of("SGAM mask under attack")),
+            ]
         });
-        groups += &group(
-            "SGAM mask",
-            2,
-            &mask.unwrap_or_else(|| {
-                "<p class=\"absent\">This model has no mask layer.</p>".to_owned()
-            }),
-        );
+        cells.push(Cell {
+            absent: view
+                .mask
+                .is_none()
+                .then_some("This model has no mask layer."),
+            ..cell("SGAM mask", 2, mask.collect())
+        });
     }
     let over = [&case.image, &view.attacked];
-    let pgca: String = ["before", "after"]
+    let pgca = ["before", "after"]
         .into_iter()
         .enumerate()
         .map(|(i, when)| {
             let picture = Picture::overlay(over[i], bounds, &view.pgca[i], None);
-            withheld(
-                tile(when, &picture, &of(&format!("PGCA {when} the attack")), ""),
-                &view.pgca[i],
-                view.withheld[i].as_deref(),
-            )
-        })
-        .collect();
+            let reason = view.withheld[i].clone();
+            Tile {
+                withheld: reason.map(|r| Withheld { reason: Some(r) }),
+                ..plain(when, of(&format!("PGCA {when} the attack")), picture)
+            }
+        });
+    cells.push(cell("PGCA over the image", 2, pgca.collect()));
     let [before, after] = &view.integrated_gradients;
-    let gradients = signed("before", before, &of("Integrated Gradients"))
-        + &signed("after", after, &of("Integrated Gradients under attack"));
-    groups += &group("PGCA over the image", 2, &pgca);
-    groups += &group("Integrated Gradients", 2, &gradients);
-    format!(
-        "<div class=\"view\"><h4>{}</h4><div class=\"groups\">{groups}</div></div>",
-        named(style, title)
-    )
+    let gradients = vec![
+        signed("before", before, of("Integrated Gradients")),
+        signed("after", after, of("Integrated Gradients under attack")),
+    ];
+    cells.push(cell("Integrated Gradients", 2, gradients));
+    Line {
+        key: Some(style),
+        title: title.to_owned(),
+        cells,
+    }
 }
 
-fn group(title: &str, columns: usize, body: &str) -> String {
-    format!("<div class=\"group c{columns}\"><h5>{title}</h5><div class=\"row\">{body}</div></div>")
+fn cell(title: &str, columns: usize, tiles: Vec<Tile>) -> Cell {
+    Cell {
+        title: title.to_owned(),
+        width: Width::Columns(columns),
+        tiles,
+        absent: None,
+        under: None,
+    }
 }
 
-/// A picture with its caption, or the reason why there is none.
-pub(crate) fn tile(caption: &str, picture: &Result<Picture>, alt: &str, below: &str) -> String {
-    let drawn = match picture {
-        Ok(p) => p
-            .png()
-            .map(|png| inline_png(&png, (p.width(), p.height()), alt))
-            .map_err(|e| e.to_string()),
-        Err(e) => Err(e.to_string()),
-    };
-    let body = drawn.unwrap_or_else(|e| {
-        format!(
-            "<div class=\"nodata\">no data<span class=\"detail\">{}</span></div>",
-            escape(&e)
-        )
-    });
-    format!("<div class=\"tile-picture\">{body}<p class=\"caption\">{caption}</p>{below}</div>")
+fn plain(caption: &'static str, alt: String, picture: Result<Picture>) -> Tile {
+    Tile {
+        caption,
+        alt,
+        picture,
+        below: Below::Nothing,
+        withheld: None,
+    }
 }
 
-fn signed(caption: &str, map: &MapRecord, alt: &str) -> String {
+fn signed(caption: &'static str, map: &MapRecord, alt: String) -> Tile {
     match Picture::of_signed(map) {
         Ok((picture, scale)) => {
             let mean = if map.channels == 3 {
@@ -162,22 +166,18 @@ fn signed(caption: &str, map: &MapRecord, alt: &str) -> String {
             } else {
                 ""
             };
-            tile(
-                caption,
-                &Ok(picture),
-                alt,
-                &format!(
-                    "<p class=\"scale\">s = {}{mean}</p>",
-                    number(f64::from(scale))
-                ),
-            )
+            let scale = format!("s = {}{mean}", number(f64::from(scale)));
+            Tile {
+                below: Below::Scale(scale),
+                ..plain(caption, alt, Ok(picture))
+            }
         }
-        Err(error) => tile(caption, &Err(error), alt, ""),
+        Err(error) => plain(caption, alt, Err(error)),
     }
 }
 
 /// A map of the scale 0 to 1; a map that leaves it is drawn on its own range, which is then stated.
-fn mapped(caption: &str, map: &MapRecord, alt: &str) -> String {
+fn mapped(caption: &'static str, map: &MapRecord, alt: String) -> Tile {
     let (low, high) = map
         .values
         .iter()
@@ -185,56 +185,13 @@ fn mapped(caption: &str, map: &MapRecord, alt: &str) -> String {
             (l.min(v), h.max(v))
         });
     if low >= 0.0 && high <= 1.0 {
-        return tile(caption, &Picture::of_map(map, [0.0, 1.0]), alt, "");
+        return plain(caption, alt, Picture::of_map(map, [0.0, 1.0]));
     }
-    let own = format!(
-        "<p class=\"scale\">{} to {}</p>",
-        number(f64::from(low)),
-        number(f64::from(high))
-    );
-    tile(caption, &Picture::of_map(map, [low, high]), alt, &own)
-}
-
-/// A tile behind a stamp if there is a reason; the hatching takes the shape of the map.
-fn withheld(tile: String, map: &MapRecord, reason: Option<&str>) -> String {
-    let Some(reason) = reason else { return tile };
-    stamped(
-        &format!(
-            "{tile}<p class=\"reason\">not shown to an operator: {}</p>",
-            escape(reason)
-        ),
-        [map.width, map.height],
-    )
-}
-
-/// Hatching in the shape of a map, and the stamp.
-pub(crate) fn stamped(tile: &str, [width, height]: [usize; 2]) -> String {
-    format!(
-        "<div class=\"withheld\" style=\"--shape:{width}/{height}\">{tile}<span \
-            class=\"stamp\">withheld</span></div>"
-    )
-}
-
-fn class(report: &ReportRecord, label: usize) -> String {
-    report
-        .test
-        .classes
-        .get(label)
-        .map_or_else(|| format!("class {label}"), |name| escape(name))
-}
-
-fn verdict(report: &ReportRecord, truth: usize, label: usize, probability: f64) -> String {
-    let (class_name, sign, word) = if label == truth {
-        ("good", "✓", "right")
-    } else {
-        ("bad", "✗", "wrong")
-    };
-    format!(
-        "<p class=\"verdict {class_name}\"><span role=\"img\" \
-            aria-label=\"{word}\">{sign}</span> {}<br>{}</p>",
-        class(report, label),
-        percent(probability)
-    )
+    let (low_end, high_end) = (number(f64::from(low)), number(f64::from(high)));
+    Tile {
+        below: Below::Scale(format!("{low_end} to {high_end}")),
+        ..plain(caption, alt, Picture::of_map(map, [low, high]))
+    }
 }
 
 /// Figures of all views of an image, the models side by side.
@@ -276,9 +233,11 @@ fn figures(report: &ReportRecord, case: &CaseRecord) -> String {
             )
         })
         .collect();
-    format!(
-        "<div class=\"scroll\"><table class=\"figures\"><thead><tr><th \
-            scope=\"col\">figure</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    table(
+        "figures",
+        "",
+        &format!("<th scope=\"col\">figure</th>{heads}"),
+        &rows,
     )
 }
 

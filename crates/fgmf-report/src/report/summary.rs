@@ -38,12 +38,46 @@ pub(crate) fn words(report: &ReportRecord) -> String {
     .join(" ");
     format!(
         "<div class=\"summary\"><p class=\"lead\">{sentences}</p><p \
-            class=\"note\"><b>How to read the figures under attack.</b> They come from one \
-            gradient attack, so they are an upper bound: a stronger attack can only lower them. \
-            The full suite of attacks, with attacks that know the defence and attacks that need \
-            no gradient, is a separate command, <code>fgmf attack --suite adaptive</code>. \
-            Gradient masking is looked for, named and never counted as robustness.</p></div>"
+            class=\"note\"><b>How to read the figures under attack.</b> {} The full suite, with \
+            more attacks that know the defence or need no gradient, is a separate command, \
+            <code>fgmf attack --suite adaptive</code>. Gradient masking is looked for, named and \
+            never counted as robustness.</p></div>",
+        origin(report)
     )
+}
+
+/// Which attacks the figures come from, and what follows from that.
+fn origin(report: &ReportRecord) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for name in report.models.iter().flat_map(|m| &m.attacks) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let bound = "an upper bound: a stronger attack can only lower them.";
+    let all: Vec<String> = names.iter().map(|n| escape(n)).collect();
+    let mut text = match all.as_slice() {
+        [] => format!("They come from the attack named above, so they are {bound}"),
+        [one] => format!("They come from one attack ({one}), so they are {bound}"),
+        _ => format!(
+            "They come from {} attacks ({}). An image counts as right only if it withstands each \
+                of them. The figures are {bound}",
+            count(all.len()),
+            listed(&all)
+        ),
+    };
+    for model in report.models.iter().filter(|m| !m.attacks.is_empty()) {
+        let spared: Vec<String> = names
+            .iter()
+            .filter(|n| !model.attacks.contains(n))
+            .map(|n| escape(n))
+            .collect();
+        if !spared.is_empty() {
+            let title = escape(&model.title);
+            text += &format!(" {title} was not attacked with {}.", listed(&spared));
+        }
+    }
+    text
 }
 
 /// Three or four tiles: accuracy without and under attack, signs of masking, steadiness of the
@@ -302,6 +336,29 @@ pub(crate) fn mean_of<'a>(
         .find(|e| e.name == name && e.model == model)
 }
 
+/// What a reader must know first: that the run is not done, or that it was a short one.
+pub(crate) fn state(report: &ReportRecord) -> String {
+    let mut out = String::new();
+    if !report.pending.is_empty() {
+        let items: String = report
+            .pending
+            .iter()
+            .map(|p| format!("<li>{}</li>", escape(p)))
+            .collect();
+        out += &format!(
+            "<div class=\"state\"><p><b>This page is not finished.</b> The run goes on and writes \
+             it anew. Still to come:</p><ul>{items}</ul></div>"
+        );
+    }
+    if !report.shortened.is_empty() {
+        out += &format!(
+            "<div class=\"state\"><p><b>A short run.</b> {}</p></div>",
+            escape(&report.shortened)
+        );
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,6 +381,26 @@ mod tests {
         assert!(words(&report).contains("intervals are apart"));
         report.explanations[1].interval = report.explanations[0].interval;
         assert!(words(&report).contains("does not tell the two models apart"));
+    }
+
+    /// The demo runs three attacks on a model with a mask layer and two on the other.
+    #[test]
+    fn the_origin_of_the_figures_is_what_the_record_says() {
+        let mut report = fixture::report();
+        assert!(words(&report).contains("They come from one attack (pgd-20), so"));
+        let names = ["pgd-20", "pgd-20-frozen-mask", "random-<search>"].map(str::to_owned);
+        report.models[0].attacks = names.to_vec();
+        report.models[1].attacks = vec![names[0].clone(), names[2].clone()];
+        let page = words(&report);
+        assert!(
+            page.contains(
+                "They come from 3 attacks (pgd-20, pgd-20-frozen-mask and random-&lt;search&gt;)."
+            ) && page.contains("Standard was not attacked with pgd-20-frozen-mask.")
+                && page.matches("was not attacked").count() == 1,
+            "{page}"
+        );
+        report.models.iter_mut().for_each(|m| m.attacks.clear());
+        assert!(words(&report).contains("They come from the attack named above, so"));
     }
 
     #[test]

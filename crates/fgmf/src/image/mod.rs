@@ -1,0 +1,3 @@
+//! Pictures as numbers.
+
+pub(crate) mod blur;

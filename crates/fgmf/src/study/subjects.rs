@@ -1,0 +1,47 @@
+//! The two models of the demo: the full framework and its standard twin.
+
+use crate::defend::SgamParams;
+use crate::error::Result;
+use crate::train::{ObjectiveConfig, Run, TrainConfig};
+use fgmf_net::Network;
+use fgmf_net::zoo::Architecture;
+
+/// A trained model of the demo.
+pub struct Subject {
+    /// Key in the records, and the name of its folder.
+    pub id: &'static str,
+    /// As shown to people.
+    pub title: &'static str,
+    /// The network.
+    pub net: Network,
+    /// How it came to be.
+    pub run: Run,
+}
+
+/// What a demo trains: id, title and settings, the hardened model first.
+///
+/// Both have the same data, network, epochs and seed. `limit` is the number of training images, all
+/// if none.
+pub fn plans(
+    data: &str,
+    eps: f64,
+    (epochs, limit, seed): (usize, Option<usize>, u64),
+) -> Result<[(&'static str, &'static str, TrainConfig); 2]> {
+    let config = |objective: &str| -> Result<TrainConfig> {
+        let objective = ObjectiveConfig::parse(objective)?;
+        Ok(TrainConfig {
+            limit,
+            epochs,
+            seed,
+            ..TrainConfig::new(data, Architecture::CnnTiny, objective, eps)
+        })
+    };
+    let hardened = TrainConfig {
+        sgam: Some(SgamParams::default()),
+        ..config("scor-pio")?
+    };
+    Ok([
+        ("fgmf", "Hardened (FGMF)", hardened),
+        ("standard", "Standard training", config("standard")?),
+    ])
+}

@@ -1,0 +1,137 @@
+//! What an objective is, and what the objectives share: a step on images, SGAM's teacher beside it.
+
+use crate::data::batch::Batch;
+use crate::defend::sgam::SALIENCY;
+use crate::error::Result;
+use crate::model::answer::predictions;
+use crate::threat::ThreatModel;
+use crate::train::salience::{Salience, SalienceSource};
+use fgmf_net::batch::ParameterGradients;
+use fgmf_net::head::Head;
+use fgmf_net::{Dual, Mode, Network, Tensor, ValueId};
+use std::ops::Range;
+
+/// What a step knows besides its examples.
+pub struct StepContext<'a> {
+    /// Threat trained against.
+    pub threat: &'a ThreatModel,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Epoch, from 0.
+    pub epoch: u64,
+    /// Salient pixels and mask targets of the whole training set, if the run keeps them.
+    pub salience: Option<&'a Salience>,
+}
+
+/// Outcome of a step.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Gradient of the objective in every trainable parameter.
+    pub gradients: Vec<Tensor>,
+    /// Batch statistics seen, by node.
+    pub statistics: Vec<(usize, Tensor, Tensor)>,
+    /// Named parts of the objective, means over the batch.
+    pub parts: Vec<(&'static str, f64)>,
+    /// Examples classified correctly as they were trained on.
+    pub correct: usize,
+}
+
+/// A training objective.
+pub trait Objective: Sync {
+    /// Its gradient on a batch. Attacks inside run with batch normalisation in evaluation mode, the
+    /// step itself in training mode on the images it ends with.
+    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step>;
+
+    /// Whether the run must keep salient pixels, how many epochs they last, and how they are found.
+    fn salience(&self) -> Option<SalienceSource> {
+        None
+    }
+}
+
+/// Weight gradients of `head` on `x`, with SGAM's teacher beside it if the network has a mask to
+/// teach. `repeat` is the number of rows that each example of `batch` has in `x`.
+pub(crate) fn step_on(
+    net: &Network,
+    x: &Tensor,
+    head: &dyn Head,
+    batch: &Batch,
+    repeat: usize,
+    context: &StepContext<'_>,
+) -> Result<ParameterGradients> {
+    let taught = context
+        .salience
+        .and_then(|s| s.teacher())
+        .zip(net.find(SALIENCY));
+    Ok(match taught {
+        Some((teacher, at)) => {
+            let rows: Vec<u64> = batch
+                .index
+                .iter()
+                .flat_map(|&i| std::iter::repeat_n(i, repeat))
+                .collect();
+            let [_, h, w] = net.image_shape();
+            let head = Taught {
+                inner: head,
+                at,
+                targets: teacher.rows(&rows, h, w),
+                weight: teacher.weight,
+            };
+            net.parameter_gradients(x, &head, Mode::Train)?
+        }
+        None => net.parameter_gradients(x, head, Mode::Train)?,
+    })
+}
+
+/// A head plus `weight / 2 · mean (s − target)²` on the saliency map of the mask layer.
+struct Taught<'a> {
+    inner: &'a dyn Head,
+    at: ValueId,
+    targets: Tensor,
+    weight: f64,
+}
+
+impl Head for Taught<'_> {
+    fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
+        self.inner.evaluate(logits, examples)
+    }
+
+    fn group(&self) -> usize {
+        self.inner.group()
+    }
+
+    fn auxiliary_values(&self) -> Vec<ValueId> {
+        vec![self.at]
+    }
+
+    fn auxiliary(&self, values: &[Tensor], examples: Range<usize>) -> Vec<Tensor> {
+        let pixels = values[0].len() / examples.len().max(1);
+        let target = self.targets.rows(examples.start, examples.len());
+        vec![
+            values[0]
+                .sub(&target)
+                .affine(self.weight / pixels as f64, 0.0),
+        ]
+    }
+}
+
+pub(crate) fn finish(
+    run: ParameterGradients,
+    labels: &[usize],
+    parts: Vec<(&'static str, f64)>,
+) -> Step {
+    let correct = predictions(&run.logits)
+        .iter()
+        .zip(labels)
+        .filter(|(p, y)| p == y)
+        .count();
+    Step {
+        gradients: run.gradients,
+        statistics: run.statistics,
+        parts,
+        correct,
+    }
+}
+
+pub(crate) fn mean(v: &[f64]) -> f64 {
+    v.iter().sum::<f64>() / v.len().max(1) as f64
+}

@@ -6,12 +6,7 @@ use fgmf::Error;
 pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
     let known = error.downcast_ref::<Error>()?;
     match known {
-        Error::Network(fgmf_net::Error::File { .. }) => {
-            Some("export the model again with opset 13 to 21 and weights inside the file")
-        }
-        Error::Network(fgmf_net::Error::Node { .. }) => {
-            Some("the README lists the operators that are supported")
-        }
+        Error::Network(fgmf_net::Error::File { source, .. }) => Some(of_model(source)),
         Error::Data { path, .. }
             if path.extension().is_some_and(|e| {
                 ["png", "jpg", "jpeg"]
@@ -29,5 +24,46 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
             Some("`fgmf info MODEL.onnx` shows the images and classes a model takes")
         }
         _ => None,
+    }
+}
+
+/// For a model file, by what is wrong in it.
+fn of_model(error: &fgmf_net::Error) -> &'static str {
+    match error {
+        fgmf_net::Error::Node { .. } => "the README lists the operators that are supported",
+        fgmf_net::Error::OperatorSet { .. } => "export the model again with opset 13 to 21",
+        _ => {
+            "export the model again: one classifier, float32 images in, logits out, and the \
+                weights inside the file"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `to` in the place of the first `from`.
+    fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+        let at = bytes.windows(from.len()).position(|w| w == from).unwrap();
+        [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+    }
+
+    /// A network's error reaches the hints as it is, inside that of its file.
+    #[test]
+    fn a_model_file_gets_the_hint_for_what_is_wrong_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("model.onnx");
+        let hint = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            let error = fgmf_net::onnx::read(&file).unwrap_err();
+            of(&Error::from(error).into()).unwrap()
+        };
+        let net = fgmf_testkit::toys::linear(&[vec![1.0], vec![2.0]], &[0.0; 2], [1, 1, 1]);
+        let good = fgmf_net::onnx::to_bytes(&net.cast(fgmf_net::Precision::F32)).unwrap();
+        assert!(hint(&replaced(&good, b"Gemm", b"Gone")).contains("operators"));
+        // The field of the version, and its value.
+        assert!(hint(&replaced(&good, &[0x10, 20], &[0x10, 9])).contains("opset"));
+        assert!(hint(b"no model at all").contains("weights inside the file"));
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn product<T: Real, S: Simd>(
     out: &mut [T],
     ldo: usize,
 ) {
-    simd.vectorize(Product {
+    simd.vectorize(GridProduct {
         size,
         a,
         b,
@@ -68,7 +68,7 @@ pub(crate) fn product<T: Real, S: Simd>(
 
 /// A call of [`product`]. Behind `vectorize` it is compiled once, alone: inlined into its callers
 /// the register tiles do not stay in registers.
-struct Product<'a, T> {
+struct GridProduct<'a, T> {
     size: [usize; 2],
     a: &'a [T],
     b: &'a [T],
@@ -77,7 +77,7 @@ struct Product<'a, T> {
     ldo: usize,
 }
 
-impl<T: Real> WithSimd for Product<'_, T> {
+impl<T: Real> WithSimd for GridProduct<'_, T> {
     type Output = ();
 
     #[inline(always)]

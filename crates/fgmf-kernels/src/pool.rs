@@ -103,11 +103,11 @@ impl Pool2d {
         saturating_product(&[self.planes, oh, ow])
     }
 
-    fn windows(&self) -> [Vec<Window>; 2] {
+    fn windows(&self) -> [Vec<SeenCells>; 2] {
         let out = self.out_size();
         [0, 1].map(|i| {
             let a = self.axis(i);
-            (0..out[i]).map(|o| Window::new(&a, o)).collect()
+            (0..out[i]).map(|o| SeenCells::new(&a, o)).collect()
         })
     }
 
@@ -120,7 +120,7 @@ impl Pool2d {
 
 /// The cells one window sees along one axis.
 #[derive(Debug, Clone)]
-struct Window {
+struct SeenCells {
     /// First real cell.
     first: usize,
     /// Number of real cells, `dilation` apart.
@@ -129,7 +129,7 @@ struct Window {
     padded: usize,
 }
 
-impl Window {
+impl SeenCells {
     fn new(a: &Axis, o: usize) -> Self {
         let start = o * a.stride;
         let taps_below = |end: usize| end.saturating_sub(start).div_ceil(a.dilation).min(a.kernel);
@@ -148,12 +148,12 @@ impl Window {
 }
 
 /// The outputs of one row that a kernel column meets, and the input column of the first.
-struct Tap {
+struct MetOutputs {
     outputs: Range<usize>,
     first: usize,
 }
 
-impl Tap {
+impl MetOutputs {
     fn all(a: &Axis, out: usize) -> Vec<Self> {
         (0..a.kernel)
             .filter_map(|tap| {
@@ -198,7 +198,7 @@ pub fn max_pool2d<T: Real>(s: &Pool2d, x: &[T], y: &mut [T], index: &mut [u32]) 
     s.assert_lengths(x.len(), y.len());
     assert_eq!(index.len(), y.len(), "index length of {s:?}");
     let [rows, cols] = s.windows();
-    let taps = Tap::all(&s.axis(1), cols.len());
+    let taps = MetOutputs::all(&s.axis(1), cols.len());
     let outputs = y
         .chunks_exact_mut(cols.len())
         .zip(index.chunks_exact_mut(cols.len()));
@@ -286,7 +286,7 @@ pub fn scatter_planes<T: Real>(
 }
 
 /// Reciprocal of what a window's sum is divided by.
-fn weight<T: Real>(count_include_pad: bool, row: &Window, col: &Window) -> T {
+fn weight<T: Real>(count_include_pad: bool, row: &SeenCells, col: &SeenCells) -> T {
     let cells = if count_include_pad {
         row.padded * col.padded
     } else {
@@ -307,7 +307,7 @@ fn weight<T: Real>(count_include_pad: bool, row: &Window, col: &Window) -> T {
 pub fn avg_pool2d<T: Real>(s: &Pool2d, count_include_pad: bool, x: &[T], y: &mut [T]) {
     s.assert_lengths(x.len(), y.len());
     let [rows, cols] = s.windows();
-    let taps = Tap::all(&s.axis(1), cols.len());
+    let taps = MetOutputs::all(&s.axis(1), cols.len());
     let planes = x
         .chunks_exact(s.h * s.w)
         .flat_map(|plane| rows.iter().map(move |row| (plane, row)));
@@ -335,7 +335,7 @@ pub fn avg_pool2d<T: Real>(s: &Pool2d, count_include_pad: bool, x: &[T], y: &mut
 pub fn avg_pool2d_adjoint<T: Real>(s: &Pool2d, count_include_pad: bool, dy: &[T], dx: &mut [T]) {
     s.assert_lengths(dx.len(), dy.len());
     let [rows, cols] = s.windows();
-    let taps = Tap::all(&s.axis(1), cols.len());
+    let taps = MetOutputs::all(&s.axis(1), cols.len());
     dx.fill(T::zero());
     let mut shares = vec![T::zero(); cols.len()];
     let mut dy = dy.chunks_exact(cols.len());

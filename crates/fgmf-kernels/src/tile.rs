@@ -216,8 +216,8 @@ impl<const ROW: usize, const STEP: usize> Product<'_, ROW, STEP> {
             ($($p:literal)*) => {
                 match (self.rows, width) {
                     $(
-                        ($p, 1) if $p <= V::TILE[0] => unsafe { V::isolated(Tile::<$p, 1, ROW, STEP>(self)) },
-                        ($p, 2) if $p <= V::TILE[0] && V::TILE[1] == 2 => unsafe { V::isolated(Tile::<$p, 2, ROW, STEP>(self)) },
+                        ($p, 1) if $p <= V::TILE[0] => unsafe { V::isolated(RegisterTile::<$p, 1, ROW, STEP>(self)) },
+                        ($p, 2) if $p <= V::TILE[0] && V::TILE[1] == 2 => unsafe { V::isolated(RegisterTile::<$p, 2, ROW, STEP>(self)) },
                     )*
                     (rows, _) => unreachable!("no tile of {rows} rows by {width}"),
                 }
@@ -227,12 +227,12 @@ impl<const ROW: usize, const STEP: usize> Product<'_, ROW, STEP> {
     }
 }
 
-struct Tile<'s, const P: usize, const B: usize, const ROW: usize, const STEP: usize>(
+struct RegisterTile<'s, const P: usize, const B: usize, const ROW: usize, const STEP: usize>(
     Product<'s, ROW, STEP>,
 );
 
 impl<const P: usize, const B: usize, const ROW: usize, const STEP: usize> Kernel
-    for Tile<'_, P, B, ROW, STEP>
+    for RegisterTile<'_, P, B, ROW, STEP>
 {
     type Output = ();
 

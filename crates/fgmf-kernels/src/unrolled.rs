@@ -22,7 +22,7 @@ pub(crate) fn pays(s: &Conv2d) -> bool {
 }
 
 /// Consecutive output cells of one row that read real input cells through one tap.
-struct Run {
+struct Stretch {
     /// Row of the unrolled matrix, a channel and a tap.
     row: usize,
     /// First output cell.
@@ -34,7 +34,7 @@ struct Run {
 
 /// How the images of a batch are unrolled: `cols[row * ld + image * cells + cell]`.
 struct Plan {
-    runs: Vec<Run>,
+    runs: Vec<Stretch>,
     offsets: Vec<usize>,
     cells: usize,
     together: usize,
@@ -60,7 +60,7 @@ impl Plan {
                 let at = p * s.stride[0] + up;
                 if from < to && at >= s.pad[0] && at - s.pad[0] < s.h {
                     let line = (c * s.h + at - s.pad[0]) * s.w;
-                    runs.push(Run {
+                    runs.push(Stretch {
                         row,
                         cell: p * ow + from,
                         count: to - from,

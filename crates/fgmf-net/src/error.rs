@@ -24,13 +24,24 @@ pub enum Error {
     #[error("graph: {0}")]
     Graph(String),
 
+    /// A file's operator set is none of those that are read.
+    #[error("graph: expected operator set {least} to {most}, found {found}")]
+    OperatorSet {
+        /// First that is read.
+        least: i64,
+        /// Last that is read.
+        most: i64,
+        /// The file's.
+        found: i64,
+    },
+
     /// A file is not an ONNX model that we can read.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), without_kind(source))]
     File {
         /// File.
         path: PathBuf,
-        /// Expected and found.
-        reason: String,
+        /// What is wrong with what is in it.
+        source: Box<Error>,
     },
 
     /// The network was called with arrays that do not fit it.
@@ -52,6 +63,13 @@ pub enum Error {
         /// Its reason.
         source: std::io::Error,
     },
+}
+
+/// The text of an error whose file is named: that a graph is wrong goes without saying.
+fn without_kind(error: &Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("graph: ")
+        .map_or(text.clone(), str::to_owned)
 }
 
 impl Error {

@@ -1,9 +1,10 @@
-//! Networks as data: graph, operators, backward rules, executor, ONNX, zoo.
+//! Networks as data, and what runs them: graph, operators, backward rules, sessions, ONNX, zoo.
 //!
-//! A [`Network`] is a list of nodes over named values, read from and written to ONNX.
-//! [`Network::forward`] and [`Network::backward`] walk it over [`Dual`] numbers, so that one
-//! definition of each operator yields values, gradients of any value, Jacobian-vector products and
-//! exact Hessian-vector products. [`batch`] runs whole batches in parallel chunks.
+//! A [`Network`] is a list of nodes over named values, read from and written to ONNX. It runs
+//! nothing. A [`Session`] owns a network and runs it: whole batches in parallel chunks, on compiled
+//! plans in single precision, node by node over [`Dual`] numbers elsewhere. One definition of each
+//! operator yields values, gradients of any value, Jacobian-vector products and exact
+//! Hessian-vector products.
 
 pub mod dual;
 mod error;
@@ -19,5 +20,5 @@ pub use error::{Error, Result};
 pub use graph::op::Mode;
 pub use graph::{Builder, Dim, Network, Node, Replace, Source, Value, ValueId, head, op};
 pub use rule::Rules;
-pub use run::{Surroundings, Tape, chunks as batch};
+pub use run::{LossGradients, ParameterGradients, Session, Surroundings, Tape, chunks};
 pub use tensor::{Precision, Tensor};

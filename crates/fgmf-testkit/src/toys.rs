@@ -10,7 +10,7 @@
 //!   ([`sphere_distance`]).
 
 use fgmf_net::op::{Binary, Flatten, Gemm, MatMul, Op, Reduce, ReduceKind};
-use fgmf_net::{Builder, Network, Result, Tensor};
+use fgmf_net::{Builder, Result, Session, Tensor};
 
 /// Norm in which perturbations are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ fn built<T>(step: Result<T>) -> T {
 
 /// A linear classifier in `f64`: one row of weights and one bias a class, over flattened images
 /// `[c, h, w]`. Panics if the sizes do not fit.
-pub fn linear(weights: &[Vec<f64>], bias: &[f64], image: [usize; 3]) -> Network {
+pub fn linear(weights: &[Vec<f64>], bias: &[f64], image: [usize; 3]) -> Session {
     let (k, d) = (weights.len(), image.iter().product());
     let mut b = built(Builder::new("linear", "input", image));
     let w = built(b.parameter("weight", Tensor::new(&[k, d], weights.concat()), true));
@@ -58,12 +58,12 @@ pub fn linear(weights: &[Vec<f64>], bias: &[f64], image: [usize; 3]) -> Network 
     let x = b.input();
     let flat = built(b.node("flat", Op::Flatten(Flatten { axis: 1 }), &[x]));
     let z = built(b.node("logits", Op::Gemm(Gemm::DENSE), &[flat, w, c]));
-    built(b.finish(z))
+    Session::new(built(b.finish(z)))
 }
 
 /// The classifier with logits (xᵀ A x + `offset`, 0) in `f64`; `matrix` is A, row-major, over
 /// flattened images. Panics if the sizes do not fit.
-pub fn quadratic(matrix: &[f64], offset: f64, image: [usize; 3]) -> Network {
+pub fn quadratic(matrix: &[f64], offset: f64, image: [usize; 3]) -> Session {
     let d = image.iter().product();
     let mut b = built(Builder::new("quadratic", "input", image));
     let a = built(b.parameter("matrix", Tensor::new(&[d, d], matrix.to_vec()), true));
@@ -80,7 +80,7 @@ pub fn quadratic(matrix: &[f64], offset: f64, image: [usize; 3]) -> Network {
     };
     let form = built(b.node("form", Op::Reduce(sum), &[terms]));
     let z = built(b.node("logits", Op::Gemm(Gemm::DENSE), &[form, lift, c]));
-    built(b.finish(z))
+    Session::new(built(b.finish(z)))
 }
 
 /// w_y − w_j and m_j(x) for every other class j of a linear classifier.

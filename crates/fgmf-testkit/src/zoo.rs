@@ -3,14 +3,14 @@
 
 use fgmf_net::op::Op;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-use fgmf_net::{Network, Result, Tensor};
+use fgmf_net::{Result, Session, Tensor};
 
 /// A network of the zoo with images for it.
 pub struct Case {
     /// File name of the fixture.
     pub name: String,
     /// The network.
-    pub net: Network,
+    pub net: Session,
     /// Images in `[0, 1]`.
     pub x: Tensor,
 }
@@ -73,7 +73,7 @@ pub fn case(architecture: Architecture, activation: Activation) -> Result<Case> 
     let x = Tensor::new(&shape, wave(shape.iter().product()));
     Ok(Case {
         name: architecture.name().into(),
-        net,
+        net: Session::new(net),
         x,
     })
 }

@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .first()
         .map_or("apgd-ce,apgd-dlr,apgd-t,fab-t,square", String::as_str);
     let seed = rest.get(1).map_or(Ok(0), |s| s.parse())?;
-    let net = fgmf_net::onnx::read(model.as_ref())?;
+    let net = fgmf_net::Session::new(fgmf_net::onnx::read(model.as_ref())?);
     let mut data = load("fashion-mnist-mini", Split::Test)?;
     data.truncate(limit.parse()?)?;
     let threat = ThreatModel::new(norm.parse()?, eps.parse()?, [0.0, 1.0])?;

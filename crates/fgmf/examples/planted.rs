@@ -29,7 +29,7 @@ use fgmf::study::{SuiteJob, run_suite, suite};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf::verdict::judge;
 use fgmf::verdict::probes::{ProbeParams, Target, gather};
-use fgmf_net::{Network, Tensor, onnx};
+use fgmf_net::{Network, Session, Tensor, onnx};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -91,6 +91,7 @@ fn unaware(bench: &Bench, model: &dyn Gradients, draws: usize) -> fgmf::Result<f
 
 /// A network as it is served, under the suite.
 fn network(bench: &Bench, net: &Network) -> fgmf::Result<Value> {
+    let net = &Session::new(net.clone());
     let model = Oracle::with_rules(net, served_rules(net)?);
     let clean = percent(&right(&model, &bench.batch.x, &bench.batch.labels, 1)?);
     let job = SuiteJob {
@@ -131,7 +132,8 @@ fn surely(model: &Expected<'_>, x: &Tensor, labels: &[usize]) -> fgmf::Result<Ve
 /// choose the point, and [`DRAWS`] of another deployment judge it.
 fn random(bench: &Bench, net: &Network, transform: &dyn Transform) -> fgmf::Result<Value> {
     let Bench { batch, threat, .. } = bench;
-    let oracle = Oracle::new(net);
+    let session = Session::new(net.clone());
+    let oracle = Oracle::new(&session);
     let deployed = |seed| Served::new(&oracle, transform, seed);
     let (served, exact) = (deployed(1), Expected::new(&oracle, transform).ok());
     let rate = |x: &Tensor, seed, draws| match &exact {

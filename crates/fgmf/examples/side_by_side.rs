@@ -22,11 +22,11 @@ use fgmf::rng::{Purpose, Stream};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf::train::{Optimiser, OptimiserState};
 use fgmf_kernels::{Conv2d, conv2d, conv2d_grad_input, conv2d_grad_weight};
-use fgmf_net::batch::ParameterGradients;
+use fgmf_net::ParameterGradients;
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::op::Op;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-use fgmf_net::{Mode, Network, Rules, Tensor, onnx};
+use fgmf_net::{Mode, Rules, Session, Tensor, onnx};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -112,7 +112,9 @@ fn row(id: &str, model: Option<&Path>) -> Fallible<Box<dyn Row>> {
             digits,
             64,
         )?)?),
-        ("pgd20-cnn-tiny", Some(model)) => Box::new(Pgd::new(onnx::read(model)?, 500)?),
+        ("pgd20-cnn-tiny", Some(model)) => {
+            Box::new(Pgd::new(Session::new(onnx::read(model)?), 500)?)
+        }
         ("pgd20-cnn-tiny", None) => Err("expected a model, found none")?,
         (id, _) => Box::new(Convolution::parse(id)?),
     })
@@ -255,7 +257,7 @@ impl Row for Convolution {
 
 /// A network with a batch.
 struct Task {
-    net: Network,
+    net: Session,
     batch: Batch,
 }
 
@@ -274,7 +276,7 @@ impl Task {
         let [c, h, w] = image;
         let x = Tensor::new(&[n, c, h, w], random(n * c * h * w, Purpose::Evaluation));
         Ok(Self {
-            net,
+            net: Session::new(net),
             batch: Batch {
                 x,
                 labels: (0..n).map(|i| i % CLASSES).collect(),
@@ -392,7 +394,7 @@ struct Pgd {
 }
 
 impl Pgd {
-    fn new(net: Network, n: usize) -> Fallible<Self> {
+    fn new(net: Session, n: usize) -> Fallible<Self> {
         let data = load("fashion-mnist-mini", Split::Test)?;
         let rows: Vec<usize> = (0..n).collect();
         let [c, h, w] = data.shape();

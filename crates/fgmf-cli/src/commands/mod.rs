@@ -17,7 +17,7 @@ use fgmf::explain::Calls;
 use fgmf::metric::Metric;
 use fgmf::model::{Gradients, Oracle};
 use fgmf_net::head::Logit;
-use fgmf_net::{Network, Precision, Tensor};
+use fgmf_net::{Network, Precision, Session, Tensor};
 use fgmf_record::{DataRecord, MachineRecord};
 use std::path::Path;
 
@@ -33,10 +33,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 /// A model file and its hash.
-fn read_model(path: &Path) -> Result<(Network, String)> {
+fn read_model(path: &Path) -> Result<(Session, String)> {
     let net = fgmf_net::onnx::read(path).map_err(fgmf::Error::from)?;
     let bytes = std::fs::read(path).map_err(fgmf::Error::io(path))?;
-    Ok((net, fgmf_record::hash::sha256(&bytes)))
+    Ok((Session::new(net), fgmf_record::hash::sha256(&bytes)))
 }
 
 /// An error unless the data is what the model takes.
@@ -85,7 +85,7 @@ fn machine() -> MachineRecord {
 /// Images in a model call; with a limit on memory, chunks of the network are cut to it, too. `held`
 /// numbers will be kept besides.
 fn images_at_once(
-    net: &mut Network,
+    net: &mut Session,
     a: &Memory,
     held: usize,
     metrics: &[Box<dyn Metric>],

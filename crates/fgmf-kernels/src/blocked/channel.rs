@@ -228,7 +228,7 @@ impl Shape {
 }
 
 /// What is done to each block of an image.
-trait Visit {
+trait VisitBlock {
     /// # Safety
     ///
     /// The processor has the instructions of `V`; arrays reach to `plane` cells from `at` on,
@@ -239,7 +239,7 @@ trait Visit {
 /// Visits the blocks of every image in order.
 struct EachBlock<T>(Shape, T);
 
-impl<T: Visit> Kernel for EachBlock<T> {
+impl<T: VisitBlock> Kernel for EachBlock<T> {
     type Output = ();
 
     /// # Safety
@@ -319,7 +319,7 @@ struct Affine {
     y: *mut f32,
 }
 
-impl Visit for Affine {
+impl VisitBlock for Affine {
     #[inline(always)]
     unsafe fn block<V: Vector>(&self, at: usize, channel: usize, plane: usize) {
         // Safety: stated at the trait.
@@ -343,7 +343,7 @@ struct AffineGrad<'a> {
     dx: *mut f32,
 }
 
-impl Visit for AffineGrad<'_> {
+impl VisitBlock for AffineGrad<'_> {
     #[inline(always)]
     unsafe fn block<V: Vector>(&self, at: usize, channel: usize, plane: usize) {
         // Safety: stated at the trait.
@@ -369,7 +369,7 @@ impl<V: Vector> Terms<V, 1> for Sums {
     }
 }
 
-impl Visit for Sums {
+impl VisitBlock for Sums {
     #[inline(always)]
     unsafe fn block<V: Vector>(&self, at: usize, channel: usize, plane: usize) {
         // Safety: stated at the trait.
@@ -400,7 +400,7 @@ impl<V: Vector> Terms<V, 2> for Centred<V> {
     }
 }
 
-impl Visit for Moments {
+impl VisitBlock for Moments {
     #[inline(always)]
     unsafe fn block<V: Vector>(&self, at: usize, channel: usize, plane: usize) {
         // Safety: stated at the trait.
@@ -446,7 +446,7 @@ impl<V: Vector> Terms<V, 2> for Weighted<'_, V> {
     }
 }
 
-impl Visit for Products<'_> {
+impl VisitBlock for Products<'_> {
     #[inline(always)]
     unsafe fn block<V: Vector>(&self, at: usize, channel: usize, plane: usize) {
         // Safety: stated at the trait.
@@ -475,7 +475,7 @@ struct BatchNormGrad<'a> {
     dx: *mut f32,
 }
 
-impl Visit for BatchNormGrad<'_> {
+impl VisitBlock for BatchNormGrad<'_> {
     #[inline(always)]
     unsafe fn block<V: Vector>(&self, at: usize, channel: usize, plane: usize) {
         // Safety: stated at the trait.
@@ -502,7 +502,7 @@ struct Gate<'a> {
     dx: *mut f32,
 }
 
-impl Visit for Gate<'_> {
+impl VisitBlock for Gate<'_> {
     #[inline(always)]
     unsafe fn block<V: Vector>(&self, at: usize, _: usize, plane: usize) {
         // Safety: stated at the trait.

@@ -1,10 +1,11 @@
 //! The convolution prepared for blocked images of one shape, and how it is computed.
 
-use super::depthwise::{self, Direction};
+use super::depthwise::{Depthwise, DepthwiseApply, DepthwiseGradWeight, Direction};
+use super::direct::{Direct, DirectApply, DirectGradWeight};
 use super::layout::{blocked_len, blocks};
 use super::pass::Pass;
-use super::winograd::{self, Winograd};
-use super::{direct, stem};
+use super::stem::{Stem, StemForward, StemGradInput, StemGradWeight};
+use super::winograd::{Winograd, WinogradForward, WinogradGradWeight};
 use crate::axis::saturating_product;
 use crate::shape::Conv2d;
 use crate::simd::{self, LANES};
@@ -33,11 +34,11 @@ enum Algorithm {
         backward: Winograd,
     },
     Direct {
-        forward: direct::Direct,
-        backward: direct::Direct,
+        forward: Direct,
+        backward: Direct,
     },
-    Stem(stem::Stem),
-    Depthwise(depthwise::Depthwise),
+    Stem(Stem),
+    Depthwise(Depthwise),
 }
 
 /// A convolution prepared for blocked images of one shape; `n` of the shape is ignored.
@@ -63,18 +64,18 @@ impl BlockedConv {
             return None;
         }
         let algorithm = if s.groups == 1 && s.c_in <= STEM_CHANNELS {
-            Algorithm::Stem(stem::Stem::new(&s))
+            Algorithm::Stem(Stem::new(&s))
         } else if let Some([forward, backward]) =
             Some(&s).filter(|s| s.groups == 1).and_then(Winograd::new)
         {
             Algorithm::Winograd { forward, backward }
         } else if s.groups == 1 {
             Algorithm::Direct {
-                forward: direct::Direct::forward(&s),
-                backward: direct::Direct::backward(&s),
+                forward: Direct::forward(&s),
+                backward: Direct::backward(&s),
             }
         } else if s.groups == s.c_in && s.c_out == s.c_in {
-            Algorithm::Depthwise(depthwise::Depthwise::new(&s))
+            Algorithm::Depthwise(Depthwise::new(&s))
         } else {
             return None;
         };
@@ -249,7 +250,7 @@ impl BlockedConv {
                 match &self.algorithm {
                     Algorithm::Winograd { forward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(winograd::Forward {
+                        simd::run(WinogradForward {
                             plan,
                             n,
                             pass,
@@ -260,7 +261,7 @@ impl BlockedConv {
                     }
                     Algorithm::Direct { forward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(direct::Apply {
+                        simd::run(DirectApply {
                             plan,
                             n,
                             pass,
@@ -271,7 +272,7 @@ impl BlockedConv {
                     }
                     Algorithm::Stem(plan) => {
                         assert_eq!(packed_len, plan.forward_len(), "packed weights");
-                        simd::run(stem::Forward {
+                        simd::run(StemForward {
                             plan,
                             x,
                             packed,
@@ -281,7 +282,7 @@ impl BlockedConv {
                     }
                     Algorithm::Depthwise(plan) => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(depthwise::Apply {
+                        simd::run(DepthwiseApply {
                             plan,
                             direction: Direction::Forward,
                             n,
@@ -320,7 +321,7 @@ impl BlockedConv {
                 match &self.algorithm {
                     Algorithm::Winograd { backward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(winograd::Forward {
+                        simd::run(WinogradForward {
                             plan,
                             n,
                             pass,
@@ -331,7 +332,7 @@ impl BlockedConv {
                     }
                     Algorithm::Direct { backward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(direct::Apply {
+                        simd::run(DirectApply {
                             plan,
                             n,
                             pass,
@@ -342,7 +343,7 @@ impl BlockedConv {
                     }
                     Algorithm::Stem(plan) => {
                         assert_eq!(packed_len, plan.backward_len(), "packed weights");
-                        simd::run(stem::GradInput {
+                        simd::run(StemGradInput {
                             plan,
                             dy,
                             packed,
@@ -352,7 +353,7 @@ impl BlockedConv {
                     }
                     Algorithm::Depthwise(plan) => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
-                        simd::run(depthwise::Apply {
+                        simd::run(DepthwiseApply {
                             plan,
                             direction: Direction::Backward,
                             n,
@@ -392,7 +393,7 @@ impl BlockedConv {
             // Safety: as in `forward`.
             unsafe {
                 match &self.algorithm {
-                    Algorithm::Winograd { forward: plan, .. } => simd::run(winograd::GradWeight {
+                    Algorithm::Winograd { forward: plan, .. } => simd::run(WinogradGradWeight {
                         plan,
                         n,
                         x: pass,
@@ -400,7 +401,7 @@ impl BlockedConv {
                         dw,
                         scratch,
                     }),
-                    Algorithm::Direct { forward: plan, .. } => simd::run(direct::GradWeight {
+                    Algorithm::Direct { forward: plan, .. } => simd::run(DirectGradWeight {
                         plan,
                         n,
                         x: pass,
@@ -408,14 +409,14 @@ impl BlockedConv {
                         dw,
                         scratch,
                     }),
-                    Algorithm::Stem(plan) => simd::run(stem::GradWeight {
+                    Algorithm::Stem(plan) => simd::run(StemGradWeight {
                         plan,
                         x,
                         dy,
                         dw,
                         scratch,
                     }),
-                    Algorithm::Depthwise(plan) => simd::run(depthwise::GradWeight {
+                    Algorithm::Depthwise(plan) => simd::run(DepthwiseGradWeight {
                         plan,
                         n,
                         x: pass,

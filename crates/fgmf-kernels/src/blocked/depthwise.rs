@@ -90,7 +90,7 @@ pub(super) enum Direction {
 }
 
 /// Either direction over blocked images.
-pub(super) struct Apply<'a> {
+pub(super) struct DepthwiseApply<'a> {
     pub(super) plan: &'a Depthwise,
     pub(super) direction: Direction,
     pub(super) n: usize,
@@ -100,7 +100,7 @@ pub(super) struct Apply<'a> {
     pub(super) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for Apply<'_> {
+impl Kernel for DepthwiseApply<'_> {
     type Output = ();
 
     /// # Safety
@@ -156,7 +156,7 @@ impl Kernel for Apply<'_> {
 }
 
 /// Gradient to the weight: `dw[c, kh, kw]` is added to.
-pub(super) struct GradWeight<'a> {
+pub(super) struct DepthwiseGradWeight<'a> {
     pub(super) plan: &'a Depthwise,
     pub(super) n: usize,
     pub(super) x: Pass<'a>,
@@ -165,7 +165,7 @@ pub(super) struct GradWeight<'a> {
     pub(super) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for GradWeight<'_> {
+impl Kernel for DepthwiseGradWeight<'_> {
     type Output = ();
 
     /// # Safety

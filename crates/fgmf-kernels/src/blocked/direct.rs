@@ -249,7 +249,7 @@ fn gaps(runs: &[Run], plane: usize) -> Vec<(usize, usize)> {
 }
 
 /// Either direction, over blocked images.
-pub(super) struct Apply<'a> {
+pub(super) struct DirectApply<'a> {
     pub(super) plan: &'a Direct,
     pub(super) n: usize,
     pub(super) pass: Pass<'a>,
@@ -258,7 +258,7 @@ pub(super) struct Apply<'a> {
     pub(super) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for Apply<'_> {
+impl Kernel for DirectApply<'_> {
     type Output = ();
 
     /// # Safety
@@ -321,7 +321,7 @@ impl Kernel for Apply<'_> {
 }
 
 /// Gradient to the weight: `dw[o, i, kh, kw]` is added to. `plan` is the forward direction.
-pub(super) struct GradWeight<'a> {
+pub(super) struct DirectGradWeight<'a> {
     pub(super) plan: &'a Direct,
     pub(super) n: usize,
     pub(super) x: Pass<'a>,
@@ -330,7 +330,7 @@ pub(super) struct GradWeight<'a> {
     pub(super) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for GradWeight<'_> {
+impl Kernel for DirectGradWeight<'_> {
     type Output = ();
 
     /// # Safety

@@ -245,7 +245,7 @@ fn taps(s: &Pool2d, axis: usize, o: usize) -> (Range<usize>, usize, usize) {
 }
 
 /// What is done in each window.
-trait Visit {
+trait VisitWindow {
     /// # Safety
     ///
     /// The processor has the instructions of `V`, and the pointers reach to the window.
@@ -255,7 +255,7 @@ trait Visit {
 /// Visits the windows of every plane in order.
 struct Pooling<'a, T>(&'a Pool2d, T);
 
-impl<T: Visit> Kernel for Pooling<'_, T> {
+impl<T: VisitWindow> Kernel for Pooling<'_, T> {
     type Output = ();
 
     /// # Safety
@@ -313,7 +313,7 @@ struct MaxPool {
     index: *mut u8,
 }
 
-impl Visit for MaxPool {
+impl VisitWindow for MaxPool {
     #[inline(always)]
     unsafe fn window<V: Vector>(&self, w: Window) {
         // Safety: stated at the trait.
@@ -340,7 +340,7 @@ struct MaxPoolGrad {
     accumulate: bool,
 }
 
-impl Visit for MaxPoolGrad {
+impl VisitWindow for MaxPoolGrad {
     #[inline(always)]
     unsafe fn window<V: Vector>(&self, w: Window) {
         // Safety: stated at the trait.
@@ -373,7 +373,7 @@ struct AvgPool {
     y: *mut f32,
 }
 
-impl Visit for AvgPool {
+impl VisitWindow for AvgPool {
     #[inline(always)]
     unsafe fn window<V: Vector>(&self, w: Window) {
         // Safety: stated at the trait.
@@ -396,7 +396,7 @@ struct AvgPoolAdjoint {
     dx: *mut f32,
 }
 
-impl Visit for AvgPoolAdjoint {
+impl VisitWindow for AvgPoolAdjoint {
     #[inline(always)]
     unsafe fn window<V: Vector>(&self, w: Window) {
         // Safety: stated at the trait.

@@ -11,12 +11,12 @@ use crate::shape::Conv2d;
 const WINDOW: usize = 1 << 19;
 
 /// A convolution and how many of its images are held blocked together.
-struct Rows {
+struct Converted {
     conv: BlockedConv,
     together: usize,
 }
 
-impl Rows {
+impl Converted {
     fn new(s: &Conv2d) -> Option<Self> {
         let conv = BlockedConv::new(s)?;
         let together = (WINDOW / (conv.x_len(1) + conv.y_len(1))).clamp(1, s.n.max(1));
@@ -46,7 +46,7 @@ fn blocked<'a>(c: usize, plane: usize, x: &[f32], buffer: &'a mut Vec<f32>) -> &
 
 /// [`crate::conv2d`], or `false` for a shape that has no blocked form.
 pub(crate) fn conv2d(s: &Conv2d, x: &[f32], w: &[f32], y: &mut [f32]) -> bool {
-    let Some(rows) = Rows::new(s) else {
+    let Some(rows) = Converted::new(s) else {
         return false;
     };
     let (x_image, y_image, [oh, ow]) = (s.c_in * s.h * s.w, y.len() / s.n.max(1), s.out_size());
@@ -78,7 +78,7 @@ pub(crate) fn conv2d(s: &Conv2d, x: &[f32], w: &[f32], y: &mut [f32]) -> bool {
 
 /// [`crate::conv2d_grad_input`], or `false` for a shape that has no blocked form.
 pub(crate) fn conv2d_grad_input(s: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) -> bool {
-    let Some(rows) = Rows::new(s) else {
+    let Some(rows) = Converted::new(s) else {
         return false;
     };
     let (x_image, y_image) = (s.c_in * s.h * s.w, dy.len() / s.n.max(1));
@@ -110,7 +110,7 @@ pub(crate) fn conv2d_grad_input(s: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32
 
 /// [`crate::conv2d_grad_weight`] into zeros, or `false` for a shape that has no blocked form.
 pub(crate) fn conv2d_grad_weight(s: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) -> bool {
-    let Some(rows) = Rows::new(s) else {
+    let Some(rows) = Converted::new(s) else {
         return false;
     };
     let (x_image, y_image) = (s.c_in * s.h * s.w, dy.len() / s.n.max(1));

@@ -221,7 +221,7 @@ impl Stem {
     }
 }
 
-pub(super) struct Forward<'a> {
+pub(super) struct StemForward<'a> {
     pub(super) plan: &'a Stem,
     pub(super) x: &'a [f32],
     pub(super) packed: *const f32,
@@ -229,7 +229,7 @@ pub(super) struct Forward<'a> {
     pub(super) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for Forward<'_> {
+impl Kernel for StemForward<'_> {
     type Output = ();
 
     /// # Safety
@@ -272,7 +272,7 @@ impl Kernel for Forward<'_> {
     }
 }
 
-pub(super) struct GradInput<'a> {
+pub(super) struct StemGradInput<'a> {
     pub(super) plan: &'a Stem,
     pub(super) dy: Pass<'a>,
     pub(super) packed: *const f32,
@@ -280,7 +280,7 @@ pub(super) struct GradInput<'a> {
     pub(super) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for GradInput<'_> {
+impl Kernel for StemGradInput<'_> {
     type Output = ();
 
     /// # Safety
@@ -330,7 +330,7 @@ impl Kernel for GradInput<'_> {
     }
 }
 
-pub(super) struct GradWeight<'a> {
+pub(super) struct StemGradWeight<'a> {
     pub(super) plan: &'a Stem,
     pub(super) x: &'a [f32],
     pub(super) dy: Pass<'a>,
@@ -338,7 +338,7 @@ pub(super) struct GradWeight<'a> {
     pub(super) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for GradWeight<'_> {
+impl Kernel for StemGradWeight<'_> {
     type Output = ();
 
     /// # Safety

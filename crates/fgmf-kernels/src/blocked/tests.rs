@@ -629,8 +629,8 @@ fn winograd_error() {
         let conv = BlockedConv::new(&s).unwrap();
         assert!(matches!(conv.algorithm, Algorithm::Winograd { .. }));
         let direct = Algorithm::Direct {
-            forward: direct::Direct::forward(&s),
-            backward: direct::Direct::backward(&s),
+            forward: Direct::forward(&s),
+            backward: Direct::backward(&s),
         };
         let direct = BlockedConv {
             shape: s,

@@ -26,7 +26,7 @@ pub fn layer_norm_rows(
     assert_eq!(scale.len(), len, "scale of rows of {len}");
     assert!(bias.is_none_or(|b| b.len() == len), "bias of rows of {len}");
     let bias = bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
-    let input = Rows {
+    let input = NormalisedRows {
         n,
         len,
         epsilon,
@@ -34,7 +34,7 @@ pub fn layer_norm_rows(
     };
     // Safety: lengths have been checked.
     unsafe {
-        simd::run(Forward {
+        simd::run(LayerNorm {
             input,
             scale: scale.as_ptr(),
             bias,
@@ -58,7 +58,7 @@ pub fn layer_norm_rows_grad(
 ) {
     let n = rows(len, &[x.len(), g.len(), dx.len()]);
     assert_eq!(scale.len(), len, "scale of rows of {len}");
-    let input = Rows {
+    let input = NormalisedRows {
         n,
         len,
         epsilon,
@@ -66,7 +66,7 @@ pub fn layer_norm_rows_grad(
     };
     // Safety: lengths have been checked.
     unsafe {
-        simd::run(Grad {
+        simd::run(LayerNormGrad {
             input,
             scale: scale.as_ptr(),
             g: g.as_ptr(),
@@ -95,7 +95,7 @@ pub fn layer_norm_rows_grad_parameters(
         [len; 2],
         "parameters of rows of {len}"
     );
-    let input = Rows {
+    let input = NormalisedRows {
         n,
         len,
         epsilon,
@@ -113,14 +113,14 @@ pub fn layer_norm_rows_grad_parameters(
 }
 
 #[derive(Clone, Copy)]
-struct Rows {
+struct NormalisedRows {
     n: usize,
     len: usize,
     epsilon: f64,
     x: *const f32,
 }
 
-impl Rows {
+impl NormalisedRows {
     /// μ and 1 / σ of the row at `x`.
     #[inline(always)]
     unsafe fn moments<V: Vector>(&self, x: *const f32) -> [V; 2] {
@@ -173,14 +173,14 @@ unsafe fn store<V: Vector>(v: V, to: *mut f32, n: usize) {
     }
 }
 
-struct Forward {
-    input: Rows,
+struct LayerNorm {
+    input: NormalisedRows,
     scale: *const f32,
     bias: *const f32,
     y: *mut f32,
 }
 
-impl Kernel for Forward {
+impl Kernel for LayerNorm {
     type Output = ();
 
     /// # Safety
@@ -215,14 +215,14 @@ impl Kernel for Forward {
     }
 }
 
-struct Grad {
-    input: Rows,
+struct LayerNormGrad {
+    input: NormalisedRows,
     scale: *const f32,
     g: *const f32,
     dx: *mut f32,
 }
 
-impl Kernel for Grad {
+impl Kernel for LayerNormGrad {
     type Output = ();
 
     /// # Safety
@@ -265,7 +265,7 @@ impl Kernel for Grad {
 }
 
 struct GradParameters {
-    input: Rows,
+    input: NormalisedRows,
     g: *const f32,
     dscale: *mut f32,
     dbias: *mut f32,

@@ -36,7 +36,7 @@ pub fn softmax_rows_grad(len: usize, y: &[f32], g: &[f32], dx: &mut [f32]) {
     let n = rows(len, &[y.len(), g.len(), dx.len()]);
     // Safety: lengths have been checked.
     unsafe {
-        simd::run(Grad {
+        simd::run(SoftmaxGrad {
             n,
             len,
             y: y.as_ptr(),
@@ -90,7 +90,7 @@ impl Kernel for Softmax {
     }
 }
 
-struct Grad {
+struct SoftmaxGrad {
     n: usize,
     len: usize,
     y: *const f32,
@@ -98,7 +98,7 @@ struct Grad {
     dx: *mut f32,
 }
 
-impl Kernel for Grad {
+impl Kernel for SoftmaxGrad {
     type Output = ();
 
     /// # Safety

@@ -82,9 +82,6 @@ pub struct Network {
     nodes: Vec<Node>,
     input: ValueId,
     output: ValueId,
-    /// Most examples in a chunk that evaluates.
-    pub(crate) most: usize,
-    pub(crate) cache: crate::run::plan::Cache,
 }
 
 /// What [`Network::graft_with`] asks for each node.
@@ -177,7 +174,6 @@ impl Network {
                 if tensor.shape() == new.shape() && tensor.precision() == new.precision() =>
             {
                 *tensor = new;
-                self.cache.forget_weights();
                 Ok(())
             }
             Source::Parameter { tensor, .. } => Err(Error::call(
@@ -290,7 +286,6 @@ impl Network {
 
     /// Every parameter at another precision.
     pub fn cast(&self, precision: Precision) -> Self {
-        // A clone starts without plans, which hold weights.
         let mut out = self.clone();
         for value in &mut out.values {
             if let Source::Parameter { tensor, .. } = &mut value.source {
@@ -412,8 +407,6 @@ impl Builder {
             nodes: Vec::new(),
             input: ValueId(0),
             output: ValueId(0),
-            most: usize::MAX,
-            cache: crate::run::plan::Cache::default(),
         };
         Ok(Self {
             net,

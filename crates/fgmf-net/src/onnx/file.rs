@@ -9,23 +9,18 @@ use prost::Message;
 use std::io::Write;
 use std::path::Path;
 
-/// Reads a network from a file. Errors name the file and, where one is to blame, the node and its
-/// operator.
+/// Reads a network from a file. Errors name the file ([`Error::File`]); their source is that of
+/// [`from_bytes`].
 pub fn read(path: &Path) -> Result<Network> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    from_bytes(&bytes).map_err(|e| match e {
-        Error::Graph(reason) => Error::File {
-            path: path.to_owned(),
-            reason,
-        },
-        other => Error::File {
-            path: path.to_owned(),
-            reason: other.to_string(),
-        },
+    from_bytes(&bytes).map_err(|e| Error::File {
+        path: path.to_owned(),
+        source: Box::new(e),
     })
 }
 
-/// Reads a network from the bytes of a file: [`Error::Node`] or [`Error::Graph`] if it cannot be.
+/// Reads a network from the bytes of a file: [`Error::Node`], [`Error::OperatorSet`]
+/// or [`Error::Graph`] if it cannot be.
 pub fn from_bytes(bytes: &[u8]) -> Result<Network> {
     let message = ModelProto::decode(bytes).map_err(|e| {
         Error::Graph(format!(

@@ -88,11 +88,11 @@ fn check_opset(model: &ModelProto) -> Result<()> {
         .and_then(|o| o.version);
     match version {
         Some(v) if OPSETS.contains(&v) => Ok(()),
-        Some(v) => Err(Error::Graph(format!(
-            "expected operator set {} to {}, found {v}",
-            OPSETS.start(),
-            OPSETS.end()
-        ))),
+        Some(found) => Err(Error::OperatorSet {
+            least: *OPSETS.start(),
+            most: *OPSETS.end(),
+            found,
+        }),
         None => Err(Error::Graph(
             "expected an ONNX model with a standard operator set, found none".to_owned(),
         )),

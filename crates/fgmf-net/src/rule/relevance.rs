@@ -373,6 +373,7 @@ mod tests {
         BatchNorm, Conv, Flatten, Gemm, GlobalAveragePool, MatMul, MaxPool, Reshape, Softmax,
         Transpose, Window,
     };
+    use crate::run::Session;
     use crate::{Builder, ValueId};
 
     fn numbers(n: usize, seed: f64) -> Vec<f64> {
@@ -391,7 +392,7 @@ mod tests {
     }
 
     fn run(net: &Network, x: &Tensor, rules: &Rules) -> (Vec<f64>, Vec<f64>) {
-        let found = net
+        let found = Session::new(net.clone())
             .loss_gradients(
                 x,
                 &Logit::new(&vec![0; x.shape()[0]]),

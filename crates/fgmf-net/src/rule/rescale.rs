@@ -416,6 +416,7 @@ mod tests {
     use super::*;
     use crate::graph::head::Logit;
     use crate::graph::op::{Concat, Conv, Flatten, Gemm, PRelu, Reshape, Window};
+    use crate::run::Session;
     use crate::{Builder, op::MatMul};
 
     /// A network with every operator that has a rule, `[2, 6, 6]` to three logits, in `f64`.
@@ -548,9 +549,10 @@ mod tests {
     /// Σ m Δx − Δz relative to Δz, for each image, and the multipliers.
     fn run(net: &Network, x: &Tensor, reference: &Tensor) -> (Vec<f64>, Vec<f64>) {
         let rescaling = Rescaling::of(net).unwrap();
+        let session = Session::new(net.clone());
         let n = x.shape()[0];
         let classes = vec![1; n];
-        let at = net
+        let at = session
             .loss_gradients(
                 reference,
                 &Logit::new(&[1]),
@@ -559,7 +561,7 @@ mod tests {
             )
             .unwrap();
         let rules = rescaling.rules(net, &at.values);
-        let found = net
+        let found = session
             .loss_gradients(x, &Logit::new(&classes), &[net.input()], &rules)
             .unwrap();
         let (m, v, r) = (found.gradients[0].to_f64(), x.to_f64(), reference.to_f64());
@@ -599,7 +601,7 @@ mod tests {
         let net = everything();
         let x = image(1, 2.0);
         let (_, m) = run(&net, &x, &x);
-        let g = net
+        let g = Session::new(net.clone())
             .loss_gradients(&x, &Logit::new(&[1]), &[net.input()], &Rules::exact())
             .unwrap()
             .gradients[0]

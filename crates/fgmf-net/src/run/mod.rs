@@ -1,8 +1,15 @@
 //! What runs a network: whole batches in chunks, on compiled plans or on the graph walk.
 
+mod batches;
 pub mod chunks;
-pub(crate) mod plan;
+mod cpu;
+pub(crate) mod engine;
+mod plan;
+mod session;
+mod variants;
 mod walk;
 
-pub use plan::Surroundings;
+pub use batches::{LossGradients, ParameterGradients};
+pub use session::Session;
+pub use variants::Surroundings;
 pub use walk::Tape;

@@ -8,7 +8,7 @@ use fgmf_net::op::{
     Reshape, Split, Unary, Window,
 };
 use fgmf_net::rule::{BackwardRule, Gate, Guided, OnlyInput, StraightThrough};
-use fgmf_net::{Builder, Dual, Error, Mode, Network, Precision, Rules, Tensor, ValueId};
+use fgmf_net::{Builder, Dual, Error, Mode, Network, Precision, Rules, Session, Tensor, ValueId};
 use fgmf_testkit::finite::{self, assert_close, uniform, uniform_tensor};
 use fgmf_testkit::toys::{linear, quadratic};
 use std::collections::HashMap;
@@ -125,27 +125,27 @@ fn classifier(b: &mut Builder, x: ValueId) -> ValueId {
 }
 
 /// A small network with every kind of layer that has a summation order of its own.
-fn cnn() -> Network {
+fn cnn() -> Session {
     let mut b = Builder::new("cnn", "input", IMAGE).unwrap();
     let x = b.input();
     let y = features(&mut b, x);
     let z = classifier(&mut b, y);
-    b.finish(z).unwrap()
+    Session::new(b.finish(z).unwrap())
 }
 
 /// [`classifier`] by itself, with the very parameters it has in [`cnn`].
-fn tail() -> Network {
+fn tail() -> Session {
     let mut b = Builder::new("tail", "input", [6, 4, 4]).unwrap();
     let x = b.input();
     let z = classifier(&mut b, x);
-    b.finish(z).unwrap()
+    Session::new(b.finish(z).unwrap())
 }
 
 fn bits(t: &Tensor) -> Vec<u32> {
     t.to_f32().iter().map(|v| v.to_bits()).collect()
 }
 
-fn gradient(net: &Network, x: &Tensor, head: &dyn Head, rules: &Rules) -> Tensor {
+fn gradient(net: &Session, x: &Tensor, head: &dyn Head, rules: &Rules) -> Tensor {
     net.loss_gradients(x, head, &[net.input()], rules)
         .unwrap()
         .gradients
@@ -268,7 +268,7 @@ fn a_batch_gives_the_bits_of_its_images() {
 }
 
 /// Two dense layers `d` → `hidden` → 3, the first one through MatMul over tokens if `tokens` > 1.
-fn dense(tokens: usize, d: usize, hidden: usize) -> Network {
+fn dense(tokens: usize, d: usize, hidden: usize) -> Session {
     let mut b = Builder::new("dense", "input", [1, tokens, d]).unwrap();
     let x = b.input();
     let w = random(&mut b, "first.weight", &[d, hidden]);
@@ -277,7 +277,7 @@ fn dense(tokens: usize, d: usize, hidden: usize) -> Network {
     let y = add(&mut b, "flat", Op::Flatten(Flatten { axis: 1 }), &[y]);
     let w = random(&mut b, "second.weight", &[3, tokens * hidden]);
     let z = add(&mut b, "second", Op::Gemm(Gemm::DENSE), &[y, w]);
-    b.finish(z).unwrap()
+    Session::new(b.finish(z).unwrap())
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn gradients_of_values_inside_the_network() {
 }
 
 /// `net` once more, with `delta` added to one of its values.
-fn with_addition(net: &Network, at: &str, delta: &Tensor) -> Network {
+fn with_addition(net: &Network, at: &str, delta: &Tensor) -> Session {
     let mut b = Builder::new("moved", "input", net.image_shape()).unwrap();
     let delta = b.parameter("delta", delta.clone(), false).unwrap();
     let mut ids = HashMap::from([(net.input(), b.input())]);
@@ -416,11 +416,11 @@ fn with_addition(net: &Network, at: &str, delta: &Tensor) -> Network {
         }
         ids.insert(node.outputs[0], y);
     }
-    b.finish(ids[&net.output()]).unwrap()
+    Session::new(b.finish(ids[&net.output()]).unwrap())
 }
 
 /// x · m(x) with the mask m = sigmoid(x), as logits; the node of the product and of the mask.
-fn masked() -> (Network, usize, usize) {
+fn masked() -> (Session, usize, usize) {
     let mut b = Builder::new("masked", "input", [1, 1, 4]).unwrap();
     let x = b.input();
     let mask = add(&mut b, "mask", Op::Unary(Unary::Sigmoid), &[x]);
@@ -428,7 +428,7 @@ fn masked() -> (Network, usize, usize) {
     let z = add(&mut b, "logits", Op::Flatten(Flatten { axis: 1 }), &[y]);
     let net = b.finish(z).unwrap();
     let node = |name: &str| net.producer(net.find(name).unwrap()).unwrap();
-    (net.clone(), node("product"), node("mask"))
+    (Session::new(net.clone()), node("product"), node("mask"))
 }
 
 fn with_rule(node: usize, rule: impl BackwardRule + 'static) -> Rules {
@@ -438,7 +438,7 @@ fn with_rule(node: usize, rule: impl BackwardRule + 'static) -> Rules {
 }
 
 /// Gradient of z · g for one image.
-fn pulled(net: &Network, x: &Tensor, g: &[f64], rules: &Rules) -> Vec<f64> {
+fn pulled(net: &Session, x: &Tensor, g: &[f64], rules: &Rules) -> Vec<f64> {
     let tape = net.forward(&x.clone().into(), Mode::Evaluate).unwrap();
     let cotangent = Tensor::new(&[1, g.len()], g.to_vec()).into();
     net.backward(
@@ -556,7 +556,7 @@ fn straight_through_gives_nothing_to_another_shape() {
     );
     let y = add(&mut b, "sum", Op::Binary(Binary::Add), &[x, pooled]);
     let z = add(&mut b, "logits", Op::Flatten(Flatten { axis: 1 }), &[y]);
-    let net = b.finish(z).unwrap();
+    let net = Session::new(b.finish(z).unwrap());
     let (pooled, x) = (
         net.producer(pooled).unwrap(),
         Tensor::new(&[1, 1, 2, 2], vec![1.0, 2.0, 3.0, 4.0]),
@@ -574,7 +574,7 @@ fn guided_backpropagation_drops_negative_cotangents_too() {
     let x = b.input();
     let y = add(&mut b, "relu", relu(), &[x]);
     let z = add(&mut b, "logits", Op::Flatten(Flatten { axis: 1 }), &[y]);
-    let net = b.finish(z).unwrap();
+    let net = Session::new(b.finish(z).unwrap());
     let x = Tensor::new(&[1, 1, 1, 4], vec![-1.0, 2.0, -3.0, 4.0]);
     let g = [1.0, 1.5, -1.0, -2.5];
     assert_eq!(pulled(&net, &x, &g, &Rules::exact()), [0.0, 1.5, 0.0, -2.5]);
@@ -604,7 +604,7 @@ fn grafting_is_composition() {
     let mut b = Builder::new("grafted", "input", IMAGE).unwrap();
     let y = front(&mut b);
     let z = net.graft(&mut b, y).unwrap();
-    let both = b.finish(z).unwrap();
+    let both = Session::new(b.finish(z).unwrap());
 
     let x = images(9, 3, IMAGE);
     let y = both
@@ -865,7 +865,7 @@ fn what_the_loss_does_not_depend_on_has_no_gradient() {
         Op::Reshape(Reshape { shape: vec![0, 2] }),
         &[pieces[1]],
     );
-    let net = b.finish(z).unwrap();
+    let net = Session::new(b.finish(z).unwrap());
     let x = Tensor::new(&[1, 1, 1, 4], vec![1.0, 2.0, 3.0, 4.0]);
     let tape = net.forward(&x.into(), Mode::Evaluate).unwrap();
     let wanted = [

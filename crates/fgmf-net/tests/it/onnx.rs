@@ -11,9 +11,8 @@ mod proto;
 mod refusals;
 mod tiny;
 
-use fgmf_net::batch::LossGradients;
 use fgmf_net::head::CrossEntropy;
-use fgmf_net::{Network, Precision, Rules, Tensor, onnx};
+use fgmf_net::{LossGradients, Network, Precision, Rules, Session, Tensor, onnx};
 use std::path::PathBuf;
 
 const FIXTURES: [&str; 10] = [
@@ -79,7 +78,8 @@ fn expected(name: &str) -> Expected {
     }
 }
 
-fn run(net: &Network, e: &Expected, precision: Precision) -> LossGradients {
+fn run(net: Network, e: &Expected, precision: Precision) -> LossGradients {
+    let net = Session::new(net);
     net.loss_gradients(
         &e.images.cast(precision),
         &CrossEntropy::labels(&e.labels),
@@ -98,14 +98,14 @@ fn farthest(a: &[f64], b: &[f64]) -> f64 {
 fn fixtures_agree_with_onnx_runtime_and_pytorch() {
     for name in FIXTURES {
         let (net, e) = (fixture(name), expected(name));
-        let found = run(&net, &e, Precision::F32);
+        let nodes = net.nodes().len();
+        let found = run(net, &e, Precision::F32);
         let logits = farthest(&found.logits.to_f64(), &e.logits);
         let largest = e.gradient.iter().fold(0.0f64, |m, v| m.max(v.abs()));
         let gradient = farthest(&found.gradients[0].to_f64(), &e.gradient) / largest;
         let loss = farthest(&found.losses, &e.loss);
         println!(
-            "{name}: {} nodes, logits {logits:.1e}, gradient {gradient:.1e}, loss {loss:.1e}",
-            net.nodes().len()
+            "{name}: {nodes} nodes, logits {logits:.1e}, gradient {gradient:.1e}, loss {loss:.1e}"
         );
         assert!(
             logits < 1e-4 && gradient < 1e-4 && loss < 1e-4,
@@ -119,8 +119,8 @@ fn double_precision_agrees_with_single() {
     for name in FIXTURES {
         let (net, e) = (fixture(name), expected(name));
         let (single, double) = (
-            run(&net, &e, Precision::F32),
-            run(&net.cast(Precision::F64), &e, Precision::F64),
+            run(net.clone(), &e, Precision::F32),
+            run(net.cast(Precision::F64), &e, Precision::F64),
         );
         let logits = farthest(&single.logits.to_f64(), &double.logits.to_f64());
         let largest = e.gradient.iter().fold(0.0f64, |m, v| m.max(v.abs()));
@@ -158,10 +158,8 @@ fn assert_round_trips(net: &Network, images: &Tensor) {
             .collect::<Vec<_>>()
     };
     assert_eq!(nodes(&back), nodes(net));
-    assert_eq!(
-        bits(&back.logits(images).unwrap()),
-        bits(&net.logits(images).unwrap())
-    );
+    let logits = |net: &Network| Session::new(net.clone()).logits(images).unwrap();
+    assert_eq!(bits(&logits(&back)), bits(&logits(net)));
     assert!(
         onnx::to_bytes(&back).unwrap() == bytes,
         "written twice, the bytes differ"

@@ -8,7 +8,7 @@ mod refusals;
 use cases::{CLASSES, Case, LABELS, label, rows};
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::op::{Binary, Flatten, MaxPool, Op, Reshape, Softmax, Unary, Window};
-use fgmf_net::{Builder, Dual, Mode, Network, Precision, Rules, Tensor, ValueId};
+use fgmf_net::{Builder, Dual, Mode, Network, Precision, Rules, Session, Tensor, ValueId};
 use fgmf_testkit::finite::{self, assert_close, uniform_tensor};
 use proptest::prelude::*;
 use proptest::strategy::BoxedStrategy;
@@ -44,7 +44,7 @@ fn each<T: std::fmt::Debug>(
 
 /// A network of one operator at one batch of images.
 struct Probe {
-    net: Network,
+    net: Session,
     mode: Mode,
     x: Tensor,
     head: CrossEntropy,
@@ -54,7 +54,7 @@ struct Probe {
 
 impl Probe {
     fn new(case: &Case) -> Self {
-        let net = case.network().unwrap_or_else(|e| panic!("{e}"));
+        let net = Session::new(case.network().unwrap_or_else(|e| panic!("{e}")));
         let labels: Vec<usize> = (0..case.batch)
             .map(|i| (case.seed as usize).wrapping_add(i) % CLASSES)
             .collect();
@@ -79,7 +79,7 @@ impl Probe {
     }
 
     /// Summed loss.
-    fn loss(&self, net: &Network, x: &Tensor) -> f64 {
+    fn loss(&self, net: &Session, x: &Tensor) -> f64 {
         let tape = net.forward(&x.clone().into(), self.mode).unwrap();
         self.head
             .evaluate(tape.value(net.output()), 0..x.shape()[0])
@@ -295,7 +295,7 @@ fn on_row(op: Op, count: usize) -> Network {
 fn tower(net: &Network, points: &[f64], precision: Precision) -> [Vec<f64>; 3] {
     let x = Tensor::new(&[1, 1, 1, points.len()], points.to_vec()).cast(precision);
     let ones = Tensor::full(x.shape(), 1.0, precision);
-    let net = net.cast(precision);
+    let net = Session::new(net.cast(precision));
     let tape = net.forward(&Dual::new(x, ones), Mode::Evaluate).unwrap();
     let y = tape.value(net.output());
     let g = Tensor::full(y.shape(), 1.0, precision).into();
@@ -463,7 +463,7 @@ fn powers_of_zero_have_their_polynomial_derivatives() {
 
 #[test]
 fn a_power_of_zero_does_not_change_with_its_positive_exponent() {
-    let net = powers(&[0.5, 1.0, 2.0, 3.0]);
+    let net = Session::new(powers(&[0.5, 1.0, 2.0, 3.0]));
     let x = Tensor::new(&[1, 1, 1, 4], vec![0.0; 4]);
     let gradients = net
         .parameter_gradients(&x, &CrossEntropy::labels(&[0]), Mode::Evaluate)

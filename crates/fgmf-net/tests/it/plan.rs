@@ -9,7 +9,7 @@ use fgmf_net::op::{
 };
 use fgmf_net::rule::Guided;
 use fgmf_net::zoo::{Activation, Architecture};
-use fgmf_net::{Builder, Mode, Network, Precision, Rules, Tensor, ValueId};
+use fgmf_net::{Builder, Mode, Precision, Rules, Session, Surroundings, Tensor, ValueId};
 use fgmf_testkit::finite::uniform_tensor;
 use fgmf_testkit::zoo::{CASES, case};
 use proptest::prelude::*;
@@ -41,8 +41,9 @@ fn assert_near(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
 
 /// Every value that has a batch axis, so that nothing may be fused away, and only the logits, so
 /// that everything may.
-fn judge(net: &Network, x: &Tensor, labels: &[usize], tolerance: f64) {
-    let (wide, x_wide) = (net.cast(Precision::F64), x.cast(Precision::F64));
+fn judge(net: &Session, x: &Tensor, labels: &[usize], tolerance: f64) {
+    let wide = net.cast(Precision::F64);
+    let x_wide = x.cast(Precision::F64);
     let head = CrossEntropy::labels(labels);
     let exact = Rules::exact();
     let inner: Vec<ValueId> = net.nodes().iter().flat_map(|n| n.outputs.clone()).collect();
@@ -76,7 +77,7 @@ fn judge(net: &Network, x: &Tensor, labels: &[usize], tolerance: f64) {
 
 /// Variants inside windows (corners, borders, the middle, all of the image) against the same
 /// variants as whole images.
-fn judge_windows(net: &Network, x: &Tensor, tolerance: f64) {
+fn judge_windows(net: &Session, x: &Tensor, tolerance: f64) {
     let [n, c, h, w] = x.shape()[..] else {
         unreachable!("images")
     };
@@ -141,9 +142,37 @@ fn windows_that_do_not_fit_are_errors() {
     assert!(net.surroundings(&case.x.cast(Precision::F64)).is_err());
 }
 
+/// Feature maps of another network have other sizes, and those of other weights other numbers: put
+/// together with what this session computes they would be the logits of no network.
+#[test]
+fn surroundings_of_another_session_or_of_old_weights_are_refused() {
+    let of = |architecture| case(architecture, Activation::Relu).unwrap();
+    let (mut here, other) = (of(Architecture::CnnTiny), of(Architecture::CnnSmall));
+    let x = here.x.clone();
+    let window = [4..9, 5..8];
+    let patch = Tensor::new(&[1, 1, 5, 3], vec![0.5f32; 15]);
+    let logits = |net: &Session, around: &Surroundings| {
+        let found = net.window_logits(around, &window, &[0], &patch);
+        found.map_err(|e| e.to_string())
+    };
+    let around = here.net.surroundings(&x).unwrap();
+    assert_eq!(logits(&here.net, &around).unwrap().shape(), [1, 10]);
+    let strange = "made by this session, found those of another session";
+    for session in [&other.net, &here.net.clone()] {
+        assert!(logits(session, &around).unwrap_err().contains(strange));
+    }
+    let id = here.net.trainable()[0];
+    let new = here.net.parameter(id).unwrap().affine(2.0, 0.0);
+    here.net.set_parameter(id, new).unwrap();
+    let stale = logits(&here.net, &around).unwrap_err();
+    assert!(stale.contains("weights that have changed since"), "{stale}");
+    let again = here.net.surroundings(&x).unwrap();
+    assert!(logits(&here.net, &again).is_ok());
+}
+
 /// Training mode, every parameter. Rectifiers and maxima that sit within rounding of a kink would
 /// differ by a finite step, so the tolerance is that of the whole gradient.
-fn judge_training(net: &Network, x: &Tensor, labels: &[usize], tolerance: f64) {
+fn judge_training(net: &Session, x: &Tensor, labels: &[usize], tolerance: f64) {
     let head = CrossEntropy::labels(labels);
     let found = net.parameter_gradients(x, &head, Mode::Train).unwrap();
     let wide = net.cast(Precision::F64);
@@ -203,7 +232,7 @@ fn every_zoo_network_agrees_with_the_walk() {
 }
 
 /// A graph drawn from bytes: whatever layers fit, one after the other, with shortcuts and branches.
-fn random_network(bytes: &[u8], seed: u64) -> Network {
+fn random_network(bytes: &[u8], seed: u64) -> Session {
     let image = [
         1 + usize::from(bytes[0] % 4),
         6 + usize::from(bytes[1] % 7),
@@ -365,7 +394,7 @@ impl Graph {
     }
 
     /// Logits by global averaging, by a dense layer, or by attention over the cells.
-    fn finish(mut self, x: ValueId, choice: u8) -> Network {
+    fn finish(mut self, x: ValueId, choice: u8) -> Session {
         let shape = self.shape(x);
         let (c, cells) = (shape[1], shape[2] * shape[3]);
         let flat = match choice % 3 {
@@ -428,7 +457,7 @@ impl Graph {
             self.parameter(&[4], -0.1, 0.1),
         );
         let z = self.node(Op::Gemm(fgmf_net::op::Gemm::DENSE), &[flat, w, b]);
-        self.b.finish(z).unwrap()
+        Session::new(self.b.finish(z).unwrap())
     }
 }
 
@@ -495,7 +524,7 @@ fn the_same_bytes_on_any_number_of_threads_and_in_any_batch() {
         assert!(run(1) == run(3), "{architecture:?}");
         let mut few = case.net.clone();
         few.limit_chunks(3);
-        let gradients = |net: &Network| {
+        let gradients = |net: &Session| {
             let found = net
                 .loss_gradients(
                     &x,

@@ -1,7 +1,7 @@
 //! The zoo against ONNX Runtime (fixtures made by `examples/export_zoo.rs` and
 //! `parity/zoo_onnxruntime.py`), and through its own files.
 
-use fgmf_net::onnx;
+use fgmf_net::{Session, onnx};
 use fgmf_testkit::zoo::{CASES, case};
 use std::path::Path;
 
@@ -34,7 +34,7 @@ fn logits_equal_onnx_runtime_and_survive_the_file() {
             c.name
         );
         let bytes = onnx::to_bytes(&c.net).unwrap();
-        let again = onnx::from_bytes(&bytes).unwrap();
+        let again = Session::new(onnx::from_bytes(&bytes).unwrap());
         assert!(
             again.logits(&c.x).unwrap().to_f32() == ours,
             "{}: other logits after a round trip",

@@ -9,7 +9,7 @@ use crate::model::oracle::Oracle;
 use crate::record::Passes;
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
-use fgmf_net::batch::as_one_of_many;
+use fgmf_net::chunks::as_one_of_many;
 use rayon::prelude::*;
 
 /// Most examples that one search goes through together.
@@ -102,9 +102,8 @@ pub fn run_attack(
     threat: &ThreatModel,
     seed: u64,
 ) -> Result<AttackOutcome> {
-    use crate::model::access::Gradients as _;
     check(oracle, batch, threat)?;
-    let network = oracle.network();
+    let network = oracle.session();
     let before = oracle.passes();
     let wrong = misclassified(&network.logits(&batch.x)?, &batch.labels);
     let standing: Vec<usize> = (0..batch.len()).filter(|&i| !wrong[i]).collect();

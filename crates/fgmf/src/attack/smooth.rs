@@ -101,14 +101,14 @@ mod tests {
     use crate::model::oracle::Oracle;
     use crate::threat::Norm;
     use fgmf_net::op::{Flatten, Gemm, Op, Unary};
-    use fgmf_net::{Builder, Network, Tensor};
+    use fgmf_net::{Builder, Session, Tensor};
 
     /// Each 0.02 wide.
     const TEETH: usize = 40;
 
     /// Two scores of one pixel, 0 and m(x): continuous, up by 3 over the first half of each tooth,
     /// down by 2 over the second, so that the surface climbs at ½; m(0.3) = −0.1.
-    fn saw() -> Network {
+    fn saw() -> Session {
         let mut b = Builder::new("saw", "image", [1, 1, 1]).unwrap();
         let image = b.input();
         let at = |k: usize| 0.3 + 0.01 * k as f64;
@@ -160,7 +160,7 @@ mod tests {
         let logits = b
             .node("logits", Op::Gemm(Gemm::DENSE), &[bent, slopes, low])
             .unwrap();
-        b.finish(logits).unwrap()
+        Session::new(b.finish(logits).unwrap())
     }
 
     /// The gradient at a point leads to the top of its tooth and back; the mean over teeth climbs

@@ -19,20 +19,20 @@ use crate::model::answer::misclassified;
 use crate::model::oracle::Oracle;
 use crate::threat::ThreatModel;
 use fgmf_net::head::Head;
-use fgmf_net::{Network, Tensor, ValueId, onnx};
+use fgmf_net::{Network, Session, Tensor, ValueId, onnx};
 
 /// Id in kebab case.
 pub(crate) const ID: &str = "transfer";
 
 /// An attack on another network, tried on the model.
 pub struct Transfer {
-    surrogate: Network,
+    surrogate: Session,
     attack: Box<dyn WhiteBox>,
 }
 
 impl Transfer {
     /// From a network of the same task.
-    pub fn new(surrogate: Network, attack: Box<dyn WhiteBox>) -> Self {
+    pub fn new(surrogate: Session, attack: Box<dyn WhiteBox>) -> Self {
         Self { surrogate, attack }
     }
 }

@@ -56,12 +56,13 @@ mod tests {
     use crate::defend::knowledge::tests::{base, images};
     use crate::model::access::Gradients;
     use crate::model::oracle::Oracle;
+    use fgmf_net::Session;
     use fgmf_net::head::Logit;
 
     #[test]
     fn pixels_are_on_the_levels_and_the_bypass_sees_through() {
         let (net, x) = (base(), images(2));
-        let squeezed = with_bit_depth(&net, &BitDepthParams { bits: 2 }).unwrap();
+        let squeezed = Session::new(with_bit_depth(&net, &BitDepthParams { bits: 2 }).unwrap());
         let seen = squeezed
             .values_at(&x, &[squeezed.find("bit-depth").unwrap()])
             .unwrap()

@@ -150,6 +150,7 @@ mod tests {
     use crate::defend::knowledge::tests::{base, images};
     use crate::model::access::Gradients;
     use crate::model::oracle::Oracle;
+    use fgmf_net::Session;
     use fgmf_net::head::Logit;
 
     #[test]
@@ -170,7 +171,7 @@ mod tests {
     fn compression_follows_the_formula() {
         let (net, x) = (base(), images(2));
         let quality = 60;
-        let defended = with_jpeg(&net, &JpegParams { quality }).unwrap();
+        let defended = Session::new(with_jpeg(&net, &JpegParams { quality }).unwrap());
         let seen = defended
             .values_at(&x, &[defended.find("jpeg.bypass-clip").unwrap()])
             .unwrap()[0]
@@ -204,7 +205,7 @@ mod tests {
     #[test]
     fn the_bypass_is_the_gradient_at_the_compressed_image() {
         let (net, x) = (base(), images(2));
-        let defended = with_jpeg(&net, &JpegParams::default()).unwrap();
+        let defended = Session::new(with_jpeg(&net, &JpegParams::default()).unwrap());
         let head = Logit::new(&[0, 1]);
         let plain = Oracle::new(&defended)
             .loss_gradient(&x, &head)

@@ -131,12 +131,13 @@ mod tests {
     use super::*;
     use crate::defend::knowledge::tests::{base, images};
     use fgmf_net::Rules;
+    use fgmf_net::Session;
     use fgmf_net::head::Logit;
 
     #[test]
     fn the_largest_pass_and_the_rest_is_zero() {
         let (net, x) = (base(), images(2));
-        let defended = with_k_wta(&net, &KWtaParams { share: 0.25 }).unwrap();
+        let defended = Session::new(with_k_wta(&net, &KWtaParams { share: 0.25 }).unwrap());
         assert_eq!(defended.trainable().len(), net.trainable().len());
         let at = |name: &str| {
             defended
@@ -175,9 +176,11 @@ mod tests {
     #[test]
     fn its_gradient_is_its_derivative() {
         let x = images(1).cast(Precision::F64);
-        let net = with_k_wta(&base(), &KWtaParams { share: 0.2 })
-            .unwrap()
-            .cast(Precision::F64);
+        let net = Session::new(
+            with_k_wta(&base(), &KWtaParams { share: 0.2 })
+                .unwrap()
+                .cast(Precision::F64),
+        );
         let head = Logit::new(&[1]);
         let g = net
             .loss_gradients(&x, &head, &[net.input()], &Rules::exact())

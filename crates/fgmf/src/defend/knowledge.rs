@@ -98,10 +98,11 @@ pub(crate) mod tests {
         ThermometerParams, with_bit_depth, with_jpeg, with_k_wta, with_logit_scaling,
         with_lying_gate, with_thermometer,
     };
+    use fgmf_net::Session;
     use fgmf_net::Tensor;
     use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
 
-    pub(crate) fn base() -> Network {
+    pub(crate) fn base() -> Session {
         let config = ZooConfig {
             architecture: Architecture::CnnTiny,
             activation: Activation::Relu,
@@ -111,7 +112,7 @@ pub(crate) mod tests {
             deviation: vec![0.5],
             seed: 5,
         };
-        build(&config).unwrap()
+        Session::new(build(&config).unwrap())
     }
 
     pub(crate) fn images(n: usize) -> Tensor {
@@ -135,10 +136,11 @@ pub(crate) mod tests {
             with_k_wta(&net, &KWtaParams { share: 0.3 }).unwrap(),
         ];
         for d in defended {
+            let d = Session::new(d);
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("model.onnx");
             fgmf_net::onnx::write(&d, &path).unwrap();
-            let read = fgmf_net::onnx::read(&path).unwrap();
+            let read = Session::new(fgmf_net::onnx::read(&path).unwrap());
             let (a, b) = (
                 d.logits(&x).unwrap().to_f32(),
                 read.logits(&x).unwrap().to_f32(),

@@ -70,13 +70,15 @@ mod tests {
     use crate::model::access::Gradients;
     use crate::model::answer::predictions;
     use crate::model::oracle::Oracle;
+    use fgmf_net::Session;
     use fgmf_net::head::{CrossEntropy, Margin};
 
     /// The same decisions, no gradient for cross-entropy, c times the gradient for the margin.
     #[test]
     fn saturates_cross_entropy_and_nothing_else() {
         let (net, x) = (base(), images(4));
-        let scaled = with_logit_scaling(&net, &LogitScalingParams { factor: 1e6 }).unwrap();
+        let scaled =
+            Session::new(with_logit_scaling(&net, &LogitScalingParams { factor: 1e6 }).unwrap());
         let labels = predictions(&net.logits(&x).unwrap());
         assert_eq!(labels, predictions(&scaled.logits(&x).unwrap()));
         let flat = Oracle::new(&scaled)
@@ -85,7 +87,7 @@ mod tests {
             .gradient
             .to_f32();
         assert!(flat.iter().all(|g| *g == 0.0));
-        let margin = |net: &Network| {
+        let margin = |net: &Session| {
             Oracle::new(net)
                 .loss_gradient(&x, &Margin::new(&labels))
                 .unwrap()

@@ -121,6 +121,7 @@ mod tests {
     use crate::defend::knowledge::{bypass_rules, served_rules};
     use crate::model::access::{Gradients, Scores};
     use crate::model::oracle::Oracle;
+    use fgmf_net::Session;
     use fgmf_net::head::Logit;
 
     #[test]
@@ -133,7 +134,8 @@ mod tests {
             .gradient
             .to_f32();
         for lie in [Lie::Signs, Lie::Reverse] {
-            let gated = with_lying_gate(&net, &LyingGateParams { lie, seed: 3 }).unwrap();
+            let gated =
+                Session::new(with_lying_gate(&net, &LyingGateParams { lie, seed: 3 }).unwrap());
             assert_eq!(
                 Oracle::new(&gated).logits(&x).unwrap().to_f32(),
                 net.logits(&x).unwrap().to_f32()

@@ -227,11 +227,12 @@ mod tests {
     use crate::defend::knowledge::{MaskKnowledge, attacker_rules};
     use crate::model::access::Gradients;
     use crate::model::oracle::Oracle;
+    use fgmf_net::Session;
     use fgmf_net::Tensor;
     use fgmf_net::head::Logit;
     use fgmf_net::zoo::{Architecture, ZooConfig, build};
 
-    fn base() -> Network {
+    fn base() -> Session {
         let config = ZooConfig {
             architecture: Architecture::CnnTiny,
             activation: Activation::Softplus,
@@ -241,7 +242,7 @@ mod tests {
             deviation: vec![1.0],
             seed: 5,
         };
-        build(&config).unwrap()
+        Session::new(build(&config).unwrap())
     }
 
     fn images() -> Tensor {
@@ -257,16 +258,18 @@ mod tests {
     fn masked_image_follows_the_formula() {
         let (net, x) = (base(), images());
         for form in [MaskForm::Keep, MaskForm::Invert, MaskForm::Soften] {
-            let masked = with_sgam(
-                &net,
-                &SgamParams {
-                    form,
-                    strength: 0.7,
-                    ..SgamParams::default()
-                },
-                1,
-            )
-            .unwrap();
+            let masked = Session::new(
+                with_sgam(
+                    &net,
+                    &SgamParams {
+                        form,
+                        strength: 0.7,
+                        ..SgamParams::default()
+                    },
+                    1,
+                )
+                .unwrap(),
+            );
             let ids = [
                 masked.find(SALIENCY).unwrap(),
                 masked.find(MASK).unwrap(),
@@ -289,16 +292,18 @@ mod tests {
                     assert!((y[i] - want * x.to_f32()[i]).abs() < 1e-6);
                 }
             }
-            let none = with_sgam(
-                &net,
-                &SgamParams {
-                    form,
-                    strength: 0.0,
-                    ..SgamParams::default()
-                },
-                1,
-            )
-            .unwrap();
+            let none = Session::new(
+                with_sgam(
+                    &net,
+                    &SgamParams {
+                        form,
+                        strength: 0.0,
+                        ..SgamParams::default()
+                    },
+                    1,
+                )
+                .unwrap(),
+            );
             let (a, b) = (
                 none.logits(&x).unwrap().to_f32(),
                 net.logits(&x).unwrap().to_f32(),
@@ -330,16 +335,18 @@ mod tests {
     fn gate_bends_served_gradients_only() {
         let (net, x) = (base(), images());
         for form in [MaskForm::Keep, MaskForm::Invert] {
-            let masked = with_sgam(
-                &net,
-                &SgamParams {
-                    form,
-                    gate: 0.9,
-                    ..SgamParams::default()
-                },
-                1,
-            )
-            .unwrap();
+            let masked = Session::new(
+                with_sgam(
+                    &net,
+                    &SgamParams {
+                        form,
+                        gate: 0.9,
+                        ..SgamParams::default()
+                    },
+                    1,
+                )
+                .unwrap(),
+            );
             let head = Logit::new(&[0, 1]);
             let gradient = |rules: Rules| {
                 Oracle::with_rules(&masked, rules)

@@ -35,6 +35,7 @@ mod tests {
     use crate::defend::knowledge::{MaskKnowledge, attacker_rules};
     use crate::model::access::Gradients;
     use crate::model::oracle::Oracle;
+    use fgmf_net::Session;
     use fgmf_net::head::Logit;
     use fgmf_net::op::{Flatten, Gemm, Op, Unary};
     use fgmf_net::{Builder, Precision, Tensor};
@@ -61,7 +62,7 @@ mod tests {
         let logits = b
             .node("logits", Op::Gemm(Gemm::DENSE), &[flat, weight])
             .unwrap();
-        let net = b.finish(logits).unwrap();
+        let net = Session::new(b.finish(logits).unwrap());
         let x = [0.0, 0.25, 0.5, 0.9];
         for precision in [Precision::F32, Precision::F64] {
             let net = net.cast(precision);

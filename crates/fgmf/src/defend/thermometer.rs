@@ -84,12 +84,14 @@ mod tests {
     use crate::defend::knowledge::tests::{base, images};
     use crate::model::access::Gradients;
     use crate::model::oracle::Oracle;
+    use fgmf_net::Session;
     use fgmf_net::head::Logit;
 
     #[test]
     fn heights_follow_the_formula_and_the_bypass_sees_through() {
         let (net, x) = (base(), images(2));
-        let defended = with_thermometer(&net, &ThermometerParams { levels: 5 }).unwrap();
+        let defended =
+            Session::new(with_thermometer(&net, &ThermometerParams { levels: 5 }).unwrap());
         let seen = defended
             .values_at(&x, &[defended.find("thermometer").unwrap()])
             .unwrap()

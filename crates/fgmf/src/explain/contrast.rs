@@ -18,7 +18,7 @@
 use crate::error::{Error, Result};
 use crate::explain::base::{Attribution, Context, Explainer, Inner};
 use crate::model::access::{FeatureGradient, Gradients, Scores};
-use fgmf_net::batch::LossGradients;
+use fgmf_net::LossGradients;
 use fgmf_net::head::Head;
 use fgmf_net::{Dual, Network, Rules, Tensor, ValueId};
 use serde::{Deserialize, Serialize};

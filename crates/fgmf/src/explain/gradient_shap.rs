@@ -225,7 +225,7 @@ mod tests {
     use crate::explain::toy;
     use crate::model::oracle::Oracle;
 
-    fn run(params: GradientShapParams, net: &fgmf_net::Network, x: &Tensor) -> Attribution {
+    fn run(params: GradientShapParams, net: &fgmf_net::Session, x: &Tensor) -> Attribution {
         explain(
             &params.check().unwrap(),
             &Oracle::new(net),

@@ -187,7 +187,7 @@ mod tests {
     use crate::explain::toy;
     use crate::model::oracle::Oracle;
 
-    fn run(net: &fgmf_net::Network, x: &Tensor, steps: usize, baseline: f64) -> Attribution {
+    fn run(net: &fgmf_net::Session, x: &Tensor, steps: usize, baseline: f64) -> Attribution {
         let method = IntegratedGradientsParams { steps, baseline }
             .check()
             .unwrap();

@@ -144,7 +144,7 @@ mod tests {
     use crate::explain::toy;
     use crate::model::oracle::Oracle;
 
-    fn run(method: &dyn Explainer, net: &fgmf_net::Network, x: &Tensor) -> Vec<f64> {
+    fn run(method: &dyn Explainer, net: &fgmf_net::Session, x: &Tensor) -> Vec<f64> {
         let map = explain(method, &Oracle::new(net), x, &[0], &Context::default())
             .unwrap()
             .swap_remove(0);

@@ -173,7 +173,7 @@ mod tests {
     use crate::explain::toy;
     use crate::model::oracle::Oracle;
 
-    fn run(params: OcclusionParams, net: &fgmf_net::Network, x: &Tensor) -> Vec<f64> {
+    fn run(params: OcclusionParams, net: &fgmf_net::Session, x: &Tensor) -> Vec<f64> {
         let method = params.check().unwrap();
         let map = explain(
             &method,

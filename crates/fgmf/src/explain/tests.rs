@@ -7,20 +7,22 @@ use crate::model::access::{FeatureGradient, Scores};
 use crate::model::oracle::Oracle;
 use fgmf_net::head::Head;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-use fgmf_net::{Network, Precision, Tensor, ValueId};
+use fgmf_net::{Network, Precision, Session, Tensor, ValueId};
 
-fn zoo(architecture: Architecture, image: [usize; 3]) -> Network {
+fn zoo(architecture: Architecture, image: [usize; 3]) -> Session {
     let (mean, deviation) = (vec![0.3; image[0]], vec![0.4; image[0]]);
-    build(&ZooConfig {
-        architecture,
-        activation: Activation::Relu,
-        image,
-        classes: 5,
-        mean,
-        deviation,
-        seed: 3,
-    })
-    .unwrap()
+    Session::new(
+        build(&ZooConfig {
+            architecture,
+            activation: Activation::Relu,
+            image,
+            classes: 5,
+            mean,
+            deviation,
+            seed: 3,
+        })
+        .unwrap(),
+    )
 }
 
 /// The method with few samples, so that tests are quick.
@@ -312,7 +314,7 @@ fn double_precision_agrees() {
             .copied()
             .filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id))
         {
-            let run = |net: &Network, x: &Tensor| {
+            let run = |net: &Session, x: &Tensor| {
                 explain(
                     quick(id).as_ref(),
                     &Oracle::new(net),

@@ -1,7 +1,7 @@
 //! Networks for the tests of this module, all in `f64`, whose explanations are known.
 
 use fgmf_net::op::{Binary, Conv, Flatten, Gemm, GlobalAveragePool, Op, Reduce, ReduceKind, Unary};
-use fgmf_net::{Builder, Network, Tensor, ValueId};
+use fgmf_net::{Builder, Session, Tensor, ValueId};
 
 /// A repeatable spread of numbers in `[-1, 1)`.
 pub(crate) fn spread(n: usize, seed: u64) -> Vec<f64> {
@@ -21,15 +21,15 @@ pub(crate) fn images(shape: [usize; 4], seed: u64) -> Tensor {
 }
 
 /// z_k = w_k · x.
-pub(crate) fn linear(weights: &[Vec<f64>], image: [usize; 3]) -> Network {
+pub(crate) fn linear(weights: &[Vec<f64>], image: [usize; 3]) -> Session {
     let mut b = Builder::new("linear", "image", image).unwrap();
     let x = b.input();
     let z = dense(&mut b, x, weights);
-    b.finish(z).unwrap()
+    Session::new(b.finish(z).unwrap())
 }
 
 /// z = (Σ w x³, 0).
-pub(crate) fn cubic(weights: &[f64], image: [usize; 3]) -> Network {
+pub(crate) fn cubic(weights: &[f64], image: [usize; 3]) -> Session {
     let mut b = Builder::new("cubic", "image", image).unwrap();
     let x = b.input();
     let square = b.node("square", Op::Binary(Binary::Mul), &[x, x]).unwrap();
@@ -37,7 +37,7 @@ pub(crate) fn cubic(weights: &[f64], image: [usize; 3]) -> Network {
         .node("cube", Op::Binary(Binary::Mul), &[square, x])
         .unwrap();
     let z = dense(&mut b, cube, &[weights.to_vec(), vec![0.0; weights.len()]]);
-    b.finish(z).unwrap()
+    Session::new(b.finish(z).unwrap())
 }
 
 /// Convolution 3x3 without bias, activation named `act`, dense: the gradient of a logit at `act` is
@@ -47,17 +47,17 @@ pub(crate) fn conv_dense(
     channels: usize,
     weights: &[Vec<f64>],
     image: [usize; 3],
-) -> Network {
+) -> Session {
     let mut b = Builder::new("conv-dense", "image", image).unwrap();
     let x = b.input();
     let act = conv(&mut b, x, kernel, channels, image[0]);
     let z = dense(&mut b, act, weights);
-    b.finish(z).unwrap()
+    Session::new(b.finish(z).unwrap())
 }
 
 /// z = (m, −m), m the mean of a smoothed positive picture of the top left quarter: nothing else is
 /// seen.
-pub(crate) fn quadrant(image: [usize; 3]) -> Network {
+pub(crate) fn quadrant(image: [usize; 3]) -> Session {
     let [c, h, w] = image;
     let mut b = Builder::new("quadrant", "image", image).unwrap();
     let seen = (0..h * w)
@@ -75,11 +75,11 @@ pub(crate) fn quadrant(image: [usize; 3]) -> Network {
         .node("pool", Op::GlobalAveragePool(GlobalAveragePool), &[act])
         .unwrap();
     let z = dense(&mut b, pooled, &[vec![1.0], vec![-1.0]]);
-    b.finish(z).unwrap()
+    Session::new(b.finish(z).unwrap())
 }
 
 /// A network of that shape whose convolution sits behind a subgraph named `sgam.`.
-pub(crate) fn behind_mask(image: [usize; 3]) -> Network {
+pub(crate) fn behind_mask(image: [usize; 3]) -> Session {
     let mut b = Builder::new("masked", "image", image).unwrap();
     let x = b.input();
     let mean = Op::Reduce(Reduce {
@@ -102,7 +102,7 @@ pub(crate) fn behind_mask(image: [usize; 3]) -> Network {
             vec![0.0; image.iter().product()],
         ],
     );
-    b.finish(z).unwrap()
+    Session::new(b.finish(z).unwrap())
 }
 
 fn conv(b: &mut Builder, x: ValueId, kernel: &[f64], channels: usize, inputs: usize) -> ValueId {

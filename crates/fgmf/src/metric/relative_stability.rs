@@ -27,7 +27,6 @@ use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{Family, Figure, Info, Need, lower};
 use crate::metric::parts::noise::{NoiseParams, noisy};
 use crate::metric::parts::subject::{Subject, length, predicted};
-use crate::model::access::Gradients as _;
 use fgmf_net::Tensor;
 
 const FROM: [f64; 2] = [-12.0, f64::INFINITY];
@@ -80,7 +79,7 @@ impl RelativeStability {
         count: usize,
         changed: impl Fn(usize) -> Tensor,
     ) -> Result<MetricValues> {
-        let net = subject.oracle.network();
+        let net = subject.oracle.session();
         let layer = choose_layer(net)?.id;
         let features = |x: &Tensor| -> Result<Vec<Vec<f64>>> {
             let mut out = Vec::with_capacity(subject.len());

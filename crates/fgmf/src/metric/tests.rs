@@ -11,7 +11,7 @@ use crate::rng::{Purpose, Stream};
 use crate::study::{EvaluationInput, EvaluationJob, evaluate};
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-use fgmf_net::{Network, Precision, Tensor};
+use fgmf_net::{Precision, Session, Tensor};
 use fgmf_testkit::toys;
 
 fn threat(eps: f64) -> ThreatModel {
@@ -34,18 +34,20 @@ fn pictures(n: usize, image: [usize; 3], seed: u64) -> Tensor {
     )
 }
 
-fn zoo(architecture: Architecture, image: [usize; 3]) -> Network {
+fn zoo(architecture: Architecture, image: [usize; 3]) -> Session {
     let (mean, deviation) = (vec![0.3; image[0]], vec![0.4; image[0]]);
-    build(&ZooConfig {
-        architecture,
-        activation: Activation::Relu,
-        image,
-        classes: 5,
-        mean,
-        deviation,
-        seed: 3,
-    })
-    .unwrap()
+    Session::new(
+        build(&ZooConfig {
+            architecture,
+            activation: Activation::Relu,
+            image,
+            classes: 5,
+            mean,
+            deviation,
+            seed: 3,
+        })
+        .unwrap(),
+    )
 }
 
 /// An explainer that knows a linear model: contributions w · (x − x₀) of the target's weights, or

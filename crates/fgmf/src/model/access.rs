@@ -4,7 +4,7 @@
 //! gradient.
 
 use crate::error::{Error, Result};
-use fgmf_net::batch::LossGradients;
+use fgmf_net::LossGradients;
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Rules, Tensor, ValueId};
 use std::ops::Range;

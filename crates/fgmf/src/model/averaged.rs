@@ -152,7 +152,7 @@ mod tests {
     use crate::model::oracle::Oracle;
     use fgmf_net::head::Logit;
     use fgmf_net::op::{Gemm, Op, Unary};
-    use fgmf_net::{Builder, Precision};
+    use fgmf_net::{Builder, Precision, Session};
 
     /// On a linear model the mean gradient is the gradient, whatever the noise, and mean logits
     /// close in on the clean ones.
@@ -201,7 +201,7 @@ mod tests {
         let logits = b
             .node("logits", Op::Gemm(Gemm::DENSE), &[bent, weight])
             .unwrap();
-        let net = b.finish(logits).unwrap().cast(Precision::F32);
+        let net = Session::new(b.finish(logits).unwrap()).cast(Precision::F32);
         let oracle = Oracle::new(&net);
         let noise = AdditiveNoiseParams { deviation: 0.5 }.check().unwrap();
         let x = Tensor::new(&[1, 1, 1, 1], vec![-0.25f32]);

@@ -6,9 +6,9 @@
 use crate::error::{Error, Result};
 use crate::model::access::{Curvature, FeatureGradient, Gradients, Scores, Variants};
 use crate::record::Passes;
-use fgmf_net::batch::LossGradients;
+use fgmf_net::LossGradients;
 use fgmf_net::head::Head;
-use fgmf_net::{Network, Precision, Rules, Tensor, ValueId};
+use fgmf_net::{Network, Precision, Rules, Session, Tensor, ValueId};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most numbers of an image's feature maps that are kept for variants of it: 16 MiB.
@@ -17,7 +17,7 @@ const SHARED: usize = 1 << 22;
 /// A network seen from outside: counts every pass per example, and may refuse more than a budget.
 #[derive(Debug)]
 pub struct Oracle<'a> {
-    network: &'a Network,
+    session: &'a Session,
     rules: Rules,
     budget: Option<u64>,
     forward: AtomicU64,
@@ -27,20 +27,25 @@ pub struct Oracle<'a> {
 
 impl<'a> Oracle<'a> {
     /// A network with its true derivatives.
-    pub fn new(network: &'a Network) -> Self {
-        Self::with_rules(network, Rules::exact())
+    pub fn new(session: &'a Session) -> Self {
+        Self::with_rules(session, Rules::exact())
     }
 
     /// A network with backward rules: what a deployment serves, or what an attacker substitutes.
-    pub fn with_rules(network: &'a Network, rules: Rules) -> Self {
+    pub fn with_rules(session: &'a Session, rules: Rules) -> Self {
         Self {
-            network,
+            session,
             rules,
             budget: None,
             forward: AtomicU64::new(0),
             backward: AtomicU64::new(0),
             hessian: AtomicU64::new(0),
         }
+    }
+
+    /// What runs the network.
+    pub fn session(&self) -> &'a Session {
+        self.session
     }
 
     /// Refuses calls once `passes` forward passes (in examples) have been made; a call that starts
@@ -84,30 +89,30 @@ impl<'a> Oracle<'a> {
 
 impl Scores for Oracle<'_> {
     fn image_shape(&self) -> [usize; 3] {
-        self.network.image_shape()
+        self.session.image_shape()
     }
 
     fn classes(&self) -> usize {
-        self.network.classes()
+        self.session.classes()
     }
 
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
         self.count(x, &[&self.forward])?;
-        Ok(self.network.logits(x)?)
+        Ok(self.session.logits(x)?)
     }
 
     /// A variant counts as a pass; the maps that they share do not.
     fn variants(&self, x: &Tensor) -> Result<Option<Variants<'_>>> {
         let single = x.precision() == Precision::F32
-            && self.network.precision().is_none_or(|p| p == Precision::F32);
-        if !single || self.network.numbers_per_image() > SHARED {
+            && self.session.precision().is_none_or(|p| p == Precision::F32);
+        if !single || self.session.numbers_per_image() > SHARED {
             return Ok(None);
         }
-        let around = self.network.surroundings(x)?;
+        let around = self.session.surroundings(x)?;
         Ok(Some(Box::new(move |window, owner, patches| {
             self.count(patches, &[&self.forward])?;
             Ok(self
-                .network
+                .session
                 .window_logits(&around, window, owner, patches)?)
         })))
     }
@@ -115,7 +120,7 @@ impl Scores for Oracle<'_> {
 
 impl Gradients for Oracle<'_> {
     fn network(&self) -> &Network {
-        self.network
+        self.session
     }
 
     fn feature_gradient(
@@ -125,7 +130,7 @@ impl Gradients for Oracle<'_> {
         at: ValueId,
     ) -> Result<FeatureGradient> {
         self.count(x, &[&self.forward, &self.backward])?;
-        let mut run = self.network.loss_gradients(x, head, &[at], &self.rules)?;
+        let mut run = self.session.loss_gradients(x, head, &[at], &self.rules)?;
         Ok(FeatureGradient {
             losses: run.losses,
             logits: run.logits,
@@ -143,7 +148,7 @@ impl Gradients for Oracle<'_> {
     ) -> Result<LossGradients> {
         self.count(x, &[&self.forward, &self.backward])?;
         Ok(self
-            .network
+            .session
             .loss_gradients(x, head, at, &self.rules.overlaid(rules))?)
     }
 }
@@ -151,6 +156,6 @@ impl Gradients for Oracle<'_> {
 impl Curvature for Oracle<'_> {
     fn hvp(&self, x: &Tensor, head: &dyn Head, v: &Tensor) -> Result<(Tensor, Tensor)> {
         self.count(x, &[&self.hessian])?;
-        Ok(self.network.hvp(x, head, v)?)
+        Ok(self.session.hvp(x, head, v)?)
     }
 }

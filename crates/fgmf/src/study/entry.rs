@@ -4,7 +4,7 @@ use crate::attack::base::Attack;
 use crate::data::dataset::Dataset;
 use crate::defend::knowledge::MaskKnowledge;
 use crate::threat::ThreatModel;
-use fgmf_net::Network;
+use fgmf_net::Session;
 
 /// An attack with its name in the suite and what it assumes of the mask layer.
 pub struct Entry {
@@ -20,7 +20,7 @@ pub struct Entry {
 #[derive(Clone, Copy)]
 pub struct SuiteJob<'a> {
     /// The network.
-    pub net: &'a Network,
+    pub net: &'a Session,
     /// Hash of its file, which ties the state to it.
     pub model_sha256: &'a str,
     /// The images.

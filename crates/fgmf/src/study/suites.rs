@@ -24,7 +24,7 @@ use crate::defend::sgam::has_mask;
 use crate::error::{Error, Result};
 use crate::study::entry::Entry;
 use crate::threat::Norm;
-use fgmf_net::Network;
+use fgmf_net::{Network, Session};
 
 /// Names of the suites.
 pub const SUITES: [&str; 5] = ["quick", "standard", "adaptive", "plus", "rand"];
@@ -157,7 +157,7 @@ pub fn suite(name: &str, net: &Network, norm: Norm) -> Result<Vec<Entry>> {
 
 /// The attack that tries adversarial examples of another network of the same task: momentum steps
 /// carry over best.
-pub fn transfer(surrogate: Network) -> Result<Entry> {
+pub fn transfer(surrogate: Session) -> Result<Entry> {
     let steps = MiFgsmParams {
         steps: 20,
         ..MiFgsmParams::default()

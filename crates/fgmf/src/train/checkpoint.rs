@@ -7,7 +7,7 @@ use crate::store::atomic::write_atomically;
 use crate::train::config::TrainConfig;
 use crate::train::optimise::{OptimiserState, parameters};
 use crate::train::salience::{Salience, Teacher};
-use fgmf_net::{Network, Tensor};
+use fgmf_net::{Network, Session, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ struct Header {
 
 /// A run between two epochs.
 pub(super) struct State {
-    pub(super) net: Network,
+    pub(super) net: Session,
     pub(super) optimiser: OptimiserState,
     pub(super) salience: Option<Salience>,
     pub(super) log: Vec<EpochRecord>,
@@ -169,7 +169,7 @@ pub(super) fn load(
         Ok(Tensor::new::<f32>(like.shape(), values))
     };
     let mut state = State {
-        net: fresh.clone(),
+        net: Session::new(fresh.clone()),
         optimiser: OptimiserState::new(fresh),
         salience: None,
         log: header.log,

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::op::{Op, Softmax};
-use fgmf_net::{Builder, Dual, Network, Tensor, onnx};
+use fgmf_net::{Builder, Dual, Network, Session, Tensor, onnx};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
@@ -54,7 +54,7 @@ impl Default for DistillationParams {
 #[derive(Debug)]
 pub struct Distillation {
     temperature: f64,
-    teacher: Option<Network>,
+    teacher: Option<Session>,
 }
 
 impl Distillation {
@@ -79,7 +79,7 @@ impl Distillation {
                     format!("expected the teacher with hash {expected}, found {found}"),
                 ));
             }
-            softened(&onnx::from_bytes(&bytes)?, *temperature)
+            softened(&onnx::from_bytes(&bytes)?, *temperature).map(Session::new)
         };
         Ok(Self {
             temperature: *temperature,
@@ -190,8 +190,7 @@ mod tests {
     fn teachers_are_softened_and_checked() {
         let net = toys::linear(&[vec![6.0], vec![0.0]], &[0.0, 0.0], [1, 1, 1])
             .cast(fgmf_net::Precision::F32);
-        let p = softened(&net, 3.0)
-            .unwrap()
+        let p = Session::new(softened(&net, 3.0).unwrap())
             .logits(&Tensor::new(&[1, 1, 1, 1], vec![0.5f32]))
             .unwrap()
             .to_f64();

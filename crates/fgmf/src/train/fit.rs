@@ -17,7 +17,7 @@ use crate::train::optimise::{OptimiserState, clip};
 use crate::train::salience::Salience;
 use fgmf_net::op::Op;
 use fgmf_net::zoo::{ZooConfig, build};
-use fgmf_net::{Network, Tensor, onnx};
+use fgmf_net::{Network, Session, Tensor, onnx};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -131,7 +131,7 @@ pub fn fit(
     let mut state =
         checkpoint::load(&resume, config, &data_sha256, &fresh, h * w)?.unwrap_or_else(|| State {
             optimiser: OptimiserState::new(&fresh),
-            net: fresh,
+            net: Session::new(fresh),
             salience: None,
             log: Vec::new(),
         });
@@ -217,7 +217,7 @@ pub fn fit(
     let net = if config.ema.is_some() {
         state.optimiser.average
     } else {
-        state.net
+        state.net.into_network()
     };
     finish(config, data, data_sha256, folder, net, state.log)
 }
@@ -254,7 +254,7 @@ fn finish(
     let bytes = onnx::to_bytes(&net)?;
     write_atomically(&folder.join("model.onnx"), &bytes)?;
     // The saved file is what is judged, so that what is returned is what a reader of the file gets.
-    let net = onnx::from_bytes(&bytes)?;
+    let net = Session::new(onnx::from_bytes(&bytes)?);
     let mut correct = 0;
     let indices: Vec<usize> = (0..data.len()).collect();
     for rows in indices.chunks(1024) {
@@ -287,7 +287,7 @@ fn finish(
             }
         })
         .map_err(Error::io(&resume))?;
-    Ok((net, run))
+    Ok((net.into_network(), run))
 }
 
 /// The run in `folder`, if it is done and is this one.
@@ -344,7 +344,7 @@ fn average_parts(
 }
 
 /// Moves running statistics towards the batch's: r ← m r + (1 − m) b with ONNX's momentum m.
-fn update_statistics(net: &mut Network, statistics: &[(usize, Tensor, Tensor)]) -> Result<()> {
+fn update_statistics(net: &mut Session, statistics: &[(usize, Tensor, Tensor)]) -> Result<()> {
     for (node, mean, variance) in statistics {
         let node = net.nodes()[*node].clone();
         let Op::BatchNorm(norm) = &node.op else {

@@ -1,7 +1,7 @@
 //! Optimisers, learning-rate schedules, and the running average of weights.
 
 use crate::error::{Error, Result};
-use fgmf_net::{Network, Tensor, ValueId};
+use fgmf_net::{Network, Session, Tensor, ValueId};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -230,7 +230,7 @@ impl OptimiserState {
     /// One step along gradients in the order of [`Network::trainable`].
     pub fn apply(
         &mut self,
-        net: &mut Network,
+        net: &mut Session,
         gradients: &[Tensor],
         optimiser: &Optimiser,
         rate: f64,
@@ -315,7 +315,7 @@ mod tests {
     use fgmf_net::zoo::Layers;
 
     /// One dense layer with a single weight that matters: the update rules, by hand.
-    fn toy() -> (Network, Vec<Tensor>) {
+    fn toy() -> (Session, Vec<Tensor>) {
         let mut l = Layers::new("toy", [1, 8, 8], fgmf_net::zoo::Activation::Relu, 1).unwrap();
         let x = l.input();
         let z = l.dense("logits", x, 2).unwrap();
@@ -331,7 +331,7 @@ mod tests {
                 )
             })
             .collect();
-        (net, g)
+        (Session::new(net), g)
     }
 
     fn first(net: &Network, i: usize) -> f32 {

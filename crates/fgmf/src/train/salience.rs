@@ -205,7 +205,7 @@ fn top(map: &[f32], keep: usize) -> Vec<u8> {
 }
 
 fn over_data(
-    net: &Network,
+    net: &Session,
     data: &Dataset,
     explainer: &dyn Explainer,
     seed: u64,

@@ -31,9 +31,9 @@ use crate::model::oracle::Oracle;
 use crate::threat::ThreatModel;
 use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
 use crate::train::salience::SalienceSource;
-use fgmf_net::batch::ParameterGradients;
+use fgmf_net::ParameterGradients;
 use fgmf_net::head::{CrossEntropy, Head};
-use fgmf_net::{Dual, Network, Tensor};
+use fgmf_net::{Dual, Session, Tensor};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -158,7 +158,7 @@ impl Head for Curved<'_> {
 impl Scorpio {
     fn curved_step(
         &self,
-        net: &Network,
+        net: &Session,
         batch: &Batch,
         end: &Tensor,
         context: &StepContext<'_>,
@@ -258,7 +258,7 @@ mod tests {
         }
     }
 
-    fn net() -> Network {
+    fn net() -> Session {
         let config = ZooConfig {
             architecture: Architecture::CnnTiny,
             activation: Activation::Softplus,
@@ -268,7 +268,7 @@ mod tests {
             deviation: vec![0.25],
             seed: 3,
         };
-        build(&config).unwrap()
+        Session::new(build(&config).unwrap())
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
         })
         .unwrap();
         let end = frank_wolfe(&Oracle::new(&net), &batch, &threat, 3).unwrap();
-        let value = |net: &Network| {
+        let value = |net: &Session| {
             let (_, loss, bend) = scorpio.curved_step(net, &batch, &end, &context).unwrap();
             loss + 2.0 * bend
         };

@@ -463,17 +463,17 @@ mod tests {
     use crate::verdict::judge::{Level, judge};
     use crate::verdict::sign::Sign;
     use fgmf_net::op::{Op, Softmax};
-    use fgmf_net::{Builder, Network};
+    use fgmf_net::{Builder, Session};
     use fgmf_testkit::finite::{uniform, uniform_tensor};
     use fgmf_testkit::toys;
 
     /// Linear, so that its gradients are honest and every class is in reach of every image.
-    fn net() -> Network {
+    fn net() -> Session {
         let weights: Vec<Vec<f64>> = (0..4).map(|k| uniform(k, 64, -1.0, 1.0)).collect();
         toys::linear(&weights, &[0.0; 4], [1, 8, 8]).cast(Precision::F32)
     }
 
-    fn batch(net: &Network) -> Batch {
+    fn batch(net: &Session) -> Batch {
         let x = uniform_tensor(9, &[24, 1, 8, 8], 0.0, 1.0).cast(Precision::F32);
         Batch {
             labels: predictions(&net.logits(&x).unwrap()),
@@ -527,7 +527,7 @@ mod tests {
         let batch = batch(&net);
         let signs =
             |v: &crate::verdict::Verdict| v.flags.iter().map(|f| f.sign).collect::<Vec<_>>();
-        let against = |defended: &Network, expected: &[Sign]| {
+        let against = |defended: &Session, expected: &[Sign]| {
             let model = Oracle::with_rules(defended, served_rules(defended).unwrap());
             let around = bypass_rules(defended).map(|r| Oracle::with_rules(defended, r));
             let right = Batch {
@@ -547,7 +547,7 @@ mod tests {
                 signs(&v)
             );
         };
-        let squeezed = with_bit_depth(&net, &BitDepthParams { bits: 6 }).unwrap();
+        let squeezed = Session::new(with_bit_depth(&net, &BitDepthParams { bits: 6 }).unwrap());
         against(
             &squeezed,
             &[
@@ -557,7 +557,8 @@ mod tests {
                 Sign::BypassBeatsPlain,
             ],
         );
-        let scaled = with_logit_scaling(&net, &LogitScalingParams { factor: 1e6 }).unwrap();
+        let scaled =
+            Session::new(with_logit_scaling(&net, &LogitScalingParams { factor: 1e6 }).unwrap());
         against(
             &scaled,
             &[
@@ -566,7 +567,7 @@ mod tests {
                 Sign::UnboundedAttackFails,
             ],
         );
-        let gated = with_lying_gate(&net, &LyingGateParams::default()).unwrap();
+        let gated = Session::new(with_lying_gate(&net, &LyingGateParams::default()).unwrap());
         against(
             &gated,
             &[Sign::GradientContradicted, Sign::BypassBeatsPlain],
@@ -603,7 +604,7 @@ mod tests {
                 &[z],
             )
             .unwrap();
-        let with_softmax = b.finish(p).unwrap();
+        let with_softmax = Session::new(b.finish(p).unwrap());
         let v = probe(&Target::new(&Oracle::new(&with_softmax)), &batch(&net));
         assert!(v.has(Sign::ProbabilitiesAsLogits));
     }

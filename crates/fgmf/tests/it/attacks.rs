@@ -16,7 +16,7 @@ use fgmf::registry::{Family, METHODS};
 use fgmf::study::{SuiteJob, curve, run_suite, run_suite_until, suite};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-use fgmf_net::{Network, Precision, Tensor};
+use fgmf_net::{Precision, Session, Tensor};
 use fgmf_testkit::toys;
 
 const NORMS: [Norm; 3] = [Norm::Linf, Norm::L2, Norm::L1];
@@ -242,7 +242,7 @@ fn boxed(attack: fgmf::Result<impl fgmf::attack::WhiteBox + 'static>) -> Attack 
     Attack::White(Box::new(attack.unwrap()))
 }
 
-fn cnn() -> Network {
+fn cnn() -> Session {
     let config = ZooConfig {
         architecture: Architecture::CnnTiny,
         activation: Activation::Relu,
@@ -252,11 +252,11 @@ fn cnn() -> Network {
         deviation: vec![0.25],
         seed: 11,
     };
-    build(&config).unwrap()
+    Session::new(build(&config).unwrap())
 }
 
 /// Images that the network classifies as labelled, so that every attack has work to do.
-fn batch(net: &Network, n: usize) -> Batch {
+fn batch(net: &Session, n: usize) -> Batch {
     let [c, h, w] = net.image_shape();
     let x = (0..n * c * h * w)
         .map(|i| ((i * 7919 + i / 13) % 256) as f32 / 255.0)

@@ -16,7 +16,7 @@ use fgmf::model::{FeatureGradient, Gradients, LossGradient, Oracle, Scores};
 use fgmf::study::{lone, suite};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::head::{CrossEntropy, Head};
-use fgmf_net::{Network, Precision, Tensor, ValueId};
+use fgmf_net::{Network, Precision, Session, Tensor, ValueId};
 use fgmf_testkit::toys;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -48,8 +48,8 @@ fn indices(v: &Value) -> Vec<usize> {
         .collect()
 }
 
-fn model(name: &str) -> Network {
-    fgmf_net::onnx::read(&fixture(name)).unwrap()
+fn model(name: &str) -> Session {
+    Session::new(fgmf_net::onnx::read(&fixture(name)).unwrap())
 }
 
 fn images(rows: &[usize]) -> Batch {
@@ -145,7 +145,7 @@ fn l1_projection_into_the_box_matches() {
 }
 
 /// A network in double precision behind single-precision images.
-struct Double(Network);
+struct Double(Session);
 
 impl Scores for Double {
     fn image_shape(&self) -> [usize; 3] {
@@ -322,7 +322,7 @@ fn attacks_break_what_the_reference_breaks() {
     }
 }
 
-fn linear(weights: &[Vec<f64>], bias: &[f64], image: [usize; 3]) -> Network {
+fn linear(weights: &[Vec<f64>], bias: &[f64], image: [usize; 3]) -> Session {
     toys::linear(weights, bias, image).cast(Precision::F32)
 }
 

@@ -4,12 +4,12 @@
 
 use fgmf::explain::{Attribution, Context, explain, with_parameters};
 use fgmf::model::Oracle;
-use fgmf_net::{Network, Tensor, onnx};
+use fgmf_net::{Session, Tensor, onnx};
 use serde_json::{Value, json};
 use std::path::Path;
 
 struct Fixture {
-    net: Network,
+    net: Session,
     x: Tensor,
     targets: Vec<usize>,
     record: Value,
@@ -37,7 +37,7 @@ fn fixture(name: &str) -> Fixture {
             .collect(),
     );
     Fixture {
-        net: onnx::read(&folder.join(format!("{name}.onnx"))).unwrap(),
+        net: Session::new(onnx::read(&folder.join(format!("{name}.onnx"))).unwrap()),
         x,
         targets: whole("targets"),
         record,

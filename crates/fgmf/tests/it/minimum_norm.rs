@@ -9,7 +9,7 @@ use fgmf::data::Batch;
 use fgmf::data::{Dataset, Split, load};
 use fgmf::model::Oracle;
 use fgmf::threat::{Norm, ThreatModel};
-use fgmf_net::{Network, Precision, Tensor};
+use fgmf_net::{Precision, Session, Tensor};
 use fgmf_testkit::toys;
 
 const WEIGHTS: [[f64; 4]; 3] = [
@@ -23,7 +23,7 @@ const BIAS: [f64; 3] = [-0.3, 0.0, 0.1];
 const IMAGES: [[f64; 4]; 2] = [[0.55, 0.45, 0.5, 0.52], [0.6, 0.4, 0.45, 0.5]];
 
 /// The first `k` classes.
-fn model(k: usize) -> Network {
+fn model(k: usize) -> Session {
     toys::linear(&weights(k), &BIAS[..k], [1, 2, 2]).cast(Precision::F32)
 }
 
@@ -423,11 +423,12 @@ struct Momentum {
     points: Vec<f32>,
 }
 
-fn trained() -> (Reference, Network, Dataset) {
+fn trained() -> (Reference, Session, Dataset) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let reference =
         serde_json::from_slice(&std::fs::read(folder.join("minimum_norm.json")).unwrap()).unwrap();
     let net = fgmf_net::onnx::read(&folder.join("autoattack/adversarial.onnx")).unwrap();
+    let net = Session::new(net);
     (
         reference,
         net,

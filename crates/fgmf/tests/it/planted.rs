@@ -18,16 +18,17 @@ use fgmf::train::{DistillationParams, ObjectiveConfig, TrainConfig, fit};
 use fgmf::verdict::probes::{ProbeParams, Target, gather};
 use fgmf::verdict::{Level, Sign, Verdict, judge};
 use fgmf_net::zoo::Architecture;
-use fgmf_net::{Network, Precision, Tensor, onnx};
+use fgmf_net::{Precision, Session, Tensor, onnx};
 use std::path::Path;
 
-fn model(name: &str) -> Network {
-    onnx::read(
+fn model(name: &str) -> Session {
+    let net = onnx::read(
         &Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/fixtures/autoattack")
             .join(name),
     )
-    .unwrap()
+    .unwrap();
+    Session::new(net)
 }
 
 fn batch() -> Batch {
@@ -54,7 +55,7 @@ fn verdict(target: &Target<'_>) -> Verdict {
     )
 }
 
-fn of_network(net: &Network) -> Verdict {
+fn of_network(net: &Session) -> Verdict {
     let model = Oracle::with_rules(net, served_rules(net).unwrap());
     let cast = net.cast(Precision::F64);
     let double = Oracle::with_rules(&cast, served_rules(&cast).unwrap());
@@ -102,7 +103,7 @@ fn planted_defences_are_masked_by_the_right_flag() {
         ),
     ];
     for (defended, expected) in planted {
-        let defended = defended.unwrap();
+        let defended = Session::new(defended.unwrap());
         let v = of_network(&defended);
         assert_eq!(v.level, Level::Masked, "{:?}", defended.metadata);
         assert!(
@@ -115,7 +116,7 @@ fn planted_defences_are_masked_by_the_right_flag() {
 }
 
 /// A network trained for a moment on the first images of the slice.
-fn trained(edit: impl Fn(&mut TrainConfig)) -> (tempfile::TempDir, Network) {
+fn trained(edit: impl Fn(&mut TrainConfig)) -> (tempfile::TempDir, Session) {
     let folder = tempfile::tempdir().unwrap();
     let mut config = TrainConfig::new(
         "fashion-mnist-mini",
@@ -128,10 +129,10 @@ fn trained(edit: impl Fn(&mut TrainConfig)) -> (tempfile::TempDir, Network) {
     let mut data = load("fashion-mnist-mini", Split::Train).unwrap();
     data.truncate(2000).unwrap();
     let (net, _) = fit(&config, &data, folder.path(), &mut |_| {}).unwrap();
-    (folder, net)
+    (folder, Session::new(net))
 }
 
-fn broken(net: &Network, attack: &dyn WhiteBox, eps: f64) -> usize {
+fn broken(net: &Session, attack: &dyn WhiteBox, eps: f64) -> usize {
     let threat = ThreatModel::new(Norm::Linf, eps, [0.0, 1.0]).unwrap();
     let batch = batch();
     let found = attack

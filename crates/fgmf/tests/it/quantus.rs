@@ -13,7 +13,7 @@ use fgmf::model::{Gradients, Oracle};
 use fgmf::record::MapRecord;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::head::Logit;
-use fgmf_net::{Network, Tensor};
+use fgmf_net::{Session, Tensor};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -107,7 +107,7 @@ fn attribution(values: Vec<f32>, [height, width]: [usize; 2], target: usize) -> 
 
 struct Case {
     name: &'static str,
-    net: Network,
+    net: Session,
     x: Tensor,
     targets: Vec<usize>,
     maps: Vec<Attribution>,
@@ -118,7 +118,7 @@ const NETS: [&str; 3] = ["cnn_bn", "vit", "resnet"];
 
 fn case(name: &'static str, all: &Value) -> Case {
     let onnx = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fgmf-net/tests/fixtures/onnx");
-    let net = fgmf_net::onnx::read(&onnx.join(format!("{name}.onnx"))).unwrap();
+    let net = Session::new(fgmf_net::onnx::read(&onnx.join(format!("{name}.onnx"))).unwrap());
     let data = read(&onnx.join(format!("{name}.json")));
     let shape: Vec<usize> = numbers(&data["input_shape"])
         .iter()

@@ -41,7 +41,7 @@ impl Winograd {
 }
 
 /// Convolution of blocked images.
-pub(crate) struct Forward<'a> {
+pub(crate) struct WinogradForward<'a> {
     pub(crate) plan: &'a Winograd,
     pub(crate) n: usize,
     pub(crate) pass: Pass<'a>,
@@ -50,7 +50,7 @@ pub(crate) struct Forward<'a> {
     pub(crate) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for Forward<'_> {
+impl Kernel for WinogradForward<'_> {
     type Output = ();
 
     /// # Safety
@@ -69,7 +69,7 @@ impl Kernel for Forward<'_> {
     }
 }
 
-impl Forward<'_> {
+impl WinogradForward<'_> {
     /// With `N` points and `M` outputs along a side of a tile.
     ///
     /// # Safety
@@ -147,7 +147,7 @@ impl Forward<'_> {
 }
 
 /// Gradient to the weight, in the forward direction: `dw[o, i, kh, kw]` is added to.
-pub(crate) struct GradWeight<'a> {
+pub(crate) struct WinogradGradWeight<'a> {
     pub(crate) plan: &'a Winograd,
     pub(crate) n: usize,
     pub(crate) x: Pass<'a>,
@@ -156,7 +156,7 @@ pub(crate) struct GradWeight<'a> {
     pub(crate) scratch: &'a mut Vec<f32>,
 }
 
-impl Kernel for GradWeight<'_> {
+impl Kernel for WinogradGradWeight<'_> {
     type Output = ();
 
     /// # Safety
@@ -175,7 +175,7 @@ impl Kernel for GradWeight<'_> {
     }
 }
 
-impl GradWeight<'_> {
+impl WinogradGradWeight<'_> {
     /// With `N` points and `M` outputs along a side of a tile, and `R` taps along one of a window.
     ///
     /// # Safety

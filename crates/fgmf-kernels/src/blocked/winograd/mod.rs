@@ -23,5 +23,5 @@ mod tiles;
 mod transform;
 mod weight;
 
-pub(super) use apply::{Forward, GradWeight};
+pub(super) use apply::{WinogradForward, WinogradGradWeight};
 pub(super) use tiles::Winograd;

@@ -273,7 +273,7 @@ pub(super) use both_ways;
 
 /// A square of up to eight by eight cells of a plane; what lies outside the plane is zero.
 #[derive(Clone, Copy)]
-struct Window {
+struct Square {
     /// Number of the first cell in the array, which is outside of it where the cell is outside of
     /// the plane.
     corner: isize,
@@ -285,7 +285,7 @@ struct Window {
     cols: u32,
 }
 
-impl Window {
+impl Square {
     /// What tile `tile` covers of block `b` of all phases.
     #[inline(always)]
     fn new(planes: &Planes, tile: &Tile, b: usize) -> Self {
@@ -412,7 +412,7 @@ impl<const C: usize, const N: usize> Kernel for ToPoints<'_, C, N> {
         for t in 0..count {
             let tile = plan.tile(first + t);
             for b in 0..blocks {
-                let window = Window::new(planes, &tile, b);
+                let window = Square::new(planes, &tile, b);
                 // Safety: stated above.
                 unsafe {
                     let to = to.add((b * plan.piece + t) * LANES);
@@ -452,7 +452,7 @@ impl<const N: usize, const C: usize> Kernel for FromPoints<'_, N, C> {
         for t in 0..count {
             let tile = plan.tile(first + t);
             for b in 0..blocks {
-                let window = Window::new(&plan.output, &tile, b);
+                let window = Square::new(&plan.output, &tile, b);
                 let block = plan.output.split(b).1;
                 // Safety: stated above; only cells inside the plane are written.
                 unsafe {

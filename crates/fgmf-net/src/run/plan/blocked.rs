@@ -14,13 +14,13 @@ use rayon::prelude::*;
 
 /// An activation of a feature map.
 #[derive(Debug)]
-pub(super) struct Activate {
+pub(super) struct ActivateBlocked {
     pub(super) kind: Activation,
     pub(super) x: ValueId,
     pub(super) y: ValueId,
 }
 
-impl Step for Activate {
+impl Step for ActivateBlocked {
     fn inputs(&self) -> Vec<ValueId> {
         vec![self.x]
     }

@@ -3,10 +3,10 @@
 use super::compile::compile;
 use super::compiled::Plan;
 use super::memory::{Arenas, lock};
-use super::outcome::Purpose;
 use super::packed::Packed;
 use crate::error::Result;
 use crate::graph::Network;
+use crate::run::engine::Purpose;
 use std::sync::{Arc, Mutex};
 
 /// Plans kept for a network; an attack alternates between few.

@@ -1,20 +1,20 @@
 //! From a graph to steps: each node in turn, with as many of the following ones as fit behind it.
 
 use super::attention::Attention;
-use super::blocked::{self, Pooling};
+use super::blocked::{ActivateBlocked, Add, Channel, GlobalAverage, Pool, Pooling};
 use super::compiled::Plan;
-use super::conv::Conv;
+use super::conv::FusedConv;
 use super::generic::Generic;
-use super::norm::BatchNorm;
-use super::outcome::Purpose;
+use super::norm::TrainedNorm;
 use super::packed::Packed;
 use super::places::{Home, LANES, Needs, Places};
-use super::rows::{self, Dense, LayerNorm, Scale, Softmax};
+use super::rows::{ActivateRows, Dense, LayerNormRows, Scale, SoftmaxRows};
 use super::step::Step;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::graph::op::{Binary, Gemm, Mode, Op, Unary};
 use crate::graph::{Network, Node, Source, ValueId, concrete};
+use crate::run::engine::Purpose;
 use crate::tensor::Precision;
 use fgmf_kernels::{Activation, BlockedConv, Pool2d, max_pool_blocked_fits};
 use rayon::prelude::*;
@@ -461,7 +461,7 @@ impl<'a> Compiler<'a> {
             Op::AveragePool(op) if on_map => {
                 self.pool(node, &op.window, Pooling::Mean(op.count_include_pad))
             }
-            Op::GlobalAveragePool(_) if on_map => Some(Box::new(blocked::GlobalAverage { x, y })),
+            Op::GlobalAveragePool(_) if on_map => Some(Box::new(GlobalAverage { x, y })),
             Op::Gemm(op) => self.gemm(node, op),
             Op::MatMul(_) => self.matmul(node),
             Op::LayerNorm(op) => {
@@ -469,7 +469,7 @@ impl<'a> Compiler<'a> {
                 let axis_is_last = op.axis == -1 || op.axis == rank - 1;
                 let stored = self.stored(n.inputs[1])?.len() == last
                     && n.inputs[2..].iter().all(|&b| self.stored(b).is_some());
-                let step = LayerNorm {
+                let step = LayerNormRows {
                     x,
                     scale: n.inputs[1],
                     bias: n.inputs.get(2).copied(),
@@ -481,7 +481,7 @@ impl<'a> Compiler<'a> {
             Op::Softmax(op)
                 if !op.log && (op.axis == -1 || op.axis == self.shape(x).len() as i64 - 1) =>
             {
-                Some(Box::new(Softmax { x, y }))
+                Some(Box::new(SoftmaxRows { x, y }))
             }
             Op::Binary(_) => self.scale(node),
             _ => None,
@@ -519,7 +519,7 @@ impl<'a> Compiler<'a> {
         }
         let (relu, y) = self.relu(y);
         self.homes[y.0] = Home::Blocked;
-        Some(Box::new(Conv {
+        Some(Box::new(FusedConv {
             node,
             conv,
             x,
@@ -578,7 +578,7 @@ impl<'a> Compiler<'a> {
             self.homes[y.0] = Home::Blocked;
             let (relu, y) = self.relu(y);
             self.homes[y.0] = Home::Blocked;
-            return Some(Box::new(BatchNorm {
+            return Some(Box::new(TrainedNorm {
                 node,
                 epsilon: op.epsilon,
                 x,
@@ -593,7 +593,7 @@ impl<'a> Compiler<'a> {
         shift.resize(lanes, 0.0);
         let (relu, y) = self.relu(y);
         self.homes[y.0] = Home::Blocked;
-        Some(Box::new(blocked::Channel {
+        Some(Box::new(Channel {
             x,
             scale,
             shift,
@@ -610,7 +610,7 @@ impl<'a> Compiler<'a> {
         }
         let (relu, y) = self.relu(y);
         self.homes[y.0] = Home::Blocked;
-        Some(Box::new(blocked::Add { a, b, relu, y }))
+        Some(Box::new(Add { a, b, relu, y }))
     }
 
     fn activate(&mut self, u: Unary, x: ValueId, y: ValueId) -> Option<Box<dyn Step>> {
@@ -626,9 +626,9 @@ impl<'a> Compiler<'a> {
         };
         if self.is_blocked(x) {
             self.homes[y.0] = Home::Blocked;
-            return Some(Box::new(blocked::Activate { kind, x, y }));
+            return Some(Box::new(ActivateBlocked { kind, x, y }));
         }
-        Some(Box::new(rows::Activate { kind, x, y }))
+        Some(Box::new(ActivateRows { kind, x, y }))
     }
 
     fn pool(
@@ -648,7 +648,7 @@ impl<'a> Compiler<'a> {
             return None;
         }
         self.homes[y.0] = Home::Blocked;
-        Some(Box::new(blocked::Pool {
+        Some(Box::new(Pool {
             node,
             kind,
             shape,

@@ -1,13 +1,13 @@
 //! A network compiled for one purpose, and a chunk on its way through.
 
 use super::memory::Arenas;
-use super::outcome::Outcome;
 use super::places::Places;
 use super::run::Run;
 use super::step::Step;
 use crate::dual::Dual;
 use crate::graph::{Network, ValueId};
 use crate::rule::Rules;
+use crate::run::engine::{Outcome, Start};
 use crate::tensor::Tensor;
 
 /// A network compiled for one purpose.
@@ -21,31 +21,27 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Runs a chunk `x` `[n, c, h, w]`. `cotangents` is shown the purpose's values and returns
-    /// where the backward pass starts; it is not asked if no gradient is wanted.
+    /// Runs a chunk `x` `[n, c, h, w]`. `start` is shown the purpose's values and returns where the
+    /// backward pass starts; it is not asked if no gradient is wanted.
     pub(crate) fn run(
         &self,
         net: &Network,
         arenas: &Arenas,
         x: &Tensor,
         rules: &Rules,
-        cotangents: impl FnOnce(&[Tensor]) -> Vec<(ValueId, Dual)>,
+        start: &mut Start<'_>,
     ) -> Outcome {
+        let purpose = &self.places.purpose;
         let mut run = Run::new(&self.places, net, rules, x, arenas.take());
         for (step, dead) in self.steps.iter().zip(&self.dead) {
             step.forward(&mut run);
             dead.iter().for_each(|&id| run.release(id));
         }
-        let values: Vec<Tensor> = self
-            .places
-            .purpose
-            .values
-            .iter()
-            .map(|&id| run.tensor(id))
-            .collect();
+        let values = purpose.values.iter().map(|&id| run.tensor(id).into());
+        let values: Vec<Dual> = values.collect();
         let mut gradients = Vec::new();
-        if !self.places.purpose.gradients.is_empty() {
-            for (id, g) in cotangents(&values) {
+        if !purpose.gradients.is_empty() {
+            for (id, g) in start(&values) {
                 run.add_cotangent(id, g.value);
             }
             for step in self.steps.iter().rev() {
@@ -57,16 +53,11 @@ impl Plan {
                 }
                 outputs
                     .iter()
-                    .filter(|id| !self.places.purpose.gradients.contains(id))
+                    .filter(|id| !purpose.gradients.contains(id))
                     .for_each(|&id| run.forget(id));
             }
-            gradients = self
-                .places
-                .purpose
-                .gradients
-                .iter()
-                .map(|&id| run.gradient(id))
-                .collect();
+            let wanted = purpose.gradients.iter();
+            gradients = wanted.map(|&id| run.gradient(id).into()).collect();
         }
         let (arena, statistics) = run.finish();
         arenas.give(arena);

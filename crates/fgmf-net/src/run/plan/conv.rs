@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 /// `y = act(x ⋆ w + bias + add)`.
 #[derive(Debug)]
-pub(super) struct Conv {
+pub(super) struct FusedConv {
     pub(super) node: usize,
     pub(super) conv: BlockedConv,
     pub(super) x: ValueId,
@@ -34,7 +34,7 @@ pub(super) struct Weights {
     bias: Option<Vec<f32>>,
 }
 
-impl Conv {
+impl FusedConv {
     /// The weight `[c_out, …]`, scaled by the batch normalisation if there is one.
     fn scaled(&self, net: &Network) -> Vec<f32> {
         let mut w = net
@@ -91,7 +91,7 @@ impl Conv {
     }
 }
 
-impl Step for Conv {
+impl Step for FusedConv {
     fn inputs(&self) -> Vec<ValueId> {
         [Some(self.x), Some(self.weight), self.bias, self.add]
             .into_iter()

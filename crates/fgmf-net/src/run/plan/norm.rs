@@ -1,10 +1,10 @@
 //! Batch normalisation with the statistics of the chunk, and a rectifier behind it.
 
-use super::outcome::Statistics;
 use super::places::{LANES, Needs};
 use super::run::Run;
 use super::step::Step;
 use crate::graph::ValueId;
+use crate::run::engine::Statistics;
 use fgmf_kernels::{
     batch_norm_grad, channel_affine, channel_moments, channel_products, channel_sums,
 };
@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 /// `y = act(scale (x − mean) / √(variance + ε) + bias)`, mean and biased variance over the chunk.
 #[derive(Debug)]
-pub(super) struct BatchNorm {
+pub(super) struct TrainedNorm {
     pub(super) node: usize,
     pub(super) epsilon: f64,
     pub(super) x: ValueId,
@@ -44,7 +44,7 @@ fn over_pieces(
         .unwrap_or_else(|| vec![0.0; lanes])
 }
 
-impl BatchNorm {
+impl TrainedNorm {
     fn padded(&self, run: &mut Run<'_>, id: ValueId, lanes: usize) -> Vec<f64> {
         let mut v = run.tensor(id).to_f64();
         v.resize(lanes, 0.0);
@@ -57,7 +57,7 @@ impl BatchNorm {
     }
 }
 
-impl Step for BatchNorm {
+impl Step for TrainedNorm {
     fn inputs(&self) -> Vec<ValueId> {
         vec![self.x, self.scale, self.bias]
     }

@@ -2,9 +2,9 @@
 //! images, which region.
 
 use super::memory::{Buffer, Slot};
-use super::outcome::Purpose;
 use super::view::View;
 use crate::graph::ValueId;
+use crate::run::engine::Purpose;
 use std::ops::Range;
 
 /// Channels of a block of the blocked layout.

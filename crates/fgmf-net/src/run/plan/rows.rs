@@ -253,7 +253,7 @@ fn gated(g: &Tensor, y: &Tensor) -> Tensor {
 
 /// `y = scale (x − mean) / √(variance + ε) + bias` over the last axis.
 #[derive(Debug)]
-pub(super) struct LayerNorm {
+pub(super) struct LayerNormRows {
     pub(super) x: ValueId,
     pub(super) scale: ValueId,
     pub(super) bias: Option<ValueId>,
@@ -261,7 +261,7 @@ pub(super) struct LayerNorm {
     pub(super) y: ValueId,
 }
 
-impl Step for LayerNorm {
+impl Step for LayerNormRows {
     fn inputs(&self) -> Vec<ValueId> {
         [Some(self.x), Some(self.scale), self.bias]
             .into_iter()
@@ -337,12 +337,12 @@ impl Step for LayerNorm {
 
 /// Softmax over the last axis.
 #[derive(Debug)]
-pub(super) struct Softmax {
+pub(super) struct SoftmaxRows {
     pub(super) x: ValueId,
     pub(super) y: ValueId,
 }
 
-impl Step for Softmax {
+impl Step for SoftmaxRows {
     fn inputs(&self) -> Vec<ValueId> {
         vec![self.x]
     }
@@ -379,13 +379,13 @@ fn last(x: &Tensor) -> usize {
 
 /// An activation of a value in rows.
 #[derive(Debug)]
-pub(super) struct Activate {
+pub(super) struct ActivateRows {
     pub(super) kind: Activation,
     pub(super) x: ValueId,
     pub(super) y: ValueId,
 }
 
-impl Step for Activate {
+impl Step for ActivateRows {
     fn inputs(&self) -> Vec<ValueId> {
         vec![self.x]
     }

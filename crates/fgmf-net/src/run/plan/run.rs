@@ -1,12 +1,12 @@
 //! One chunk on its way through a plan.
 
 use super::memory::{Arena, Buffer, Slot};
-use super::outcome::Statistics;
 use super::places::{Around, Places};
 use super::view::View;
 use crate::graph::op::Saved;
 use crate::graph::{Network, Source, ValueId, concrete};
 use crate::rule::Rules;
+use crate::run::engine::Statistics;
 use crate::tensor::Tensor;
 
 /// Images that one thread takes of a chunk in a training step.
@@ -185,19 +185,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn keep_saved(&mut self, node: usize, saved: Saved) {
-        if let Saved::BatchStatistics {
-            mean,
-            variance,
-            count,
-        } = &saved
-        {
-            self.statistics.push(Statistics {
-                node,
-                mean: mean.to_f64(),
-                variance: variance.to_f64(),
-                count: *count,
-            });
-        }
+        self.statistics.extend(Statistics::of(node, &saved));
         self.saved[node] = Some(saved);
     }
 }

@@ -4,7 +4,7 @@
 use super::path;
 use super::proto::*;
 use fgmf_net::op::{Mode, Op};
-use fgmf_net::{Network, Tensor, onnx};
+use fgmf_net::{Network, Session, Tensor, onnx};
 use fgmf_testkit::corrupt::corruptions;
 use prost::Message;
 
@@ -40,8 +40,9 @@ fn run_if_small(net: &Network) {
     if values < 1 << 22 && widest < 1 << 10 && net.flops() < 1 << 30 {
         let [c, h, w] = net.image_shape();
         let x = Tensor::full(&[1, c, h, w], 0.5, fgmf_net::Precision::F32);
-        net.logits(&x).unwrap();
-        net.forward(&x.into(), Mode::Train).unwrap();
+        let session = Session::new(net.clone());
+        session.logits(&x).unwrap();
+        session.forward(&x.into(), Mode::Train).unwrap();
         onnx::to_bytes(net).unwrap();
     }
 }

@@ -4,7 +4,7 @@ use super::assert_round_trips;
 use super::proto::*;
 use super::tiny::*;
 use fgmf_net::op::Op;
-use fgmf_net::{Dim, Network, Tensor, onnx};
+use fgmf_net::{Dim, Session, Tensor, onnx};
 
 fn images(n: usize) -> Tensor {
     Tensor::new(
@@ -16,10 +16,10 @@ fn images(n: usize) -> Tensor {
 }
 
 #[track_caller]
-fn imported(model: &ModelProto) -> Network {
+fn imported(model: &ModelProto) -> Session {
     let net = onnx::from_bytes(&bytes(model)).unwrap();
     assert_round_trips(&net, &images(2));
-    net
+    Session::new(net)
 }
 
 /// Shape of `f`, of one image, and its values for two.

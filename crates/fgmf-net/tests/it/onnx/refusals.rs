@@ -374,7 +374,10 @@ fn files_are_named() {
     let file = std::env::temp_dir().join(format!("fgmf-refused-{}.onnx", std::process::id()));
     std::fs::write(&file, bytes(&classifier(vec![node("If x -> f")], vec![]))).unwrap();
     let error = onnx::read(&file).unwrap_err();
-    assert!(matches!(error, fgmf_net::Error::File { .. }));
+    let fgmf_net::Error::File { source, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(matches!(**source, fgmf_net::Error::Node { .. }));
     let text = error.to_string();
     assert!(
         text.contains("fgmf-refused") && text.contains("`f` (If)"),

@@ -9,7 +9,7 @@ use fgmf_net::op::{
     GlobalAveragePool, LayerNorm, MatMul, MaxPool, Op, PRelu, Pad, Reduce, ReduceKind, Reshape,
     Resize, Slice, SliceAxis, Softmax, Split, Squeeze, TopK, Transpose, Unary, Unsqueeze, Window,
 };
-use fgmf_net::{Builder, Dim, Error, Mode, Network, Precision, Rules, Tensor, ValueId};
+use fgmf_net::{Builder, Dim, Error, Mode, Precision, Rules, Session, Tensor, ValueId};
 use fgmf_testkit::finite::uniform_tensor;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -760,7 +760,7 @@ fn a_refused_node_leaves_no_value_behind() {
             &[pieces[0]],
         )
         .unwrap();
-    let net = b.finish(z).unwrap();
+    let net = Session::new(b.finish(z).unwrap());
     let ids: Vec<ValueId> = ["left", "right", "z"]
         .iter()
         .map(|n| net.find(n).unwrap())
@@ -974,7 +974,7 @@ fn drawn() -> BoxedStrategy<Drawn> {
 }
 
 /// The network of a random operator, with its inferred output shapes, if the builder takes it.
-fn random_network(op: &Op, inputs: &[Drawn]) -> Option<(Network, Vec<ValueId>)> {
+fn random_network(op: &Op, inputs: &[Drawn]) -> Option<(Session, Vec<ValueId>)> {
     let mut b = Builder::new("random", "input", [2, 3, 4]).unwrap();
     let mut ids = Vec::new();
     for (i, input) in inputs.iter().enumerate() {
@@ -1032,7 +1032,7 @@ fn random_network(op: &Op, inputs: &[Drawn]) -> Option<(Network, Vec<ValueId>)> 
         readable
     };
     let logits = read_out(&mut b, &all, 1).unwrap();
-    Some((b.finish(logits).unwrap(), outputs))
+    Some((Session::new(b.finish(logits).unwrap()), outputs))
 }
 
 #[test]
@@ -1072,7 +1072,7 @@ fn random_operators_are_refused_or_run() {
 }
 
 /// Forward and backward work at a batch size, and values have the inferred shapes.
-fn runs(net: &Network, outputs: &[ValueId], n: usize, context: &str) {
+fn runs(net: &Session, outputs: &[ValueId], n: usize, context: &str) {
     let x = uniform_tensor(5, &[n, 2, 3, 4], 0.1, 1.0);
     for mode in [Mode::Evaluate, Mode::Train] {
         let tape = net.forward(&x.clone().into(), mode).unwrap();

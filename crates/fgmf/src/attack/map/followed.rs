@@ -24,7 +24,7 @@ use crate::metric::parts::subject::Subject;
 use crate::model::access::{Curvature, Gradients, Scores};
 use crate::model::oracle::Oracle;
 use fgmf_net::head::{Head, Logit};
-use fgmf_net::{Dual, Network, Tensor};
+use fgmf_net::{Dual, Session, Tensor};
 use std::ops::Range;
 
 /// Deviation of the blur, pixels: that of PGCA's `faithful`.
@@ -92,7 +92,7 @@ impl Head for Along {
 
 impl Surrogate {
     /// All that a network has; `net` has rounded rectifiers, `path` is a number of points.
-    pub(crate) fn all(net: &Network, path: usize) -> Result<Vec<Self>> {
+    pub(crate) fn all(net: &Session, path: usize) -> Result<Vec<Self>> {
         let nodes: Vec<f64> = (0..path).map(|k| (k as f64 + 0.5) / path as f64).collect();
         let cam = CamNets::new(net)?.map(|cam| Self::Cam(Box::new(cam)));
         let from = |greys: &'static [f64]| Self::Path {
@@ -225,7 +225,7 @@ fn pull(g: f64, total: f64) -> [f64; 3] {
 
 impl CamNets {
     /// None if the network cannot be cut at the layer.
-    fn new(net: &Network) -> Result<Option<Self>> {
+    fn new(net: &Session) -> Result<Option<Self>> {
         let layer = choose_layer(net)?;
         let (LayerKind::Map { h, w }, false) = (layer.kind, layer.id == net.input()) else {
             return Ok(None);
@@ -340,7 +340,7 @@ mod tests {
             deviation: vec![0.4; 2],
             seed: 5,
         };
-        let net = build(&config).unwrap().cast(Precision::F64);
+        let net = Session::new(build(&config).unwrap().cast(Precision::F64));
         let smooth_net = smoothed(&net, 4.0).unwrap();
         let (oracle, smooth) = (Oracle::new(&net), Oracle::new(&smooth_net));
         let point: Vec<f32> = (0..128)

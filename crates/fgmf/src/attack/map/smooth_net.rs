@@ -7,11 +7,11 @@
 
 use crate::error::Result;
 use fgmf_net::op::{Binary, Flatten, Op, Unary};
-use fgmf_net::{Builder, Dim, Network, Precision, Source, Tensor, ValueId};
+use fgmf_net::{Builder, Dim, Precision, Session, Source, Tensor, ValueId};
 use std::collections::HashMap;
 
-/// `net` with every ReLU replaced; `beta` above 0.
-pub(crate) fn smoothed(net: &Network, beta: f64) -> Result<Network> {
+/// `net` with every ReLU replaced, in chunks no larger; `beta` above 0.
+pub(crate) fn smoothed(net: &Session, beta: f64) -> Result<Session> {
     let mut builder = Builder::new(&net.name, &net.value(net.input()).name, net.image_shape())?;
     let mut map = HashMap::from([(net.input(), builder.input())]);
     let ids = net.nodes().iter().flat_map(|n| n.inputs.iter().copied());
@@ -57,7 +57,7 @@ pub(crate) fn smoothed(net: &Network, beta: f64) -> Result<Network> {
             map.extend(node.outputs.iter().copied().zip(outputs));
         }
     }
-    let mut made = builder.finish(map[&net.output()])?;
+    let mut made = Session::new(builder.finish(map[&net.output()])?);
     made.limit_chunks(net.chunk());
     Ok(made)
 }
@@ -65,19 +65,19 @@ pub(crate) fn smoothed(net: &Network, beta: f64) -> Result<Network> {
 /// A network in two: the image to a value, and that value to the logits.
 pub(crate) struct Cut {
     /// To the value, flattened to `[n, k]`.
-    pub(crate) front: Network,
+    pub(crate) front: Session,
     /// From the value `[n, d, h, w]`.
-    pub(crate) back: Network,
+    pub(crate) back: Session,
 }
 
 /// Cuts a network at a value `[n, d, h, w]`. None if the value has another shape or the logits
 /// depend on the image around it.
-pub(crate) fn cut(net: &Network, at: ValueId) -> Result<Option<Cut>> {
+pub(crate) fn cut(net: &Session, at: ValueId) -> Result<Option<Cut>> {
     let [Dim::Batch(1), Dim::Fixed(d), Dim::Fixed(h), Dim::Fixed(w)] = net.value(at).shape[..]
     else {
         return Ok(None);
     };
-    let half = |from: ValueId, shape: [usize; 3], to: ValueId| -> Result<Option<Network>> {
+    let half = |from: ValueId, shape: [usize; 3], to: ValueId| -> Result<Option<Session>> {
         let mut builder = Builder::new(&net.name, &net.value(from).name, shape)?;
         let mut map = HashMap::from([(from, builder.input())]);
         for node in net.nodes() {
@@ -124,7 +124,7 @@ pub(crate) fn cut(net: &Network, at: ValueId) -> Result<Option<Cut>> {
         } else {
             end
         };
-        let mut made = builder.finish(end)?;
+        let mut made = Session::new(builder.finish(end)?);
         made.limit_chunks(net.chunk());
         Ok(Some(made))
     };
@@ -146,17 +146,19 @@ mod tests {
     #[test]
     fn rounding_approaches_the_network_and_has_curvature() {
         for architecture in [Architecture::CnnTiny, Architecture::VitTiny] {
-            let net = build(&ZooConfig {
-                architecture,
-                activation: Activation::Relu,
-                image: [1, 8, 8],
-                classes: 4,
-                mean: vec![0.3],
-                deviation: vec![0.4],
-                seed: 2,
-            })
-            .unwrap()
-            .cast(Precision::F64);
+            let net = Session::new(
+                build(&ZooConfig {
+                    architecture,
+                    activation: Activation::Relu,
+                    image: [1, 8, 8],
+                    classes: 4,
+                    mean: vec![0.3],
+                    deviation: vec![0.4],
+                    seed: 2,
+                })
+                .unwrap()
+                .cast(Precision::F64),
+            );
             let x = Tensor::new(
                 &[1, 1, 8, 8],
                 (0..64)
@@ -177,7 +179,7 @@ mod tests {
                 "{architecture:?}"
             );
             if relu {
-                let bend = |net: &Network| {
+                let bend = |net: &Session| {
                     net.hvp(&x, &Logit::new(&[0]), &x)
                         .unwrap()
                         .1
@@ -207,9 +209,11 @@ mod tests {
             deviation: vec![0.4],
             seed: 2,
         };
-        let net = build(&config(Architecture::CnnTiny))
-            .unwrap()
-            .cast(Precision::F64);
+        let net = Session::new(
+            build(&config(Architecture::CnnTiny))
+                .unwrap()
+                .cast(Precision::F64),
+        );
         let at = net.find("act1").unwrap();
         let halves = cut(&net, at).unwrap().unwrap();
         let x = Tensor::new(
@@ -230,7 +234,7 @@ mod tests {
                 .zip(net.logits(&x).unwrap().to_f64())
                 .all(|(a, b)| (a - b).abs() < 1e-12)
         );
-        let net = build(&config(Architecture::PreactResnet18)).unwrap();
+        let net = Session::new(build(&config(Architecture::PreactResnet18)).unwrap());
         let inside = net
             .nodes()
             .iter()

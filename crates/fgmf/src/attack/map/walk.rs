@@ -252,7 +252,7 @@ impl MapAttack {
             reached,
         };
         if self.steps > 0 {
-            let net = smoothed(subject.oracle.network(), self.beta)?;
+            let net = smoothed(subject.oracle.session(), self.beta)?;
             let smooth = Oracle::new(&net);
             for (i, surrogate) in Surrogate::all(&net, self.path)?.iter().enumerate() {
                 search.descend(self, &smooth, surrogate, i + 1)?;

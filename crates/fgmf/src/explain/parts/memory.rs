@@ -1,13 +1,14 @@
 //! How many images a model may be asked about at once when memory is short.
 
 use fgmf_net::Network;
+use fgmf_net::chunks::usual_chunk;
 
 /// Images at once, at two levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Calls {
     /// Most in a model call ([`crate::explain::base::Context::cap`]).
     pub cap: usize,
-    /// Most in a chunk, of which every thread has one ([`Network::limit_chunks`]).
+    /// Most in a chunk, of which every thread has one ([`fgmf_net::Session::limit_chunks`]).
     pub chunk: usize,
 }
 
@@ -30,7 +31,7 @@ impl Calls {
         }
         // Half for chunks, the rest for calls.
         let left = free - fixed_bytes(net);
-        let chunk = (left / 2 / (threads * each).max(1)).clamp(1, net.chunk() as u64);
+        let chunk = (left / 2 / (threads * each).max(1)).clamp(1, usual_chunk(net) as u64);
         let cap = ((left - threads * chunk * each) / kept.max(1))
             .clamp(1, crate::explain::base::Context::default().cap as u64);
         Some(Self {
@@ -90,7 +91,7 @@ mod tests {
             all[all.len() - 1],
             Calls {
                 cap: 256,
-                chunk: net.chunk()
+                chunk: usual_chunk(&net)
             }
         );
         let least = Calls::least(&net, 2, true);

@@ -287,7 +287,7 @@ mod tests {
     use crate::explain::toy;
     use crate::model::oracle::Oracle;
 
-    fn first(params: PgcaParams, net: &fgmf_net::Network, x: &Tensor) -> (Attribution, PgcaParts) {
+    fn first(params: PgcaParams, net: &fgmf_net::Session, x: &Tensor) -> (Attribution, PgcaParts) {
         params
             .check()
             .unwrap()

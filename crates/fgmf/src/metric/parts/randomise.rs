@@ -2,9 +2,8 @@
 
 use crate::error::Result;
 use crate::metric::parts::subject::Subject;
-use crate::model::access::Gradients as _;
 use crate::rng::{Purpose, Stream};
-use fgmf_net::{Network, Precision, Tensor, ValueId};
+use fgmf_net::{Network, Precision, Session, Tensor, ValueId};
 
 /// Trainable parameters by node, the last node first; a parameter counts where it is last used.
 pub(crate) fn layers(net: &Network) -> Vec<Vec<ValueId>> {
@@ -38,11 +37,11 @@ pub(crate) fn stages(layers: usize, stages: usize) -> Vec<usize> {
 
 /// A copy whose `count` last layers have the values of each parameter in random order.
 pub(crate) fn forgetful(
-    net: &Network,
+    net: &Session,
     layers: &[Vec<ValueId>],
     count: usize,
     seed: u64,
-) -> Result<Network> {
+) -> Result<Session> {
     let mut out = net.clone();
     for (number, id) in layers[..count].iter().flatten().enumerate() {
         let Some(tensor) = net.parameter(*id) else {
@@ -71,8 +70,8 @@ pub(crate) fn forgetful(
 }
 
 /// The subject's network with its `count` last layers forgotten, and how many layers there are.
-pub(crate) fn forgotten(subject: &Subject<'_>, stages_wanted: usize) -> Result<Vec<Network>> {
-    let net = subject.oracle.network();
+pub(crate) fn forgotten(subject: &Subject<'_>, stages_wanted: usize) -> Result<Vec<Session>> {
+    let net = subject.oracle.session();
     let layers = layers(net);
     stages(layers.len(), stages_wanted)
         .into_iter()
@@ -87,16 +86,18 @@ mod tests {
 
     #[test]
     fn layers_are_forgotten_from_the_logits_down() {
-        let net = build(&ZooConfig {
-            architecture: Architecture::CnnTiny,
-            activation: Activation::Relu,
-            image: [1, 12, 12],
-            classes: 4,
-            mean: vec![0.3],
-            deviation: vec![0.4],
-            seed: 2,
-        })
-        .unwrap();
+        let net = Session::new(
+            build(&ZooConfig {
+                architecture: Architecture::CnnTiny,
+                activation: Activation::Relu,
+                image: [1, 12, 12],
+                classes: 4,
+                mean: vec![0.3],
+                deviation: vec![0.4],
+                seed: 2,
+            })
+            .unwrap(),
+        );
         let layers = layers(&net);
         assert_eq!(
             layers.iter().map(Vec::len).sum::<usize>(),

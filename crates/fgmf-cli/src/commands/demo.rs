@@ -11,6 +11,7 @@ use fgmf::study::{
     judge_settings, plans, remove_curve_state,
 };
 use fgmf::threat::{Norm, ThreatModel};
+use fgmf_net::Session;
 use fgmf_record::ReportRecord;
 use fgmf_report::render_html;
 use std::time::Instant;
@@ -99,7 +100,7 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
         let subject = Subject {
             id,
             title,
-            net,
+            net: Session::new(net),
             run,
         };
         let judged = judge(global, a, &subject, &testing, &threat)?;

@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    fn small() -> (fgmf_net::Network, Dataset) {
+    fn small() -> (fgmf_net::Session, Dataset) {
         let net = build(&ZooConfig {
             architecture: Architecture::CnnTiny,
             activation: Activation::Relu,
@@ -117,7 +117,7 @@ mod tests {
         let classes = ["a", "b", "c"].map(str::to_owned).to_vec();
         let labels = (0..12).map(|i| i % 3).collect();
         let data = Dataset::new("small", Split::Test, classes, [1, 8, 8], pixels, labels);
-        (net.unwrap(), data.unwrap())
+        (fgmf_net::Session::new(net.unwrap()), data.unwrap())
     }
 
     #[test]

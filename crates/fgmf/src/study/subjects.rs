@@ -3,7 +3,7 @@
 use crate::defend::SgamParams;
 use crate::error::Result;
 use crate::train::{ObjectiveConfig, Run, TrainConfig};
-use fgmf_net::Network;
+use fgmf_net::Session;
 use fgmf_net::zoo::Architecture;
 
 /// A trained model of the demo.
@@ -13,7 +13,7 @@ pub struct Subject {
     /// As shown to people.
     pub title: &'static str,
     /// The network.
-    pub net: Network,
+    pub net: Session,
     /// How it came to be.
     pub run: Run,
 }

@@ -6,9 +6,9 @@ use crate::error::Result;
 use crate::model::answer::predictions;
 use crate::threat::ThreatModel;
 use crate::train::salience::{Salience, SalienceSource};
-use fgmf_net::batch::ParameterGradients;
+use fgmf_net::ParameterGradients;
 use fgmf_net::head::Head;
-use fgmf_net::{Dual, Mode, Network, Tensor, ValueId};
+use fgmf_net::{Dual, Mode, Session, Tensor, ValueId};
 use std::ops::Range;
 
 /// What a step knows besides its examples.
@@ -40,7 +40,7 @@ pub struct Step {
 pub trait Objective: Sync {
     /// Its gradient on a batch. Attacks inside run with batch normalisation in evaluation mode, the
     /// step itself in training mode on the images it ends with.
-    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step>;
+    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step>;
 
     /// Whether the run must keep salient pixels, how many epochs they last, and how they are found.
     fn salience(&self) -> Option<SalienceSource> {
@@ -51,7 +51,7 @@ pub trait Objective: Sync {
 /// Weight gradients of `head` on `x`, with SGAM's teacher beside it if the network has a mask to
 /// teach. `repeat` is the number of rows that each example of `batch` has in `x`.
 pub(crate) fn step_on(
-    net: &Network,
+    net: &Session,
     x: &Tensor,
     head: &dyn Head,
     batch: &Batch,

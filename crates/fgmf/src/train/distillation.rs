@@ -130,7 +130,7 @@ impl Head for Tempered {
 }
 
 impl Objective for Distillation {
-    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
+    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let inner = match &self.teacher {
             None => CrossEntropy::labels(&batch.labels),
             Some(t) if t.image_shape() == net.image_shape() && t.classes() == net.classes() => {

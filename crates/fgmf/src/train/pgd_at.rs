@@ -20,7 +20,7 @@ use crate::model::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
 use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
 use fgmf_net::head::CrossEntropy;
-use fgmf_net::{Network, Tensor};
+use fgmf_net::{Session, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`PgdAt`].
@@ -69,7 +69,7 @@ impl PgdAt {
 }
 
 impl Objective for PgdAt {
-    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
+    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let oracle = Oracle::new(net);
         let head = CrossEntropy::labels(&batch.labels);
         let clean = batch.x.to_f32();

@@ -12,7 +12,7 @@ use crate::explain::parts::cam::CamParams;
 use crate::explain::sealed::explain;
 use crate::model::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
-use fgmf_net::{Network, Tensor};
+use fgmf_net::{Session, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How salient pixels are chosen. `All` and `Random` are the controls without which a claim for
@@ -133,7 +133,7 @@ impl Salience {
         (seed, epoch): (u64, usize),
         source: Option<&SalienceSource>,
         sgam: Option<&SgamParams>,
-        net: &Network,
+        net: &Session,
         data: &Dataset,
     ) -> Result<()> {
         let [_, h, w] = data.shape();

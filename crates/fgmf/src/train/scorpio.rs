@@ -207,7 +207,7 @@ impl Scorpio {
 }
 
 impl Objective for Scorpio {
-    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
+    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let end = frank_wolfe(&Oracle::new(net), batch, context.threat, self.params.steps)?;
         if self.params.curvature == 0.0 {
             let run = step_on(

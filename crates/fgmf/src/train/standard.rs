@@ -10,7 +10,7 @@
 use crate::data::batch::Batch;
 use crate::error::Result;
 use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
-use fgmf_net::Network;
+use fgmf_net::Session;
 use fgmf_net::head::CrossEntropy;
 
 /// Cross-entropy on clean images.
@@ -18,7 +18,7 @@ use fgmf_net::head::CrossEntropy;
 pub struct Standard;
 
 impl Objective for Standard {
-    fn step(&self, net: &Network, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
+    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let run = step_on(
             net,
             &batch.x,

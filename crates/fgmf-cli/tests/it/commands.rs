@@ -1,6 +1,6 @@
 //! Each command on real images, and the promise that threads change nothing.
 
-use super::{attack_record, fgmf, ok, refused, run, small_model, text};
+use super::{attack_record, ok, refused, run, small_model, text};
 use serde_json::Value;
 
 /// The issue's own check: train PGD-AT, attack, on one thread and on two; the same numbers, to the

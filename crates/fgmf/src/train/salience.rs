@@ -255,7 +255,8 @@ mod tests {
                 deviation: vec![0.4],
                 seed,
             };
-            with_sgam(&build(&config).unwrap(), &sgam, seed).unwrap()
+            let net = with_sgam(&build(&config).unwrap(), &sgam, seed).unwrap();
+            fgmf_net::Session::new(net)
         };
         let source = SalienceSource::IntegratedGradients {
             share: 0.2,

@@ -13,7 +13,7 @@
     reason = "progress, and how to use it"
 )]
 
-use fgmf::attack::{ApgdParams, AttackLoss, Eot, PgdParams, WhiteBox};
+use fgmf::attack::{ApgdParams, AttackLoss, Eot, PgdParams, WhiteBox, run_white_box};
 use fgmf::data::Batch;
 use fgmf::data::{Dataset, Split, load};
 use fgmf::defend::{
@@ -80,10 +80,10 @@ fn unaware(bench: &Bench, model: &dyn Gradients, draws: usize) -> fgmf::Result<f
         ..PgdParams::default()
     }
     .check()?;
-    let found = attack.perturb(model, &bench.batch, &bench.threat, 0)?;
+    let found = run_white_box(&attack, model, &bench.batch, &bench.threat, 0)?;
     Ok(percent(&right(
         model,
-        &found.x,
+        &found.adversarial,
         &bench.batch.labels,
         draws,
     )?))
@@ -226,8 +226,8 @@ fn random(bench: &Bench, net: &Network, transform: &dyn Transform) -> fgmf::Resu
         .as_ref()
         .map_or_else(|| format!("{ANSWERS} answers"), |_| "all outcomes".into());
     for (number, (name, attack)) in searches.iter().enumerate() {
-        let found = attack.perturb(model, batch, threat, number as u64)?;
-        let (chosen, fresh) = (chosen(&found.x)?, judged(&found.x)?);
+        let found = run_white_box(attack.as_ref(), model, batch, threat, number as u64)?;
+        let (chosen, fresh) = (chosen(&found.adversarial)?, judged(&found.adversarial)?);
         attacks.push(format!("{name}, {over}: {:.1} right", percent(&fresh)));
         for i in (0..batch.len())
             .filter(|&i| chosen[i] < best[i])
@@ -267,11 +267,7 @@ fn foreseen(bench: &Bench, oracle: &Oracle<'_>, outcomes: Vec<Outcome>) -> fgmf:
                 ..outcome
             }],
         );
-        let stands = |b: &Batch, x: &Tensor| -> fgmf::Result<Batch> {
-            let wrong = misclassified(&known.logits(x)?, &b.labels);
-            Ok(b.select(&(0..b.len()).filter(|&i| !wrong[i]).collect::<Vec<_>>()))
-        };
-        let mut left = stands(&bench.batch, &bench.batch.x)?;
+        let mut left = bench.batch.clone();
         for loss in [AttackLoss::CrossEntropy, AttackLoss::TargetedDlr] {
             if !left.is_empty() {
                 let attack = ApgdParams {
@@ -279,7 +275,9 @@ fn foreseen(bench: &Bench, oracle: &Oracle<'_>, outcomes: Vec<Outcome>) -> fgmf:
                     ..ApgdParams::default()
                 }
                 .check()?;
-                left = stands(&left, &attack.perturb(&known, &left, &bench.threat, 0)?.x)?;
+                let found = run_white_box(&attack, &known, &left, &bench.threat, 0)?;
+                let stands = (0..left.len()).filter(|&i| !found.success[i]);
+                left = left.select(&stands.collect::<Vec<_>>());
             }
         }
         sum += probability * 100.0 * left.len() as f64 / bench.batch.len() as f64;

@@ -3,7 +3,6 @@
 use crate::data::batch::Batch;
 use crate::error::Result;
 use crate::model::access::{Gradients, Scores};
-use crate::model::oracle::Oracle;
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
@@ -35,6 +34,23 @@ pub struct Candidate {
     pub endings: Vec<Ending>,
 }
 
+/// The seed of a search's draws, and the right to search. Only the sealed entry makes one
+/// ([`run_attack`](crate::attack::run_attack)), so that no point counts that it did not
+/// project and judge. An attack hands it on to the attack inside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed(u64);
+
+impl Seed {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// For the streams of random numbers.
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
 /// An attack that follows gradients.
 pub trait WhiteBox: Sync {
     /// Id in kebab case.
@@ -49,7 +65,7 @@ pub trait WhiteBox: Sync {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate>;
 }
 
@@ -67,7 +83,7 @@ pub trait BlackBox: Sync {
         model: &dyn Scores,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate>;
 }
 
@@ -93,19 +109,6 @@ impl Attack {
         match self {
             Self::White(a) => a.parameters(),
             Self::Black(a) => a.parameters(),
-        }
-    }
-
-    pub(crate) fn perturb(
-        &self,
-        oracle: &Oracle<'_>,
-        batch: &Batch,
-        threat: &ThreatModel,
-        seed: u64,
-    ) -> Result<Candidate> {
-        match self {
-            Self::White(a) => a.perturb(oracle, batch, threat, seed),
-            Self::Black(a) => a.perturb(oracle, batch, threat, seed),
         }
     }
 }

@@ -21,7 +21,8 @@
 //! search is left when the last tenth of its steps lowers the objective by less than 1 in 10⁴, as
 //! in the authors' code; (3) a tie of logits counts as misclassified. Reference: `carlini2017`.
 
-use crate::attack::base::{Candidate, Ending, WhiteBox};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
@@ -93,6 +94,7 @@ pub struct CarliniWagner {
 /// What is known of one example over all searches.
 struct Best {
     x: Vec<f32>,
+    kept: Kept,
     distance: f64,
     ending: Ending,
     constant: f64,
@@ -115,13 +117,13 @@ impl CarliniWagner {
         &self,
         model: &dyn Gradients,
         batch: &Batch,
-        bounds: [f64; 2],
+        threat: &ThreatModel,
         best: &mut [Best],
     ) -> Result<()> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len();
         let origin = |i: usize| &clean[i * size..(i + 1) * size];
-        let [lo, hi] = bounds;
+        let [lo, hi] = threat.bounds();
         let half = (hi - lo) / 2.0;
         let point = |s: &Search| {
             s.w.iter()
@@ -175,6 +177,8 @@ impl CarliniWagner {
                     }
                     continue;
                 }
+                let seen = (broken[j], margin);
+                best.kept.offer(threat, origin(s.example), &points[j], seen);
                 if broken[j] && margin >= self.params.confidence {
                     s.reached = true;
                     reached[s.example] = true;
@@ -244,12 +248,13 @@ impl WhiteBox for CarliniWagner {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        _: u64,
+        _: Seed,
     ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let fresh = |x: &[f32]| Best {
             x: x.to_vec(),
+            kept: Kept::new(model),
             distance: f64::INFINITY,
             ending: Ending::StepsExhausted,
             constant: self.params.first,
@@ -258,7 +263,7 @@ impl WhiteBox for CarliniWagner {
         };
         let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
         for _ in 0..self.params.searches {
-            match self.search(model, batch, threat.bounds(), &mut best) {
+            match self.search(model, batch, threat, &mut best) {
                 Err(Error::Budget { .. }) => {
                     best.iter_mut()
                         .filter(|b| b.ending == Ending::StepsExhausted)
@@ -272,7 +277,9 @@ impl WhiteBox for CarliniWagner {
         Ok(Candidate {
             x: Tensor::new::<f32>(
                 batch.x.shape(),
-                best.into_iter().flat_map(|b| b.x).collect(),
+                best.into_iter()
+                    .flat_map(|b| b.kept.point().unwrap_or(b.x))
+                    .collect(),
             ),
             endings,
         })

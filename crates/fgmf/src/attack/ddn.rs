@@ -16,7 +16,8 @@
 //! Differences from the paper: (1) no rounding to 256 levels; (2) the search is in L2 whatever the
 //! threat's norm. Reference: `rony2019`.
 
-use crate::attack::base::{Candidate, Ending, WhiteBox};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
@@ -79,6 +80,7 @@ struct Walker {
     delta: Vec<f64>,
     radius: f64,
     best: Option<(f64, Vec<f32>)>,
+    kept: Kept,
     ending: Ending,
 }
 
@@ -87,9 +89,10 @@ impl Ddn {
         &self,
         model: &dyn Gradients,
         batch: &Batch,
-        [lo, hi]: [f64; 2],
+        threat: &ThreatModel,
         walkers: &mut [Walker],
     ) -> Result<()> {
+        let [lo, hi] = threat.bounds();
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len();
         for t in 0..self.params.steps {
@@ -120,6 +123,9 @@ impl Ddn {
             for (j, (&i, point)) in active.iter().zip(points).enumerate() {
                 let (walker, g) = (&mut walkers[i], &gradient[j * size..(j + 1) * size]);
                 let length = Norm::L2.of(g.iter().copied());
+                let seen = (broken[j], at.losses[j]);
+                let origin = &clean[i * size..(i + 1) * size];
+                walker.kept.offer(threat, origin, &point, seen);
                 if broken[j] {
                     let distance = Norm::L2.of(walker.delta.iter().copied());
                     if walker.best.as_ref().is_none_or(|b| distance < b.0) {
@@ -176,7 +182,7 @@ impl WhiteBox for Ddn {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        _: u64,
+        _: Seed,
     ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
@@ -184,10 +190,11 @@ impl WhiteBox for Ddn {
             delta: vec![0.0; size],
             radius: self.params.first,
             best: None,
+            kept: Kept::new(model),
             ending: Ending::StepsExhausted,
         };
         let mut walkers: Vec<Walker> = (0..batch.len()).map(fresh).collect();
-        match self.search(model, batch, threat.bounds(), &mut walkers) {
+        match self.search(model, batch, threat, &mut walkers) {
             Err(Error::Budget { .. }) => {
                 walkers
                     .iter_mut()
@@ -197,7 +204,10 @@ impl WhiteBox for Ddn {
             other => other?,
         }
         let endings = walkers.iter().map(|w| w.ending).collect();
-        let nearest = |(w, x): (Walker, &[f32])| w.best.map_or_else(|| x.to_vec(), |b| b.1);
+        let nearest = |(w, x): (Walker, &[f32])| {
+            let nearest = w.best.map(|b| b.1);
+            w.kept.point().or(nearest).unwrap_or_else(|| x.to_vec())
+        };
         let x = walkers
             .into_iter()
             .zip(clean.chunks_exact(size))

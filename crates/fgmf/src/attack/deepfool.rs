@@ -15,14 +15,15 @@
 //! Differences from the paper: (1) y is the true label, which the examples attacked have; (2) an L1
 //! threat is searched in L2. Reference: `moosavi2016`.
 
-use crate::attack::base::{Candidate, Ending, WhiteBox};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
-use fgmf_net::head::Logit;
+use fgmf_net::head::{Head, Logit, Margin};
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`DeepFool`].
@@ -116,6 +117,8 @@ impl DeepFool {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len();
         let [lo, hi] = threat.bounds();
+        let goes_on = !model.settles();
+        let mut kept: Vec<Kept> = endings.iter().map(|_| Kept::new(model)).collect();
         let mut total = vec![0.0f64; clean.len()];
         let mut active: Vec<usize> = (0..batch.len()).collect();
         for t in 0..=self.params.steps {
@@ -130,8 +133,18 @@ impl DeepFool {
             };
             let part = batch.select(&active);
             let logits = model.logits(&Tensor::new::<f32>(part.x.shape(), gather(&active, x)))?;
-            for (&i, broken) in active.iter().zip(misclassified(&logits, &part.labels)) {
-                if broken {
+            let broken = misclassified(&logits, &part.labels);
+            if goes_on {
+                let rows = 0..active.len();
+                let (margins, _) = Margin::new(&part.labels).evaluate(&logits.into(), rows);
+                for (j, &i) in active.iter().enumerate() {
+                    let here = i * size..(i + 1) * size;
+                    let seen = (broken[j], margins[j]);
+                    kept[i].offer(threat, &clean[here.clone()], &x[here], seen);
+                }
+            }
+            for (&i, broken) in active.iter().zip(broken) {
+                if broken && !goes_on {
                     endings[i] = Ending::Converged;
                 }
             }
@@ -171,6 +184,11 @@ impl DeepFool {
             }
             active.retain(|&i| endings[i] == Ending::StepsExhausted);
         }
+        for (row, kept) in x.chunks_exact_mut(size).zip(kept) {
+            if let Some(point) = kept.point() {
+                row.copy_from_slice(&point);
+            }
+        }
         Ok(())
     }
 }
@@ -189,7 +207,7 @@ impl WhiteBox for DeepFool {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        _: u64,
+        _: Seed,
     ) -> Result<Candidate> {
         let mut x = batch.x.to_f32();
         let mut endings = vec![Ending::StepsExhausted; batch.len()];

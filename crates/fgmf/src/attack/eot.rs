@@ -15,7 +15,7 @@
 //! those of the last answer); (2) the point of the largest mean loss is kept (there: the last one
 //! whose last answer was wrong).
 
-use crate::attack::base::{Candidate, WhiteBox};
+use crate::attack::base::{Candidate, Seed, WhiteBox};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
@@ -53,7 +53,7 @@ impl<A: WhiteBox> WhiteBox for Eot<A> {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
         if !model.draws() {
             return self.attack.perturb(model, batch, threat, seed);
@@ -130,7 +130,9 @@ mod tests {
             Box::new(Eot::new(apgd, 20).unwrap()),
         ];
         for attack in attacks {
-            let found = attack.perturb(&served, &batch, &threat, 0).unwrap();
+            let found = attack
+                .perturb(&served, &batch, &threat, Seed::new(0))
+                .unwrap();
             let gap = found
                 .x
                 .to_f64()

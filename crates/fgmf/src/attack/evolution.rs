@@ -18,8 +18,8 @@
 //! 1]) where the paper sends it through tanh, so that every norm has one form; (2) the margin in
 //! place of the loss. Reference: `meunier2019`.
 
-use crate::attack::base::{BlackBox, Candidate, Ending, images};
-use crate::attack::nes::margins;
+use crate::attack::base::{BlackBox, Candidate, Ending, Seed, images};
+use crate::attack::parts::estimate::margins;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
@@ -133,9 +133,12 @@ impl Evolution {
     ) -> Result<()> {
         let (batch, threat, seed) = task;
         let grid = TileGrid::new(model.image_shape(), self.params.tile, threat);
+        let goes_on = !model.settles();
         for query in 0..self.params.queries {
-            let mut active: Vec<&mut Parent<'_>> =
-                parents.iter_mut().filter(|p| p.margin < 0.0).collect();
+            let mut active: Vec<&mut Parent<'_>> = parents
+                .iter_mut()
+                .filter(|p| goes_on || p.margin < 0.0)
+                .collect();
             if active.is_empty() {
                 break;
             }
@@ -184,8 +187,9 @@ impl BlackBox for Evolution {
         model: &dyn Scores,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
+        let seed = seed.value();
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let tiles = TileGrid::new(model.image_shape(), self.params.tile, threat).tiles();

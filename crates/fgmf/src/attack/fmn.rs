@@ -23,7 +23,8 @@
 //! another attack's point; (3) until a point is adversarial the radius grows by γₜ at least: bounds
 //! can keep the linearised boundary out of reach. Reference: `pintor2021`.
 
-use crate::attack::base::{Candidate, Ending, WhiteBox, images};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
+use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
@@ -88,6 +89,7 @@ struct Walker<'a> {
     x: Vec<f32>,
     radius: f64,
     nearest: Option<(f64, Vec<f32>)>,
+    kept: Kept,
     ending: Ending,
 }
 
@@ -111,6 +113,8 @@ impl Walker<'_> {
     ) -> Result<()> {
         let norm = threat.norm();
         let distance = threat.distance(self.origin, &self.x);
+        let seen = (adversarial, margin);
+        self.kept.offer(threat, self.origin, &self.x, seen);
         if adversarial {
             if self.nearest.as_ref().is_none_or(|n| distance <= n.0) {
                 self.nearest = Some((distance, self.x.clone()));
@@ -215,7 +219,7 @@ impl WhiteBox for Fmn {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        _: u64,
+        _: Seed,
     ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
@@ -227,6 +231,7 @@ impl WhiteBox for Fmn {
                 x,
                 radius: 0.0,
                 nearest: None,
+                kept: Kept::new(model),
                 ending: Ending::StepsExhausted,
             }
         };
@@ -242,12 +247,12 @@ impl WhiteBox for Fmn {
             other => other?,
         }
         let endings = walkers.iter().map(|w| w.ending).collect();
-        let nearest = |w: &'_ Walker<'_>| {
-            w.nearest
-                .as_ref()
-                .map_or_else(|| w.origin.to_vec(), |n| n.1.clone())
+        let nearest = |w: Walker<'_>| {
+            let nearest = w.nearest.map(|n| n.1);
+            let found = w.kept.point().or(nearest);
+            found.unwrap_or_else(|| w.origin.to_vec())
         };
-        let points: Vec<Vec<f32>> = walkers.iter().map(nearest).collect();
+        let points: Vec<Vec<f32>> = walkers.into_iter().map(nearest).collect();
         Ok(Candidate {
             x: images(batch, points.iter().map(Vec::as_slice)),
             endings,

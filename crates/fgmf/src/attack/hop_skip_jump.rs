@@ -18,11 +18,11 @@
 //! alike; (2) the first point is the first adversarial one among uniform images, mixed with the
 //! image by the bisection. Reference: `chen2020`.
 
-use crate::attack::base::{BlackBox, Candidate, Ending};
+use crate::attack::base::{BlackBox, Candidate, Ending, Seed};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
-use crate::model::answer::misclassified;
+use crate::model::error_rate::{breaks, error_rate};
 use crate::rng::{Purpose, Stream};
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
@@ -81,14 +81,13 @@ struct Example<'a> {
 }
 
 impl Example<'_> {
-    /// Whether each point, clipped to the bounds, is adversarial.
+    /// Whether each point, clipped to the bounds, is adversarial. Of a model that answers at random
+    /// most of its answers decide: a single one would lead the search astray.
     fn ask(&self, points: &[Vec<f32>]) -> Result<Vec<bool>> {
         let [c, h, w] = self.model.image_shape();
-        let logits = self.model.logits(&Tensor::new::<f32>(
-            &[points.len(), c, h, w],
-            points.concat(),
-        ))?;
-        Ok(misclassified(&logits, &vec![self.label; points.len()]))
+        let x = Tensor::new::<f32>(&[points.len(), c, h, w], points.concat());
+        let rates = error_rate(self.model, &x, &vec![self.label; points.len()])?;
+        Ok(rates.into_iter().map(breaks).collect())
     }
 
     fn clipped(&self, x: impl Iterator<Item = f32>) -> Vec<f32> {
@@ -258,8 +257,9 @@ impl BlackBox for HopSkipJump {
         model: &dyn Scores,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
+        let seed = seed.value();
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let bounds = threat.bounds().map(|b| b as f32);

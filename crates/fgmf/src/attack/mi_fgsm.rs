@@ -14,7 +14,7 @@
 //! Differences from the paper: (1) an example ends at its first adversarial point. Reference:
 //! `dong2018`.
 
-use crate::attack::base::{Candidate, Ending, WhiteBox};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
@@ -148,7 +148,7 @@ impl WhiteBox for MiFgsm {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        _: u64,
+        _: Seed,
     ) -> Result<Candidate> {
         let mut x = batch.x.to_f32();
         let mut endings = vec![Ending::StepsExhausted; batch.len()];

@@ -14,7 +14,7 @@
 //! steps move the largest hundredth of the coordinates; (3) coordinates that stand at a bound and
 //! would leave it are left out of the direction.
 
-use crate::attack::base::{Candidate, Ending, WhiteBox};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
 use crate::attack::loss::AttackLoss;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
@@ -275,8 +275,9 @@ impl WhiteBox for Pgd {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
+        let seed = seed.value();
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         self.params.loss.check_classes(model.classes())?;

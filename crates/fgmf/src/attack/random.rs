@@ -4,7 +4,7 @@
 //!
 //! Cost: at most `draws` forward passes an example.
 
-use crate::attack::base::{BlackBox, Candidate, Ending};
+use crate::attack::base::{BlackBox, Candidate, Ending, Seed};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
@@ -62,8 +62,9 @@ impl BlackBox for RandomSearch {
         model: &dyn Scores,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
+        let seed = seed.value();
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let mut best = clean.clone();
@@ -100,9 +101,14 @@ impl BlackBox for RandomSearch {
                     best[i * size..(i + 1) * size]
                         .copy_from_slice(&points[j * size..(j + 1) * size]);
                 }
-                if margin[i] >= 0.0 {
+                if margin[i] >= 0.0 && model.settles() {
                     endings[i] = Ending::Converged;
                 }
+            }
+        }
+        for (ending, &m) in endings.iter_mut().zip(&margin) {
+            if m >= 0.0 {
+                *ending = Ending::Converged;
             }
         }
         Ok(Candidate {

@@ -1,11 +1,15 @@
 //! The one entry to attacks: it validates, runs, projects, and judges every point anew.
+//!
+//! Any model goes through it: a network, one served at random, an average, an expectation, a model
+//! of the caller's own. The model judges itself. One that answers at random is asked several times,
+//! and is broken where more answers are wrong than right.
 
-use crate::attack::base::{Attack, Candidate, Ending};
+use crate::attack::base::{Attack, BlackBox, Candidate, Ending, Seed, WhiteBox};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::model::access::Scores;
-use crate::model::answer::misclassified;
-use crate::model::oracle::Oracle;
+use crate::model::access::{Gradients, Scores};
+use crate::model::counted::Counted;
+use crate::model::error_rate::{breaks, error_rate};
 use crate::record::Passes;
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
@@ -20,9 +24,13 @@ pub(crate) const PART: usize = 64;
 pub struct AttackOutcome {
     /// Points inside ball and bounds.
     pub adversarial: Tensor,
-    /// Whether the network misclassifies the point, re-evaluated after projection. Ties between the
-    /// true and another class count as misclassified.
+    /// Whether the model misclassifies the point, re-evaluated after projection. Ties between the
+    /// true and another class count as misclassified. A model that answers at random misclassifies
+    /// where more than half of its answers are wrong.
     pub success: Vec<bool>,
+    /// Share of the answers at the point that are wrong, in `[0, 1]`; 0 or 1 unless the model
+    /// draws. The answers are those that `success` is judged by.
+    pub error_rate: Vec<f64>,
     /// Distance from the clean image in the threat's norm.
     pub distance: Vec<f64>,
     /// How each search ended.
@@ -65,25 +73,20 @@ pub(crate) fn check(model: &dyn Scores, batch: &Batch, threat: &ThreatModel) -> 
     }
 }
 
-/// Runs an attack's search on parts of the batch, one a thread at a time: an example's search is
-/// the same in any batch.
-pub(crate) fn search(
-    attack: &Attack,
-    oracle: &Oracle<'_>,
+/// Runs a search on parts of the batch, one a thread at a time: an example's search is the same in
+/// any batch. `whole` keeps the batch together.
+fn in_parts(
+    search: &(dyn Fn(&Batch) -> Result<Candidate> + Sync),
     batch: &Batch,
-    threat: &ThreatModel,
-    seed: u64,
+    whole: bool,
 ) -> Result<Candidate> {
-    // Under a budget the order of calls decides who gets an answer.
-    if oracle.has_budget() {
-        return attack.perturb(oracle, batch, threat, seed);
+    if whole {
+        return search(batch);
     }
     let (n, threads) = (batch.len(), rayon::current_num_threads());
     let parts = threads * n.div_ceil(threads * PART);
     let rows: Vec<usize> = (0..n).collect();
-    let one = |rows: &[usize]| {
-        as_one_of_many(|| attack.perturb(oracle, &batch.select(rows), threat, seed))
-    };
+    let one = |rows: &[usize]| as_one_of_many(|| search(&batch.select(rows)));
     let found: Vec<Result<Candidate>> = rows.par_chunks(n.div_ceil(parts)).map(one).collect();
     let found = found.into_iter().collect::<Result<Vec<Candidate>>>()?;
     let x = Tensor::concat(&found.iter().map(|c| c.x.clone()).collect::<Vec<_>>(), 0);
@@ -94,42 +97,141 @@ pub(crate) fn search(
 }
 
 /// Runs an attack: checks the input, leaves out what is misclassified already, projects what comes
-/// back into the threat, and judges success on the network anew.
+/// back into the threat, and judges success on the model anew.
+///
+/// Where one wrong answer settles nothing ([`Scores::settles`]), nothing is left out.
 pub fn run_attack(
     attack: &Attack,
-    oracle: &Oracle<'_>,
+    model: &dyn Gradients,
     batch: &Batch,
     threat: &ThreatModel,
     seed: u64,
 ) -> Result<AttackOutcome> {
-    check(oracle, batch, threat)?;
-    let network = oracle.session();
-    let before = oracle.passes();
-    let wrong = misclassified(&network.logits(&batch.x)?, &batch.labels);
-    let standing: Vec<usize> = (0..batch.len()).filter(|&i| !wrong[i]).collect();
+    run_attack_within(attack, model, batch, threat, seed, None)
+}
+
+/// [`run_attack`] whose search is refused further passes once `budget` forward passes (in examples)
+/// have been made. What the entry itself asks of the model is not counted.
+pub fn run_attack_within(
+    attack: &Attack,
+    model: &dyn Gradients,
+    batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+    budget: Option<u64>,
+) -> Result<AttackOutcome> {
+    match attack {
+        Attack::White(a) => white(a.as_ref(), model, batch, threat, seed, budget),
+        Attack::Black(a) => black(a.as_ref(), model, batch, threat, seed, budget),
+    }
+}
+
+/// [`run_attack`] for an attack that follows gradients.
+pub fn run_white_box(
+    attack: &dyn WhiteBox,
+    model: &dyn Gradients,
+    batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+) -> Result<AttackOutcome> {
+    white(attack, model, batch, threat, seed, None)
+}
+
+/// [`run_attack`] for a search by scores, of which the model need give no more.
+pub fn run_black_box(
+    attack: &dyn BlackBox,
+    model: &dyn Scores,
+    batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+) -> Result<AttackOutcome> {
+    black(attack, model, batch, threat, seed, None)
+}
+
+fn white(
+    attack: &dyn WhiteBox,
+    model: &dyn Gradients,
+    batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+    budget: Option<u64>,
+) -> Result<AttackOutcome> {
+    let counted = within(Counted::new(model), budget);
+    let search = |part: &Batch| attack.perturb(&counted, part, threat, Seed::new(seed));
+    let outcome = judged(&search, model, batch, threat, budget.is_some())?;
+    let passes = counted.passes();
+    Ok(AttackOutcome { passes, ..outcome })
+}
+
+fn black(
+    attack: &dyn BlackBox,
+    model: &dyn Scores,
+    batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+    budget: Option<u64>,
+) -> Result<AttackOutcome> {
+    let counted = within(Counted::new(model), budget);
+    let search = |part: &Batch| attack.perturb(&counted, part, threat, Seed::new(seed));
+    let outcome = judged(&search, model, batch, threat, budget.is_some())?;
+    let passes = counted.passes();
+    Ok(AttackOutcome { passes, ..outcome })
+}
+
+fn within<M: Scores + ?Sized>(counted: Counted<'_, M>, budget: Option<u64>) -> Counted<'_, M> {
+    match budget {
+        Some(passes) => counted.budget(passes),
+        None => counted,
+    }
+}
+
+/// What a search did, judged by the model; no passes yet.
+fn judged(
+    search: &(dyn Fn(&Batch) -> Result<Candidate> + Sync),
+    model: &dyn Scores,
+    batch: &Batch,
+    threat: &ThreatModel,
+    limited: bool,
+) -> Result<AttackOutcome> {
+    check(model, batch, threat)?;
+    let standing: Vec<usize> = if model.settles() {
+        let clean = error_rate(model, &batch.x, &batch.labels)?;
+        (0..batch.len()).filter(|&i| !breaks(clean[i])).collect()
+    } else {
+        (0..batch.len()).collect()
+    };
     let mut endings = vec![Ending::AlreadyWrong; batch.len()];
-    let mut adversarial = batch.x.to_f32();
-    let size = adversarial.len() / batch.len();
+    let clean = batch.x.to_f32();
+    let mut adversarial = clean.clone();
+    let size = clean.len() / batch.len();
     if !standing.is_empty() {
         let part = batch.select(&standing);
-        let found = search(attack, oracle, &part, threat, seed)?;
-        let (points, clean) = (found.x.to_f32(), part.x.to_f32());
+        // Under a budget the order of calls decides who gets an answer, and of a model that draws
+        // which answer.
+        let found = in_parts(search, &part, limited || model.draws())?;
+        if found.x.shape() != part.x.shape() || found.endings.len() != part.len() {
+            return Err(Error::mismatch(
+                "attack",
+                format!("points {:?}, an ending for each", part.x.shape()),
+                format!("{:?}, {} endings", found.x.shape(), found.endings.len()),
+            ));
+        }
+        let points = found.x.to_f32();
         for (j, &i) in standing.iter().enumerate() {
-            let mut x = points[j * size..(j + 1) * size].to_vec();
-            let origin = &clean[j * size..(j + 1) * size];
+            let here = i * size..(i + 1) * size;
+            let x = &mut adversarial[here.clone()];
+            let point = &points[j * size..(j + 1) * size];
             // A point that is not finite is no attack on a model that takes images.
-            if x.iter().any(|v| !v.is_finite()) {
-                x.copy_from_slice(origin);
+            if point.iter().all(|v| v.is_finite()) {
+                x.copy_from_slice(point);
             }
-            threat.project(origin, &mut x);
-            adversarial[i * size..(i + 1) * size].copy_from_slice(&x);
+            threat.project(&clean[here], x);
             endings[i] = found.endings[j];
         }
     }
-    let passes = oracle.passes().since(before);
-    let clean = batch.x.to_f32();
     let adversarial = Tensor::new(batch.x.shape(), adversarial);
-    let success = misclassified(&network.logits(&adversarial)?, &batch.labels);
+    let error_rate = error_rate(model, &adversarial, &batch.labels)?;
+    let success: Vec<bool> = error_rate.iter().map(|&rate| breaks(rate)).collect();
     let moved = adversarial.to_f32();
     let distance = clean
         .chunks_exact(size)
@@ -137,7 +239,7 @@ pub fn run_attack(
         .map(|(o, x)| threat.distance(o, x))
         .collect();
     for (ending, &won) in endings.iter_mut().zip(&success) {
-        // What the search believed and what the network says can differ by rounding; the network
+        // What the search believed and what the model says can differ by rounding; the model
         // decides.
         match (*ending, won) {
             (Ending::Converged, false) => *ending = Ending::StepsExhausted,
@@ -148,8 +250,9 @@ pub fn run_attack(
     Ok(AttackOutcome {
         adversarial,
         success,
+        error_rate,
         distance,
         endings,
-        passes,
+        passes: Passes::default(),
     })
 }

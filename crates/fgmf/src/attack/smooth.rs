@@ -17,7 +17,7 @@
 //! Differences from the paper: (1) there noise is uniform in a small ball, and its width chosen by
 //! hand for each defence. Reference: `tramer2020`.
 
-use crate::attack::base::{Candidate, WhiteBox};
+use crate::attack::base::{Candidate, Seed, WhiteBox};
 use crate::data::batch::Batch;
 use crate::defend::noise::{AdditiveNoise, AdditiveNoiseParams};
 use crate::error::{Error, Result};
@@ -85,9 +85,9 @@ impl<A: WhiteBox> WhiteBox for Smooth<A> {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
-        let smoothed = Smoothed::new(model, &self.noise, self.params.samples, seed)?;
+        let smoothed = Smoothed::new(model, &self.noise, self.params.samples, seed.value())?;
         self.attack.perturb(&smoothed, batch, threat, seed)
     }
 }
@@ -186,7 +186,10 @@ mod tests {
             params.check().unwrap()
         };
         let broken = |attack: &dyn WhiteBox| {
-            let found = attack.perturb(&oracle, &batch, &threat, 0).unwrap().x;
+            let found = attack
+                .perturb(&oracle, &batch, &threat, Seed::new(0))
+                .unwrap()
+                .x;
             (
                 misclassified(&net.logits(&found).unwrap(), &[0])[0],
                 found.to_f64()[0],

@@ -16,8 +16,8 @@
 //! Differences from the paper: (1) 128 queries a step instead of up to 8192; (2) an example ends at
 //! its first adversarial iterate. Reference: `uesato2018`.
 
-use crate::attack::base::{BlackBox, Candidate};
-use crate::attack::nes::{Estimate, follow};
+use crate::attack::base::{BlackBox, Candidate, Seed};
+use crate::attack::parts::estimate::{Estimate, follow};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
@@ -86,8 +86,9 @@ impl BlackBox for Spsa {
         model: &dyn Scores,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
+        let seed = seed.value();
         let [lo, hi] = threat.bounds();
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
@@ -102,6 +103,7 @@ impl BlackBox for Spsa {
             model,
             batch,
             (self.params.steps, how, seed),
+            threat,
             |t, i, g, x| {
                 let here = i * size..(i + 1) * size;
                 let (a, b) = (

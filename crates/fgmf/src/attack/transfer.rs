@@ -11,7 +11,7 @@
 //! Differences from the paper: (1) the surrogate is given, not trained on the model's answers.
 //! Reference: `papernot2017`.
 
-use crate::attack::base::{BlackBox, Candidate, Ending, WhiteBox};
+use crate::attack::base::{BlackBox, Candidate, Ending, Seed, WhiteBox};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::{FeatureGradient, Gradients, Scores};
@@ -89,7 +89,7 @@ impl BlackBox for Transfer {
         model: &dyn Scores,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
         let (ours, theirs) = (self.surrogate.image_shape(), model.image_shape());
         if ours != theirs || self.surrogate.classes() != model.classes() {

@@ -4,6 +4,7 @@ use super::*;
 use crate::error::{Error, Result};
 use crate::model::Gradients;
 use crate::model::access::{FeatureGradient, Scores};
+use crate::model::counted::Counted;
 use crate::model::oracle::Oracle;
 use fgmf_net::head::Head;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
@@ -219,14 +220,15 @@ fn a_planted_quarter_is_found() {
 #[test]
 fn a_model_is_unchanged_by_an_explanation_that_fails() {
     let net = zoo(Architecture::CnnTiny, [1, 28, 28]);
-    let oracle = Oracle::new(&net).budget(40);
+    let oracle = Oracle::new(&net);
+    let limited = Counted::new(&oracle).budget(40);
     let x = toy::images([2, 1, 28, 28], 1).cast(Precision::F32);
     let before = net.logits(&x).unwrap().to_f32();
     let pgca = by_id("pgca").unwrap();
     assert!(matches!(
         explain(
             pgca.as_ref(),
-            &oracle,
+            &limited,
             &x,
             &[0, 1],
             &Context {

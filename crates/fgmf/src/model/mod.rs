@@ -3,6 +3,8 @@
 pub(crate) mod access;
 pub(crate) mod answer;
 pub(crate) mod averaged;
+pub(crate) mod counted;
+pub(crate) mod error_rate;
 pub(crate) mod expected;
 pub(crate) mod oracle;
 pub(crate) mod served;
@@ -12,6 +14,8 @@ pub use crate::record::Passes;
 pub use access::{Curvature, FeatureGradient, Gradients, LossGradient, Scores, Variants};
 pub use answer::{misclassified, predictions, softmax};
 pub use averaged::{Averaged, Smoothed};
+pub use counted::Counted;
+pub use error_rate::{breaks, error_rate};
 pub use expected::{Expected, Outcome};
 pub use oracle::Oracle;
 pub use served::Served;

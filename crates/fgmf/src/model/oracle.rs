@@ -3,7 +3,7 @@
 //! `Scores ⊂ Gradients ⊂ Curvature`: a black-box attack is handed `&dyn Scores` and cannot reach a
 //! gradient.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::access::{Curvature, FeatureGradient, Gradients, Scores, Variants};
 use crate::record::Passes;
 use fgmf_net::LossGradients;
@@ -14,12 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Most numbers of an image's feature maps that are kept for variants of it: 16 MiB.
 const SHARED: usize = 1 << 22;
 
-/// A network seen from outside: counts every pass per example, and may refuse more than a budget.
+/// A network seen from outside: counts every pass per example.
 #[derive(Debug)]
 pub struct Oracle<'a> {
     session: &'a Session,
     rules: Rules,
-    budget: Option<u64>,
     forward: AtomicU64,
     backward: AtomicU64,
     hessian: AtomicU64,
@@ -36,7 +35,6 @@ impl<'a> Oracle<'a> {
         Self {
             session,
             rules,
-            budget: None,
             forward: AtomicU64::new(0),
             backward: AtomicU64::new(0),
             hessian: AtomicU64::new(0),
@@ -46,20 +44,6 @@ impl<'a> Oracle<'a> {
     /// What runs the network.
     pub fn session(&self) -> &'a Session {
         self.session
-    }
-
-    /// Refuses calls once `passes` forward passes (in examples) have been made; a call that starts
-    /// below the limit finishes.
-    #[must_use]
-    pub fn budget(mut self, passes: u64) -> Self {
-        self.budget = Some(passes);
-        self
-    }
-
-    /// Whether it may refuse: then what is asked first gets an answer, and searches have to take
-    /// turns.
-    pub fn has_budget(&self) -> bool {
-        self.budget.is_some()
     }
 
     /// Passes so far.
@@ -72,17 +56,10 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    fn count(&self, x: &Tensor, counters: &[&AtomicU64]) -> Result<()> {
-        let used = self.forward.load(Ordering::Relaxed);
-        match self.budget {
-            Some(limit) if used >= limit => Err(Error::Budget { limit }),
-            _ => {
-                let n = x.shape().first().copied().unwrap_or(0) as u64;
-                counters
-                    .iter()
-                    .for_each(|c| _ = c.fetch_add(n, Ordering::Relaxed));
-                Ok(())
-            }
+    fn count(&self, x: &Tensor, counters: &[&AtomicU64]) {
+        let n = x.shape().first().copied().unwrap_or(0) as u64;
+        for counter in counters {
+            counter.fetch_add(n, Ordering::Relaxed);
         }
     }
 }
@@ -97,7 +74,7 @@ impl Scores for Oracle<'_> {
     }
 
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        self.count(x, &[&self.forward])?;
+        self.count(x, &[&self.forward]);
         Ok(self.session.logits(x)?)
     }
 
@@ -110,7 +87,7 @@ impl Scores for Oracle<'_> {
         }
         let around = self.session.surroundings(x)?;
         Ok(Some(Box::new(move |window, owner, patches| {
-            self.count(patches, &[&self.forward])?;
+            self.count(patches, &[&self.forward]);
             Ok(self
                 .session
                 .window_logits(&around, window, owner, patches)?)
@@ -129,7 +106,7 @@ impl Gradients for Oracle<'_> {
         head: &dyn Head,
         at: ValueId,
     ) -> Result<FeatureGradient> {
-        self.count(x, &[&self.forward, &self.backward])?;
+        self.count(x, &[&self.forward, &self.backward]);
         let mut run = self.session.loss_gradients(x, head, &[at], &self.rules)?;
         Ok(FeatureGradient {
             losses: run.losses,
@@ -146,7 +123,7 @@ impl Gradients for Oracle<'_> {
         at: &[ValueId],
         rules: &Rules,
     ) -> Result<LossGradients> {
-        self.count(x, &[&self.forward, &self.backward])?;
+        self.count(x, &[&self.forward, &self.backward]);
         Ok(self
             .session
             .loss_gradients(x, head, at, &self.rules.overlaid(rules))?)
@@ -155,7 +132,7 @@ impl Gradients for Oracle<'_> {
 
 impl Curvature for Oracle<'_> {
     fn hvp(&self, x: &Tensor, head: &dyn Head, v: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.count(x, &[&self.hessian])?;
+        self.count(x, &[&self.hessian]);
         Ok(self.session.hvp(x, head, v)?)
     }
 }

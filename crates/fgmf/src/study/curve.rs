@@ -87,7 +87,7 @@ pub fn curve(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attack::{Attack, Candidate, Ending, PgdParams, WhiteBox};
+    use crate::attack::{Attack, Candidate, Ending, PgdParams, Seed, WhiteBox};
     use crate::data::{Batch, Dataset};
     use crate::defend::MaskKnowledge;
     use crate::model::Gradients;
@@ -168,7 +168,7 @@ mod tests {
             model: &dyn Gradients,
             batch: &Batch,
             threat: &ThreatModel,
-            seed: u64,
+            seed: Seed,
         ) -> Result<Candidate> {
             if threat.eps() < 0.2 {
                 return PgdParams::default()

@@ -1,9 +1,11 @@
 //! The search of the probes: steepest ascent from the image, with its course kept.
 
+use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::Result;
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
+use crate::model::error_rate::{breaks, error_rate};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use fgmf_net::head::{CrossEntropy, Head};
@@ -19,7 +21,8 @@ pub(crate) struct Walk {
 }
 
 /// Steps of steepest ascent of the cross-entropy from the image; an example ends at its first
-/// adversarial point.
+/// adversarial point. Where one wrong answer settles nothing, all steps are made, and the point of
+/// largest loss is judged anew.
 pub(crate) fn walk(
     model: &dyn Gradients,
     batch: &Batch,
@@ -36,6 +39,8 @@ pub(crate) fn walk(
     } else {
         2.5 * threat.eps() / steps as f64
     } as f32;
+    let settles = model.settles();
+    let mut kept: Vec<Kept> = broken.iter().map(|_| Kept::new(model)).collect();
     let mut active: Vec<usize> = (0..batch.len()).collect();
     for step in 0..=steps {
         if active.is_empty() {
@@ -67,8 +72,10 @@ pub(crate) fn walk(
         for (j, &i) in active.iter().enumerate() {
             let best = curves[i].last().map_or(losses[j], |b| losses[j].max(*b));
             curves[i].push(best);
-            broken[i] = over[j];
-            if let (false, Some(g)) = (over[j], &gradient) {
+            let origin = &clean[i * size..(i + 1) * size];
+            kept[i].offer(threat, origin, &points[i], (over[j], losses[j]));
+            broken[i] = over[j] && settles;
+            if let (false, Some(g)) = (broken[i], &gradient) {
                 let mut g = g[j * size..(j + 1) * size].to_vec();
                 g.iter_mut()
                     .filter(|v| !v.is_finite())
@@ -83,6 +90,16 @@ pub(crate) fn walk(
             }
         }
         active.retain(|&i| !broken[i]);
+    }
+    if !settles {
+        for (point, kept) in points.iter_mut().zip(kept) {
+            if let Some(best) = kept.point() {
+                *point = best;
+            }
+        }
+        let x = Tensor::new::<f32>(batch.x.shape(), points.concat());
+        let rates = error_rate(model, &x, &batch.labels)?;
+        broken = rates.into_iter().map(breaks).collect();
     }
     let unfinished = curves
         .iter()

@@ -27,6 +27,7 @@
 //! their last 10 steps. Reference: `pintor2022`.
 
 use crate::attack::base::BlackBox;
+use crate::attack::sealed::{check, run_black_box};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::{Gradients, LossGradient};
@@ -137,7 +138,7 @@ pub fn gather(
     seed: u64,
 ) -> Result<Probes> {
     params.check()?;
-    crate::attack::sealed::check(target.model, batch, threat)?;
+    check(target.model, batch, threat)?;
     let batch = batch.select(&(0..batch.len().min(params.examples)).collect::<Vec<_>>());
     let mut e = Evidence {
         classes: target.model.classes(),
@@ -431,11 +432,8 @@ fn searches(
         let mut won = Vec::new();
         if !left.is_empty() {
             let part = batch.select(&left);
-            let points = search.perturb(target.model, &part, threat, seed)?.x;
-            won = named(
-                &part.index,
-                &misclassified(&target.model.logits(&points)?, &part.labels),
-            );
+            let outcome = run_black_box(search, target.model, &part, threat, seed)?;
+            won = named(&part.index, &outcome.success);
         }
         broken.extend(&won);
         e.black_box = Some(versus(won));
@@ -448,6 +446,7 @@ fn searches(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attack::base::{Candidate, Ending, Seed};
     use crate::attack::random::RandomSearchParams;
     use crate::defend::bit_depth::{BitDepthParams, with_bit_depth};
     use crate::defend::knowledge::{bypass_rules, served_rules};
@@ -456,6 +455,7 @@ mod tests {
     use crate::defend::lying_gate::LyingGateParams;
     use crate::defend::lying_gate::with_lying_gate;
     use crate::defend::noise::AdditiveNoiseParams;
+    use crate::model::access::Scores;
     use crate::model::answer::predictions;
     use crate::model::averaged::Averaged;
     use crate::model::oracle::Oracle;
@@ -519,6 +519,57 @@ mod tests {
             v.checks.contains(&Sign::BlackBoxBeatsWhiteBox)
                 && !v.checks.contains(&Sign::BypassBeatsPlain)
         );
+    }
+
+    /// Hands back another image, far outside the ball, that has another class.
+    struct Stray;
+
+    impl BlackBox for Stray {
+        fn id(&self) -> &'static str {
+            "stray"
+        }
+
+        fn parameters(&self) -> serde_json::Value {
+            serde_json::json!({})
+        }
+
+        fn perturb(
+            &self,
+            model: &dyn Scores,
+            batch: &Batch,
+            _: &ThreatModel,
+            _: Seed,
+        ) -> Result<Candidate> {
+            let turned = |v: f32| 1.0 - v;
+            let x = batch.x.to_f32().into_iter().map(turned).collect();
+            let x = Tensor::new::<f32>(batch.x.shape(), x);
+            let won = misclassified(&model.logits(&x)?, &batch.labels);
+            assert!(won.contains(&true), "some of them would count if believed");
+            Ok(Candidate {
+                x,
+                endings: vec![Ending::Converged; batch.len()],
+            })
+        }
+    }
+
+    #[test]
+    fn a_search_that_leaves_the_ball_beats_nothing() {
+        let net = net();
+        let (batch, oracle) = (batch(&net), Oracle::new(&net));
+        let tiny = threat().with_eps(1e-4).unwrap();
+        let params = ProbeParams {
+            steps: 20,
+            directions: 10,
+            ..ProbeParams::default()
+        };
+        let target = Target {
+            black_box: Some(&Stray),
+            ..Target::new(&oracle)
+        };
+        let evidence = gather(&target, &batch, &tiny, &params, 1).unwrap().evidence;
+        let versus = evidence.black_box.as_ref().unwrap();
+        assert!(versus.challenger.is_empty(), "{versus:?}");
+        assert!(!judge(&evidence).has(Sign::BlackBoxBeatsWhiteBox));
     }
 
     #[test]

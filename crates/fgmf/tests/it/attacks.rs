@@ -1,8 +1,9 @@
 //! Attacks against closed forms, and the contract every attack keeps.
 
 use fgmf::attack::{
-    ApgdParams, Attack, AttackLoss, Ending, Eot, FabParams, PgdParams, RandomSearchParams,
-    SquareParams, Start, run_attack,
+    ApgdParams, Attack, AttackLoss, Candidate, Ending, Eot, FabParams, PgdParams,
+    RandomSearchParams, Seed, SquareParams, Start, WhiteBox, run_attack, run_attack_within,
+    run_white_box,
 };
 use fgmf::attack::{
     CarliniWagnerParams, DdnParams, DeepFoolParams, EvolutionParams, FmnParams, HopSkipJumpParams,
@@ -10,14 +11,21 @@ use fgmf::attack::{
 };
 use fgmf::data::Batch;
 use fgmf::data::{Dataset, Split};
+use fgmf::defend::{
+    AdditiveNoiseParams, LyingGateParams, ResizePadParams, served_rules, with_lying_gate,
+};
 use fgmf::model::misclassified;
-use fgmf::model::{Oracle, Scores};
+use fgmf::model::{
+    Averaged, Counted, Expected, FeatureGradient, Gradients, Oracle, Scores, Served, error_rate,
+};
 use fgmf::registry::{Family, METHODS};
-use fgmf::study::{SuiteJob, curve, run_suite, run_suite_until, suite};
+use fgmf::study::{ATTACKS, SuiteJob, curve, lone, run_suite, run_suite_until, suite};
 use fgmf::threat::{Norm, ThreatModel};
+use fgmf_net::head::Head;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-use fgmf_net::{Precision, Session, Tensor};
+use fgmf_net::{Network, Precision, Session, Tensor, ValueId};
 use fgmf_testkit::toys;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const NORMS: [Norm; 3] = [Norm::Linf, Norm::L2, Norm::L1];
 
@@ -425,20 +433,17 @@ fn a_budget_ends_the_search_and_is_recorded() {
     let net = cnn();
     let batch = batch(&net, 4);
     let tiny = ThreatModel::new(Norm::Linf, 1e-7, [0.0, 1.0]).unwrap();
-    let oracle = Oracle::new(&net).budget(10);
-    let a = run_attack(
-        &white(PgdParams {
-            steps: 50,
-            ..PgdParams::default()
-        }),
-        &oracle,
-        &batch,
-        &tiny,
-        0,
-    )
-    .unwrap();
+    let oracle = Oracle::new(&net);
+    let attack = white(PgdParams {
+        steps: 50,
+        ..PgdParams::default()
+    });
+    let a = run_attack_within(&attack, &oracle, &batch, &tiny, 0, Some(10)).unwrap();
     assert_eq!(a.endings, vec![Ending::BudgetExhausted; 4]);
-    assert!(oracle.logits(&batch.x).is_err());
+    let counted = Counted::new(&oracle).budget(4);
+    assert!(counted.logits(&batch.x).is_ok());
+    assert!(counted.logits(&batch.x).is_err());
+    assert_eq!(counted.passes().forward, 4);
 }
 
 #[test]
@@ -798,4 +803,181 @@ fn curves_fall() {
         points[0].robust.count > points[1].robust.count && points[2].robust.count == 0,
         "{points:?}"
     );
+}
+
+/// Hands back a point far outside the ball, and says that it has won.
+struct Stray;
+
+impl WhiteBox for Stray {
+    fn id(&self) -> &'static str {
+        "stray"
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        serde_json::json!({})
+    }
+
+    fn perturb(
+        &self,
+        _: &dyn Gradients,
+        batch: &Batch,
+        _: &ThreatModel,
+        _: Seed,
+    ) -> fgmf::Result<Candidate> {
+        let away = |v: f32| if v > 0.5 { -3.0 } else { 4.0 };
+        let x = batch.x.to_f32().into_iter().map(away).collect();
+        Ok(Candidate {
+            x: Tensor::new::<f32>(batch.x.shape(), x),
+            endings: vec![Ending::Converged; batch.len()],
+        })
+    }
+}
+
+/// What comes back is inside the ball and judged by the model itself, whatever the model is.
+#[test]
+fn a_point_outside_the_ball_is_projected_and_judged_again_on_every_kind_of_model() {
+    let net = cnn();
+    let batch = batch(&net, 6);
+    let oracle = Oracle::new(&net);
+    // So little noise that an answer is the same each time.
+    let noise = AdditiveNoiseParams { deviation: 1e-7 }.check().unwrap();
+    let pad = ResizePadParams { least: 0.7 }.check().unwrap();
+    let served = Served::new(&oracle, &noise, 1);
+    let averaged = Averaged::new(&served, 3).unwrap();
+    let expected = Expected::new(&oracle, &pad).unwrap();
+    let gated = with_lying_gate(&net, &LyingGateParams::default()).unwrap();
+    let planted = Oracle::with_rules(&gated, served_rules(&gated).unwrap());
+    let models: [(&str, &dyn Gradients); 5] = [
+        ("network", &oracle),
+        ("served", &served),
+        ("averaged", &averaged),
+        ("expected", &expected),
+        ("planted", &planted),
+    ];
+    let mut both = [false; 2];
+    for (name, model) in models {
+        for norm in NORMS {
+            let threat = threat(norm);
+            let found = run_white_box(&Stray, model, &batch, &threat, 0).unwrap();
+            let (clean, moved) = (batch.x.to_f32(), found.adversarial.to_f32());
+            let size = clean.len() / batch.len();
+            for (o, x) in clean.chunks_exact(size).zip(moved.chunks_exact(size)) {
+                let distance = threat.distance(o, x);
+                assert!(
+                    distance <= threat.eps() * (1.0 + 1e-5),
+                    "{name}: {distance}"
+                );
+                assert!(x.iter().all(|v| (0.0..=1.0).contains(v)), "{name}");
+            }
+            let again = error_rate(model, &found.adversarial, &batch.labels).unwrap();
+            assert_eq!(found.error_rate, again, "{name} {norm:?}");
+            for (i, &won) in found.success.iter().enumerate() {
+                assert_eq!(won, again[i] > 0.5, "{name} {norm:?}");
+                both[usize::from(won)] = true;
+                if !won {
+                    assert_eq!(found.endings[i], Ending::StepsExhausted, "{name} {norm:?}");
+                }
+            }
+        }
+    }
+    assert!(both[0], "some point that claims to have won has not");
+}
+
+/// Answers at random: rightly, but for one query.
+struct Lucky<'a> {
+    net: &'a Network,
+    wrong_at: u64,
+    queries: AtomicU64,
+}
+
+impl Lucky<'_> {
+    fn answer(&self, logits: Tensor) -> Tensor {
+        if self.queries.fetch_add(1, Ordering::Relaxed) != self.wrong_at {
+            return logits;
+        }
+        let (mut z, k) = (logits.to_f32(), self.net.classes());
+        z.chunks_exact_mut(k).for_each(<[f32]>::reverse);
+        Tensor::new(logits.shape(), z)
+    }
+}
+
+impl Scores for Lucky<'_> {
+    fn image_shape(&self) -> [usize; 3] {
+        self.net.image_shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.net.classes()
+    }
+
+    fn logits(&self, x: &Tensor) -> fgmf::Result<Tensor> {
+        Ok(self.answer(self.net.logits(x)?))
+    }
+
+    fn draws(&self) -> bool {
+        true
+    }
+}
+
+impl Gradients for Lucky<'_> {
+    fn network(&self) -> &Network {
+        self.net
+    }
+
+    fn feature_gradient(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        at: ValueId,
+    ) -> fgmf::Result<FeatureGradient> {
+        let found = Oracle::new(self.net).feature_gradient(x, head, at)?;
+        let logits = self.answer(found.logits.clone());
+        let (losses, _) = head.evaluate(&logits.clone().into(), 0..x.shape()[0]);
+        Ok(FeatureGradient {
+            losses,
+            logits,
+            ..found
+        })
+    }
+}
+
+/// One lucky answer of a model that answers at random settles nothing: no attack of the list stops
+/// at it, and none is believed.
+#[test]
+fn one_lucky_answer_ends_no_search() {
+    let weights = vec![
+        vec![0.9, -0.4, 0.3, 0.2],
+        vec![-0.2, 0.5, 0.1, -0.6],
+        vec![-0.5, 0.2, -0.4, 0.3],
+        vec![-0.3, -0.2, 0.4, 0.1],
+    ];
+    let bias = [0.5, 0.0, -0.1, -0.2];
+    let net = toys::linear(&weights, &bias, [1, 2, 2]).cast(Precision::F32);
+    let batch = Batch {
+        x: Tensor::new(&[1, 1, 2, 2], vec![0.55f32, 0.45, 0.5, 0.52]),
+        labels: vec![0],
+        index: vec![0],
+    };
+    let tiny = ThreatModel::new(Norm::Linf, 0.01, [0.0, 1.0]).unwrap();
+    for name in ATTACKS.iter().chain(&["apgd-ce-smooth"]) {
+        let attack = lone(name, Norm::Linf, 4).unwrap();
+        let passes = |wrong_at| {
+            let model = Lucky {
+                net: &net,
+                wrong_at,
+                queries: AtomicU64::new(0),
+            };
+            let found = run_attack(&attack, &model, &batch, &tiny, 0).unwrap();
+            assert_eq!(found.success, [false], "{name} at {wrong_at}");
+            found.passes.forward
+        };
+        let never = passes(u64::MAX);
+        for wrong_at in [0, 1, 5] {
+            let lucky = passes(wrong_at);
+            assert!(
+                2 * lucky >= never,
+                "{name} stops at {lucky} of {never} passes after a lucky answer"
+            );
+        }
+    }
 }

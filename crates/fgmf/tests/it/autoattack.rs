@@ -5,7 +5,7 @@
 use fgmf::attack::loss::{Dlr, TargetedDlr};
 use fgmf::attack::{
     ApgdParams, Attack, AttackLoss, Ending, Eot, FabParams, SquareParams, Start, WhiteBox,
-    run_attack,
+    run_attack, run_white_box,
 };
 use fgmf::data::Batch;
 use fgmf::data::{Split, load};
@@ -214,8 +214,8 @@ fn auto_pgd_from_the_image_matches() {
         }
         .check()
         .unwrap();
-        let found = attack.perturb(&double, &batch, &threat, 0).unwrap();
-        let success = misclassified(&double.logits(&found.x).unwrap(), &batch.labels);
+        let found = run_white_box(&attack, &double, &batch, &threat, 0).unwrap();
+        let success = found.success;
         let stands: Vec<bool> = run["stands"]
             .as_array()
             .unwrap()
@@ -245,7 +245,7 @@ fn auto_pgd_from_the_image_matches() {
             AttackLoss::Dlr => Box::new(Dlr::new(&batch.labels)),
             _ => Box::new(TargetedDlr::new(&batch.labels, &targets)),
         };
-        let logits = double.logits(&found.x).unwrap();
+        let logits = double.logits(&found.adversarial).unwrap();
         let (ours, _) = head.evaluate(&logits.into(), 0..batch.len());
         let theirs = numbers(&run["best_loss"]);
         let mut gaps: Vec<f64> = (0..batch.len())
@@ -542,11 +542,11 @@ fn averages_help_against_noise_and_cost_nothing_without() {
         let oracle = Oracle::new(&net);
         let noise = AdditiveNoiseParams { deviation: 0.3 }.check().unwrap();
         let noisy = Served::new(&oracle, &noise, 5);
-        let found = attack.perturb(&noisy, &batch, &threat, 0).unwrap();
+        let found = run_white_box(attack, &noisy, &batch, &threat, 0).unwrap();
         // Judged on the network without noise: what was won is not the luck of a draw.
-        let z = net.logits(&found.x).unwrap();
+        let z = net.logits(&found.adversarial).unwrap();
         let (margins, _) = fgmf_net::head::Margin::new(&batch.labels).evaluate(&z.into(), 0..24);
-        (margins.iter().sum::<f64>() / 24.0, oracle.passes().backward)
+        (margins.iter().sum::<f64>() / 24.0, found.passes.backward)
     };
     let (single, one) = broken(&apgd());
     let (averaged, many) = broken(&Eot::new(apgd(), 10).unwrap());

@@ -3,7 +3,7 @@
 use fgmf::attack::{
     Attack, BlackBox, CarliniWagnerParams, DdnParams, DeepFoolParams, Ending, EvolutionParams,
     FmnParams, HopSkipJumpParams, MiFgsmParams, NesParams, PgdParams, SpsaParams, Transfer,
-    WhiteBox, run_attack,
+    WhiteBox, run_attack, run_attack_within,
 };
 use fgmf::data::Batch;
 use fgmf::data::{Dataset, Split, load};
@@ -285,7 +285,8 @@ fn budgets_end_every_search() {
         black(SpsaParams::default().check().unwrap()),
     ];
     for attack in cases {
-        let found = run_attack(&attack, &Oracle::new(&net).budget(5), &batch(), &tiny, 1).unwrap();
+        let found =
+            run_attack_within(&attack, &Oracle::new(&net), &batch(), &tiny, 1, Some(5)).unwrap();
         assert_eq!(
             found.endings,
             [Ending::BudgetExhausted; 2],

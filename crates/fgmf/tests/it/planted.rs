@@ -1,7 +1,7 @@
 //! The masking verdict on trained models: planted defences are seen for what they are, honest
 //! training is believed.
 
-use fgmf::attack::{AttackLoss, PgdParams, WhiteBox};
+use fgmf::attack::{AttackLoss, PgdParams, WhiteBox, run_white_box};
 use fgmf::data::Batch;
 use fgmf::data::{Split, load};
 use fgmf::defend::{
@@ -9,7 +9,6 @@ use fgmf::defend::{
     LyingGateParams, ThermometerParams, bypass_rules, served_rules, with_bit_depth, with_jpeg,
     with_logit_scaling, with_lying_gate, with_thermometer,
 };
-use fgmf::model::misclassified;
 use fgmf::model::{Averaged, Served};
 use fgmf::model::{Gradients, Oracle};
 use fgmf::study::suite;
@@ -135,13 +134,8 @@ fn trained(edit: impl Fn(&mut TrainConfig)) -> (tempfile::TempDir, Session) {
 fn broken(net: &Session, attack: &dyn WhiteBox, eps: f64) -> usize {
     let threat = ThreatModel::new(Norm::Linf, eps, [0.0, 1.0]).unwrap();
     let batch = batch();
-    let found = attack
-        .perturb(&Oracle::new(net), &batch, &threat, 0)
-        .unwrap();
-    misclassified(&net.logits(&found.x).unwrap(), &batch.labels)
-        .iter()
-        .filter(|w| **w)
-        .count()
+    let found = run_white_box(attack, &Oracle::new(net), &batch, &threat, 0).unwrap();
+    found.success.iter().filter(|won| **won).count()
 }
 
 /// Distillation hides the gradient of cross-entropy from PGD, and is named; the margin does not

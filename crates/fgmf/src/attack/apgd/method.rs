@@ -20,7 +20,7 @@
 //! that one value is at eps, L2 on the sphere).
 
 use crate::attack::apgd::checkpoints::{Walk, intervals, phases};
-use crate::attack::base::{Candidate, Ending, WhiteBox, images};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
 use crate::attack::loss::{AttackLoss, ranked};
 use crate::attack::pgd::Start;
 use crate::data::batch::Batch;
@@ -352,8 +352,9 @@ impl WhiteBox for Apgd {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
+        let seed = seed.value();
         self.params.loss.check_classes(model.classes())?;
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);

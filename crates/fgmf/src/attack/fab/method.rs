@@ -20,7 +20,7 @@
 //! within eps, since an attack at a given radius asks for no less; (2) the nearest point found is
 //! handed back even from outside the ball, to be projected and judged.
 
-use crate::attack::base::{Candidate, Ending, WhiteBox, images};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
 use crate::attack::fab::walk::{Next, Task, Walk};
 use crate::attack::loss::Difference;
 use crate::data::batch::Batch;
@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
 use crate::threat::ThreatModel;
+use fgmf_net::head::{Head, Margin};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -116,8 +117,11 @@ impl Fab {
         }
         let x = images(task.batch, asking.iter().map(|w| w.x.as_slice()));
         let labels: Vec<usize> = asking.iter().map(|w| task.batch.labels[w.row]).collect();
-        let broken = misclassified(&task.model.logits(&x)?, &labels);
-        for (walk, broken) in asking.iter_mut().zip(broken) {
+        let logits = task.model.logits(&x)?;
+        let broken = misclassified(&logits, &labels);
+        let (margins, _) = Margin::new(&labels).evaluate(&logits.into(), 0..labels.len());
+        for ((walk, broken), margin) in asking.iter_mut().zip(broken).zip(margins) {
+            walk.offer(task.threat, (broken, margin));
             walk.judged(&self.params, task, broken);
         }
         Ok(())
@@ -158,6 +162,9 @@ impl Fab {
                 walk.crossing = false;
             }
             let rows = start..start + walk.classes(p).len();
+            let margin = at.losses[rows.clone()].iter().copied();
+            let margin = margin.fold(f64::NEG_INFINITY, f64::max);
+            walk.offer(task.threat, (broken[start], margin));
             walk.advance(
                 p,
                 task,
@@ -205,8 +212,9 @@ impl WhiteBox for Fab {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
+        let seed = seed.value();
         if model.classes() < 2 {
             return Err(Error::mismatch("FAB", "2 classes or more", model.classes()));
         }
@@ -221,8 +229,9 @@ impl WhiteBox for Fab {
             seed,
         };
         let scores = model.logits(&batch.x)?.to_f64();
-        let walk =
-            |(row, (origin, z)): (usize, (_, &[f64]))| Walk::new(row, origin, z, batch.labels[row]);
+        let walk = |(row, (origin, z)): (usize, (_, &[f64]))| {
+            Walk::new(model, row, origin, z, batch.labels[row])
+        };
         let mut walks: Vec<Walk<'_>> = clean
             .chunks_exact(size)
             .zip(scores.chunks_exact(model.classes()))
@@ -241,13 +250,14 @@ impl WhiteBox for Fab {
             other => other?,
         }
         let done: Vec<Walk<'_>> = done.into_iter().flatten().collect();
-        let x = images(batch, done.iter().map(|w| w.nearest.as_slice()));
+        let endings = done.iter().map(|w| w.ending);
+        let endings = endings.map(|e| e.unwrap_or(Ending::StepsExhausted));
+        let endings = endings.collect();
+        let point = |w: Walk<'_>| w.kept.point().unwrap_or(w.nearest);
+        let points: Vec<Vec<f32>> = done.into_iter().map(point).collect();
         Ok(Candidate {
-            x,
-            endings: done
-                .iter()
-                .map(|w| w.ending.unwrap_or(Ending::StepsExhausted))
-                .collect(),
+            x: images(batch, points.iter().map(Vec::as_slice)),
+            endings,
         })
     }
 }

@@ -5,6 +5,7 @@ use crate::attack::base::Ending;
 use crate::attack::fab::method::FabParams;
 use crate::attack::fab::projection::to_plane;
 use crate::attack::loss::ranked;
+use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
@@ -34,6 +35,7 @@ pub(crate) struct Walk<'a> {
     /// Whether the last point judged was adversarial: then the next is likely to be.
     pub(crate) crossing: bool,
     pub(crate) nearest: Vec<f32>,
+    pub(crate) kept: Kept,
     distance: f64,
     /// Whether a search began where the gradient is zero.
     flat: bool,
@@ -52,7 +54,13 @@ pub(crate) struct Task<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(row: usize, origin: &'a [f32], scores: &[f64], label: usize) -> Self {
+    pub(crate) fn new(
+        model: &dyn Gradients,
+        row: usize,
+        origin: &'a [f32],
+        scores: &[f64],
+        label: usize,
+    ) -> Self {
         Self {
             row,
             origin,
@@ -63,6 +71,7 @@ impl<'a> Walk<'a> {
             next: Next::Planes,
             crossing: true,
             nearest: origin.to_vec(),
+            kept: Kept::new(model),
             distance: f64::INFINITY,
             flat: false,
             ending: None,
@@ -76,11 +85,17 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Keeps the point if its margin is the largest in the ball; only where one answer settles
+    /// nothing.
+    pub(crate) fn offer(&mut self, threat: &ThreatModel, seen: (bool, f64)) {
+        self.kept.offer(threat, self.origin, &self.x, seen);
+    }
+
     /// Takes in a verdict, then goes on to the planes, to the next search, or to the end.
     pub(crate) fn judged(&mut self, p: &FabParams, task: &Task<'_>, adversarial: bool) {
         self.crossing = adversarial;
         if adversarial {
-            self.note(p, task.threat);
+            self.note(p, task.threat, task.model.settles());
         }
         self.next = Next::Planes;
         if self.step >= p.steps && self.ending.is_none() {
@@ -88,13 +103,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn note(&mut self, p: &FabParams, threat: &ThreatModel) {
+    fn note(&mut self, p: &FabParams, threat: &ThreatModel, settles: bool) {
         let distance = threat.distance(self.origin, &self.x);
         if distance < self.distance {
             self.distance = distance;
             self.nearest.copy_from_slice(&self.x);
         }
-        if distance <= threat.eps() {
+        if distance <= threat.eps() && settles {
             self.ending = Some(Ending::Converged);
         }
         let beta = p.beta as f32;

@@ -16,7 +16,7 @@
 //! Differences from the paper's code: (1) windows and signs are drawn for each example (there: for
 //! each batch); (2) windows may touch the last row and column, as in the paper (there: not).
 
-use crate::attack::base::{BlackBox, Candidate, Ending, images};
+use crate::attack::base::{BlackBox, Candidate, Ending, Seed, images};
 use crate::attack::square::window::{accumulate, start, window_side};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
@@ -217,6 +217,9 @@ impl Square {
                     search.best.copy_from_slice(point);
                 }
             }
+            if !model.settles() {
+                continue;
+            }
             done.extend(
                 standing
                     .extract_if(.., |s| s.margin <= 0.0)
@@ -241,12 +244,14 @@ impl BlackBox for Square {
         model: &dyn Scores,
         batch: &Batch,
         threat: &ThreatModel,
-        seed: u64,
+        seed: Seed,
     ) -> Result<Candidate> {
+        let seed = seed.value();
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let origin = |row: usize| &clean[row * size..(row + 1) * size];
         let mut best: Vec<Vec<f32>> = clean.chunks_exact(size).map(<[f32]>::to_vec).collect();
+        let mut reached = vec![f32::INFINITY; batch.len()];
         let mut endings = vec![Ending::StepsExhausted; batch.len()];
         for restart in 0..self.params.restarts {
             let fresh = |row: usize| Search {
@@ -261,7 +266,11 @@ impl BlackBox for Square {
             let mut done = Vec::new();
             let ended = self.search(model, batch, threat, &mut standing, &mut done);
             for search in standing {
-                best[search.row] = search.best;
+                // Of a model that one answer does not settle, the best of all restarts is kept.
+                if model.settles() || search.margin < reached[search.row] {
+                    reached[search.row] = search.margin;
+                    best[search.row] = search.best;
+                }
                 if matches!(ended, Err(Error::Budget { .. })) {
                     endings[search.row] = Ending::BudgetExhausted;
                 }
@@ -273,6 +282,11 @@ impl BlackBox for Square {
             match ended {
                 Err(Error::Budget { .. }) => break,
                 other => other?,
+            }
+        }
+        for (ending, margin) in endings.iter_mut().zip(reached) {
+            if margin <= 0.0 {
+                *ending = Ending::Converged;
             }
         }
         Ok(Candidate {

@@ -1,0 +1,4 @@
+//! What several attacks share.
+
+pub(crate) mod estimate;
+pub(crate) mod kept;

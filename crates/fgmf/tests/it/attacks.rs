@@ -845,7 +845,7 @@ fn a_point_outside_the_ball_is_projected_and_judged_again_on_every_kind_of_model
     let served = Served::new(&oracle, &noise, 1);
     let averaged = Averaged::new(&served, 3).unwrap();
     let expected = Expected::new(&oracle, &pad).unwrap();
-    let gated = with_lying_gate(&net, &LyingGateParams::default()).unwrap();
+    let gated = Session::new(with_lying_gate(&net, &LyingGateParams::default()).unwrap());
     let planted = Oracle::with_rules(&gated, served_rules(&gated).unwrap());
     let models: [(&str, &dyn Gradients); 5] = [
         ("network", &oracle),
@@ -885,7 +885,7 @@ fn a_point_outside_the_ball_is_projected_and_judged_again_on_every_kind_of_model
 
 /// Answers at random: rightly, but for one query.
 struct Lucky<'a> {
-    net: &'a Network,
+    net: &'a Session,
     wrong_at: u64,
     queries: AtomicU64,
 }

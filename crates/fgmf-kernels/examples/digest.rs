@@ -432,15 +432,15 @@ fn activations() {
         let g: Vec<f32> = numbers(997, 2);
         let (mut y, mut slope) = (zeros(997), zeros(997));
         activate(kind, &x, &mut y);
-        line("activate", &name, &y);
+        line("activate", name, &y);
         activate_grad(kind, &x, &g, &mut y);
-        line("activate_grad", &name, &y);
+        line("activate_grad", name, &y);
         activate_with_slope(kind, &x, &mut y, &mut slope);
         line("activate_with_slope", &format!("{name}.value"), &y);
         line("activate_with_slope", &format!("{name}.slope"), &slope);
         y.copy_from_slice(&x);
         activate_in_place(kind, &mut y);
-        line("activate_in_place", &name, &y);
+        line("activate_in_place", name, &y);
     }
 }
 

@@ -5,17 +5,11 @@ mod arguments;
 mod commands;
 mod console;
 mod hint;
+mod outcome;
 
 use clap::Parser;
+use outcome::Outcome;
 use std::process::ExitCode;
-
-/// How a command that did not fail ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Done,
-    /// It ran, but a threshold that was asked for does not hold.
-    BelowThreshold,
-}
 
 fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();

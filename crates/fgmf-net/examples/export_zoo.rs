@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&folder)?;
     for (architecture, activation) in CASES {
         let c = case(architecture, activation)?;
-        onnx::write(&c.net, &Path::new(&folder).join(format!("{}.onnx", c.name)))?;
+        let file = Path::new(&folder).join(format!("{}.onnx", c.name));
+        std::fs::write(file, onnx::to_bytes(&c.net)?)?;
         let logits = c.net.logits(&c.x)?.to_f32();
         let json = serde_json::json!({ "input_shape": c.x.shape(), "input": c.x.to_f32(), "logits": logits });
         std::fs::write(

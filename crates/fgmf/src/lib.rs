@@ -8,6 +8,7 @@
 //!   [`metric`] scores the maps with the figures of [`measure`], [`verdict`] names masking;
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
 //! - [`study`] runs suites and evaluations over data sets;
+//! - [`store`] writes files that survive a kill;
 //! - [`record`] is the plain data that comes out; the crate `fgmf-report` draws it.
 //!
 //! `docs/architecture.md` draws the rooms and the edges that are allowed between them.
@@ -24,7 +25,7 @@ pub mod model;
 pub mod registry;
 pub mod rng;
 pub(crate) mod settings;
-mod store;
+pub mod store;
 pub mod study;
 pub mod threat;
 pub mod train;

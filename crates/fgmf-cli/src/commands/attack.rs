@@ -1,16 +1,19 @@
 //! `fgmf attack`.
 
-use super::{check_fit, create, data_record, percent, read_model, write};
 use crate::arguments::{Arguments, Attack};
-use crate::{Outcome, console};
+use crate::commands::shared::{check_fit, create, data_record, percent, read_model};
+use crate::console;
+use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::load;
+use fgmf::store::{refuse_another, write};
 use fgmf::study::{
     SuiteJob, curve, remove_curve_state, remove_state, run_suite_until, suite, transfer,
 };
 use fgmf::threat::ThreatModel;
 use fgmf_record::{Accuracy, AttackRecord, Level, ModelFile, RobustAccuracy};
+use serde_json::json;
 
 pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     if let Some(m) = a.min_robust.filter(|m| !(0.0..=1.0).contains(m)) {
@@ -28,6 +31,17 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     }
     check_fit(&net, &data)?;
     create(&a.out)?;
+    let out = a.out.join("attack.json");
+    refuse_another(
+        &out,
+        &json!({
+            "model": { "sha256": sha256 },
+            "data": { "sha256": data.sha256() },
+            "threat": threat.record(),
+            "suite": a.suite,
+            "seed": a.seed,
+        }),
+    )?;
     let radii = a.curve.as_deref().unwrap_or_default();
     radii
         .iter()
@@ -83,11 +97,11 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         stopped_early: outcome.stopped,
         curve,
     };
-    let json = serde_json::to_string_pretty(&record)?;
-    write(&a.out.join("attack.json"), json.as_bytes())?;
+    let text = serde_json::to_string_pretty(&record)?;
+    write(&out, text.as_bytes())?;
     remove_state(&state)?;
     remove_curve_state(&state, radii)?;
-    console::result(&if global.json { json } else { table(&record) });
+    console::result(&if global.json { text } else { table(&record) });
     let masked = a.fail_on_masking && record.verdict.level != Level::Trustworthy;
     let low = a.min_robust.is_some_and(|m| overall.value < m);
     Ok(if masked || low {

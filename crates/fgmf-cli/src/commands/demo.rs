@@ -1,11 +1,13 @@
 //! `fgmf demo`: the whole framework on embedded images, in one report that grows as the run goes on.
 
-use super::train::train;
-use super::{create, data_record, machine, percent, write};
 use crate::arguments::{Arguments, Demo};
-use crate::{Outcome, console};
+use crate::commands::shared::{create, data_record, machine, percent};
+use crate::commands::train::train;
+use crate::console;
+use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::data::{Dataset, EMBEDDED, Split, load};
+use fgmf::store::write;
 use fgmf::study::{
     ATTACK, CASE_IMAGES, RADII, Subject, case_settings, explain_models, judge_model,
     judge_settings, plans, remove_curve_state,

@@ -1,18 +1,22 @@
 //! `fgmf evaluate`.
 
-use super::attacked::Attacker;
-use super::chosen::{Settings, chosen, metrics};
-use super::{check_fit, create, data_record, images_at_once, read_model, write};
 use crate::arguments::{Arguments, Evaluate};
-use crate::{Outcome, console};
+use crate::commands::attacked::Attacker;
+use crate::commands::chosen::{Settings, chosen, metrics};
+use crate::commands::memory::images_at_once;
+use crate::commands::shared::{check_fit, create, data_record, read_model};
+use crate::console;
+use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::load;
 use fgmf::explain::{Context, IDS, applicable, with_parameters};
 use fgmf::model::Oracle;
+use fgmf::store::{refuse_another, write};
 use fgmf::study::{EvaluationJob, evaluate};
 use fgmf_net::Tensor;
 use fgmf_record::{EvaluationRecord, FigureRow, ModelFile};
+use serde_json::json;
 
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
@@ -42,6 +46,19 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         .chain(metrics.iter().map(|m| m.info().id))
         .collect();
     settings.check(&used)?;
+    let out = a.out.join("evaluation.json");
+    let methods = |id: &str, parameters| json!({ "id": id, "parameters": parameters });
+    refuse_another(
+        &out,
+        &json!({
+            "model": { "sha256": sha256 },
+            "data": { "sha256": data.sha256() },
+            "threat": attacker.threat().record(),
+            "seed": a.seed,
+            "explainers": explainers.iter().map(|e| methods(e.id(), e.parameters())).collect::<Vec<_>>(),
+            "metrics": metrics.iter().map(|m| methods(m.info().id, m.parameters())).collect::<Vec<_>>(),
+        }),
+    )?;
     let inputs = attacker.inputs(&oracle, &x, 0, None)?;
     create(&a.out)?;
     let bar = console::bar(global.quiet, 1, "evaluating");
@@ -82,10 +99,10 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         explainer_tests: found.explainer_tests,
         criteria: found.criteria,
     };
-    let json = serde_json::to_string_pretty(&record)?;
-    write(&a.out.join("evaluation.json"), json.as_bytes())?;
+    let text = serde_json::to_string_pretty(&record)?;
+    write(&out, text.as_bytes())?;
     std::fs::remove_file(&state).map_err(Error::io(&state))?;
-    console::result(&if global.json { json } else { table(&record) });
+    console::result(&if global.json { text } else { table(&record) });
     Ok(Outcome::Done)
 }
 

@@ -1,8 +1,9 @@
 //! `fgmf info`.
 
-use super::read_model;
 use crate::arguments::{Arguments, Info};
-use crate::{Outcome, console};
+use crate::commands::shared::read_model;
+use crate::console;
+use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::explain::choose_layer;
 use fgmf_net::{Network, Source};

@@ -1,8 +1,9 @@
 //! `fgmf train`.
 
-use super::percent;
 use crate::arguments::{Arguments, Train};
-use crate::{Outcome, console};
+use crate::commands::shared::percent;
+use crate::console;
+use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::{Dataset, Split, load};

@@ -439,13 +439,12 @@ fn masking_fails_the_run_that_forbids_it() {
     let plain = small_model(folder.path());
     let masked = folder.path().join("masked.onnx");
     let net = fgmf_net::onnx::read(&plain).unwrap();
-    fgmf_net::onnx::write(
-        &fgmf::defend::with_bit_depth(&net, &fgmf::defend::BitDepthParams { bits: 3 }).unwrap(),
-        &masked,
-    )
-    .unwrap();
+    let bits = fgmf::defend::BitDepthParams { bits: 3 };
+    let net = fgmf::defend::with_bit_depth(&net, &bits).unwrap();
+    fgmf::store::write_model(&masked, &net).unwrap();
     let attack = |model: &std::path::Path, extra: &[&str]| {
-        let out = folder.path().join("attack");
+        let name = model.file_stem().unwrap().to_string_lossy();
+        let out = folder.path().join(format!("attack-{name}"));
         let base = [
             "attack",
             text(model),
@@ -790,4 +789,75 @@ fn demo_writes_one_self_contained_page() {
     assert_eq!(attacks.collect::<Vec<_>>(), [3, 2]);
     assert!(page.contains("They come from 3 attacks"));
     assert!(out.join("fgmf/model.onnx").exists() && out.join("standard/model.onnx").exists());
+}
+
+/// A finished record stays as it is when another run is asked to write into its folder.
+#[test]
+fn a_finished_record_of_another_run_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let masked = folder.path().join("masked.onnx");
+    let net = fgmf_net::onnx::read(&model).unwrap();
+    let bits = fgmf::defend::BitDepthParams { bits: 3 };
+    let net = fgmf::defend::with_bit_depth(&net, &bits).unwrap();
+    fgmf::store::write_model(&masked, &net).unwrap();
+    let data = ["--data", "fashion-mnist-mini", "--quiet", "--out"];
+    let commands: [(&str, &[&str]); 2] = [
+        ("attack", &["--suite", "fgsm", "--limit", "8"]),
+        (
+            "evaluate",
+            &[
+                "--explainers",
+                "saliency",
+                "--metrics",
+                "entropy",
+                "-n",
+                "4",
+            ],
+        ),
+    ];
+    for (command, settings) in commands {
+        let out = folder.path().join(command);
+        let arguments = |model, extra: &[&'static str]| -> Vec<String> {
+            let all = [
+                &[command, text(model)],
+                settings,
+                &data,
+                &[text(&out)],
+                extra,
+            ]
+            .concat();
+            all.iter().map(|a| (*a).to_owned()).collect()
+        };
+        let run = |model, extra: &[&'static str]| {
+            let owned = arguments(model, extra);
+            let borrowed: Vec<&str> = owned.iter().map(String::as_str).collect();
+            super::run(&borrowed)
+        };
+        let record = out.join(format!(
+            "{}.json",
+            if command == "attack" {
+                command
+            } else {
+                "evaluation"
+            }
+        ));
+        assert!(run(&model, &[]).status.success());
+        let bytes = std::fs::read(&record).unwrap();
+        for (model, extra, named) in [
+            (&masked, &[][..], "model.sha256"),
+            (&model, &["--seed", "9"], "seed"),
+        ] {
+            let found = run(model, extra);
+            let said = String::from_utf8_lossy(&found.stderr).into_owned();
+            assert_eq!(found.status.code(), Some(2), "{said}");
+            assert!(
+                said.contains(named) && said.contains("another folder"),
+                "{said}"
+            );
+            assert!(std::fs::read(&record).unwrap() == bytes);
+        }
+        // The same run may be made again.
+        assert!(run(&model, &[]).status.success());
+    }
 }

@@ -6,7 +6,6 @@ use super::write::model;
 use crate::error::{Error, Result};
 use crate::graph::Network;
 use prost::Message;
-use std::io::Write;
 use std::path::Path;
 
 /// Reads a network from a file. Errors name the file ([`Error::File`]); their source is that of
@@ -33,25 +32,4 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Network> {
 /// The bytes of an ONNX file of this network.
 pub fn to_bytes(net: &Network) -> Result<Vec<u8>> {
     Ok(model(net)?.encode_to_vec())
-}
-
-/// Writes a network to a file, which appears complete or not at all.
-pub fn write(net: &Network, path: &Path) -> Result<()> {
-    let bytes = to_bytes(net)?;
-    let name = path
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let save = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    save().map_err(|e| {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&temporary);
-        Error::io(path)(e)
-    })
 }

@@ -66,4 +66,4 @@ mod window;
 mod write;
 mod writer;
 
-pub use file::{from_bytes, read, to_bytes, write};
+pub use file::{from_bytes, read, to_bytes};

@@ -180,25 +180,14 @@ fn fixtures_round_trip() {
 }
 
 #[test]
-fn files_are_written_whole() {
-    let folder = std::env::temp_dir().join(format!("fgmf-onnx-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let (net, file) = (fixture("cnn_bn"), folder.join("net.onnx"));
-    onnx::write(&net, &file).unwrap();
-    onnx::write(&net, &file).unwrap();
-    assert_eq!(std::fs::read(&file).unwrap(), onnx::to_bytes(&net).unwrap());
-    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
-    assert!(matches!(
-        onnx::write(&net, &folder.join("absent/net.onnx")),
-        Err(fgmf_net::Error::Io { .. })
-    ));
+fn only_single_precision_has_a_file() {
+    let net = fixture("cnn_bn");
     assert!(
         onnx::to_bytes(&net.cast(Precision::F64))
             .unwrap_err()
             .to_string()
             .contains("f32")
     );
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

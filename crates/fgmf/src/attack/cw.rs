@@ -108,8 +108,25 @@ struct Search {
     w: Vec<f64>,
     mean: Vec<f64>,
     square: Vec<f64>,
-    reached: bool,
     objective: Option<f64>,
+    /// Answers since the last tenth of the steps, and those of them that reached the aim.
+    answers: usize,
+    hits: usize,
+}
+
+impl Search {
+    /// Takes in an answer: whether the aim counts as reached. One answer is enough if it settles
+    /// the example; otherwise more than half of the answers of a whole tenth.
+    fn reaches(&mut self, hit: bool, settles: bool, tenth: usize) -> bool {
+        self.answers += 1;
+        self.hits += usize::from(hit);
+        if self.answers < tenth {
+            return hit && settles;
+        }
+        let most = 2 * self.hits > self.answers;
+        (self.answers, self.hits) = (0, 0);
+        if settles { hit } else { most }
+    }
 }
 
 impl CarliniWagner {
@@ -139,8 +156,9 @@ impl CarliniWagner {
                 .collect(),
             mean: vec![0.0; size],
             square: vec![0.0; size],
-            reached: false,
             objective: None,
+            answers: 0,
+            hits: 0,
         };
         let mut active: Vec<Search> = (0..batch.len())
             .filter(|&i| best[i].ending != Ending::NonFinite)
@@ -179,9 +197,11 @@ impl CarliniWagner {
                 }
                 let seen = (broken[j], margin);
                 best.kept.offer(threat, origin(s.example), &points[j], seen);
-                if broken[j] && margin >= self.params.confidence {
-                    s.reached = true;
+                let hit = broken[j] && margin >= self.params.confidence;
+                if s.reaches(hit, model.settles(), tenth) {
                     reached[s.example] = true;
+                }
+                if hit {
                     if distance < best.distance {
                         best.distance = distance;
                         best.x.clone_from(&points[j]);

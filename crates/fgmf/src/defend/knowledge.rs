@@ -139,7 +139,7 @@ pub(crate) mod tests {
             let d = Session::new(d);
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("model.onnx");
-            fgmf_net::onnx::write(&d, &path).unwrap();
+            std::fs::write(&path, fgmf_net::onnx::to_bytes(&d).unwrap()).unwrap();
             let read = Session::new(fgmf_net::onnx::read(&path).unwrap());
             let (a, b) = (
                 d.logits(&x).unwrap().to_f32(),

@@ -4,7 +4,7 @@
 //! as one pass an image, whatever the model does to answer it.
 
 use crate::error::{Error, Result};
-use crate::model::access::{FeatureGradient, Gradients, Scores, Variants};
+use crate::model::access::{FeatureGradient, Gradients, LossGradient, Scores, Variants};
 use crate::record::Passes;
 use fgmf_net::LossGradients;
 use fgmf_net::head::Head;
@@ -58,6 +58,20 @@ impl<'a, M: Scores + ?Sized> Counted<'a, M> {
         }
         Ok(())
     }
+
+    /// An error unless these are logits of `x`. A model of the caller's own may answer anything.
+    fn check_logits(&self, x: &Tensor, logits: &Tensor) -> Result<()> {
+        let expected = [x.shape().first().copied().unwrap_or(0), self.classes()];
+        fits("logits of a model", &expected, logits)
+    }
+}
+
+fn fits(what: &'static str, expected: &[usize], found: &Tensor) -> Result<()> {
+    if found.shape() == expected {
+        return Ok(());
+    }
+    let (expected, found) = (format!("{expected:?}"), format!("{:?}", found.shape()));
+    Err(Error::mismatch(what, expected, found))
 }
 
 impl<M: Scores + ?Sized> Scores for Counted<'_, M> {
@@ -71,7 +85,9 @@ impl<M: Scores + ?Sized> Scores for Counted<'_, M> {
 
     fn logits(&self, x: &Tensor) -> Result<Tensor> {
         self.count(x, &[&self.forward])?;
-        self.model.logits(x)
+        let logits = self.model.logits(x)?;
+        self.check_logits(x, &logits)?;
+        Ok(logits)
     }
 
     /// A variant counts as a pass; the maps that they share do not.
@@ -97,6 +113,23 @@ impl<M: Scores + ?Sized> Scores for Counted<'_, M> {
 impl<M: Gradients + ?Sized> Gradients for Counted<'_, M> {
     fn network(&self) -> &Network {
         self.model.network()
+    }
+
+    /// The gradient has the precision of the images, whatever the model computes in.
+    fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
+        self.count(x, &[&self.forward, &self.backward])?;
+        let at = self.model.loss_gradient(x, head)?;
+        self.check_logits(x, &at.logits)?;
+        fits("gradient of a model", x.shape(), &at.gradient)?;
+        let expected = x.shape()[0];
+        if at.losses.len() != expected {
+            let found = at.losses.len();
+            return Err(Error::mismatch("losses of a model", expected, found));
+        }
+        Ok(LossGradient {
+            gradient: at.gradient.cast(x.precision()),
+            ..at
+        })
     }
 
     fn feature_gradient(

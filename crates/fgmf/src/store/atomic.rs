@@ -1,16 +1,130 @@
-//! Files that are whole or absent: written beside their place, synced, renamed.
+//! Files that are whole or absent.
+//!
+//! The bytes go to a temporary file in the same folder. They reach the disk, the file takes its
+//! place in one step, and the folder reaches the disk. A kill or a loss of power leaves the old
+//! file or the new one. A temporary file that a kill left is overwritten by the next try.
 
 use crate::error::{Error, Result};
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-/// Writes a file by way of a temporary one beside it.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&temporary)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(Error::io(path))
+/// Writes a file in one piece. An error names the file and leaves what was there.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = Whole::create(path)?;
+    file.write_all(bytes).map_err(Error::io(path))?;
+    file.finish()
+}
+
+/// A file that is written piece by piece. It appears when it is [finished](Self::finish); if it is
+/// dropped before, nothing is left of it.
+#[derive(Debug)]
+pub struct Whole {
+    file: Option<BufWriter<File>>,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Whole {
+    /// Starts a file that will stand at `path`.
+    pub fn create(path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.tmp"));
+        let file = File::create(&temporary).map_err(Error::io(path))?;
+        Ok(Self {
+            file: Some(BufWriter::new(file)),
+            temporary,
+            path: path.into(),
+        })
+    }
+
+    /// Puts the file in its place.
+    pub fn finish(mut self) -> Result<()> {
+        self.put().map_err(Error::io(&self.path))
+    }
+
+    fn put(&mut self) -> std::io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        file.flush()?;
+        file.get_ref().sync_all()?;
+        std::fs::rename(&self.temporary, &self.path)?;
+        self.file = None;
+        sync_folder(&self.path)
+    }
+}
+
+impl Write for Whole {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.as_mut().map_or(Ok(0), |f| f.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), BufWriter::flush)
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // The error that ended the writing is the one to report.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// A new name reaches the disk with its folder. Elsewhere than on Unix a folder cannot be opened.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_whole_or_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write(&path, b"first").unwrap();
+        let mut half = Whole::create(&path).unwrap();
+        half.write_all(b"sec").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        drop(half);
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        write(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn neighbours_of_one_stem_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("m.json"), folder.path().join("m.onnx"));
+        let (mut first, mut second) = (Whole::create(&a).unwrap(), Whole::create(&b).unwrap());
+        first.write_all(b"json").unwrap();
+        second.write_all(b"onnx").unwrap();
+        first.finish().unwrap();
+        second.finish().unwrap();
+        assert_eq!(std::fs::read(&a).unwrap(), b"json");
+        assert_eq!(std::fs::read(&b).unwrap(), b"onnx");
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent/a.json");
+        let error = write(&absent, b"x").unwrap_err().to_string();
+        assert!(error.contains("absent/a.json"), "{error}");
+        // A folder stands where the file belongs.
+        let taken = folder.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        assert!(write(&taken, b"x").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -12,7 +12,7 @@ use crate::model::access::Scores;
 use crate::model::oracle::Oracle;
 use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord};
 use crate::study::compare;
-use crate::study::evaluation_state::State;
+use crate::study::evaluation_state::{Header, State};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use std::path::Path;
@@ -119,16 +119,15 @@ pub fn evaluate_maps(
         .zip(&logits)
         .map(|(i, z)| input_record(job, i, z))
         .collect();
-    // The logits stand for the model and the images.
-    let what = (
-        env!("CARGO_PKG_VERSION"),
-        &explainers,
-        &metrics,
-        &inputs,
-        &logits,
-        job.threat.record(),
-    );
-    let mut state = State::open(state, &(what, job.context.seed, job.context.first_index))?;
+    let what = serde_json::json!({
+        "explainers": explainers,
+        "metrics": metrics,
+        "inputs": inputs,
+        "threat": job.threat.record(),
+        "seed": job.context.seed,
+        "first_index": job.context.first_index,
+    });
+    let mut state = State::open(state, &Header::new(&what, &logits))?;
     let blocks: Vec<(usize, usize)> = (0..n)
         .step_by(BLOCK)
         .map(|s| (s, BLOCK.min(n - s)))

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::answer::predictions;
 use crate::model::oracle::Oracle;
 use crate::record::{AttackRow, ExampleRecord, Passes, Proportion, VerdictRecord};
+use crate::store::atomic;
 use crate::study::entry::{Entry, SuiteJob};
 use crate::study::suite_state::{Broken, Header, Part, StateFile};
 use crate::study::suite_verdict::verdict;
@@ -71,7 +72,7 @@ impl SuiteOutcome {
             .map_err(|e| Error::record(path, e))?;
         let file = safetensors::serialize([("adversarial", view)], None)
             .map_err(|e| Error::record(path, e))?;
-        crate::store::atomic::write_atomically(path, &file)
+        atomic::write(path, &file)
     }
 }
 

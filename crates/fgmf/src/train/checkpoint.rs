@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::record::EpochRecord;
-use crate::store::atomic::write_atomically;
+use crate::store::atomic;
 use crate::train::config::TrainConfig;
 use crate::train::optimise::{OptimiserState, parameters};
 use crate::train::salience::{Salience, Teacher};
@@ -108,7 +108,7 @@ pub(super) fn save(
     let header = serde_json::to_string(&header).map_err(|e| broken(&e))?;
     let bytes = safetensors::serialize(views, Some(HashMap::from([("fgmf".to_owned(), header)])))
         .map_err(|e| broken(&e))?;
-    write_atomically(path, &bytes)
+    atomic::write(path, &bytes)
 }
 
 /// Reads the state of a run of the same settings on the same data; `None` if there is none. `fresh`

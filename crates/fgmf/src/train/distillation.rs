@@ -208,7 +208,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("teacher.onnx");
-        onnx::write(&net, &file).unwrap();
+        std::fs::write(&file, onnx::to_bytes(&net).unwrap()).unwrap();
         let teacher = Some(file.to_str().unwrap().to_owned());
         let params = DistillationParams {
             teacher,

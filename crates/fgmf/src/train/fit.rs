@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::model::transform::Transform;
 use crate::record::{EpochRecord, Proportion};
 use crate::rng::{Purpose, Stream};
-use crate::store::atomic::write_atomically;
+use crate::store::{atomic, model};
 use crate::train::base::StepContext;
 use crate::train::checkpoint;
 use crate::train::checkpoint::State;
@@ -252,7 +252,7 @@ fn finish(
     log: Vec<EpochRecord>,
 ) -> Result<(Network, Run)> {
     let bytes = onnx::to_bytes(&net)?;
-    write_atomically(&folder.join("model.onnx"), &bytes)?;
+    atomic::write(&folder.join("model.onnx"), &bytes)?;
     // The saved file is what is judged, so that what is returned is what a reader of the file gets.
     let net = Session::new(onnx::from_bytes(&bytes)?);
     let mut correct = 0;
@@ -276,7 +276,7 @@ fn finish(
     };
     let path = folder.join("run.json");
     let json = serde_json::to_vec_pretty(&run).map_err(|e| Error::record(&path, e))?;
-    write_atomically(&path, &json)?;
+    atomic::write(&path, &json)?;
     let resume = folder.join("resume.safetensors");
     std::fs::remove_file(&resume)
         .or_else(|e| {
@@ -296,7 +296,7 @@ fn finished(
     data_sha256: &str,
     folder: &Path,
 ) -> Result<Option<(Network, Run)>> {
-    let (path, model) = (folder.join("run.json"), folder.join("model.onnx"));
+    let (path, file) = (folder.join("run.json"), folder.join("model.onnx"));
     if !path.exists() {
         return Ok(None);
     }
@@ -309,14 +309,14 @@ fn finished(
                 another folder",
         ));
     }
-    let bytes = std::fs::read(&model).map_err(Error::io(&model))?;
-    if crate::hash::sha256(&bytes) != run.model_sha256 {
+    let (net, sha256) = model::read_model(&file)?;
+    if sha256 != run.model_sha256 {
         return Err(Error::record(
-            &model,
+            &file,
             "expected the model that run.json was written for, found another file",
         ));
     }
-    Ok(Some((onnx::read(&model)?, run)))
+    Ok(Some((net, run)))
 }
 
 fn write_log(folder: &Path, log: &[EpochRecord]) -> Result<()> {
@@ -326,7 +326,7 @@ fn write_log(folder: &Path, log: &[EpochRecord]) -> Result<()> {
         .map(serde_json::to_string)
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|e| Error::record(&path, e))?;
-    write_atomically(&path, (lines.join("\n") + "\n").as_bytes())
+    atomic::write(&path, (lines.join("\n") + "\n").as_bytes())
 }
 
 fn average_parts(

@@ -1,10 +1,10 @@
 //! Some images, explained and judged together.
 
-use crate::commands::write;
 use anyhow::Result;
 use fgmf::explain::{Attribution, Context, Explainer};
 use fgmf::metric::Metric;
 use fgmf::model::{Oracle, Scores, softmax};
+use fgmf::store::write;
 use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;

@@ -1,7 +1,7 @@
 //! Images to be explained: single files, or the first of a data set.
 
 use crate::arguments::Explain;
-use crate::commands::check_fit;
+use crate::commands::shared::check_fit;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::{Dataset, load, read_image};

@@ -252,7 +252,9 @@ impl Crate {
             // What a face hands on, those who ask for it use.
             if !is_face(file) {
                 for path in paths {
-                    if let Some(at) = names.absolute(i, path).and_then(|p| names.resolve(&p, 0))
+                    if let Some(at) = names
+                        .absolute(i, path, 0)
+                        .and_then(|p| names.resolve(&p, 0))
                         && at != i
                         && !is_face(all[at].0)
                     {
@@ -273,7 +275,11 @@ struct Names<'a> {
 
 impl Names<'_> {
     /// The path from the crate's root, if it leads into this crate.
-    fn absolute(&self, at: usize, path: &[String]) -> Option<Module> {
+    fn absolute(&self, at: usize, path: &[String], depth: usize) -> Option<Module> {
+        if depth > 8 {
+            // Names that import each other's names in turn lead nowhere.
+            return None;
+        }
         let contents = &self.all[at].1;
         let (first, rest) = path.split_first()?;
         let module = &contents.module;
@@ -290,7 +296,7 @@ impl Names<'_> {
                 if let Some(behind) = contents.imported.get(name)
                     && behind != path
                 {
-                    return self.absolute(at, &join(behind, rest));
+                    return self.absolute(at, &join(behind, rest), depth + 1);
                 }
                 let child = join(module, std::slice::from_ref(first));
                 let known = self.modules.contains_key(&child);
@@ -312,13 +318,13 @@ impl Names<'_> {
         }
         if let Some(behind) = contents.imported.get(name) {
             let next = [behind.as_slice(), &path[k + 1..]].concat();
-            return match self.absolute(at, &next) {
+            return match self.absolute(at, &next, 0) {
                 Some(next) => self.resolve(&next, depth + 1),
                 None => Some(at),
             };
         }
         for glob in &contents.globs {
-            let next = self.absolute(at, glob)?;
+            let next = self.absolute(at, glob, 0)?;
             let found = self.resolve(&[next.as_slice(), &path[k..]].concat(), depth + 1)?;
             if self.all[found].1.defined.contains(name) {
                 return Some(found);

@@ -1,0 +1,17 @@
+//! Which command was asked for.
+
+use super::{attack, demo, evaluate, explain, info, train};
+use crate::arguments::{Arguments, Command};
+use crate::outcome::Outcome;
+use anyhow::Result;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
+    match &arguments.command {
+        Command::Demo(a) => demo::run(arguments, a),
+        Command::Train(a) => train::run(arguments, a),
+        Command::Attack(a) => attack::run(arguments, a),
+        Command::Explain(a) => explain::run(arguments, a),
+        Command::Evaluate(a) => evaluate::run(arguments, a),
+        Command::Info(a) => info::run(arguments, a),
+    }
+}

@@ -1,0 +1,249 @@
+//! `fgmf explain`.
+
+use crate::arguments::{Arguments, Explain};
+use crate::commands::attacked::Attacker;
+use crate::commands::chosen::{Settings, chosen, metrics};
+use crate::commands::explain::block::Block;
+use crate::commands::explain::images::Images;
+use crate::commands::memory::images_at_once;
+use crate::commands::shared::{create, data_record, percent, read_model};
+use crate::console;
+use crate::outcome::Outcome;
+use anyhow::Result;
+use fgmf::Error;
+use fgmf::explain::{Context, Explainer, IDS, applicable, with_parameters};
+use fgmf::model::Oracle;
+use fgmf::store::Whole;
+use fgmf::store::write;
+use fgmf_record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
+use fgmf_report::{gallery_head, gallery_image, gallery_tail, page_png};
+use serde_json::json;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::Path;
+
+/// Images in memory at a time: as many as `evaluate` judges together.
+const BLOCK: usize = 64;
+
+pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
+    let settings = Settings::read(a.settings.as_deref())?;
+    let (mut net, sha256) = read_model(&a.model)?;
+    if let Some(c) = a.class.filter(|&c| c >= net.classes()) {
+        return Err(Error::parameter("class", format!("below {}", net.classes()), c).into());
+    }
+    let wanted = if a.metrics == ["none"] {
+        &[][..]
+    } else {
+        a.metrics.as_slice()
+    };
+    let metrics = metrics(wanted, &settings)?;
+    let images = Images::new(a, &net)?;
+    let [c, h, w] = net.image_shape();
+    // A block, attacked, in both precisions, and its maps.
+    let cap = images_at_once(
+        &mut net,
+        &a.memory,
+        BLOCK * (8 * c + 8 * a.methods.len()) * h * w,
+        &metrics,
+    )?;
+    let oracle = Oracle::new(&net);
+    let explainers = explainers(a, &settings, &oracle, cap)?;
+    settings.check(
+        &explainers
+            .iter()
+            .map(|e| e.id())
+            .chain(metrics.iter().map(|m| m.info().id))
+            .collect::<Vec<_>>(),
+    )?;
+    let attacker = Attacker::new(&a.attacked, "none", [images.len(), c, h, w], a.seed)?;
+    ["", "maps", "pages"]
+        .iter()
+        .try_for_each(|folder| create(&a.out.join(folder)))?;
+
+    let mut about = GalleryRecord {
+        version: env!("CARGO_PKG_VERSION").into(),
+        model: ModelFile {
+            file: a.model.display().to_string(),
+            sha256,
+        },
+        data: if let Images::Data(data) = &images {
+            Some(data_record(data))
+        } else {
+            None
+        },
+        threat: None,
+        seed: a.seed,
+        inputs: Vec::new(),
+        explainers: explainers
+            .iter()
+            .map(|e| MethodRecord {
+                id: e.id().into(),
+                parameters: e.parameters(),
+            })
+            .collect(),
+        metrics: metrics
+            .iter()
+            .map(|m| MethodRecord {
+                id: m.info().id.into(),
+                parameters: m.parameters(),
+            })
+            .collect(),
+        rows: Vec::new(),
+        images: Vec::new(),
+    };
+    let stems = images.stems();
+    let bar = console::bar(global.quiet, images.len(), "explaining");
+    // The images' part of the page, which is put together once the figures above it are known; a
+    // file without a name, gone however this ends.
+    let mut sections = tempfile::tempfile_in(&a.out).map_err(Error::io(&a.out))?;
+    for start in (0..images.len()).step_by(BLOCK) {
+        let x = images.batch(&net, start, BLOCK.min(images.len() - start))?;
+        let inputs = attacker.inputs(&oracle, &x, start, a.class)?;
+        let context = Context {
+            seed: a.seed,
+            first_index: start as u64,
+            cap,
+        };
+        let block = Block::new(
+            &oracle,
+            &explainers,
+            &metrics,
+            &inputs,
+            attacker.threat(),
+            context,
+        )?;
+        about.inputs = inputs
+            .iter()
+            .map(|i| MethodRecord {
+                id: i.name.clone(),
+                parameters: i.parameters.clone(),
+            })
+            .collect();
+        about.threat = (inputs.len() > 1).then(|| attacker.threat().record());
+        block.add_rows(&mut about.rows, start);
+        for i in 0..block.len() {
+            let at = start + i;
+            let (name, stem) = (images.name(at), stems[at].clone());
+            let views = block.views(i, &about, at);
+            about.images.push(ImageRecord {
+                name,
+                stem,
+                truth: images.truth(at),
+                views,
+            });
+            let pictures = block.pictures(i);
+            block.write_maps(i, &about, at, &a.out.join("maps"))?;
+            write(
+                &a.out.join("pages").join(format!("{}.png", stems[at])),
+                &page_png(&about, at, &pictures)?,
+            )?;
+            sections
+                .write_all(gallery_image(&about, at, &pictures).as_bytes())
+                .map_err(Error::io(&a.out))?;
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    let page = a.out.join("gallery.html");
+    join(
+        &page,
+        &gallery_head(&about),
+        sections,
+        &gallery_tail(&about),
+    )?;
+    let json = serde_json::to_string_pretty(&about)?;
+    write(&a.out.join("gallery.json"), json.as_bytes())?;
+    console::result(&if global.json {
+        json
+    } else {
+        format!("{}\n{}", table(&about), page.display())
+    });
+    Ok(Outcome::Done)
+}
+
+fn explainers(
+    a: &Explain,
+    settings: &Settings,
+    oracle: &Oracle<'_>,
+    cap: usize,
+) -> Result<Vec<Box<dyn Explainer>>> {
+    let all = if a.methods == ["all"] {
+        applicable(oracle, cap)
+    } else {
+        Vec::new()
+    };
+    let looks = |id: &str| {
+        with_parameters(id, json!({})).is_ok_and(|e| {
+            e.parameters()
+                .as_object()
+                .is_some_and(|p| p.contains_key("layer"))
+        })
+    };
+    let used = || {
+        a.methods
+            .iter()
+            .map(String::as_str)
+            .chain(all.iter().copied())
+    };
+    if let Some(layer) = a.layer.as_ref().filter(|_| !used().any(looks)) {
+        let expected =
+            "a method that looks at a layer: pgca, grad-cam, grad-cam-pp, layer-cam, score-cam";
+        return Err(Error::parameter("layer", expected, layer).into());
+    }
+    chosen("methods", &a.methods, &IDS, &all, |id| {
+        let mut parameters = settings.of(id);
+        if let (Some(layer), Some(fields)) = (&a.layer, parameters.as_object_mut())
+            && looks(id)
+        {
+            fields.insert("layer".into(), layer.as_str().into());
+        }
+        with_parameters(id, parameters)
+    })
+}
+
+/// A file from its parts.
+fn join(page: &Path, head: &str, mut middle: File, tail: &str) -> Result<()> {
+    let mut out = Whole::create(page)?;
+    let mut put = || -> std::io::Result<()> {
+        out.write_all(head.as_bytes())?;
+        middle.rewind()?;
+        std::io::copy(&mut middle, &mut out)?;
+        out.write_all(tail.as_bytes())
+    };
+    put().map_err(Error::io(page))?;
+    Ok(out.finish()?)
+}
+
+/// Two lines or more an image: what is answered, and what is to be said of each map.
+fn table(about: &GalleryRecord) -> String {
+    let mut lines = Vec::new();
+    for (at, image) in about.images.iter().enumerate() {
+        for (input, view) in about.inputs.iter().zip(&image.views) {
+            let (predicted, explained) = (
+                about.class_name(view.predicted),
+                about.class_name(view.explained),
+            );
+            lines.push(format!(
+                "{}, {}: {predicted} ({}), explained {explained}",
+                image.name,
+                input.id,
+                percent(view.probability)
+            ));
+            for (method, map) in about.explainers.iter().zip(&view.maps) {
+                let own =
+                    |r: &&fgmf_record::FigureRow| r.explainer == method.id && r.input == input.id;
+                let figures = about
+                    .rows
+                    .iter()
+                    .filter(own)
+                    .filter_map(|r| Some(format!("{} {:.3}", r.figure, r.values[at]?)));
+                let layer = map.layer.iter().map(|l| format!("layer {l}"));
+                let kept = map.withheld.iter().map(|w| format!("not to be shown: {w}"));
+                let doubts = map.doubts.iter().map(|d| format!("in doubt: {d}"));
+                let all: Vec<String> = layer.chain(figures).chain(kept).chain(doubts).collect();
+                lines.push(format!("  {}: {}", method.id, all.join(", ")));
+            }
+        }
+    }
+    lines.join("\n")
+}

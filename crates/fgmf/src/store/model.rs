@@ -1,0 +1,79 @@
+//! Files of models: the hash that a record names is that of the bytes that were read.
+
+use crate::error::{Error, Result};
+use crate::hash::sha256;
+use crate::store::atomic;
+use fgmf_net::{Network, onnx};
+use std::path::Path;
+
+/// A network from an ONNX file, and the SHA-256 of the file. The file is read once.
+///
+/// Errors name the file: it cannot be read, or it holds no network that can be run.
+pub fn read_model(path: &Path) -> Result<(Network, String)> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let net = onnx::from_bytes(&bytes).map_err(|e| fgmf_net::Error::File {
+        path: path.to_owned(),
+        source: Box::new(e),
+    })?;
+    Ok((net, sha256(&bytes)))
+}
+
+/// Writes a network as an ONNX file, and gives the SHA-256 of the file.
+pub fn write_model(path: &Path, net: &Network) -> Result<String> {
+    let bytes = onnx::to_bytes(net)?;
+    atomic::write(path, &bytes)?;
+    Ok(sha256(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
+
+    fn network(seed: u64) -> Network {
+        let config = ZooConfig {
+            architecture: Architecture::CnnTiny,
+            activation: Activation::Relu,
+            image: [1, 8, 8],
+            classes: 2,
+            mean: vec![0.0],
+            deviation: vec![1.0],
+            seed,
+        };
+        build(&config).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_with_its_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        let written = write_model(&path, &network(0)).unwrap();
+        let (net, read) = read_model(&path).unwrap();
+        assert_eq!(written, read);
+        assert_eq!(read, sha256(&onnx::to_bytes(&net).unwrap()));
+        std::fs::write(&path, "no model").unwrap();
+        let error = read_model(&path).unwrap_err().to_string();
+        assert!(error.contains("m.onnx"), "{error}");
+    }
+
+    /// A pipe gives other bytes each time it is opened, as a file does that is replaced meanwhile.
+    #[cfg(unix)]
+    #[test]
+    fn the_hash_is_of_the_bytes_behind_the_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let models: Vec<Vec<u8>> = [0, 1]
+            .map(|seed| onnx::to_bytes(&network(seed)).unwrap())
+            .into();
+        let (first, to) = (models[0].clone(), path.clone());
+        // The second write waits for ever where the pipe is opened once, as it should be.
+        std::thread::spawn(move || {
+            models.iter().for_each(|m| std::fs::write(&to, m).unwrap());
+        });
+        let (net, hash) = read_model(&path).unwrap();
+        assert_eq!(hash, sha256(&first));
+        assert_eq!(onnx::to_bytes(&net).unwrap(), first);
+    }
+}

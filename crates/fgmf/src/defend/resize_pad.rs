@@ -17,7 +17,7 @@
 //! 331 pixels, so that any network can stand behind. Reference: `xie2018`.
 
 use crate::error::{Error, Result};
-use crate::model::expected::Outcome;
+use crate::model::outcome::Outcome;
 use crate::model::transform::Transform;
 use crate::rng::Stream;
 use serde::{Deserialize, Serialize};

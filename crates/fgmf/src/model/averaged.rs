@@ -9,10 +9,10 @@
 //!
 //! Cost: `samples` passes for each of `Averaged`; one forward pass more for `Smoothed`.
 
-use crate::defend::noise::AdditiveNoise;
 use crate::error::{Error, Result};
 use crate::model::access::{FeatureGradient, Gradients, Scores};
 use crate::model::served::Served;
+use crate::model::transform::Transform;
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Tensor, ValueId};
 
@@ -93,7 +93,7 @@ impl<'a> Smoothed<'a> {
     /// Gradients are means over `samples` draws of the noise, 1 or more.
     pub fn new(
         model: &'a dyn Gradients,
-        noise: &'a AdditiveNoise,
+        noise: &'a dyn Transform,
         samples: usize,
         seed: u64,
     ) -> Result<Self> {

@@ -7,6 +7,7 @@ pub(crate) mod counted;
 pub(crate) mod error_rate;
 pub(crate) mod expected;
 pub(crate) mod oracle;
+pub(crate) mod outcome;
 pub(crate) mod served;
 pub(crate) mod transform;
 
@@ -16,7 +17,8 @@ pub use answer::{misclassified, predictions, softmax};
 pub use averaged::{Averaged, Smoothed};
 pub use counted::Counted;
 pub use error_rate::{breaks, error_rate};
-pub use expected::{Expected, Outcome};
+pub use expected::Expected;
 pub use oracle::Oracle;
+pub use outcome::Outcome;
 pub use served::Served;
 pub use transform::Transform;

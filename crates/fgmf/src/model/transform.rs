@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
-use crate::model::expected::Outcome;
+use crate::model::outcome::Outcome;
 use crate::rng::Stream;
 use fgmf_net::Tensor;
 

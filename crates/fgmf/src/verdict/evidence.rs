@@ -1,6 +1,6 @@
 //! What the verdict is a function of.
 
-use crate::verdict::sign::{WIN_LEAST, WIN_SHARE};
+use crate::verdict::threshold::{WIN_LEAST, WIN_SHARE};
 use serde::{Deserialize, Serialize};
 
 /// Examples in which something was found, and how many were looked at.

@@ -5,10 +5,9 @@ pub(crate) mod judge;
 pub(crate) mod probe_walk;
 pub mod probes;
 pub(crate) mod sign;
+pub(crate) mod threshold;
 
 pub use evidence::{Evidence, Found, Versus, Wider};
 pub use judge::*;
-pub use sign::{
-    CONTRADICTED_SHARE, RANDOM_GAP, SATURATED_SHARE, STUCK_SHARE, Sign, UNFINISHED_SHARE,
-    UNSTABLE_MEAN, WIN_LEAST, WIN_SHARE,
-};
+pub use sign::Sign;
+pub use threshold::*;

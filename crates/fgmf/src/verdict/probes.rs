@@ -36,7 +36,7 @@ use crate::rng::{Purpose, Stream};
 use crate::threat::{Norm, ThreatModel};
 use crate::verdict::evidence::{Evidence, Found, Versus, Wider};
 use crate::verdict::probe_walk::walk;
-use crate::verdict::sign::RANDOM_GAP;
+use crate::verdict::threshold::RANDOM_GAP;
 use fgmf_net::head::{CrossEntropy, Head, Margin};
 use fgmf_net::{Precision, Tensor};
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 #[command(name = "fgmf", version, about, max_term_width = 110)]
 pub(crate) struct Arguments {
     /// Threads; all cores if not given. Results do not depend on it.
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Print results as JSON.
     #[arg(long, global = true)]

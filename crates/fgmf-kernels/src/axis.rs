@@ -198,7 +198,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
         #[test]
         fn ceil_mode_agrees_with_counting_starts(
             len in 1usize..9, kernel in 1usize..5, stride in 1usize..5,

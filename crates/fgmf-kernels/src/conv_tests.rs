@@ -400,7 +400,11 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 400,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn any_shape(s in shapes()) {
         prop_assume!(s.check().is_ok());

@@ -4,6 +4,7 @@ use crate::gemm::{MatmulEpilogue, PackedMatrix, matmul_packed};
 use crate::matmul::{pack, product};
 use crate::real::{Real, Scratch, round_up};
 use pulp::{Arch, Simd, WithSimd};
+use std::cell::Cell;
 
 /// `C = A B` with `dims = [m, k, n]`; A and B are read with (row, column) strides, C `[m, n]` is
 /// row-major and overwritten.
@@ -32,7 +33,7 @@ pub fn matmul<T: Real>(
         && let (Some(a), Some(b), Some(c)) = (T::single(a), T::single(b), T::single_mut(c))
     {
         thread_local! {
-            static PACKED: std::cell::Cell<Option<PackedMatrix>> = const { std::cell::Cell::new(None) };
+            static PACKED: Cell<Option<PackedMatrix>> = const { Cell::new(None) };
         }
         let [_, k, _] = dims;
         let mut packed = PACKED

@@ -108,7 +108,8 @@ pub(crate) fn zeros(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
 }
 
 macro_rules! real {
-    ($t:ty, $vector:ident, $lanes:ident, $view:ident, $splat:ident, $fma:ident, $sum:ident, $single:expr) => {
+    ($t:ty, $vector:ident, $lanes:ident, $view:ident, $splat:ident, $fma:ident, $sum:ident,
+        $single:expr) => {
         impl Real for $t {
             #[inline]
             fn zero() -> Self {

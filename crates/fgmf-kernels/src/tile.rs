@@ -216,8 +216,10 @@ impl<const ROW: usize, const STEP: usize> Product<'_, ROW, STEP> {
             ($($p:literal)*) => {
                 match (self.rows, width) {
                     $(
-                        ($p, 1) if $p <= V::TILE[0] => unsafe { V::isolated(RegisterTile::<$p, 1, ROW, STEP>(self)) },
-                        ($p, 2) if $p <= V::TILE[0] && V::TILE[1] == 2 => unsafe { V::isolated(RegisterTile::<$p, 2, ROW, STEP>(self)) },
+                        ($p, 1) if $p <= V::TILE[0] =>
+                            unsafe { V::isolated(RegisterTile::<$p, 1, ROW, STEP>(self)) },
+                        ($p, 2) if $p <= V::TILE[0] && V::TILE[1] == 2 =>
+                            unsafe { V::isolated(RegisterTile::<$p, 2, ROW, STEP>(self)) },
                     )*
                     (rows, _) => unreachable!("no tile of {rows} rows by {width}"),
                 }

@@ -13,7 +13,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let file = Path::new(&folder).join(format!("{}.onnx", c.name));
         std::fs::write(file, onnx::to_bytes(&c.net)?)?;
         let logits = c.net.logits(&c.x)?.to_f32();
-        let json = serde_json::json!({ "input_shape": c.x.shape(), "input": c.x.to_f32(), "logits": logits });
+        let json = serde_json::json!({ "input_shape": c.x.shape(), "input": c.x.to_f32(),
+            "logits": logits });
         std::fs::write(
             Path::new(&folder).join(format!("{}.input.json", c.name)),
             json.to_string(),

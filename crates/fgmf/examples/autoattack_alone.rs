@@ -2,7 +2,8 @@
 //! `parity/autoattack_reference.py` does with the reference, and writes what each breaks.
 //!
 //! Usage:
-//! `cargo run --release -p fgmf --example autoattack_alone -- MODEL.onnx OUT.json linf 0.1 500 [apgd-ce,square [SEED]]`
+//! `cargo run --release -p fgmf --example autoattack_alone -- \
+//!     MODEL.onnx OUT.json linf 0.1 500 [apgd-ce,square [SEED]]`
 #![allow(clippy::print_stderr, reason = "a command for developers")]
 
 use fgmf::attack::{Ending, run_attack};

@@ -110,7 +110,8 @@ fn network(bench: &Bench, net: &Network) -> fgmf::Result<Value> {
     let attack =
         |r: &fgmf::record::AttackRow| format!("{}: {} of {} broken", r.name, r.broken, r.attempted);
     Ok(json!({
-        "clean": clean, "served": unaware(bench, &model, 1)?, "adaptive": 100.0 * outcome.overall().value, "verdict": outcome.verdict,
+        "clean": clean, "served": unaware(bench, &model, 1)?,
+        "adaptive": 100.0 * outcome.overall().value, "verdict": outcome.verdict,
         "attacks": outcome.rows.iter().map(attack).collect::<Vec<_>>(),
     }))
 }
@@ -250,7 +251,8 @@ fn random(bench: &Bench, net: &Network, transform: &dyn Transform) -> fgmf::Resu
     let verdict =
         judge(&gather(&target, batch, threat, &ProbeParams::default(), 0)?.evidence).record();
     Ok(json!({
-        "clean": clean, "served": unaware(bench, &served, DRAWS)?, "adaptive": percent(&worst), "verdict": verdict, "attacks": attacks,
+        "clean": clean, "served": unaware(bench, &served, DRAWS)?, "adaptive": percent(&worst),
+        "verdict": verdict, "attacks": attacks,
     }))
 }
 

@@ -6,7 +6,7 @@
 //! | command | what it does | answer |
 //! | --- | --- | --- |
 //! | `prepare ROW [MODEL.onnx]` | makes weights and inputs, from a fixed seed | `{}` |
-//! | `write DIR` | writes inputs, parameters and results as `NAME.f32` (little-endian) | shapes by name |
+//! | `write DIR` | writes inputs, parameters, results: `NAME.f32`, little-endian | shapes by name |
 //! | `run` | one repetition | `{"ms": wall time}` |
 //! | `peak` | | `{"peak_mib": largest resident size so far, "rss_mib": the present one}` |
 //!

@@ -316,17 +316,23 @@ mod tests {
         /// In the ball, in the bounds, idempotent, and no point of the ball is nearer than the
         /// projection (bounds apart).
         #[test]
-        fn projection_and_random_start_stay_inside(values in prop::collection::vec((0.0f32..1.0, -3.0f32..3.0), 1..40), eps in 0.0f64..2.0, seed: u64) {
+        fn projection_and_random_start_stay_inside(
+            values in prop::collection::vec((0.0f32..1.0, -3.0f32..3.0), 1..40),
+            eps in 0.0f64..2.0,
+            seed: u64,
+        ) {
             let (origin, far): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
             for norm in [Norm::Linf, Norm::L2, Norm::L1] {
                 let t = threat(norm, eps);
                 let mut x = far.clone();
                 t.project(&origin, &mut x);
-                prop_assert!(t.contains(&origin, &x), "{norm:?}: {} > {eps}", t.distance(&origin, &x));
+                let distance = t.distance(&origin, &x);
+                prop_assert!(t.contains(&origin, &x), "{norm:?}: {distance} > {eps}");
                 let mut again = x.clone();
                 t.project(&origin, &mut again);
                 prop_assert!(x.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-5));
-                let start = t.random_start(&origin, &mut Stream::new(seed, Purpose::AttackStart, 0, 0));
+                let mut draws = Stream::new(seed, Purpose::AttackStart, 0, 0);
+                let start = t.random_start(&origin, &mut draws);
                 prop_assert!(t.contains(&origin, &start));
             }
         }
@@ -334,12 +340,18 @@ mod tests {
         /// The L1 projection is the Euclidean one: moving mass between two coordinates, inside the
         /// ball, never comes closer.
         #[test]
-        fn l1_projection_is_euclidean(far in prop::collection::vec(-1.0f32..1.0, 2..12), eps in 0.05f64..1.0) {
+        fn l1_projection_is_euclidean(
+            far in prop::collection::vec(-1.0f32..1.0, 2..12),
+            eps in 0.05f64..1.0,
+        ) {
             let origin = vec![0.0f32; far.len()];
             let t = ThreatModel::new(Norm::L1, eps, [-10.0, 10.0]).unwrap();
             let mut x = far.clone();
             t.project(&origin, &mut x);
-            let square = |p: &[f32]| p.iter().zip(&far).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+            let square = |p: &[f32]| {
+                let each = p.iter().zip(&far).map(|(a, b)| f64::from(a - b).powi(2));
+                each.sum::<f64>()
+            };
             let best = square(&x);
             for i in 0..x.len() {
                 for j in 0..x.len() {
@@ -347,7 +359,8 @@ mod tests {
                         let mut y = x.clone();
                         y[i] += step;
                         y[j] -= step;
-                        if t.distance(&origin, &y) <= t.eps().min(t.distance(&origin, &x).max(eps)) {
+                        let reach = t.eps().min(t.distance(&origin, &x).max(eps));
+                        if t.distance(&origin, &y) <= reach {
                             prop_assert!(square(&y) >= best - 1e-6);
                         }
                     }
@@ -359,7 +372,9 @@ mod tests {
     proptest! {
         /// Distances in lanes are those of the plain sums.
         #[test]
-        fn distances_match_plain_sums(values in prop::collection::vec((-2.0f32..2.0, -2.0f32..2.0), 0..40)) {
+        fn distances_match_plain_sums(
+            values in prop::collection::vec((-2.0f32..2.0, -2.0f32..2.0), 0..40),
+        ) {
             let (a, b): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
             for norm in [Norm::Linf, Norm::L2, Norm::L1] {
                 let plain = norm.of(a.iter().zip(&b).map(|(&a, &b)| f64::from(b) - f64::from(a)));
@@ -370,7 +385,10 @@ mod tests {
         /// Nearest point of ball and box: no better one by bisection on the multiplier, which is
         /// monotone.
         #[test]
-        fn l1_projection_into_the_box_is_the_nearest_point(values in prop::collection::vec((0.0f32..=1.0, -3.0f32..3.0), 1..40), eps in 0.0f64..4.0) {
+        fn l1_projection_into_the_box_is_the_nearest_point(
+            values in prop::collection::vec((0.0f32..=1.0, -3.0f32..3.0), 1..40),
+            eps in 0.0f64..4.0,
+        ) {
             let (origin, far): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
             let t = threat(Norm::L1, eps);
             let mut x = far.clone();
@@ -381,7 +399,10 @@ mod tests {
                     (o + d.signum() * (d.abs() - t).max(0.0)).clamp(0.0, 1.0)
                 }).collect()
             };
-            let length = |p: &[f64]| p.iter().zip(&origin).map(|(p, &o)| (p - f64::from(o)).abs()).sum::<f64>();
+            let length = |p: &[f64]| {
+                let each = p.iter().zip(&origin).map(|(p, &o)| (p - f64::from(o)).abs());
+                each.sum::<f64>()
+            };
             let (mut low, mut high) = (0.0, 4.0);
             if length(&twin(0.0)) <= eps { high = 0.0; }
             for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! `fgmf demo`: the whole framework on embedded images, in one report that grows as the run goes on.
+//! `fgmf demo`: the whole framework on embedded images. Its report grows as the run goes on.
 
 use crate::arguments::{Arguments, Demo};
 use crate::commands::shared::{create, data_record, machine, percent};

@@ -47,7 +47,9 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         .collect();
     settings.check(&used)?;
     let out = a.out.join("evaluation.json");
-    let methods = |id: &str, parameters| json!({ "id": id, "parameters": parameters });
+    let method = |id: &str, parameters| json!({ "id": id, "parameters": parameters });
+    let explained = explainers.iter().map(|e| method(e.id(), e.parameters()));
+    let measured = metrics.iter().map(|m| method(m.info().id, m.parameters()));
     refuse_another(
         &out,
         &json!({
@@ -55,8 +57,8 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
             "data": { "sha256": data.sha256() },
             "threat": attacker.threat().record(),
             "seed": a.seed,
-            "explainers": explainers.iter().map(|e| methods(e.id(), e.parameters())).collect::<Vec<_>>(),
-            "metrics": metrics.iter().map(|m| methods(m.info().id, m.parameters())).collect::<Vec<_>>(),
+            "explainers": explained.collect::<Vec<_>>(),
+            "metrics": measured.collect::<Vec<_>>(),
         }),
     )?;
     let inputs = attacker.inputs(&oracle, &x, 0, None)?;

@@ -52,11 +52,20 @@ fn facts(net: &Network, sha256: &str) -> serde_json::Value {
     let nodes: Vec<_> = net
         .nodes()
         .iter()
-        .map(|n| json!({ "name": n.name, "operator": n.op.name(), "outputs": n.outputs.iter().map(|id| json!({ "name": net.value(*id).name, "shape": shape(net, *id) })).collect::<Vec<_>>(), "parameters": weights(net, n) }))
+        .map(|n| {
+            let output = |id| json!({ "name": net.value(id).name, "shape": shape(net, id) });
+            let outputs: Vec<serde_json::Value> = n.outputs.iter().copied().map(output).collect();
+            json!({
+                "name": n.name, "operator": n.op.name(), "outputs": outputs,
+                "parameters": weights(net, n),
+            })
+        })
         .collect();
     json!({
-        "name": net.name, "sha256": sha256, "image": net.image_shape(), "classes": net.classes(), "parameters": net.parameter_count(),
-        "flops_per_image": net.flops(), "explained_layer": layer, "operators": operators(net), "metadata": net.metadata, "nodes": nodes,
+        "name": net.name, "sha256": sha256, "image": net.image_shape(), "classes": net.classes(),
+        "parameters": net.parameter_count(),
+        "flops_per_image": net.flops(), "explained_layer": layer, "operators": operators(net),
+        "metadata": net.metadata, "nodes": nodes,
     })
 }
 

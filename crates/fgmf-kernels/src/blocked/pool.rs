@@ -578,11 +578,14 @@ mod tests {
 
     prop_compose! {
         fn shapes()(
-            size in (1usize..9, 1usize..9), kernel in (1usize..4, 1usize..4), stride in (1usize..4, 1usize..4),
-            dilation in (1usize..4, 1usize..4), pad in (0usize..3, 0usize..3, 0usize..3, 0usize..3), ceil in any::<bool>(),
+            size in (1usize..9, 1usize..9), kernel in (1usize..4, 1usize..4),
+            stride in (1usize..4, 1usize..4),
+            dilation in (1usize..4, 1usize..4),
+            pad in (0usize..3, 0usize..3, 0usize..3, 0usize..3), ceil in any::<bool>(),
         ) -> Pool2d {
             Pool2d {
-                planes: 1, h: size.0, w: size.1, kernel: [kernel.0, kernel.1], stride: [stride.0, stride.1],
+                planes: 1, h: size.0, w: size.1, kernel: [kernel.0, kernel.1],
+                stride: [stride.0, stride.1],
                 pad: [pad.0, pad.1, pad.2, pad.3], dilation: [dilation.0, dilation.1], ceil,
             }
         }
@@ -601,7 +604,8 @@ mod tests {
 
         #[test]
         fn quarters(h in 2usize..10, w in 2usize..10, c in 1usize..35, ceil in any::<bool>()) {
-            let s = Pool2d { planes: 1, h, w, kernel: [2; 2], stride: [2; 2], pad: [0; 4], dilation: [1; 2], ceil };
+            let s = Pool2d { planes: 1, h, w, kernel: [2; 2], stride: [2; 2], pad: [0; 4],
+                dilation: [1; 2], ceil };
             on_each(|_| against_planes(2, c, s, true));
         }
     }

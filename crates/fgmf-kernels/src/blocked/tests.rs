@@ -675,15 +675,21 @@ prop_compose! {
         let s = if depthwise { Conv2d { c_out: s.c_in, groups: s.c_in, ..s } } else { s };
         // Half of them with a window of Winograd.
         match known {
-            0 => Conv2d { kernel: [3; 2], stride: [1; 2], dilation: [1; 2], pad: s.pad.map(|p| p % 3), ..s },
-            1 => Conv2d { h: s.h + 4, w: s.w + 4, kernel: [4; 2], stride: [2; 2], dilation: [1; 2], ..s },
+            0 => Conv2d { kernel: [3; 2], stride: [1; 2], dilation: [1; 2],
+                pad: s.pad.map(|p| p % 3), ..s },
+            1 => Conv2d { h: s.h + 4, w: s.w + 4, kernel: [4; 2], stride: [2; 2], dilation: [1; 2],
+                ..s },
             _ => s,
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, max_global_rejects: 100_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        max_global_rejects: 100_000,
+        ..ProptestConfig::default()
+    })]
     #[test]
     #[cfg_attr(miri, ignore = "too slow to interpret")]
     fn any_shape(s in shapes()) {

@@ -17,20 +17,25 @@
 //!
 //! | Operators | Restrictions |
 //! |---|---|
-//! | Relu, LeakyRelu, Elu, Gelu, Erf, Sigmoid, Tanh, Softplus, HardSwish, HardSigmoid, Exp, Log, Sqrt, Neg, Abs, Reciprocal, Round, Identity, PRelu | |
+//! | Relu, LeakyRelu, PRelu, Elu, Gelu, Sigmoid, Tanh, Softplus, HardSwish, HardSigmoid | |
+//! | Erf, Exp, Log, Sqrt, Neg, Abs, Reciprocal, Round, Identity | |
 //! | Clip, Min, Max | constant bounds |
 //! | Add, Sub, Mul, Div, Pow | |
 //! | Dropout, Cast | identity; casts to float32 only |
 //! | Conv, ConvTranspose | 2-D |
 //! | MaxPool, AveragePool, GlobalAveragePool | 2-D; first output; row-major |
-//! | Resize | the two spatial axes; nearest or linear; half_pixel, pytorch_half_pixel, align_corners, asymmetric |
+//! | Resize | the two spatial axes; nearest or linear; transformations below |
 //! | Gemm, MatMul | matrices (rank 2 or more) |
 //! | BatchNormalization, LayerNormalization | for evaluation; first output |
 //! | Softmax, LogSoftmax, ReduceMean, ReduceSum | not along the batch |
 //! | Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Expand, Concat | |
 //! | Slice, Split, Gather, Pad | constant positions, not along the batch; constant padding |
 //! | TopK | constant k, the largest, not along the batch; first output |
-//! | Constant, ConstantOfShape, Shape, Size, Range, Where, Not, And, Or, Equal, Greater, Less, Mod, Floor, Ceil, and most of the above | on constants |
+//! | Constant, ConstantOfShape, Shape, Size, Range, Where, Mod, Floor, Ceil | on constants |
+//! | Not, And, Or, Equal, Greater, Less, and most of the above | on constants |
+//!
+//! Resize knows the coordinate transformations half_pixel, pytorch_half_pixel, align_corners and
+//! asymmetric.
 //!
 //! # What trains
 //!

@@ -106,7 +106,7 @@ impl Session {
         self.network.set_trainable(id, on);
     }
 
-    /// Examples in a chunk that evaluates: from the network alone, or fewer ([`Self::limit_chunks`]).
+    /// Examples in a chunk that evaluates. The network decides, or [`Self::limit_chunks`] if fewer.
     pub fn chunk(&self) -> usize {
         usual_chunk(self).min(self.most)
     }

@@ -1,5 +1,5 @@
-//! Walks a network forward and backward over [`Dual`]s, node by node: values, gradients of any value,
-//! Jacobian- and Hessian-vector products.
+//! Walks a network forward and backward over [`Dual`]s, node by node. It gives values, gradients of
+//! any value, Jacobian- and Hessian-vector products.
 
 use crate::dual::{Dual, accumulate};
 use crate::error::{Error, Result};

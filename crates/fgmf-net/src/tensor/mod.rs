@@ -2,8 +2,8 @@
 //!
 //! A [`Tensor`] is shared memory (`array.rs`) and a layout of strides over it (`layout.rs`).
 //! Cloning is a reference count. Transposing, cutting out and repeating are views: they make a
-//! new layout of the same memory. Everything here is single-threaded on purpose. The executor splits
-//! a batch into chunks and runs the chunks in parallel, so that results do not depend on the number
+//! new layout of the same memory. Everything here is single-threaded on purpose. A session splits a
+//! batch into chunks and runs the chunks in parallel, so that results do not depend on the number
 //! of threads.
 //!
 //! Functions of this module are the inner floor of the crate. They assert the shapes that the graph

@@ -462,10 +462,17 @@ impl Graph {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 96,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn random_graphs_agree_with_the_walk(bytes in prop::collection::vec(any::<u8>(), 3..21), seed in 0u64..1_000_000) {
+    fn random_graphs_agree_with_the_walk(
+        bytes in prop::collection::vec(any::<u8>(), 3..21),
+        seed in 0u64..1_000_000,
+    ) {
         let net = random_network(&bytes, seed);
         let [c, h, w] = net.image_shape();
         let x = uniform_tensor(seed, &[3, c, h, w], 0.0, 1.0).cast(Precision::F32);
@@ -473,7 +480,10 @@ proptest! {
     }
 
     #[test]
-    fn random_graphs_train_as_the_walk_does(bytes in prop::collection::vec(any::<u8>(), 3..15), seed in 0u64..1_000_000) {
+    fn random_graphs_train_as_the_walk_does(
+        bytes in prop::collection::vec(any::<u8>(), 3..15),
+        seed in 0u64..1_000_000,
+    ) {
         let net = random_network(&bytes, seed);
         let [c, h, w] = net.image_shape();
         let x = uniform_tensor(seed, &[20, c, h, w], 0.0, 1.0).cast(Precision::F32);

@@ -1,7 +1,7 @@
 //! Gaussian blur of a plane, and its transpose.
 //!
-//! (B x)_i = Σ_j g_ij x_j / Σ_j g_ij with g_ij = exp(−(i − j)² / 2 σ²), along the rows and then along
-//! the columns. The sums run over the pixels that exist, up to `cut` deviations away.
+//! (B x)_i = Σ_j g_ij x_j / Σ_j g_ij with g_ij = exp(−(i − j)² / 2 σ²), along the rows and then
+//! along the columns. The sums run over the pixels that exist, up to `cut` deviations away.
 
 /// A blur: how wide, and how far it reaches.
 #[derive(Clone, Copy, Debug)]

@@ -26,8 +26,8 @@ pub fn pearson<T: Copy + Into<f64>>(a: &[T], b: &[T]) -> Result<f64> {
 
 /// Overlap of the largest values of two maps.
 ///
-/// |top-k(a) ∩ top-k(b)| / k, with k = `fraction` · n, rounded, at least 1. Of equal values the one at the smaller position
-/// goes first.
+/// |top-k(a) ∩ top-k(b)| / k, with k = `fraction` · n, rounded, at least 1. Of equal values the one
+/// at the smaller position goes first.
 ///
 /// `fraction` in (0, 1]. Range `[0, 1]`, higher is more alike; two random maps overlap by
 /// `fraction` on average. Strict about positions: a map shifted by one pixel scores low (Kamath et

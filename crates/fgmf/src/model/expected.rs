@@ -113,6 +113,7 @@ mod tests {
     use crate::model::averaged::Averaged;
     use crate::model::oracle::Oracle;
     use crate::model::served::Served;
+    use fgmf_net::Precision;
     use fgmf_net::head::{CrossEntropy, Logit};
 
     /// On a linear model w · x the gradient is Σ p Aᵀ w, entry j the sum of p w over where pixel j

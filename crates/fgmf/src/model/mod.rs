@@ -1,4 +1,5 @@
-//! Models as attacks and explainers see them: what may be asked, counted, served at random, averaged.
+//! Models as attacks and explainers see them: what may be asked, counted, served at random,
+//! averaged.
 
 pub(crate) mod access;
 pub(crate) mod answer;

@@ -6,6 +6,7 @@ use crate::verdict::threshold::{
     WIN_SHARE,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// A sign of gradient masking, in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -203,40 +204,59 @@ impl Sign {
     /// The evidence if somebody looked, and whether it reaches the trigger.
     pub(crate) fn weigh(self, e: &Evidence) -> Option<(bool, serde_json::Value)> {
         let found = |f: &Option<Found>, raised: &dyn Fn(&Found) -> bool| {
-            f.as_ref().map(|f| (raised(f), serde_json::json!({ "examples": f.examples.len(), "n": f.of, "which": f.examples })))
+            f.as_ref().map(|f| {
+                let n = f.examples.len();
+                let counts = json!({ "examples": n, "n": f.of, "which": f.examples });
+                (raised(f), counts)
+            })
         };
         let versus = |v: &Option<Versus>| {
             v.as_ref().map(|v| {
                 let wins = v.wins();
-                let counts = serde_json::json!({ "examples": wins.len(), "n": v.of, "broken": v.challenger.len(), "broken_by_gradients": v.reference.len(), "which": wins });
+                let counts = json!({ "examples": wins.len(), "n": v.of,
+                    "broken": v.challenger.len(), "broken_by_gradients": v.reference.len(),
+                    "which": wins });
                 (v.beaten(), counts)
             })
         };
         match self {
             Self::RandomisedOutput => found(&e.randomised, &Found::any),
-            Self::ProbabilitiesAsLogits => found(&e.probabilities, &|f| f.any() && f.examples.len() == f.of),
+            Self::ProbabilitiesAsLogits => {
+                found(&e.probabilities, &|f| f.any() && f.examples.len() == f.of)
+            }
             Self::ZeroGradient => found(&e.zero_gradients, &Found::any),
             Self::NonFiniteGradient => found(&e.non_finite, &Found::any),
-            Self::GradientContradicted => found(&e.contradicted, &|f| f.share() > CONTRADICTED_SHARE),
+            Self::GradientContradicted => {
+                found(&e.contradicted, &|f| f.share() > CONTRADICTED_SHARE)
+            }
             Self::OneStepBeatsMany => versus(&e.one_step),
             Self::BlackBoxBeatsWhiteBox => versus(&e.black_box),
             Self::LargerEpsDoesNotHelp => e.wider.as_ref().map(|w| {
-                let raised = w.broken_at_twice <= w.broken && w.stuck.any() && w.stuck.share() > STUCK_SHARE;
-                let counts = serde_json::json!({
-                    "broken_at_twice_eps": w.broken_at_twice, "broken": w.broken, "examples": w.stuck.examples.len(), "n": w.stuck.of,
+                let raised =
+                    w.broken_at_twice <= w.broken && w.stuck.any() && w.stuck.share() > STUCK_SHARE;
+                let counts = json!({
+                    "broken_at_twice_eps": w.broken_at_twice, "broken": w.broken,
+                    "examples": w.stuck.examples.len(), "n": w.stuck.of,
                     "which": w.stuck.examples,
                 });
                 (raised, counts)
             }),
-            Self::UnboundedAttackFails => found(&e.unbounded, &|f| f.share() > 1.0 / e.classes.max(2) as f64),
-            Self::SilentSuccess => found(&e.missed, &|f| f.examples.len() >= WIN_LEAST && f.share() > WIN_SHARE),
-            Self::UnfinishedOptimisation => found(&e.unfinished, &|f| f.examples.len() >= WIN_LEAST && f.share() > UNFINISHED_SHARE),
+            Self::UnboundedAttackFails => {
+                found(&e.unbounded, &|f| f.share() > 1.0 / e.classes.max(2) as f64)
+            }
+            Self::SilentSuccess => found(&e.missed, &|f| {
+                f.examples.len() >= WIN_LEAST && f.share() > WIN_SHARE
+            }),
+            Self::UnfinishedOptimisation => found(&e.unfinished, &|f| {
+                f.examples.len() >= WIN_LEAST && f.share() > UNFINISHED_SHARE
+            }),
             Self::TransferBeatsWhiteBox => versus(&e.transfer),
             Self::BypassBeatsPlain => versus(&e.bypass),
             Self::UnstablePredictions => {
                 // Written so that a NaN raises the flag.
                 let calm = |v: f64| v <= UNSTABLE_MEAN;
-                e.instability.map(|v| (!calm(v), serde_json::json!({ "mean_relative_change": v })))
+                e.instability
+                    .map(|v| (!calm(v), json!({ "mean_relative_change": v })))
             }
             Self::Saturation => found(&e.saturated, &|f| f.share() > SATURATED_SHARE),
         }

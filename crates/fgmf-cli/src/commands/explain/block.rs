@@ -176,8 +176,10 @@ impl Block {
                     &overlay_png(&seen.image(i), &map.values, map.signed)?,
                 )?;
                 let record = json!({
-                    "model": about.model, "image": image.name, "input": seen.name, "predicted": view.predicted, "probability": view.probability,
-                    "method": method.id, "parameters": method.parameters, "seed": about.seed, "attribution": map,
+                    "model": about.model, "image": image.name, "input": seen.name,
+                    "predicted": view.predicted, "probability": view.probability,
+                    "method": method.id, "parameters": method.parameters, "seed": about.seed,
+                    "attribution": map,
                 });
                 write(
                     &folder.join(format!("{stem}.json")),

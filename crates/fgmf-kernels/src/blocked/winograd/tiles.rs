@@ -1,4 +1,4 @@
-//! How a convolution is cut into tiles: phases, windows, points and the pieces that are held at once.
+//! How a convolution is cut into tiles: phases, windows, points, and pieces that are held at once.
 
 use super::super::layout::blocks;
 use crate::shape::Conv2d;

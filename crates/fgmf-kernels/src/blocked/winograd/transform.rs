@@ -243,7 +243,9 @@ pub(super) unsafe fn weight_line_adjoint<V: Vector, const N: usize, const R: usi
 /// `$c`. A macro, because closures would be compiled without vector instructions; the half-way
 /// square is not cleared first, which would take as long as the arithmetic.
 macro_rules! both_ways {
-    ($f:ident, $n:tt => $m:tt, |$i:ident, $j:ident| $cell:expr, |$r:ident, $c:ident, $v:ident| $store:expr) => {{
+    ($f:ident, $n:tt => $m:tt,
+        |$i:ident, $j:ident| $cell:expr,
+        |$r:ident, $c:ident, $v:ident| $store:expr) => {{
         let mut half = std::mem::MaybeUninit::<[[V; $n]; $m]>::uninit();
         let half = half.as_mut_ptr().cast::<V>();
         for $j in 0..$n {
@@ -364,18 +366,23 @@ macro_rules! points {
         let values = $pass.values.as_ptr();
         match $pass.gate {
             None if $window.whole($n) => {
-                both_ways!($f, $n => $m, |i, j| V::load(values.offset($window.at(i, j))), |r, c, v| v.store($to.add((r * $m + c) * step)))
+                both_ways!($f, $n => $m,
+                    |i, j| V::load(values.offset($window.at(i, j))),
+                    |r, c, v| v.store($to.add((r * $m + c) * step)))
             }
             Some(gate) if $window.whole($n) => {
                 let gate = gate.as_ptr();
                 both_ways!(
                     $f,
                     $n => $m,
-                    |i, j| V::load(values.offset($window.at(i, j))).where_positive(V::load(gate.offset($window.at(i, j)))),
+                    |i, j| V::load(values.offset($window.at(i, j)))
+                        .where_positive(V::load(gate.offset($window.at(i, j)))),
                     |r, c, v| v.store($to.add((r * $m + c) * step))
                 )
             }
-            _ => both_ways!($f, $n => $m, |i, j| $window.read::<V>(&$pass, i, j), |r, c, v| v.store($to.add((r * $m + c) * step))),
+            _ => both_ways!($f, $n => $m,
+                |i, j| $window.read::<V>(&$pass, i, j),
+                |r, c, v| v.store($to.add((r * $m + c) * step))),
         }
     }};
 }
@@ -458,7 +465,8 @@ impl<const N: usize, const C: usize> Kernel for FromPoints<'_, N, C> {
                 unsafe {
                     let from = from.add((b * plan.piece + t) * LANES);
                     let step = plan.point(blocks);
-                    both_ways!(from_points, N => C, |i, j| V::load(from.add((i * N + j) * step)), |r, c, v| {
+                    both_ways!(from_points, N => C, |i, j| V::load(from.add((i * N + j) * step)),
+                        |r, c, v| {
                         if window.has(r, c) {
                             finish.store(v, window.at(r, c) as usize, block);
                         }

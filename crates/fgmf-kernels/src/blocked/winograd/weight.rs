@@ -111,7 +111,9 @@ impl<const N: usize, const R: usize> Kernel for Unpack<'_, N, R> {
                 unsafe {
                     let from = u.as_ptr().add((i * ob + b) * LANES);
                     let mut square = [V::zero(); LANES];
-                    both_ways!(weight_line_adjoint, N => R, |i, j| V::load(from.add((N * i + j) * point)), |r, c, v| square[R * r + c] = v);
+                    both_ways!(weight_line_adjoint, N => R,
+                        |i, j| V::load(from.add((N * i + j) * point)),
+                        |r, c, v| square[R * r + c] = v);
                     V::transpose(&mut square);
                     for (l, found) in square.into_iter().enumerate().take(c_out - b * LANES) {
                         let found = found.lanes();

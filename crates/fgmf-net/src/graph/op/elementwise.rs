@@ -70,11 +70,16 @@ pub enum Unary {
 
 /// `f` and its first two derivatives; runs `f` (order 0) or `f'` (order 1) over a dual.
 macro_rules! tower {
-    ($x:expr, $order:expr, { $($field:ident),* } |$v:ident: $t:ident| $f0:expr; $f1:expr; $f2:expr) => {{
+    ($x:expr, $order:expr, { $($field:ident),* } |$v:ident: $t:ident| $f0:expr; $f1:expr;
+        $f2:expr) => {{
         unary_fn!(F0 { $($field),* } |$v: $t| $f0);
         unary_fn!(F1 { $($field),* } |$v: $t| $f1);
         unary_fn!(F2 { $($field),* } |$v: $t| $f2);
-        if $order == 0 { $x.map(&F0 { $($field),* }, &F1 { $($field),* }) } else { $x.map(&F1 { $($field),* }, &F2 { $($field),* }) }
+        if $order == 0 {
+            $x.map(&F0 { $($field),* }, &F1 { $($field),* })
+        } else {
+            $x.map(&F1 { $($field),* }, &F2 { $($field),* })
+        }
     }};
 }
 
@@ -125,12 +130,14 @@ impl Unary {
                 if v > T::zero() { T::one() } else { alpha }; T::zero())
             }
             Self::Elu { alpha } => {
-                tower!(x, order, { alpha } |v: T| if v < T::zero() { alpha * (v.exp() - T::one()) } else { v };
+                tower!(x, order, { alpha } |v: T|
+                    if v < T::zero() { alpha * (v.exp() - T::one()) } else { v };
                 if v > T::zero() { T::one() } else { alpha * v.exp() };
                 if v > T::zero() { T::zero() } else { alpha * v.exp() })
             }
             Self::Clip { min, max } => {
-                tower!(x, order, { min, max } |v: T| if v < min { min } else if v > max { max } else { v };
+                tower!(x, order, { min, max } |v: T|
+                    if v < min { min } else if v > max { max } else { v };
                 if v <= min || v >= max { T::zero() } else { T::one() }; T::zero())
             }
             Self::Gelu => {
@@ -141,7 +148,8 @@ impl Unary {
                 tower!(x, order, {} |v: T| gelu_tanh(v)[0]; gelu_tanh(v)[1]; gelu_tanh(v)[2])
             }
             Self::Erf => {
-                tower!(x, order, {} |v: T| v.erf(); T::c(std::f64::consts::FRAC_2_SQRT_PI) * (T::zero() - v * v).exp();
+                tower!(x, order, {} |v: T| v.erf();
+                    T::c(std::f64::consts::FRAC_2_SQRT_PI) * (T::zero() - v * v).exp();
                 T::c(-2.0 * std::f64::consts::FRAC_2_SQRT_PI) * v * (T::zero() - v * v).exp())
             }
             Self::Sigmoid => {
@@ -151,29 +159,60 @@ impl Unary {
             Self::Tanh => tower!(x, order, {} |v: T| v.tanh(); T::one() - v.tanh() * v.tanh();
                 T::c(-2.0) * v.tanh() * (T::one() - v.tanh() * v.tanh())),
             Self::Softplus => {
-                tower!(x, order, {} |v: T| if v > T::zero() { v + (T::zero() - v).exp().ln_1p() } else { v.exp().ln_1p() };
+                tower!(x, order, {} |v: T|
+                    if v > T::zero() {
+                        v + (T::zero() - v).exp().ln_1p()
+                    } else {
+                        v.exp().ln_1p()
+                    };
                 logistic(v); logistic(v) * (T::one() - logistic(v)))
             }
             Self::HardSwish => {
-                tower!(x, order, {} |v: T| if v <= T::c(-3.0) { T::zero() } else if v >= T::c(3.0) { v } else { v * (v + T::c(3.0)) / T::c(6.0) };
-                if v <= T::c(-3.0) { T::zero() } else if v >= T::c(3.0) { T::one() } else { (v + v + T::c(3.0)) / T::c(6.0) };
+                tower!(x, order, {} |v: T|
+                    if v <= T::c(-3.0) {
+                        T::zero()
+                    } else if v >= T::c(3.0) {
+                        v
+                    } else {
+                        v * (v + T::c(3.0)) / T::c(6.0)
+                    };
+                    if v <= T::c(-3.0) {
+                        T::zero()
+                    } else if v >= T::c(3.0) {
+                        T::one()
+                    } else {
+                        (v + v + T::c(3.0)) / T::c(6.0)
+                    };
                 if v <= T::c(-3.0) || v >= T::c(3.0) { T::zero() } else { T::c(1.0 / 3.0) })
             }
             Self::HardSigmoid { alpha, beta } => tower!(x, order, { alpha, beta } |v: T| {
                     let s = alpha * v + beta;
                     if s < T::zero() { T::zero() } else if s > T::one() { T::one() } else { s }
                 };
-                { let s = alpha * v + beta; if s <= T::zero() || s >= T::one() { T::zero() } else { alpha } }; T::zero()),
+                {
+                    let s = alpha * v + beta;
+                    if s <= T::zero() || s >= T::one() { T::zero() } else { alpha }
+                };
+                T::zero()),
             Self::Exp => tower!(x, order, {} |v: T| v.exp(); v.exp(); v.exp()),
             Self::Log => tower!(x, order, {} |v: T| v.ln(); T::one() / v; T::c(-1.0) / (v * v)),
             Self::Sqrt => {
-                tower!(x, order, {} |v: T| v.sqrt(); T::c(0.5) / v.sqrt(); T::c(-0.25) / (v * v.sqrt()))
+                tower!(x, order, {} |v: T| v.sqrt(); T::c(0.5) / v.sqrt();
+                    T::c(-0.25) / (v * v.sqrt()))
             }
             Self::Neg => tower!(x, order, {} |v: T| T::zero() - v; T::c(-1.0); T::zero()),
             Self::Abs => tower!(x, order, {} |v: T| v.abs();
-                if v > T::zero() { T::one() } else if v < T::zero() { T::c(-1.0) } else { T::zero() }; T::zero()),
+                if v > T::zero() {
+                    T::one()
+                } else if v < T::zero() {
+                    T::c(-1.0)
+                } else {
+                    T::zero()
+                };
+                T::zero()),
             Self::Reciprocal => {
-                tower!(x, order, {} |v: T| T::one() / v; T::c(-1.0) / (v * v); T::c(2.0) / (v * v * v))
+                tower!(x, order, {} |v: T| T::one() / v; T::c(-1.0) / (v * v);
+                    T::c(2.0) / (v * v * v))
             }
             Self::Round => tower!(x, order, {} |v: T| v.round_ties_even(); T::zero(); T::zero()),
             Self::Identity => tower!(x, order, {} |v: T| v; T::one(); T::zero()),

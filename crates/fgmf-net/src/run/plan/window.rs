@@ -1,9 +1,9 @@
 //! Variants of images that differ from them inside one window of pixels.
 //!
-//! Outside a region, a feature map of a variant is that of its image. Each layer enlarges the region
-//! a little. Steps that know how compute the region alone, from what surrounds it in the image's
-//! own map. Where the region is most of the map the map is put together, and so it is for steps
-//! that see all of it.
+//! Outside a region, a feature map of a variant is that of its image. Each layer enlarges the
+//! region a little. Steps that know how compute the region alone, from what surrounds it in the
+//! image's own map. Where the region is most of the map, the map is put together. So it is for
+//! steps that see all of it.
 
 use super::memory::{Buffer, Slot};
 use super::places::{Home, LANES, Patch, Region, area};

@@ -201,12 +201,10 @@ impl CarliniWagner {
                 if s.reaches(hit, model.settles(), tenth) {
                     reached[s.example] = true;
                 }
-                if hit {
-                    if distance < best.distance {
-                        best.distance = distance;
-                        best.x.clone_from(&points[j]);
-                        best.ending = Ending::Converged;
-                    }
+                if hit && distance < best.distance {
+                    best.distance = distance;
+                    best.x.clone_from(&points[j]);
+                    best.ending = Ending::Converged;
                 }
                 let objective =
                     distance * distance + best.constant * (-margin).max(-self.params.confidence);

@@ -68,9 +68,11 @@ mod tests {
             .map(|seed| onnx::to_bytes(&network(seed)).unwrap())
             .into();
         let (first, to) = (models[0].clone(), path.clone());
-        // The second write waits for ever where the pipe is opened once, as it should be.
+        // The second model is there for a reader who opens the pipe again; nobody waits for it.
         std::thread::spawn(move || {
-            models.iter().for_each(|m| std::fs::write(&to, m).unwrap());
+            std::fs::write(&to, &models[0]).unwrap();
+            std::thread::sleep(std::time::Duration::from_secs(5));
+            std::fs::write(&to, &models[1])
         });
         let (net, hash) = read_model(&path).unwrap();
         assert_eq!(hash, sha256(&first));

@@ -21,6 +21,7 @@
 //! search is left when the last tenth of its steps lowers the objective by less than 1 in 10⁴, as
 //! in the authors' code; (3) a tie of logits counts as misclassified. Reference: `carlini2017`.
 
+use crate::attack::ascent::or_budget;
 use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
@@ -281,14 +282,10 @@ impl WhiteBox for CarliniWagner {
         };
         let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
         for _ in 0..self.params.searches {
-            match self.search(model, batch, threat, &mut best) {
-                Err(Error::Budget { .. }) => {
-                    best.iter_mut()
-                        .filter(|b| b.ending == Ending::StepsExhausted)
-                        .for_each(|b| b.ending = Ending::BudgetExhausted);
-                    break;
-                }
-                other => other?,
+            let search = self.search(model, batch, threat, &mut best);
+            let endings = best.iter_mut().map(|b| &mut b.ending);
+            if !or_budget(search, endings, |e| e == Ending::StepsExhausted)? {
+                break;
             }
         }
         let endings = best.iter().map(|b| b.ending).collect();

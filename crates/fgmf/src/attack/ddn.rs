@@ -16,6 +16,7 @@
 //! Differences from the paper: (1) no rounding to 256 levels; (2) the search is in L2 whatever the
 //! threat's norm. Reference: `rony2019`.
 
+use crate::attack::ascent::or_budget;
 use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
@@ -194,15 +195,9 @@ impl WhiteBox for Ddn {
             ending: Ending::StepsExhausted,
         };
         let mut walkers: Vec<Walker> = (0..batch.len()).map(fresh).collect();
-        match self.search(model, batch, threat, &mut walkers) {
-            Err(Error::Budget { .. }) => {
-                walkers
-                    .iter_mut()
-                    .filter(|w| w.best.is_none())
-                    .for_each(|w| w.ending = Ending::BudgetExhausted);
-            }
-            other => other?,
-        }
+        let search = self.search(model, batch, threat, &mut walkers);
+        let open = walkers.iter_mut().filter(|w| w.best.is_none());
+        or_budget(search, open.map(|w| &mut w.ending), |_| true)?;
         let endings = walkers.iter().map(|w| w.ending).collect();
         let nearest = |(w, x): (Walker, &[f32])| {
             let nearest = w.best.map(|b| b.1);

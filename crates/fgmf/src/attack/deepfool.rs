@@ -15,6 +15,7 @@
 //! Differences from the paper: (1) y is the true label, which the examples attacked have; (2) an L1
 //! threat is searched in L2. Reference: `moosavi2016`.
 
+use crate::attack::ascent::or_budget;
 use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
@@ -211,15 +212,8 @@ impl WhiteBox for DeepFool {
     ) -> Result<Candidate> {
         let mut x = batch.x.to_f32();
         let mut endings = vec![Ending::StepsExhausted; batch.len()];
-        match self.search(model, batch, threat, &mut x, &mut endings) {
-            Err(Error::Budget { .. }) => {
-                endings
-                    .iter_mut()
-                    .filter(|e| **e == Ending::StepsExhausted)
-                    .for_each(|e| *e = Ending::BudgetExhausted);
-            }
-            other => other?,
-        }
+        let search = self.search(model, batch, threat, &mut x, &mut endings);
+        or_budget(search, endings.iter_mut(), |e| e == Ending::StepsExhausted)?;
         Ok(Candidate {
             x: Tensor::new(batch.x.shape(), x),
             endings,

@@ -23,6 +23,7 @@
 //! another attack's point; (3) until a point is adversarial the radius grows by γₜ at least: bounds
 //! can keep the linearised boundary out of reach. Reference: `pintor2021`.
 
+use crate::attack::ascent::or_budget;
 use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
@@ -237,15 +238,9 @@ impl WhiteBox for Fmn {
         };
         let mut walkers: Vec<Walker<'_>> =
             clean.chunks_exact(size).enumerate().map(fresh).collect();
-        match self.search(model, batch, threat, &mut walkers) {
-            Err(Error::Budget { .. }) => {
-                walkers
-                    .iter_mut()
-                    .filter(|w| w.nearest.is_none())
-                    .for_each(|w| w.ending = Ending::BudgetExhausted);
-            }
-            other => other?,
-        }
+        let search = self.search(model, batch, threat, &mut walkers);
+        let open = walkers.iter_mut().filter(|w| w.nearest.is_none());
+        or_budget(search, open.map(|w| &mut w.ending), |_| true)?;
         let endings = walkers.iter().map(|w| w.ending).collect();
         let nearest = |w: Walker<'_>| {
             let nearest = w.nearest.map(|n| n.1);

@@ -14,14 +14,13 @@
 //! Differences from the paper: (1) an example ends at its first adversarial point. Reference:
 //! `dong2018`.
 
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::ascent::{OwnGradients, Rule, Seen, ascend, or_budget};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
-use crate::model::answer::misclassified;
 use crate::threat::{Norm, ThreatModel};
-use fgmf_net::Tensor;
-use fgmf_net::head::CrossEntropy;
+use fgmf_net::head::{CrossEntropy, Head};
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`MiFgsm`].
@@ -62,75 +61,58 @@ pub struct MiFgsm {
     params: MiFgsmParams,
 }
 
-impl MiFgsm {
-    fn search(
-        &self,
-        model: &dyn Gradients,
-        batch: &Batch,
-        threat: &ThreatModel,
-        x: &mut [f32],
-        endings: &mut [Ending],
-    ) -> Result<()> {
-        let clean = batch.x.to_f32();
-        let size = clean.len() / batch.len();
-        let mut momentum = vec![0.0f32; clean.len()];
-        let alpha = (threat.eps() / self.params.steps as f64) as f32;
-        let mut active: Vec<usize> = (0..batch.len()).collect();
-        for step in 0..=self.params.steps {
-            if active.is_empty() {
-                break;
-            }
-            let part = batch.select(&active);
-            let points = active
-                .iter()
-                .flat_map(|&i| x[i * size..(i + 1) * size].to_vec())
-                .collect();
-            let points = Tensor::new::<f32>(part.x.shape(), points);
-            let head = CrossEntropy::labels(&part.labels);
-            let (logits, gradient) = if step == self.params.steps {
-                (model.logits(&points)?, None)
-            } else {
-                let at = model.loss_gradient(&points, &head)?;
-                (at.logits, Some(at.gradient.to_f32()))
-            };
-            for (j, (&i, broken)) in active
-                .iter()
-                .zip(misclassified(&logits, &part.labels))
-                .enumerate()
-            {
-                let here = i * size..(i + 1) * size;
-                if broken && (gradient.is_none() || model.settles()) {
-                    endings[i] = Ending::Converged;
-                    continue;
-                }
-                let Some(g) = gradient.as_ref().map(|g| &g[j * size..(j + 1) * size]) else {
-                    continue;
-                };
-                let length = Norm::L1.of(g.iter().map(|&v| f64::from(v)));
-                if !length.is_finite() {
-                    endings[i] = Ending::NonFinite;
-                    continue;
-                }
-                if step == 0 && length == 0.0 {
-                    endings[i] = Ending::ZeroGradient;
-                }
-                let scale = 1.0 / length.max(f64::MIN_POSITIVE);
-                let kept = self.params.decay as f32;
-                momentum[here.clone()]
-                    .iter_mut()
-                    .zip(g)
-                    .for_each(|(m, &g)| *m = kept * *m + (f64::from(g) * scale) as f32);
-                let mut direction = momentum[here.clone()].to_vec();
-                threat.steepest(&mut direction);
-                x[here.clone()]
-                    .iter_mut()
-                    .zip(&direction)
-                    .for_each(|(v, d)| *v += alpha * d);
-                threat.project(&clean[here.clone()], &mut x[here]);
-            }
-            active.retain(|&i| !matches!(endings[i], Ending::Converged | Ending::NonFinite));
+/// One example of the search.
+struct Carried<'a> {
+    origin: &'a [f32],
+    x: Vec<f32>,
+    momentum: Vec<f32>,
+    ending: Ending,
+}
+
+/// Steps along gathered gradients.
+struct Momentum<'a> {
+    threat: &'a ThreatModel,
+    alpha: f32,
+    decay: f32,
+    settles: bool,
+}
+
+impl Rule<Carried<'_>> for Momentum<'_> {
+    /// The last point counts, whatever came before: of a model that one answer does not settle it
+    /// is the one that all gradients led to.
+    fn judge(&self, state: &mut Carried<'_>, _: &[f32], seen: Seen) -> bool {
+        let done = seen.broken && (seen.last || self.settles);
+        if done {
+            state.ending = Ending::Converged;
         }
-        Ok(())
+        !done
+    }
+
+    fn advance(
+        &self,
+        state: &mut Carried<'_>,
+        point: &mut [f32],
+        slope: &mut [f32],
+        step: usize,
+    ) -> bool {
+        let length = Norm::L1.of(slope.iter().map(|&v| f64::from(v)));
+        if !length.is_finite() {
+            state.ending = Ending::NonFinite;
+            return false;
+        }
+        if step == 0 && length == 0.0 {
+            state.ending = Ending::ZeroGradient;
+        }
+        let scale = 1.0 / length.max(f64::MIN_POSITIVE);
+        let gathered = state.momentum.iter_mut().zip(&*slope);
+        gathered.for_each(|(m, &g)| *m = self.decay * *m + (f64::from(g) * scale) as f32);
+        slope.copy_from_slice(&state.momentum);
+        self.threat.steepest(slope);
+        let moves = point.iter_mut().zip(&*slope);
+        moves.for_each(|(v, d)| *v += self.alpha * d);
+        self.threat.project(state.origin, point);
+        state.x.copy_from_slice(point);
+        true
     }
 }
 
@@ -150,20 +132,39 @@ impl WhiteBox for MiFgsm {
         threat: &ThreatModel,
         _: Seed,
     ) -> Result<Candidate> {
-        let mut x = batch.x.to_f32();
-        let mut endings = vec![Ending::StepsExhausted; batch.len()];
-        match self.search(model, batch, threat, &mut x, &mut endings) {
-            Err(Error::Budget { .. }) => {
-                endings
-                    .iter_mut()
-                    .filter(|e| **e != Ending::Converged)
-                    .for_each(|e| *e = Ending::BudgetExhausted);
-            }
-            other => other?,
-        }
+        let clean = batch.x.to_f32();
+        let size = (clean.len() / batch.len().max(1)).max(1);
+        let fresh = |origin| Carried {
+            origin,
+            x: <[f32]>::to_vec(origin),
+            momentum: vec![0.0; size],
+            ending: Ending::StepsExhausted,
+        };
+        let mut states: Vec<Carried<'_>> = clean.chunks_exact(size).map(fresh).collect();
+        let rows: Vec<usize> = (0..batch.len()).collect();
+        let head = |rows: &[usize]| -> Box<dyn Head> {
+            let labels: Vec<usize> = rows.iter().map(|&i| batch.labels[i]).collect();
+            Box::new(CrossEntropy::labels(&labels))
+        };
+        let source = OwnGradients {
+            model,
+            head: &head,
+            labels: &batch.labels,
+        };
+        let rule = Momentum {
+            threat,
+            alpha: (threat.eps() / self.params.steps as f64) as f32,
+            decay: self.params.decay as f32,
+            settles: model.settles(),
+        };
+        let (shape, steps) = (batch.x.shape(), self.params.steps);
+        let starts = clean.clone();
+        let search = ascend(&source, &rule, shape, steps, &rows, starts, &mut states);
+        let endings = states.iter_mut().map(|s| &mut s.ending);
+        or_budget(search, endings, |e| e != Ending::Converged)?;
         Ok(Candidate {
-            x: Tensor::new(batch.x.shape(), x),
-            endings,
+            x: images(batch, states.iter().map(|s| s.x.as_slice())),
+            endings: states.iter().map(|s| s.ending).collect(),
         })
     }
 }

@@ -2,6 +2,7 @@
 //! re-checks.
 
 pub(crate) mod apgd;
+pub(crate) mod ascent;
 pub(crate) mod base;
 pub(crate) mod cw;
 pub(crate) mod ddn;

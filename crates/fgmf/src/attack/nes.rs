@@ -93,8 +93,6 @@ impl BlackBox for Nes {
     ) -> Result<Candidate> {
         let seed = seed.value();
         let [lo, hi] = threat.bounds();
-        let clean = batch.x.to_f32();
-        let size = clean.len() / batch.len().max(1);
         let alpha = self
             .params
             .step_size
@@ -109,13 +107,13 @@ impl BlackBox for Nes {
             batch,
             (self.params.steps, how, seed),
             threat,
-            |_, i, g, x| {
+            &|_, origin, _, g, x| {
                 threat.drop_blocked(x, g);
                 threat.steepest(g);
                 x.iter_mut()
                     .zip(g.iter())
                     .for_each(|(v, d)| *v += alpha * d);
-                threat.project(&clean[i * size..(i + 1) * size], x);
+                threat.project(origin, x);
             },
         )
     }

@@ -14,15 +14,14 @@
 //! steps move the largest hundredth of the coordinates; (3) coordinates that stand at a bound and
 //! would leave it are left out of the direction.
 
+use crate::attack::ascent::{Best, OwnGradients, Rule, Seen, ascend, or_budget};
 use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
 use crate::attack::loss::AttackLoss;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
-use crate::model::answer::misclassified;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
-use fgmf_net::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -110,28 +109,38 @@ pub struct Pgd {
     params: PgdParams,
 }
 
-/// What a search is about.
-#[derive(Clone, Copy)]
-struct Task<'a> {
-    batch: &'a Batch,
+/// Steps of one length along the steepest direction.
+struct Steps<'a> {
     threat: &'a ThreatModel,
-    seed: u64,
+    alpha: f32,
+    settles: bool,
 }
 
-/// An example that still stands, at one step.
-struct Row<'a> {
-    best: &'a mut Best,
-    point: &'a mut [f32],
-    /// The gradient; none after the last step.
-    direction: Option<&'a mut [f32]>,
-}
+/// The best point of an example, and its image.
+type Known<'a> = (&'a mut Best, &'a [f32]);
 
-/// What is known of one example during the search.
-struct Best {
-    x: Vec<f32>,
-    /// Whether `x` is adversarial, and its loss.
-    worth: (bool, f64),
-    ending: Ending,
+impl Rule<Known<'_>> for Steps<'_> {
+    fn judge(&self, (best, _): &mut Known<'_>, point: &[f32], seen: Seen) -> bool {
+        best.judge(point, seen, self.settles)
+    }
+
+    fn advance(
+        &self,
+        (best, origin): &mut Known<'_>,
+        point: &mut [f32],
+        slope: &mut [f32],
+        step: usize,
+    ) -> bool {
+        if !best.follows(slope, step) {
+            return false;
+        }
+        self.threat.drop_blocked(point, slope);
+        self.threat.steepest(slope);
+        let moves = point.iter_mut().zip(&*slope);
+        moves.for_each(|(v, d)| *v += self.alpha * d);
+        self.threat.project(origin, point);
+        true
+    }
 }
 
 impl Pgd {
@@ -144,116 +153,48 @@ impl Pgd {
         self.params.step_size.unwrap_or(one)
     }
 
-    /// One search over the rows of `best` that still stand; `best` is updated in place.
+    /// One search over the examples that still stand.
     fn search(
         &self,
         model: &dyn Gradients,
-        task: &Task<'_>,
-        restart: u64,
+        batch: &Batch,
+        threat: &ThreatModel,
+        (seed, restart): (u64, u64),
         best: &mut [Best],
     ) -> Result<()> {
-        let Task {
-            batch,
-            threat,
-            seed,
-        } = *task;
         let clean = batch.x.values::<f32>();
         let size = clean.len() / batch.len();
-        let origin = |i: usize| &clean[i * size..(i + 1) * size];
-        let start = |&i: &usize| match self.params.start {
-            Start::Clean => origin(i).to_vec(),
-            Start::Random => threat.random_start(
-                origin(i),
-                &mut Stream::new(seed, Purpose::AttackStart, restart, batch.index[i]),
-            ),
+        let (rows, mut states): (Vec<usize>, Vec<_>) = best
+            .iter_mut()
+            .zip(clean.chunks_exact(size))
+            .enumerate()
+            .filter(|(_, (best, _))| best.ending != Ending::Converged)
+            .unzip();
+        let start = |&i: &usize| {
+            let origin = &clean[i * size..(i + 1) * size];
+            let mut draws = Stream::new(seed, Purpose::AttackStart, restart, batch.index[i]);
+            match self.params.start {
+                Start::Clean => origin.to_vec(),
+                Start::Random => threat.random_start(origin, &mut draws),
+            }
         };
-        let mut active: Vec<usize> = (0..batch.len())
-            .filter(|&i| best[i].ending != Ending::Converged)
-            .collect();
-        let mut points = active.par_iter().map(start).collect::<Vec<_>>().concat();
-        let alpha = self.step_size(threat) as f32;
-        let leaves = model.settles();
-        for step in 0..=self.params.steps {
-            if active.is_empty() {
-                break;
-            }
-            let mut shape = batch.x.shape().to_vec();
-            shape[0] = active.len();
-            let x = Tensor::new(&shape, points);
-            let labels: Vec<usize> = active.iter().map(|&i| batch.labels[i]).collect();
-            let (losses, logits, gradient) = if step == self.params.steps {
-                let logits = model.logits(&x)?;
-                let (losses, _) = self
-                    .params
-                    .loss
-                    .head(&labels, &[])
-                    .evaluate(&logits.clone().into(), 0..active.len());
-                (losses, logits, None)
-            } else {
-                let at = model.loss_gradient(&x, self.params.loss.head(&labels, &[]).as_ref())?;
-                (at.losses, at.logits, Some(at.gradient))
-            };
-            points = x.into_f32();
-            let broken = misclassified(&logits, &labels);
-            let mut gradient = gradient.map(Tensor::into_f32);
-            let directions: Vec<Option<&mut [f32]>> = match &mut gradient {
-                Some(all) => all.chunks_exact_mut(size).map(Some).collect(),
-                None => active.iter().map(|_| None).collect(),
-            };
-            // Whether the example at `j` of the active ones goes on.
-            let visit = |(
-                j,
-                Row {
-                    best,
-                    point,
-                    direction,
-                },
-            ): (usize, Row<'_>)| {
-                if (broken[j], losses[j]) > best.worth {
-                    best.worth = (broken[j], losses[j]);
-                    best.x.copy_from_slice(point);
-                }
-                if broken[j] && leaves {
-                    best.ending = Ending::Converged;
-                    return false;
-                }
-                let Some(g) = direction else { return true };
-                if !g.iter().fold(true, |all, v| all & v.is_finite()) {
-                    best.ending = Ending::NonFinite;
-                    return false;
-                }
-                if step == 0 && g.iter().all(|v| *v == 0.0) {
-                    best.ending = Ending::ZeroGradient;
-                }
-                threat.drop_blocked(point, g);
-                threat.steepest(g);
-                point.iter_mut().zip(&*g).for_each(|(v, d)| *v += alpha * d);
-                threat.project(origin(active[j]), point);
-                true
-            };
-            let mut next = active.iter().copied().peekable();
-            let standing = best
-                .iter_mut()
-                .enumerate()
-                .filter_map(|(i, best)| next.next_if_eq(&i).map(|_| best));
-            let rows: Vec<Row<'_>> = standing
-                .zip(points.chunks_exact_mut(size))
-                .zip(directions)
-                .map(|((best, point), direction)| Row {
-                    best,
-                    point,
-                    direction,
-                })
-                .collect();
-            let stays: Vec<bool> = rows.into_par_iter().enumerate().map(visit).collect();
-            let left: Vec<usize> = (0..active.len()).filter(|&j| stays[j]).collect();
-            for (to, &from) in left.iter().enumerate().filter(|(to, from)| to != *from) {
-                points.copy_within(from * size..(from + 1) * size, to * size);
-            }
-            points.truncate(left.len() * size);
-            active = left.into_iter().map(|j| active[j]).collect();
-        }
-        Ok(())
+        let starts = rows.par_iter().map(start).collect::<Vec<_>>().concat();
+        let head = |rows: &[usize]| {
+            let labels: Vec<usize> = rows.iter().map(|&i| batch.labels[i]).collect();
+            self.params.loss.head(&labels, &[])
+        };
+        let source = OwnGradients {
+            model,
+            head: &head,
+            labels: &batch.labels,
+        };
+        let rule = Steps {
+            threat,
+            alpha: self.step_size(threat) as f32,
+            settles: model.settles(),
+        };
+        let (shape, steps) = (batch.x.shape(), self.params.steps);
+        ascend(&source, &rule, shape, steps, &rows, starts, &mut states)
     }
 }
 
@@ -277,45 +218,16 @@ impl WhiteBox for Pgd {
         threat: &ThreatModel,
         seed: Seed,
     ) -> Result<Candidate> {
-        let seed = seed.value();
-        let clean = batch.x.to_f32();
-        let size = clean.len() / batch.len().max(1);
         self.params.loss.check_classes(model.classes())?;
-        let fresh = |x: &[f32]| Best {
-            x: x.to_vec(),
-            worth: (false, f64::NEG_INFINITY),
-            ending: Ending::StepsExhausted,
-        };
-        let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
-        let task = Task {
-            batch,
-            threat,
-            seed,
-        };
+        let mut best = Best::of(batch);
         for restart in 0..self.params.restarts {
-            match self.search(model, &task, restart as u64, &mut best) {
-                Err(Error::Budget { .. }) => {
-                    let open = best.iter_mut().filter(|b| b.ending != Ending::Converged);
-                    open.for_each(|b| b.ending = Ending::BudgetExhausted);
-                    break;
-                }
-                other => other?,
+            let draws = (seed.value(), restart as u64);
+            let search = self.search(model, batch, threat, draws, &mut best);
+            let endings = best.iter_mut().map(|b| &mut b.ending);
+            if !or_budget(search, endings, |e| e != Ending::Converged)? {
+                break;
             }
         }
-        let endings = best
-            .iter()
-            .map(|b| {
-                if b.worth.0 {
-                    Ending::Converged
-                } else {
-                    b.ending
-                }
-            })
-            .collect();
-        let x = best.into_iter().flat_map(|b| b.x).collect();
-        Ok(Candidate {
-            x: Tensor::new::<f32>(batch.x.shape(), x),
-            endings,
-        })
+        Ok(Best::candidate(batch, &best))
     }
 }

@@ -90,9 +90,6 @@ impl BlackBox for Spsa {
     ) -> Result<Candidate> {
         let seed = seed.value();
         let [lo, hi] = threat.bounds();
-        let clean = batch.x.to_f32();
-        let size = clean.len() / batch.len().max(1);
-        let (mut mean, mut square) = (vec![0.0f32; clean.len()], vec![0.0f32; clean.len()]);
         let rate = (self.params.rate * (hi - lo)) as f32;
         let how = Estimate {
             pairs: self.params.pairs,
@@ -104,23 +101,20 @@ impl BlackBox for Spsa {
             batch,
             (self.params.steps, how, seed),
             threat,
-            |t, i, g, x| {
-                let here = i * size..(i + 1) * size;
+            &|t, origin, memory, g, x| {
+                memory.mean.resize(x.len(), 0.0);
+                memory.square.resize(x.len(), 0.0);
                 let (a, b) = (
                     1.0 - 0.9f32.powi(t as i32 + 1),
                     1.0 - 0.999f32.powi(t as i32 + 1),
                 );
-                for (((v, g), m), s) in x
-                    .iter_mut()
-                    .zip(g.iter())
-                    .zip(&mut mean[here.clone()])
-                    .zip(&mut square[here.clone()])
-                {
+                let means = memory.mean.iter_mut().zip(&mut memory.square);
+                for ((v, g), (m, s)) in x.iter_mut().zip(g.iter()).zip(means) {
                     *m = 0.9 * *m + 0.1 * g;
                     *s = 0.999 * *s + 0.001 * g * g;
                     *v += rate * (*m / a) / ((*s / b).sqrt() + 1e-8);
                 }
-                threat.project(&clean[here], x);
+                threat.project(origin, x);
             },
         )
     }

@@ -1,10 +1,10 @@
 //! The search of the probes: steepest ascent from the image, with its course kept.
 
+use crate::attack::ascent::{OwnGradients, Rule, Seen, ascend};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::Result;
 use crate::model::access::Gradients;
-use crate::model::answer::misclassified;
 use crate::model::error_rate::{breaks, error_rate};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
@@ -20,6 +20,52 @@ pub(crate) struct Walk {
     pub(crate) points: Vec<Vec<f32>>,
 }
 
+/// One example of the search.
+struct Course<'a> {
+    origin: &'a [f32],
+    point: Vec<f32>,
+    /// Largest loss so far, at each step.
+    curve: Vec<f64>,
+    kept: Kept,
+    broken: bool,
+}
+
+struct Climb<'a> {
+    threat: &'a ThreatModel,
+    alpha: f32,
+    settles: bool,
+}
+
+impl Rule<Course<'_>> for Climb<'_> {
+    fn judge(&self, state: &mut Course<'_>, point: &[f32], seen: Seen) -> bool {
+        let before = state.curve.last();
+        let best = before.map_or(seen.loss, |b| seen.loss.max(*b));
+        state.curve.push(best);
+        let worth = (seen.broken, seen.loss);
+        state.kept.offer(self.threat, state.origin, point, worth);
+        state.broken = seen.broken && self.settles;
+        !state.broken
+    }
+
+    fn advance(
+        &self,
+        state: &mut Course<'_>,
+        point: &mut [f32],
+        slope: &mut [f32],
+        _: usize,
+    ) -> bool {
+        let lost = slope.iter_mut().filter(|v| !v.is_finite());
+        lost.for_each(|v| *v = 0.0);
+        self.threat.drop_blocked(point, slope);
+        self.threat.steepest(slope);
+        let moves = point.iter_mut().zip(&*slope);
+        moves.for_each(|(v, d)| *v += self.alpha * d);
+        self.threat.project(state.origin, point);
+        state.point.copy_from_slice(point);
+        true
+    }
+}
+
 /// Steps of steepest ascent of the cross-entropy from the image; an example ends at its first
 /// adversarial point. Where one wrong answer settles nothing, all steps are made, and the point of
 /// largest loss is judged anew.
@@ -30,73 +76,54 @@ pub(crate) fn walk(
     steps: usize,
 ) -> Result<Walk> {
     let clean = batch.x.to_f32();
-    let size = clean.len() / batch.len();
-    let mut points: Vec<Vec<f32>> = clean.chunks_exact(size).map(<[f32]>::to_vec).collect();
-    let mut broken = vec![false; batch.len()];
-    let mut curves: Vec<Vec<f64>> = vec![Vec::with_capacity(steps + 1); batch.len()];
-    let alpha = if steps == 1 {
+    let size = (clean.len() / batch.len().max(1)).max(1);
+    let fresh = |origin| Course {
+        origin,
+        point: <[f32]>::to_vec(origin),
+        curve: Vec::with_capacity(steps + 1),
+        kept: Kept::new(model),
+        broken: false,
+    };
+    let mut states: Vec<Course<'_>> = clean.chunks_exact(size).map(fresh).collect();
+    let one = if steps == 1 {
         threat.eps()
     } else {
         2.5 * threat.eps() / steps as f64
-    } as f32;
-    let settles = model.settles();
-    let mut kept: Vec<Kept> = broken.iter().map(|_| Kept::new(model)).collect();
-    let mut active: Vec<usize> = (0..batch.len()).collect();
-    for step in 0..=steps {
-        if active.is_empty() {
-            break;
-        }
-        let part = batch.select(&active);
-        let x = Tensor::new::<f32>(
-            part.x.shape(),
-            active.iter().flat_map(|&i| points[i].clone()).collect(),
-        );
-        let head = CrossEntropy::labels(&part.labels);
-        let at = if step == steps {
-            None
-        } else {
-            Some(model.loss_gradient(&x, &head)?)
-        };
-        let (losses, logits) = match &at {
-            Some(at) => (at.losses.clone(), at.logits.clone()),
-            None => {
-                let logits = model.logits(&x)?;
-                (
-                    head.evaluate(&logits.clone().into(), 0..active.len()).0,
-                    logits,
-                )
-            }
-        };
-        let over = misclassified(&logits, &part.labels);
-        let gradient = at.map(|at| at.gradient.to_f32());
-        for (j, &i) in active.iter().enumerate() {
-            let best = curves[i].last().map_or(losses[j], |b| losses[j].max(*b));
-            curves[i].push(best);
-            let origin = &clean[i * size..(i + 1) * size];
-            kept[i].offer(threat, origin, &points[i], (over[j], losses[j]));
-            broken[i] = over[j] && settles;
-            if let (false, Some(g)) = (broken[i], &gradient) {
-                let mut g = g[j * size..(j + 1) * size].to_vec();
-                g.iter_mut()
-                    .filter(|v| !v.is_finite())
-                    .for_each(|v| *v = 0.0);
-                threat.drop_blocked(&points[i], &mut g);
-                threat.steepest(&mut g);
-                points[i]
-                    .iter_mut()
-                    .zip(&g)
-                    .for_each(|(v, d)| *v += alpha * d);
-                threat.project(&clean[i * size..(i + 1) * size], &mut points[i]);
-            }
-        }
-        active.retain(|&i| !broken[i]);
-    }
-    if !settles {
-        for (point, kept) in points.iter_mut().zip(kept) {
-            if let Some(best) = kept.point() {
-                *point = best;
-            }
-        }
+    };
+    let rule = Climb {
+        threat,
+        alpha: one as f32,
+        settles: model.settles(),
+    };
+    let head = |rows: &[usize]| -> Box<dyn Head> {
+        let labels: Vec<usize> = rows.iter().map(|&i| batch.labels[i]).collect();
+        Box::new(CrossEntropy::labels(&labels))
+    };
+    let source = OwnGradients {
+        model,
+        head: &head,
+        labels: &batch.labels,
+    };
+    let (rows, starts): (Vec<usize>, _) = ((0..batch.len()).collect(), clean.clone());
+    ascend(
+        &source,
+        &rule,
+        batch.x.shape(),
+        steps,
+        &rows,
+        starts,
+        &mut states,
+    )?;
+    let mut broken: Vec<bool> = states.iter().map(|s| s.broken).collect();
+    let curves: Vec<Vec<f64>> = states
+        .iter_mut()
+        .map(|s| std::mem::take(&mut s.curve))
+        .collect();
+    let points: Vec<Vec<f32>> = states
+        .into_iter()
+        .map(|s| s.kept.point().unwrap_or(s.point))
+        .collect();
+    if !model.settles() {
         let x = Tensor::new::<f32>(batch.x.shape(), points.concat());
         let rates = error_rate(model, &x, &batch.labels)?;
         broken = rates.into_iter().map(breaks).collect();

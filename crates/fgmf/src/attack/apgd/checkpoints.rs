@@ -17,6 +17,10 @@ pub(crate) struct Walk<'a> {
     last_loss: f64,
     step: f32,
     rule: Rule,
+    /// Loss at the current point.
+    pub(crate) loss: f64,
+    /// Whether the search of the example goes on.
+    pub(crate) goes_on: bool,
 }
 
 /// How the step size is set.
@@ -58,12 +62,15 @@ impl<'a> Walk<'a> {
             step: (factor * threat.eps()) as f32,
             x,
             rule,
+            loss: f64::NAN,
+            goes_on: true,
         }
     }
 
-    /// Takes in loss and gradient at the current point, the start if `first`; the last point of a
-    /// search has no gradient.
-    pub(crate) fn observe(&mut self, loss: f64, gradient: Option<&[f32]>, first: bool) {
+    /// Takes in the gradient at the current point, the start if `first`, beside its loss; the last
+    /// point of a search has no gradient.
+    pub(crate) fn observe(&mut self, gradient: Option<&[f32]>, first: bool) {
+        let loss = self.loss;
         if let Some(g) = gradient {
             self.gradient.copy_from_slice(g);
         }
@@ -132,7 +139,7 @@ impl<'a> Walk<'a> {
 
 /// Intervals between checkpoints: 22% of the steps, then 3% less each time down to 6%; for L1
 /// always 4%.
-pub(crate) fn intervals(norm: Norm, steps: usize) -> impl Iterator<Item = usize> {
+fn intervals(norm: Norm, steps: usize) -> impl Iterator<Item = usize> {
     let share = |percent: usize| (percent * steps / 100).max(1);
     let (first, less, least) = if norm == Norm::L1 {
         (share(4), 0, 1)
@@ -142,6 +149,20 @@ pub(crate) fn intervals(norm: Norm, steps: usize) -> impl Iterator<Item = usize>
     std::iter::successors(Some(first), move |k| {
         Some(k.saturating_sub(less).max(least))
     })
+}
+
+/// By step of a search: the number of steps since the last checkpoint, where there is one.
+pub(crate) fn checks(norm: Norm, steps: usize) -> Vec<Option<usize>> {
+    let mut out = vec![None; steps + 1];
+    let mut at = 0;
+    for interval in intervals(norm, steps) {
+        at += interval;
+        if at > steps {
+            break;
+        }
+        out[at] = Some(interval);
+    }
+    out
 }
 
 /// Radii, in eps, and steps of the phases of a search: for L1 three of shrinking radius, so that
@@ -166,6 +187,14 @@ mod tests {
         assert_eq!(first(Norm::Linf, 100), [22, 19, 16, 13, 10, 7, 6, 6]);
         assert_eq!(first(Norm::L2, 3), [1; 8]);
         assert_eq!(first(Norm::L1, 40), [1; 8]);
+        let at = |steps| {
+            let all = checks(Norm::Linf, steps);
+            (0..=steps)
+                .filter(|&t| all[t].is_some())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(at(100), [22, 41, 57, 70, 80, 87, 93, 99]);
+        assert_eq!(at(1), [1]);
         assert_eq!(phases(Norm::L1, 100), [(3.0, 30), (2.0, 30), (1.0, 40)]);
         assert_eq!(phases(Norm::L1, 2), [(1.0, 2)]);
         assert_eq!(phases(Norm::Linf, 7), [(1.0, 7)]);

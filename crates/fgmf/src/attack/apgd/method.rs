@@ -19,17 +19,16 @@
 //! (the paper: the loss at the start); (3) starts are uniform in the ball (the code: Linf scaled so
 //! that one value is at eps, L2 on the sphere).
 
-use crate::attack::apgd::checkpoints::{Walk, intervals, phases};
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
+use crate::attack::apgd::checkpoints::{Walk, checks, phases};
+use crate::attack::ascent::{Best, OwnGradients, Rule, Seen, ascend, or_budget};
+use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
 use crate::attack::loss::{AttackLoss, ranked};
 use crate::attack::pgd::Start;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
-use crate::model::answer::misclassified;
 use crate::rng::{Purpose, Stream};
 use crate::threat::{Norm, ThreatModel};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// Settings of [`Apgd`].
@@ -96,52 +95,6 @@ pub struct Apgd {
     params: ApgdParams,
 }
 
-/// What is known of one example over all searches.
-struct Best {
-    x: Vec<f32>,
-    /// Whether `x` is adversarial, and its loss.
-    worth: (bool, f64),
-    ending: Ending,
-}
-
-/// What was found at a point.
-struct Seen<'a> {
-    loss: f64,
-    broken: bool,
-    /// Not at the last point of a search.
-    gradient: Option<&'a [f32]>,
-    first: bool,
-}
-
-impl Best {
-    /// Takes in what was found at the walk's point; whether the walk goes on.
-    fn observe(&mut self, walk: &mut Walk<'_>, seen: &Seen<'_>, phase: &Phase) -> bool {
-        let &Seen {
-            loss,
-            broken,
-            gradient,
-            first,
-        } = seen;
-        if phase.counts && (broken, loss) > self.worth {
-            self.worth = (broken, loss);
-            self.x.copy_from_slice(&walk.x);
-        }
-        if phase.counts && broken && phase.leaves {
-            self.ending = Ending::Converged;
-            return false;
-        }
-        if gradient.is_some_and(|g| g.iter().any(|v| !v.is_finite())) {
-            self.ending = Ending::NonFinite;
-            return false;
-        }
-        if first && gradient.is_some_and(|g| g.iter().all(|v| *v == 0.0)) {
-            self.ending = Ending::ZeroGradient;
-        }
-        walk.observe(loss, gradient, first);
-        true
-    }
-}
-
 /// A stretch of a search at one radius.
 struct Phase {
     threat: ThreatModel,
@@ -150,6 +103,42 @@ struct Phase {
     counts: bool,
     /// Whether an example leaves with its first success.
     leaves: bool,
+    /// By step: the number of steps since the last checkpoint, where there is one.
+    checks: Vec<Option<usize>>,
+    rho: f64,
+}
+
+/// An example's way through a search, and what is known of it over all searches.
+type Known<'w, 'b> = (Walk<'w>, &'b mut Best);
+
+impl Rule<Known<'_, '_>> for Phase {
+    fn judge(&self, (walk, best): &mut Known<'_, '_>, point: &[f32], seen: Seen) -> bool {
+        walk.loss = seen.loss;
+        walk.goes_on = !self.counts || best.judge(point, seen, self.leaves);
+        if walk.goes_on && seen.last {
+            walk.observe(None, seen.step == 0);
+        }
+        walk.goes_on
+    }
+
+    fn advance(
+        &self,
+        (walk, best): &mut Known<'_, '_>,
+        point: &mut [f32],
+        slope: &mut [f32],
+        step: usize,
+    ) -> bool {
+        walk.goes_on = best.follows(slope, step);
+        if walk.goes_on {
+            walk.observe(Some(slope), step == 0);
+            if let Some(interval) = self.checks[step] {
+                walk.checkpoint(interval, self.rho, &self.threat);
+            }
+            walk.advance(&self.threat, step == 0);
+            point.copy_from_slice(&walk.x);
+        }
+        walk.goes_on
+    }
 }
 
 /// What all searches share.
@@ -211,89 +200,58 @@ impl Apgd {
                 threat.project(origin(row), &mut x);
                 Walk::new(row, origin(row), x, &threat)
             };
-            let mut walks: Vec<Walk<'_>> = points.drain(..).map(walk).collect();
+            let walks: Vec<Walk<'_>> = points.drain(..).map(walk).collect();
             // Points of a wider ball are no successes.
             let phase = Phase {
+                checks: checks(threat.norm(), steps),
                 threat,
                 steps,
                 counts: number + 1 == phases.len(),
                 leaves: task.model.settles(),
+                rho: self.params.rho,
             };
-            self.phase(task, &phase, goals, &mut walks, best)?;
-            points = walks.into_iter().map(|w| (w.row, w.best)).collect();
+            points = self.phase(task, phase, goals, walks, best)?;
         }
         Ok(())
     }
 
-    /// Steps at one radius. What is broken or not finite leaves `walks`; what counts is written to
-    /// `best`.
+    /// Steps at one radius.
     fn phase(
         &self,
         task: &Task<'_>,
-        phase: &Phase,
+        phase: Phase,
         goals: &[usize],
-        walks: &mut Vec<Walk<'_>>,
+        walks: Vec<Walk<'_>>,
         best: &mut [Best],
-    ) -> Result<()> {
-        let Phase { threat, steps, .. } = phase;
-        let mut intervals = intervals(threat.norm(), *steps);
-        let mut interval = intervals.next().unwrap_or(*steps);
-        let mut next_check = interval;
-        for step in 0..=*steps {
-            if walks.is_empty() {
-                break;
-            }
-            let x = images(task.batch, walks.iter().map(|w| w.x.as_slice()));
-            let labels: Vec<usize> = walks.iter().map(|w| task.batch.labels[w.row]).collect();
-            let targets: Vec<usize> = if goals.is_empty() {
+    ) -> Result<Vec<(usize, Vec<f32>)>> {
+        let rows: Vec<usize> = walks.iter().map(|w| w.row).collect();
+        let starts = walks
+            .iter()
+            .map(|w| w.x.as_slice())
+            .collect::<Vec<_>>()
+            .concat();
+        let mut next = rows.iter().copied().peekable();
+        let best = best.iter_mut().enumerate();
+        let best = best.filter_map(|(i, b)| next.next_if_eq(&i).map(|_| b));
+        let mut states: Vec<(Walk<'_>, &mut Best)> = walks.into_iter().zip(best).collect();
+        let head = |rows: &[usize]| {
+            let of = |v: &[usize]| rows.iter().map(|&i| v[i]).collect::<Vec<usize>>();
+            let targets = if goals.is_empty() {
                 Vec::new()
             } else {
-                walks.iter().map(|w| goals[w.row]).collect()
+                of(goals)
             };
-            let head = self.params.loss.head(&labels, &targets);
-            let (losses, logits, gradients) = if step == *steps {
-                let logits = task.model.logits(&x)?;
-                (
-                    head.evaluate(&logits.clone().into(), 0..walks.len()).0,
-                    logits,
-                    None,
-                )
-            } else {
-                let at = task.model.loss_gradient(&x, head.as_ref())?;
-                (at.losses, at.logits, Some(at.gradient))
-            };
-            let broken = misclassified(&logits, &labels);
-            let gradients = gradients.as_ref().map(|g| g.values::<f32>());
-            let mut rows = 0..;
-            walks.retain_mut(|walk| {
-                let j = rows.next().unwrap_or(0);
-                let gradient = gradients
-                    .as_ref()
-                    .map(|g| &g[j * walk.x.len()..(j + 1) * walk.x.len()]);
-                let seen = Seen {
-                    loss: losses[j],
-                    broken: broken[j],
-                    gradient,
-                    first: step == 0,
-                };
-                best[walk.row].observe(walk, &seen, phase)
-            });
-            if step == *steps {
-                break;
-            }
-            let check = step == next_check;
-            walks.par_iter_mut().for_each(|walk| {
-                if check {
-                    walk.checkpoint(interval, self.params.rho, threat);
-                }
-                walk.advance(threat, step == 0);
-            });
-            if check {
-                interval = intervals.next().unwrap_or(*steps);
-                next_check += interval;
-            }
-        }
-        Ok(())
+            self.params.loss.head(&of(&task.batch.labels), &targets)
+        };
+        let source = OwnGradients {
+            model: task.model,
+            head: &head,
+            labels: &task.batch.labels,
+        };
+        let (shape, steps) = (task.batch.x.shape(), phase.steps);
+        ascend(&source, &phase, shape, steps, &rows, starts, &mut states)?;
+        let left = states.into_iter().filter(|(walk, _)| walk.goes_on);
+        Ok(left.map(|(walk, _)| (walk.row, walk.best)).collect())
     }
 
     /// For each search the target of every row; nothing for a loss without target.
@@ -354,39 +312,19 @@ impl WhiteBox for Apgd {
         threat: &ThreatModel,
         seed: Seed,
     ) -> Result<Candidate> {
-        let seed = seed.value();
         self.params.loss.check_classes(model.classes())?;
         let clean = batch.x.to_f32();
-        let size = clean.len() / batch.len().max(1);
-        let fresh = |x: &[f32]| Best {
-            x: x.to_vec(),
-            worth: (false, f64::NEG_INFINITY),
-            ending: Ending::StepsExhausted,
+        let mut best = Best::of(batch);
+        let task = Task {
+            model,
+            batch,
+            clean: &clean,
+            threat,
+            seed: seed.value(),
         };
-        let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
-        match self.searches(
-            &Task {
-                model,
-                batch,
-                clean: &clean,
-                threat,
-                seed,
-            },
-            &mut best,
-        ) {
-            Err(Error::Budget { .. }) => {
-                let open = best.iter_mut().filter(|b| b.ending != Ending::Converged);
-                open.for_each(|b| b.ending = Ending::BudgetExhausted);
-            }
-            other => other?,
-        }
-        best.iter_mut()
-            .filter(|b| b.worth.0)
-            .for_each(|b| b.ending = Ending::Converged);
-        let x = images(batch, best.iter().map(|b| b.x.as_slice()));
-        Ok(Candidate {
-            x,
-            endings: best.iter().map(|b| b.ending).collect(),
-        })
+        let search = self.searches(&task, &mut best);
+        let endings = best.iter_mut().map(|b| &mut b.ending);
+        or_budget(search, endings, |e| e != Ending::Converged)?;
+        Ok(Best::candidate(batch, &best))
     }
 }

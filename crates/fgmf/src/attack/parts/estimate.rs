@@ -1,9 +1,10 @@
 //! Gradients estimated from scores, and the way along them.
 
-use crate::attack::base::{Candidate, Ending};
+use crate::attack::ascent::{Look, Rule, Seen, Source, ascend, or_budget};
+use crate::attack::base::{Candidate, Ending, images};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::access::Scores;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
@@ -32,109 +33,161 @@ pub(crate) struct Estimate {
     pub(crate) draw: fn(&mut Stream) -> f32,
 }
 
-/// ĝ at each point of a part of the batch; the stream of a pair is that of (seed, step · pairs +
-/// pair, example).
-pub(crate) fn estimate(
-    model: &dyn Scores,
-    part: &Batch,
-    points: &[f32],
+/// A gradient estimated from margins at pairs of points on both sides. The stream of a pair is that
+/// of (seed, step · pairs + pair, example).
+struct Estimated<'a> {
+    model: &'a dyn Scores,
+    batch: &'a Batch,
     how: Estimate,
     seed: u64,
-    step: usize,
-) -> Result<Vec<f32>> {
-    let size = points.len() / part.len();
-    let mut g = vec![0.0f32; points.len()];
-    for pair in 0..how.pairs {
-        let round = (step * how.pairs + pair) as u64;
-        let direction = |&index: &u64| {
-            let mut rng = Stream::new(seed, Purpose::AttackStep, round, index);
-            (0..size)
-                .map(|_| (how.draw)(&mut rng))
-                .collect::<Vec<f32>>()
-        };
-        let u: Vec<f32> = part.index.iter().flat_map(direction).collect();
-        let moved = |side: f32| {
-            points
-                .iter()
-                .zip(&u)
-                .map(|(x, u)| x + side * how.sigma * u)
-                .collect::<Vec<f32>>()
-        };
-        let up = margins(model, part.x.shape(), moved(1.0), &part.labels)?;
-        let down = margins(model, part.x.shape(), moved(-1.0), &part.labels)?;
-        for (i, (up, down)) in up.iter().zip(&down).enumerate() {
-            let weight = ((up - down) / (2.0 * f64::from(how.sigma) * how.pairs as f64)) as f32;
-            g[i * size..(i + 1) * size]
-                .iter_mut()
-                .zip(&u[i * size..(i + 1) * size])
-                .for_each(|(g, u)| *g += weight * u);
-        }
-    }
-    Ok(g)
 }
 
-/// Moves points along estimates until they are adversarial: `step(t, rows, gradients, points)`
-/// moves the rows that stand.
+impl Estimated<'_> {
+    fn margins(&self, shape: &[usize], points: Vec<f32>, rows: &[usize]) -> Result<Vec<f64>> {
+        let labels: Vec<usize> = rows.iter().map(|&i| self.batch.labels[i]).collect();
+        margins(self.model, shape, points, &labels)
+    }
+}
+
+impl Source for Estimated<'_> {
+    fn look(&self, x: &Tensor, rows: &[usize], _: bool) -> Result<Look> {
+        let losses = self.margins(x.shape(), x.to_f32(), rows)?;
+        Ok(Look {
+            broken: losses.iter().map(|m| *m >= 0.0).collect(),
+            losses,
+            slopes: None,
+        })
+    }
+
+    fn slopes(&self, x: &Tensor, rows: &[usize], step: usize) -> Result<Vec<f32>> {
+        let Estimate { pairs, sigma, draw } = self.how;
+        let points = x.values::<f32>();
+        let size = points.len() / rows.len();
+        let mut g = vec![0.0f32; points.len()];
+        for pair in 0..pairs {
+            let round = (step * pairs + pair) as u64;
+            let direction = |&i: &usize| {
+                let index = self.batch.index[i];
+                let mut rng = Stream::new(self.seed, Purpose::AttackStep, round, index);
+                (0..size).map(|_| draw(&mut rng)).collect::<Vec<f32>>()
+            };
+            let u: Vec<f32> = rows.iter().flat_map(direction).collect();
+            let moved = |side: f32| {
+                let both = points.iter().zip(&u);
+                both.map(|(x, u)| x + side * sigma * u)
+                    .collect::<Vec<f32>>()
+            };
+            let up = self.margins(x.shape(), moved(1.0), rows)?;
+            let down = self.margins(x.shape(), moved(-1.0), rows)?;
+            let rises = up.iter().zip(&down);
+            let directions = g.chunks_exact_mut(size).zip(u.chunks_exact(size));
+            for ((up, down), (g, u)) in rises.zip(directions) {
+                let weight = ((up - down) / (2.0 * f64::from(sigma) * pairs as f64)) as f32;
+                g.iter_mut().zip(u).for_each(|(g, u)| *g += weight * u);
+            }
+        }
+        Ok(g)
+    }
+}
+
+/// One example of the search.
+struct Followed<'a> {
+    origin: &'a [f32],
+    memory: Memory,
+    x: Vec<f32>,
+    kept: Kept,
+    ending: Ending,
+}
+
+/// Running means of the estimates and of their squares, for attacks that keep them.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) mean: Vec<f32>,
+    pub(crate) square: Vec<f32>,
+}
+
+/// How an attack moves a point: (step, image, memory, estimate, point).
+pub(crate) type Move<'a> = dyn Fn(usize, &[f32], &mut Memory, &mut [f32], &mut [f32]) + Sync + 'a;
+
+struct Following<'a> {
+    threat: &'a ThreatModel,
+    settles: bool,
+    advance: &'a Move<'a>,
+}
+
+impl Rule<Followed<'_>> for Following<'_> {
+    fn judge(&self, state: &mut Followed<'_>, point: &[f32], seen: Seen) -> bool {
+        let worth = (seen.broken, seen.loss);
+        state.kept.offer(self.threat, state.origin, point, worth);
+        if seen.broken && self.settles {
+            state.ending = Ending::Converged;
+        } else if !seen.loss.is_finite() {
+            state.ending = Ending::NonFinite;
+        }
+        state.ending == Ending::StepsExhausted
+    }
+
+    fn advance(
+        &self,
+        state: &mut Followed<'_>,
+        point: &mut [f32],
+        slope: &mut [f32],
+        step: usize,
+    ) -> bool {
+        (self.advance)(step, state.origin, &mut state.memory, slope, point);
+        state.x.copy_from_slice(point);
+        true
+    }
+}
+
+/// Moves points along estimates until they are adversarial.
 pub(crate) fn follow(
     model: &dyn Scores,
     batch: &Batch,
     (steps, how, seed): (usize, Estimate, u64),
     threat: &ThreatModel,
-    mut advance: impl FnMut(usize, usize, &mut [f32], &mut [f32]),
+    advance: &Move<'_>,
 ) -> Result<Candidate> {
-    let mut x = batch.x.to_f32();
-    let size = x.len() / batch.len().max(1);
-    let mut endings = vec![Ending::StepsExhausted; batch.len()];
     let clean = batch.x.to_f32();
-    let mut kept: Vec<Kept> = endings.iter().map(|_| Kept::new(model)).collect();
-    let mut run = || -> Result<()> {
-        let mut active: Vec<usize> = (0..batch.len()).collect();
-        for t in 0..=steps {
-            let gather = |active: &[usize], x: &[f32]| {
-                active
-                    .iter()
-                    .flat_map(|&i| x[i * size..(i + 1) * size].to_vec())
-                    .collect::<Vec<f32>>()
-            };
-            let part = batch.select(&active);
-            let margin = margins(model, part.x.shape(), gather(&active, &x), &part.labels)?;
-            for (&i, m) in active.iter().zip(&margin) {
-                let here = i * size..(i + 1) * size;
-                kept[i].offer(threat, &clean[here.clone()], &x[here], (*m >= 0.0, *m));
-                if *m >= 0.0 && model.settles() {
-                    endings[i] = Ending::Converged;
-                } else if !m.is_finite() {
-                    endings[i] = Ending::NonFinite;
-                }
-            }
-            active.retain(|&i| endings[i] == Ending::StepsExhausted);
-            if active.is_empty() || t == steps {
-                break;
-            }
-            let part = batch.select(&active);
-            let mut g = estimate(model, &part, &gather(&active, &x), how, seed, t)?;
-            for (&i, g) in active.iter().zip(g.chunks_exact_mut(size)) {
-                advance(t, i, g, &mut x[i * size..(i + 1) * size]);
-            }
-        }
-        Ok(())
+    let size = (clean.len() / batch.len().max(1)).max(1);
+    let fresh = |origin| Followed {
+        origin,
+        memory: Memory::default(),
+        x: <[f32]>::to_vec(origin),
+        kept: Kept::new(model),
+        ending: Ending::StepsExhausted,
     };
-    match run() {
-        Err(Error::Budget { .. }) => {
-            endings
-                .iter_mut()
-                .filter(|e| **e == Ending::StepsExhausted)
-                .for_each(|e| *e = Ending::BudgetExhausted);
-        }
-        other => other?,
-    }
-    for (row, kept) in x.chunks_exact_mut(size.max(1)).zip(kept) {
-        if let Some(point) = kept.point() {
-            row.copy_from_slice(&point);
-        }
-    }
+    let mut states: Vec<Followed<'_>> = clean.chunks_exact(size).map(fresh).collect();
+    let source = Estimated {
+        model,
+        batch,
+        how,
+        seed,
+    };
+    let rule = Following {
+        threat,
+        settles: model.settles(),
+        advance,
+    };
+    let (rows, starts): (Vec<usize>, _) = ((0..batch.len()).collect(), clean.clone());
+    let search = ascend(
+        &source,
+        &rule,
+        batch.x.shape(),
+        steps,
+        &rows,
+        starts,
+        &mut states,
+    );
+    let endings = states.iter_mut().map(|s| &mut s.ending);
+    or_budget(search, endings, |e| e == Ending::StepsExhausted)?;
+    let endings = states.iter().map(|s| s.ending).collect();
+    let points: Vec<Vec<f32>> = states
+        .into_iter()
+        .map(|s| s.kept.point().unwrap_or(s.x))
+        .collect();
     Ok(Candidate {
-        x: Tensor::new(batch.x.shape(), x),
+        x: images(batch, points.iter().map(Vec::as_slice)),
         endings,
     })
 }

@@ -25,6 +25,16 @@ pub enum Ending {
     ZeroGradient,
 }
 
+/// Where a search starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// The image.
+    Clean,
+    /// A random point of the ball, another one each restart.
+    Random,
+}
+
 /// What an attack hands back for the sealed entry to check.
 #[derive(Clone, Debug)]
 pub struct Candidate {

@@ -25,7 +25,7 @@ pub(crate) mod square;
 pub(crate) mod transfer;
 
 pub use apgd::{Apgd, ApgdParams};
-pub use base::{Attack, BlackBox, Candidate, Ending, Seed, WhiteBox};
+pub use base::{Attack, BlackBox, Candidate, Ending, Seed, Start, WhiteBox};
 pub use cw::{CarliniWagner, CarliniWagnerParams};
 pub use ddn::{Ddn, DdnParams};
 pub use deepfool::{DeepFool, DeepFoolParams};
@@ -37,7 +37,7 @@ pub use hop_skip_jump::{HopSkipJump, HopSkipJumpParams};
 pub use loss::AttackLoss;
 pub use mi_fgsm::{MiFgsm, MiFgsmParams};
 pub use nes::{Nes, NesParams};
-pub use pgd::{Pgd, PgdParams, Start};
+pub use pgd::{Pgd, PgdParams};
 pub use random::{RandomSearch, RandomSearchParams};
 pub use sealed::{AttackOutcome, run_attack, run_attack_within, run_black_box, run_white_box};
 pub use smooth::{Smooth, SmoothParams};

@@ -14,7 +14,7 @@
 //! steps move the largest hundredth of the coordinates; (3) coordinates that stand at a bound and
 //! would leave it are left out of the direction.
 
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::base::{Candidate, Ending, Seed, Start, WhiteBox};
 use crate::attack::loss::AttackLoss;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
@@ -25,16 +25,6 @@ use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-
-/// Where the search starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Start {
-    /// The image.
-    Clean,
-    /// A random point of the ball, another one each restart.
-    Random,
-}
 
 /// Settings of [`Pgd`].
 ///

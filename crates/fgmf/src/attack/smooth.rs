@@ -95,8 +95,9 @@ impl<A: WhiteBox> WhiteBox for Smooth<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attack::base::Start;
     use crate::attack::loss::AttackLoss;
-    use crate::attack::pgd::{PgdParams, Start};
+    use crate::attack::pgd::PgdParams;
     use crate::model::answer::misclassified;
     use crate::model::oracle::Oracle;
     use crate::threat::Norm;

@@ -18,8 +18,7 @@
 //! space or subsampling; (2) images whose sides are no multiples of 8 are padded with mid-grey, not
 //! by repeating the edge; (3) no entropy coding, which loses nothing. Reference: `guo2018`.
 
-use crate::defend::knowledge::BYPASSED_CLIP;
-use crate::defend::parts::in_front;
+use crate::defend::parts::{BYPASSED_CLIP, in_front};
 use crate::error::{Error, Result};
 use fgmf_net::op::{Binary, Conv, ConvTranspose, Op, Pad, Slice, SliceAxis, Unary};
 use fgmf_net::zoo::Layers;

@@ -1,5 +1,6 @@
 //! What an attacker who knows a defence puts in the place of its derivative.
 
+use crate::defend::parts::BYPASSED_CLIP;
 use crate::defend::sgam::apply_node;
 use crate::defend::soft_rounding::SoftRounding;
 use crate::defend::{lying_gate, sgam};
@@ -43,9 +44,6 @@ pub enum MaskKnowledge {
     /// jumps: [`SoftRounding`].
     SoftRounding,
 }
-
-/// Ending of the name of a clip that belongs to a rounding and is bypassed with it.
-pub(crate) const BYPASSED_CLIP: &str = ".bypass-clip";
 
 /// Rules of a deployment that serves gradients: SGAM's gate and the lie of a lying gate, where the
 /// network has them.

@@ -17,8 +17,7 @@
 //! attacker takes each step for the identity, where Athalye et al. smooth it. Reference:
 //! `buckman2018`.
 
-use crate::defend::knowledge::BYPASSED_CLIP;
-use crate::defend::parts::in_front;
+use crate::defend::parts::{BYPASSED_CLIP, in_front};
 use crate::error::{Error, Result};
 use fgmf_net::Network;
 use fgmf_net::op::{Binary, Op, Reduce, ReduceKind, Unary};

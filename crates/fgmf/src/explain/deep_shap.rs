@@ -16,9 +16,9 @@
 
 use crate::error::Result;
 use crate::explain::base::{Attribution, Context, Explainer};
-use crate::explain::deep_lift::{Contribution, attribution, contributions};
 use crate::explain::parts::ask::four;
 use crate::explain::parts::background::Background;
+use crate::explain::parts::contribution::{Contribution, attribution, contributions};
 use crate::model::access::Gradients;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};

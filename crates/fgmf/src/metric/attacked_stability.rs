@@ -33,10 +33,9 @@
 
 use crate::attack::map::walk::MapAttack;
 use crate::error::{Error, Result};
-use crate::measure::similarity::{spearman, top_k_overlap};
-use crate::measure::structure::{ssim, tolerant_top_k_overlap};
 use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, higher};
+use crate::metric::parts::likeness::likeness;
 use crate::metric::parts::subject::{Subject, predicted};
 use serde::{Deserialize, Serialize};
 
@@ -117,22 +116,6 @@ impl AttackedStabilityParams {
 #[derive(Clone, Debug)]
 pub struct AttackedStability {
     params: AttackedStabilityParams,
-}
-
-/// The four figures of two maps.
-pub(crate) fn likeness(
-    a: &[f64],
-    b: &[f64],
-    size: [usize; 2],
-    top: f64,
-    radius: usize,
-) -> Result<[f64; 4]> {
-    Ok([
-        top_k_overlap(a, b, top)?,
-        spearman(a, b)?,
-        ssim(a, b, size)?,
-        tolerant_top_k_overlap(a, b, size, top, radius)?,
-    ])
 }
 
 impl Metric for AttackedStability {

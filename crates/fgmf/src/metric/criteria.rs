@@ -36,13 +36,13 @@ use crate::measure::complexity::moran;
 use crate::measure::similarity::cosine;
 use crate::measure::summary::gini;
 use crate::metric::base::{Metric, MetricValues};
+use crate::metric::parts::checked::check_shares;
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Figure, Info, Need, SHARE, higher};
 use crate::metric::parts::noise::check_noise;
 use crate::metric::parts::subject::{Draw, Output, Subject, predicted};
 use crate::metric::parts::subsets::random_set;
-use crate::metric::sensitivity_n::check_shares;
 use serde::{Deserialize, Serialize};
 
 const FIGURES: [Figure; 5] = [

@@ -22,7 +22,7 @@
 use crate::error::{Error, Result};
 use crate::measure::similarity::pearson;
 use crate::metric::base::{Metric, MetricValues};
-use crate::metric::infidelity::check_samples;
+use crate::metric::parts::checked::check_samples;
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
 use crate::metric::parts::subject::{Output, Subject};

@@ -25,6 +25,7 @@
 
 use crate::error::{Error, Result};
 use crate::metric::base::{Metric, MetricValues};
+use crate::metric::parts::checked::check_samples;
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, POSITIVE, lower};
 use crate::metric::parts::subject::{Output, Subject};
@@ -83,14 +84,6 @@ impl InfidelityParams {
         }
         self.fill.check()?;
         Ok(Infidelity { params: self })
-    }
-}
-
-pub(crate) fn check_samples(samples: usize) -> Result<()> {
-    if (1..=100_000).contains(&samples) {
-        Ok(())
-    } else {
-        Err(Error::parameter("samples", "1 to 100000", samples))
     }
 }
 

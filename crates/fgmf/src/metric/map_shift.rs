@@ -13,9 +13,9 @@
 
 use crate::error::Result;
 use crate::explain::base::Attribution;
-use crate::metric::attacked_stability::likeness;
 use crate::metric::base::MetricValues;
 use crate::metric::parts::info::{CORRELATION, Family, Info, SHARE, higher};
+use crate::metric::parts::likeness::likeness;
 
 /// The metric as data.
 pub(crate) const INFO: Info = Info {

@@ -20,14 +20,11 @@
 //! carried over to the copies. Known trap: noise in a map lowers both figures; hence `smooth-mprt`
 //! and `efficient-mprt`. Reference: `adebayo2018`.
 
-use crate::error::{Error, Result};
-use crate::measure::similarity::spearman;
-use crate::measure::structure::ssim;
+use crate::error::Result;
 use crate::metric::base::{Metric, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, lower};
-use crate::metric::parts::randomise::forgotten;
+use crate::metric::parts::stages::{check_stages, likenesses};
 use crate::metric::parts::subject::Subject;
-use crate::model::oracle::Oracle;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -64,39 +61,10 @@ impl MprtParams {
     }
 }
 
-pub(crate) fn check_stages(stages: usize) -> Result<()> {
-    if (1..=1000).contains(&stages) {
-        Ok(())
-    } else {
-        Err(Error::parameter("stages", "1 to 1000", stages))
-    }
-}
-
 /// Checked model parameter randomisation test.
 #[derive(Clone, Debug)]
 pub struct Mprt {
     params: MprtParams,
-}
-
-/// Both figures, given how an image is explained by a model.
-pub(crate) fn likenesses(
-    subject: &Subject<'_>,
-    stages: usize,
-    explained: impl Fn(&Oracle<'_>) -> Result<Vec<Vec<f64>>>,
-) -> Result<MetricValues> {
-    let [_, h, w] = subject.shape();
-    let own = explained(subject.oracle)?;
-    let nets = forgotten(subject, stages)?;
-    let mut out = vec![vec![Some(0.0); subject.len()]; 2];
-    for net in &nets {
-        for (i, map) in explained(&Oracle::new(net))?.iter().enumerate() {
-            let figures = [spearman(&own[i], map)?.abs(), ssim(&own[i], map, [h, w])?];
-            out.iter_mut()
-                .zip(figures)
-                .for_each(|(o, f)| o[i] = o[i].map(|v| v + f / nets.len() as f64));
-        }
-    }
-    Ok(out)
 }
 
 impl Metric for Mprt {

@@ -18,10 +18,10 @@
 //! metric of this name removes pixels in the order of the map and correlates over *images*; it is
 //! another quantity, so there is no parity test. Reference: `ancona2018`.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::measure::similarity::pearson;
 use crate::metric::base::{Metric, MetricValues};
-use crate::metric::infidelity::check_samples;
+use crate::metric::parts::checked::{check_samples, check_shares};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
 use crate::metric::parts::subject::{Output, Subject};
@@ -60,18 +60,6 @@ impl Default for SensitivityNParams {
             output: Output::Logit,
         }
     }
-}
-
-/// An error unless there are 1 to 100 shares, each above 0 and below 1.
-pub(crate) fn check_shares(shares: &[f64]) -> Result<()> {
-    if !(1..=100).contains(&shares.len()) || !shares.iter().all(|s| *s > 0.0 && *s < 1.0) {
-        return Err(Error::parameter(
-            "shares",
-            "1 to 100 numbers above 0 and below 1",
-            format!("{shares:?}"),
-        ));
-    }
-    Ok(())
 }
 
 impl SensitivityNParams {

@@ -19,9 +19,9 @@
 
 use crate::error::Result;
 use crate::metric::base::{Metric, MetricValues};
-use crate::metric::mprt::{check_stages, likenesses};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, lower};
 use crate::metric::parts::noise::check_noise;
+use crate::metric::parts::stages::{check_stages, likenesses};
 use crate::metric::parts::subject::{Draw, Subject};
 use serde::{Deserialize, Serialize};
 

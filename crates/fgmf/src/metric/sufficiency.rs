@@ -19,11 +19,11 @@
 
 use crate::error::Result;
 use crate::metric::base::{Metric, MetricValues};
+use crate::metric::parts::checked::check_shares;
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, lower};
 use crate::metric::parts::subject::{Output, Subject};
-use crate::metric::sensitivity_n::check_shares;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.

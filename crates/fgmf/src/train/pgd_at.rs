@@ -11,8 +11,9 @@
 //! Differences from the attack of the same name: (1) the search does not stop at the first success,
 //! because the step wants the largest loss; (2) the point is the last one, not the best one.
 
+use crate::attack::base::Start;
 use crate::attack::loss::AttackLoss;
-use crate::attack::pgd::{PgdParams, Start};
+use crate::attack::pgd::PgdParams;
 use crate::data::batch::Batch;
 use crate::error::Result;
 use crate::model::access::Gradients as _;

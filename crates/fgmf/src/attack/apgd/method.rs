@@ -20,9 +20,8 @@
 //! that one value is at eps, L2 on the sphere).
 
 use crate::attack::apgd::checkpoints::{Walk, intervals, phases};
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
+use crate::attack::base::{Candidate, Ending, Seed, Start, WhiteBox, images};
 use crate::attack::loss::{AttackLoss, ranked};
-use crate::attack::pgd::Start;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;

@@ -187,6 +187,28 @@ pub(crate) fn weighted(
     rectified(map)
 }
 
+/// Grad-CAM++ before resampling, by the formula on its page; `positions` = h · w.
+pub(crate) fn curved(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
+    let weight = |(a, g): (&[f64], &[f64])| {
+        let total: f64 = a.iter().sum();
+        // α max(g, 0); a slope that is not a number stays one.
+        let pull = |&g: &f64| {
+            let divisor = 2.0 * g * g + total * g * g * g + 1e-6;
+            if g <= 0.0 || divisor.abs() <= 0.0 {
+                0.0
+            } else {
+                g * g * g / divisor
+            }
+        };
+        g.iter().map(pull).sum()
+    };
+    let weights = values
+        .chunks_exact(positions)
+        .zip(gradients.chunks_exact(positions))
+        .map(weight);
+    weighted(values, weights, positions)
+}
+
 /// max(0, m).
 pub(crate) fn rectified(map: Vec<f64>) -> Vec<f64> {
     // Not `max`, which would turn NaN into 0 unseen.

@@ -34,11 +34,10 @@
 //! measured on the logit unless asked otherwise, G always on the logit; (6) the trust and
 //! withholding rules. With (4), both fills are dark: ρ is partly the brightness that P and G share.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::explain::base::{Attribution, Context, Explainer};
-use crate::explain::grad_cam_pp;
 use crate::explain::parts::ask::{four, map_record};
-use crate::explain::parts::cam::{Cam, cams, resolve};
+use crate::explain::parts::cam::{Cam, cams, curved, resolve};
 use crate::explain::parts::map::{bounds, deviation};
 use crate::explain::parts::perturbation::{Fills, Grid, Perturbation};
 use crate::explain::pgca::consensus::{Enhancement, enhance};
@@ -54,6 +53,70 @@ use serde::Serialize;
 #[derive(Clone, Debug)]
 pub struct Pgca {
     pub(crate) params: PgcaParams,
+}
+
+impl PgcaParams {
+    /// The checked method. Whether layer and grid fit shows when it meets a network.
+    pub fn check(self) -> Result<Pgca> {
+        let ranges = [
+            ("noise_mean", self.noise_mean, [f64::MIN, f64::MAX]),
+            ("noise_sigma", self.noise_sigma, [0.0, f64::MAX]),
+            ("blur", self.blur, [0.0, 100.0]),
+            ("weight", self.weight, [0.0, 1.0]),
+            ("percentiles", self.percentiles[0], [0.0, 100.0]),
+            ("percentiles", self.percentiles[1], [0.0, 100.0]),
+            ("kappa", self.kappa, [0.0, 100.0]),
+            ("flat", self.flat, [0.0, 1.0]),
+            ("rho_min", self.rho_min, [-1.0, 1.0]),
+            ("rho_show", self.rho_show, [-1.0, 1.0]),
+            ("contrast_quantile", self.contrast_quantile, [0.0, 1.0]),
+            ("contrast_width", self.contrast_width, [0.0, 100.0]),
+            ("gamma", self.gamma, [0.1, 10.0]),
+            ("smoothing", self.smoothing, [0.0, 8.0]),
+        ];
+        for (name, value, [lo, hi]) in ranges {
+            // NaN is in no range.
+            if !(value >= lo && value <= hi) {
+                return Err(Error::parameter(name, format!("{lo} to {hi}"), value));
+            }
+        }
+        if self.percentiles[0] >= self.percentiles[1] {
+            return Err(Error::parameter(
+                "percentiles",
+                "the smaller first",
+                format!("{:?}", self.percentiles),
+            ));
+        }
+        if self.noise_draws > 100 {
+            return Err(Error::parameter(
+                "noise_draws",
+                "0 to 100",
+                self.noise_draws,
+            ));
+        }
+        if !self.zero && self.noise_draws == 0 && self.blur <= 0.0 {
+            return Err(Error::parameter(
+                "noise_draws",
+                "1 or more if `zero` is off and `blur` is 0",
+                0,
+            ));
+        }
+        if !(1..=8).contains(&self.levels) {
+            return Err(Error::parameter("levels", "1 to 8", self.levels));
+        }
+        if let Some(inner) = &self.gradient {
+            inner.explainer()?;
+        }
+        if self.layer.as_deref() == Some("") {
+            return Err(Error::parameter("layer", "a name", "nothing"));
+        }
+        match self.grid {
+            Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => Err(
+                Error::parameter("grid", "1 to 256 cells a side", format!("{grid:?}")),
+            ),
+            _ => Ok(Pgca { params: self }),
+        }
+    }
 }
 
 /// What a map was made from. Maps are row-major, of the size of the image.
@@ -107,7 +170,7 @@ impl Pgca {
             blur: p.blur,
         };
         let (mut cams, clean): (Vec<_>, Vec<_>) =
-            cams(model, x, targets, &layer, context.cap, grad_cam_pp::formula)?
+            cams(model, x, targets, &layer, context.cap, curved)?
                 .into_iter()
                 .map(|Cam { map, logits }| (map, logits))
                 .unzip();

@@ -40,7 +40,7 @@ impl Extent {
             limit: a.limit,
             judged: usize::MAX,
             explained: CASE_IMAGES,
-            time: "some 3 minutes on 2 cores, the first page after 45 seconds",
+            time: "some 3 minutes on 2 cores, the first page after some 20 seconds",
         };
         if !a.quick {
             return whole;
@@ -50,7 +50,7 @@ impl Extent {
             limit: a.limit.or(Some(2000)),
             judged: 200,
             explained: 60,
-            time: "some 30 seconds on 2 cores",
+            time: "some 20 seconds on 2 cores",
         }
     }
 }

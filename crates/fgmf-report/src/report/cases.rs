@@ -16,7 +16,13 @@ const UNIT: &str = "colours-unit";
 /// Legend of the figures, then one section an image.
 pub(crate) fn pages(report: &ReportRecord) -> String {
     if report.cases.is_empty() {
-        return "<p class=\"detail\">No image was kept.</p>".to_owned();
+        let pending = !report.pending.is_empty();
+        let words = if pending {
+            "Images are still to come."
+        } else {
+            "No image was kept."
+        };
+        return format!("<p class=\"detail\">{words}</p>");
     }
     let cases: String = report.cases.iter().map(|c| page(report, c)).collect();
     format!(

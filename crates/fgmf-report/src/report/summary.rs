@@ -280,9 +280,18 @@ fn masked(report: &ReportRecord) -> String {
     )
 }
 
+/// What stands in the place of figures of explanations.
+pub(crate) fn no_explanations(report: &ReportRecord) -> &'static str {
+    if report.pending.is_empty() {
+        "How far explanations move under attack was not measured."
+    } else {
+        "How far explanations move under attack is still to come."
+    }
+}
+
 fn explained(report: &ReportRecord) -> String {
     let Some(first) = report.explanations.first() else {
-        return "How far explanations move under attack was not measured.".to_owned();
+        return no_explanations(report).to_owned();
     };
     let means: Vec<(&ModelRecord, &MeanRecord)> = report
         .models
@@ -381,6 +390,16 @@ mod tests {
         assert!(words(&report).contains("intervals are apart"));
         report.explanations[1].interval = report.explanations[0].interval;
         assert!(words(&report).contains("does not tell the two models apart"));
+    }
+
+    #[test]
+    fn a_page_that_grows_says_what_is_still_to_come() {
+        let mut report = fixture::report();
+        report.explanations.clear();
+        assert!(words(&report).contains("was not measured"));
+        report.pending = vec!["explanations".to_owned()];
+        assert!(words(&report).contains("is still to come"));
+        assert!(!words(&report).contains("was not measured"));
     }
 
     /// The demo runs three attacks on a model with a mask layer and two on the other.

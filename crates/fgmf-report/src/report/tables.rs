@@ -5,7 +5,7 @@ use crate::chart::{Axis, Chart, Point, Series, Ticks};
 use crate::escape::{capital, count, decimal, escape, norm, number, percent};
 use crate::html::{mean_detail, proportion_cell, stacked, table};
 use crate::legend::{model_heads, named};
-use crate::report::summary::{mean_of, same_radius};
+use crate::report::summary::{mean_of, no_explanations, same_radius};
 use fgmf_record::{CurvePoint, EpochRecord, ModelRecord, ReportRecord};
 
 /// Chart and table of accuracy against eps.
@@ -186,7 +186,7 @@ pub(crate) fn explanations(report: &ReportRecord) -> String {
         }
     }
     if names.is_empty() {
-        return nothing("How far explanations move under attack was not measured.");
+        return nothing(no_explanations(report));
     }
     let cell = |name: &str, model: &ModelRecord| {
         let text = mean_of(report, name, &model.id).map_or_else(

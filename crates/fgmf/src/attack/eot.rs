@@ -15,12 +15,63 @@
 //! those of the last answer); (2) the point of the largest mean loss is kept (there: the last one
 //! whose last answer was wrong).
 
-use crate::attack::base::{Candidate, Seed, WhiteBox};
+use crate::attack::base::{Attack, AttackBuild, AttackMethod, Candidate, Seed, WhiteBox, Wrapper};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::averaged::Averaged;
+use crate::settings::read;
 use crate::threat::ThreatModel;
+use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "eot",
+    line: "Runs another attack on the mean of several answers of a random model.",
+    revision: 2,
+    reference: "athalye2018",
+    example: r#"{"eot_samples": 3, "of": "apgd", "attack": {"steps": 10, "loss": "dlr"}}"#,
+    build: AttackBuild {
+        make: |settings, given| {
+            let p: EotParams = read(settings)?;
+            let attack = Eot::new(given.white(&p.of, p.attack)?, p.eot_samples)?;
+            Ok(Attack::White(Box::new(attack)))
+        },
+        names: &[],
+        wrapper: Some(Wrapper {
+            ending: "-eot",
+            around: |of, attack| {
+                let of = of.to_owned();
+                serde_json::json!(EotParams {
+                    of,
+                    attack,
+                    ..EotParams::default()
+                })
+            },
+        }),
+    },
+}];
+
+/// Settings of [`Eot`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EotParams {
+    /// Passes averaged.
+    eot_samples: usize,
+    /// Id of the attack inside. A record has it as the id of the whole.
+    of: String,
+    /// Its settings.
+    attack: serde_json::Value,
+}
+
+impl Default for EotParams {
+    fn default() -> Self {
+        Self {
+            eot_samples: 20,
+            of: "apgd".into(),
+            attack: serde_json::json!({}),
+        }
+    }
+}
 
 /// An attack on the mean of several answers.
 #[derive(Clone, Debug)]

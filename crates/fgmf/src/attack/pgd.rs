@@ -14,17 +14,48 @@
 //! steps move the largest hundredth of the coordinates; (3) coordinates that stand at a bound and
 //! would leave it are left out of the direction.
 
-use crate::attack::base::{Candidate, Ending, Seed, Start, WhiteBox};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, Start, SuiteName, WhiteBox,
+};
 use crate::attack::loss::AttackLoss;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "pgd",
+    line: "Follows the gradient in equal steps and stays in the ball.",
+    revision: 2,
+    reference: "madry2018",
+    example: r#"{"steps": 5, "restarts": 2, "loss": "margin"}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<PgdParams>(settings)?.check()?,
+            )))
+        },
+        names: &[
+            SuiteName {
+                name: "fgsm",
+                settings: |_, _| serde_json::json!(PgdParams::fgsm()),
+                inside: None,
+            },
+            SuiteName {
+                name: "pgd-20",
+                settings: |_, _| serde_json::json!({}),
+                inside: None,
+            },
+        ],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`Pgd`].
 ///

@@ -17,14 +17,63 @@
 //! Differences from the paper: (1) there noise is uniform in a small ball, and its width chosen by
 //! hand for each defence. Reference: `tramer2020`.
 
-use crate::attack::base::{Candidate, Seed, WhiteBox};
+use crate::attack::base::{Attack, AttackBuild, AttackMethod, Candidate, Seed, WhiteBox, Wrapper};
 use crate::data::batch::Batch;
 use crate::defend::noise::{AdditiveNoise, AdditiveNoiseParams};
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::averaged::Smoothed;
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "smooth",
+    line: "Runs another attack on gradients averaged over small noise.",
+    revision: 1,
+    reference: "tramer2020",
+    example: r#"{"smoothed": {"samples": 3}, "of": "apgd", "attack": {"steps": 10}}"#,
+    build: AttackBuild {
+        make: |settings, given| {
+            let p: Around = read(settings)?;
+            let attack = p.smoothed.check(given.white(&p.of, p.attack)?)?;
+            Ok(Attack::White(Box::new(attack)))
+        },
+        names: &[],
+        wrapper: Some(Wrapper {
+            ending: "-smooth",
+            around: |of, attack| {
+                let of = of.to_owned();
+                serde_json::json!(Around {
+                    of,
+                    attack,
+                    ..Around::default()
+                })
+            },
+        }),
+    },
+}];
+
+/// Settings of [`Smooth`] with those of the attack inside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Around {
+    smoothed: SmoothParams,
+    /// Id of the attack inside. A record has it as the id of the whole.
+    of: String,
+    /// Its settings.
+    attack: serde_json::Value,
+}
+
+impl Default for Around {
+    fn default() -> Self {
+        Self {
+            smoothed: SmoothParams::default(),
+            of: "apgd".into(),
+            attack: serde_json::json!({}),
+        }
+    }
+}
 
 /// Settings of [`Smooth`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -19,10 +19,27 @@
 //! Differences from the paper: (1) no training schedule that lowers `share` step by step. A network
 //! should be rewritten before it is trained. Reference: `xiao2020`.
 
+use crate::defend::base::{Defence, DefenceMethod};
 use crate::error::{Error, Result};
+use crate::settings::read;
 use fgmf_net::op::{Binary, Flatten, Op, Reshape, Slice, SliceAxis, TopK, Unary};
 use fgmf_net::{Builder, Dim, Network, Precision, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "k-wta",
+    line: "Lets only the largest activations of a layer pass.",
+    revision: 1,
+    reference: "xiao2020",
+    example: r#"{"share": 0.2}"#,
+    build: |settings| {
+        let params: KWtaParams = read(settings)?;
+        params.check()?;
+        Ok(Defence::rewrite(params, |net, params, _| {
+            with_k_wta(net, params)
+        }))
+    },
+}];
 
 /// Settings of [`with_k_wta`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! What an explainer is, and what it hands back.
 
 use crate::error::Result;
-use crate::explain::list::with_parameters;
+use crate::method::Method;
 use crate::model::access::Gradients;
 use crate::record::MapRecord;
 use fgmf_net::Tensor;
@@ -85,12 +85,14 @@ pub struct Inner {
     pub parameters: serde_json::Value,
 }
 
-pub(crate) fn no_parameters() -> serde_json::Value {
+fn no_parameters() -> serde_json::Value {
     serde_json::json!({})
 }
 
-impl Inner {
-    pub(crate) fn explainer(&self) -> Result<Box<dyn Explainer>> {
-        with_parameters(&self.id, self.parameters.clone())
-    }
-}
+/// Makes the explainer inside a wrapper. The list hands this to what wraps, so that no explainer
+/// knows the list.
+pub type Make = dyn Fn(&Inner) -> Result<Box<dyn Explainer>>;
+
+/// An explainer's entry in the list.
+pub(crate) type ExplainerMethod =
+    Method<fn(serde_json::Value, &Make) -> Result<Box<dyn Explainer>>>;

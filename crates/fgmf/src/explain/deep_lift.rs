@@ -23,12 +23,22 @@
 //! 10⁻⁷, Captum below 10⁻¹⁰. (4) No rule of reveal-cancel.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::four;
 use crate::explain::parts::contribution::{attribution, contributions};
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "deep-lift",
+    line: "Hands the difference from a reference image back layer by layer.",
+    revision: 1,
+    reference: "shrikumar2017",
+    example: r#"{"baseline": 0.5}"#,
+    build: |settings, _| Ok(Box::new(read::<DeepLiftParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`DeepLift`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -18,7 +18,18 @@
 //! is 0.
 
 use crate::error::Result;
+use crate::explain::base::ExplainerMethod;
 use crate::explain::parts::cam::{CamParams, ClassActivationMap, curved};
+use crate::settings::read;
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "grad-cam-pp",
+    line: "Weights the channels of a late layer by their rising gradients.",
+    revision: 1,
+    reference: "chattopadhay2018",
+    example: "{}",
+    build: |settings, _| Ok(Box::new(grad_cam_pp(read(settings)?)?)),
+}];
 
 /// Checked Grad-CAM++.
 pub fn grad_cam_pp(params: CamParams) -> Result<ClassActivationMap> {

@@ -51,7 +51,7 @@ mod toy;
 pub(crate) mod transformer_attribution;
 
 pub use attention_rollout::{AttentionRollout, AttentionRolloutParams};
-pub use base::{Attribution, Context, Explainer, Inner};
+pub use base::{Attribution, Context, Explainer, Inner, Make};
 pub use contrast::{Contrast, ContrastParams};
 pub use deep_lift::{DeepLift, DeepLiftParams};
 pub use deep_shap::{DeepShap, DeepShapParams};
@@ -63,7 +63,7 @@ pub use guided_backprop::{GuidedBackprop, GuidedBackpropParams};
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsParams};
 pub use kernel_shap::{KernelShap, KernelShapParams};
 pub use layer_cam::layer_cam;
-pub use list::{IDS, applicable, by_id, with_parameters};
+pub use list::{applicable, by_id, ids, make, with_parameters};
 pub use lrp::{Lrp, LrpAlphaBetaParams, LrpEpsilonParams};
 pub use noise_tunnel::{Moment, NoiseTunnel, NoiseTunnelParams};
 pub use occlusion::{Occlusion, OcclusionParams};

@@ -33,10 +33,11 @@
 
 use crate::attack::map::walk::MapAttack;
 use crate::error::{Error, Result};
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, higher};
 use crate::metric::parts::likeness::likeness;
 use crate::metric::parts::subject::{Subject, predicted};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -52,6 +53,22 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer, Need::Gradients],
     reference: "ghorbani2019",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Measures how much of a map is left when an attacker moves it and keeps the class.",
+    revision: 3,
+    reference: INFO.reference,
+    example: r#"{"steps": 4, "queries": 5}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| {
+            Ok(Box::new(
+                read::<AttackedStabilityParams>(settings)?.check()?,
+            ))
+        }),
+    },
+}];
 
 /// Settings of [`AttackedStability`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What a metric is, and what it gives.
 
 use crate::error::Result;
+use crate::method::Method;
 use crate::metric::parts::info::Info;
 use crate::metric::parts::subject::Subject;
 
@@ -19,3 +20,14 @@ pub trait Metric: Sync {
     /// One row for each figure of [`Metric::info`].
     fn score(&self, subject: &Subject<'_>) -> Result<MetricValues>;
 }
+
+/// How a metric is made.
+pub(crate) struct MetricBuild {
+    /// The metric as data.
+    pub(crate) info: &'static Info,
+    /// From its settings. `None` for a metric of two inputs, which the evaluation computes itself.
+    pub(crate) make: Option<fn(serde_json::Value) -> Result<Box<dyn Metric>>>,
+}
+
+/// A metric's entry in the list.
+pub(crate) type MetricMethod = Method<MetricBuild>;

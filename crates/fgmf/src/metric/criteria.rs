@@ -35,7 +35,7 @@ use crate::error::{Error, Result};
 use crate::measure::complexity::moran;
 use crate::measure::similarity::cosine;
 use crate::measure::summary::gini;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::checked::check_shares;
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
@@ -43,6 +43,7 @@ use crate::metric::parts::info::{CORRELATION, Family, Figure, Info, Need, SHARE,
 use crate::metric::parts::noise::check_noise;
 use crate::metric::parts::subject::{Draw, Output, Subject, predicted};
 use crate::metric::parts::subsets::random_set;
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 const FIGURES: [Figure; 5] = [
@@ -61,6 +62,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer, Need::Batch],
     reference: "islam2024",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Scores a map by the five criteria of the PGCA paper.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"draws": 4}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<CriteriaParams>(settings)?.check()?))),
+    },
+}];
 
 const BINS: usize = 10;
 

@@ -21,10 +21,11 @@
 //! and `efficient-mprt`. Reference: `adebayo2018`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, lower};
 use crate::metric::parts::stages::{check_stages, likenesses};
 use crate::metric::parts::subject::Subject;
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -38,6 +39,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer, Need::Parameters],
     reference: "adebayo2018",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Checks whether a map changes when the model forgets what it has learnt.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"stages": 2}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<MprtParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`Mprt`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

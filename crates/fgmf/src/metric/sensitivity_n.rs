@@ -20,12 +20,13 @@
 
 use crate::error::Result;
 use crate::measure::similarity::pearson;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::checked::{check_samples, check_shares};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
 use crate::metric::parts::subject::{Output, Subject};
 use crate::metric::parts::subsets::{Reading, columns, random_set, removals};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -36,6 +37,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "ancona2018",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Correlates relevance with the fall of the score for sets of several sizes.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"samples": 10, "shares": [0.1, 0.5]}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<SensitivityNParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`SensitivityN`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

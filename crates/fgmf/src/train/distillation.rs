@@ -20,13 +20,28 @@
 
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
+use crate::settings::{complete, read};
+use crate::train::base::{
+    Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, finish, mean, step_on,
+};
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::op::{Op, Softmax};
 use fgmf_net::{Builder, Dual, Network, Session, Tensor, onnx};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
+
+pub(crate) const METHODS: &[ObjectiveMethod] = &[ObjectiveMethod {
+    id: "distillation",
+    line: "Learns the softened answers of a teacher, a control that masks gradients.",
+    revision: 1,
+    reference: "papernot2016",
+    example: r#"{"temperature": 5.0}"#,
+    build: ObjectiveBuild {
+        complete: complete::<DistillationParams>,
+        make: |settings| Ok(Box::new(Distillation::new(&read(settings)?)?)),
+    },
+}];
 
 /// Settings of [`Distillation`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

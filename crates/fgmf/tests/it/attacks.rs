@@ -19,7 +19,7 @@ use fgmf::model::{
     Averaged, Counted, Expected, FeatureGradient, Gradients, Oracle, Scores, Served, error_rate,
 };
 use fgmf::registry::{Family, METHODS};
-use fgmf::study::{ATTACKS, SuiteJob, curve, lone, run_suite, run_suite_until, suite};
+use fgmf::study::{SuiteJob, curve, lone, run_suite, run_suite_until, suite};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::head::Head;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
@@ -959,8 +959,8 @@ fn one_lucky_answer_ends_no_search() {
         index: vec![0],
     };
     let tiny = ThreatModel::new(Norm::Linf, 0.01, [0.0, 1.0]).unwrap();
-    for name in ATTACKS.iter().chain(&["apgd-ce-smooth"]) {
-        let attack = lone(name, Norm::Linf, 4).unwrap();
+    for name in fgmf::attack::names() {
+        let attack = lone(&name, Norm::Linf, 4).unwrap();
         let passes = |wrong_at| {
             let model = Lucky {
                 net: &net,

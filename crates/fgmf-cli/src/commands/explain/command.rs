@@ -11,7 +11,7 @@ use crate::console;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::explain::{Context, Explainer, IDS, applicable, with_parameters};
+use fgmf::explain::{Context, Explainer, applicable, with_parameters};
 use fgmf::model::Oracle;
 use fgmf::store::Whole;
 use fgmf::store::write;
@@ -190,7 +190,7 @@ fn explainers(
             "a method that looks at a layer: pgca, grad-cam, grad-cam-pp, layer-cam, score-cam";
         return Err(Error::parameter("layer", expected, layer).into());
     }
-    chosen("methods", &a.methods, &IDS, &all, |id| {
+    chosen(&a.methods, &all, |id| {
         let mut parameters = settings.of(id);
         if let (Some(layer), Some(fields)) = (&a.layer, parameters.as_object_mut())
             && looks(id)

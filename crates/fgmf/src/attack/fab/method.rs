@@ -20,17 +20,57 @@
 //! within eps, since an attack at a given radius asks for no less; (2) the nearest point found is
 //! handed back even from outside the ball, to be projected and judged.
 
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, SuiteName, WhiteBox, images,
+};
 use crate::attack::fab::walk::{Next, Task, Walk};
 use crate::attack::loss::Difference;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use fgmf_net::head::{Head, Margin};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "fab",
+    line: "Projects onto linear models of the boundary to find the nearest point of another class.",
+    revision: 1,
+    reference: "croce2020a",
+    example: r#"{"steps": 6, "restarts": 2, "targets": null}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<FabParams>(settings)?.check()?,
+            )))
+        },
+        names: &[
+            SuiteName {
+                name: "fab-t",
+                settings: |_, classes| in_suite(Some(9), 1, classes),
+                inside: None,
+            },
+            SuiteName {
+                name: "fab-5",
+                settings: |_, classes| in_suite(None, 5, classes),
+                inside: None,
+            },
+        ],
+        wrapper: None,
+    },
+}];
+
+/// Settings in suites: AutoAttack's.
+fn in_suite(targets: Option<usize>, restarts: usize, classes: usize) -> serde_json::Value {
+    serde_json::json!(FabParams {
+        targets: targets.map(|t| t.min(classes.saturating_sub(1)).max(1)),
+        restarts,
+        ..FabParams::default()
+    })
+}
 
 /// Settings of [`Fab`].
 ///

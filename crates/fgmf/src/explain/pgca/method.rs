@@ -18,9 +18,9 @@
 //! G is not trusted where it is flat or ρ < `rho_min`; the attribution's note says so. The map is
 //! withheld from operators where P is flat, G is flat, P and G share no pixel, or ρ < `rho_show`.
 //!
-//! Values in `[0, 1]`. Cost: one forward and one backward pass, and windows · fills forward passes
-//! an image (49 · 3 by default at 28 x 28; in single precision only of what a window reaches), and
-//! the cost of `gradient` if one is named.
+//! Values in `[0, 1]`. Cost: one forward pass, the backward pass of Grad-CAM++ or the cost of what
+//! `gradient` names, and windows · fills forward passes an image (49 · 3 by default at 28 x 28; in
+//! single precision only of what a window reaches).
 //!
 //! The defaults are the parts that the source names. [`PgcaParams::faithful`] is a form that is
 //! more faithful where removed pixels are replaced from their surroundings: what the two dark fills
@@ -35,9 +35,10 @@
 //! withholding rules. With (4), both fills are dark: ρ is partly the brightness that P and G share.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
-use crate::explain::parts::ask::{four, map_record};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod, Make};
+use crate::explain::parts::ask::{calls, four, map_record};
 use crate::explain::parts::cam::{Cam, cams, curved, resolve};
+use crate::explain::parts::layer::TargetLayer;
 use crate::explain::parts::map::{bounds, deviation};
 use crate::explain::parts::perturbation::{Fills, Grid, Perturbation};
 use crate::explain::pgca::consensus::{Enhancement, enhance};
@@ -46,18 +47,29 @@ use crate::explain::sealed::explain;
 use crate::measure::similarity::spearman;
 use crate::model::access::Gradients;
 use crate::record::MapRecord;
+use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::Serialize;
 
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "pgca",
+    line: "Keeps what a perturbation map and a gradient map both point at.",
+    revision: 1,
+    reference: "islam2024",
+    example: r#"{"kappa": 0.5, "gradient": {"id": "gradient-x-input"}}"#,
+    build: |settings, make| Ok(Box::new(read::<PgcaParams>(settings)?.check(make)?)),
+}];
+
 /// Checked PGCA.
-#[derive(Clone, Debug)]
 pub struct Pgca {
-    pub(crate) params: PgcaParams,
+    params: PgcaParams,
+    /// What `gradient` names.
+    gradient: Option<Box<dyn Explainer>>,
 }
 
 impl PgcaParams {
     /// The checked method. Whether layer and grid fit shows when it meets a network.
-    pub fn check(self) -> Result<Pgca> {
+    pub fn check(self, make: &Make) -> Result<Pgca> {
         let ranges = [
             ("noise_mean", self.noise_mean, [f64::MIN, f64::MAX]),
             ("noise_sigma", self.noise_sigma, [0.0, f64::MAX]),
@@ -104,9 +116,7 @@ impl PgcaParams {
         if !(1..=8).contains(&self.levels) {
             return Err(Error::parameter("levels", "1 to 8", self.levels));
         }
-        if let Some(inner) = &self.gradient {
-            inner.explainer()?;
-        }
+        let gradient = self.gradient.as_ref().map(make).transpose()?;
         if self.layer.as_deref() == Some("") {
             return Err(Error::parameter("layer", "a name", "nothing"));
         }
@@ -114,7 +124,10 @@ impl PgcaParams {
             Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => Err(
                 Error::parameter("grid", "1 to 256 cells a side", format!("{grid:?}")),
             ),
-            _ => Ok(Pgca { params: self }),
+            _ => Ok(Pgca {
+                params: self,
+                gradient,
+            }),
         }
     }
 }
@@ -169,20 +182,7 @@ impl Pgca {
             sigma: p.noise_sigma,
             blur: p.blur,
         };
-        let (mut cams, clean): (Vec<_>, Vec<_>) =
-            cams(model, x, targets, &layer, context.cap, curved)?
-                .into_iter()
-                .map(|Cam { map, logits }| (map, logits))
-                .unzip();
-        let mut signed = false;
-        if let Some(inner) = &p.gradient {
-            let maps = explain(inner.explainer()?.as_ref(), model, x, targets, context)?;
-            signed = maps.iter().any(|m| m.signed);
-            cams = maps
-                .into_iter()
-                .map(|m| m.values.values.into_iter().map(f64::from).collect())
-                .collect();
-        }
+        let (cams, clean, signed) = self.gradients(model, x, targets, &layer, context)?;
         let mut falls = Vec::new();
         let mut maps: Vec<Vec<f64>> = Vec::new();
         for level in 0..p.levels {
@@ -244,6 +244,32 @@ impl Pgca {
             Ok((attribution, fused.parts))
         };
         targets.iter().enumerate().map(one).collect()
+    }
+
+    /// G of each image, the logits of each image, and whether G has signs.
+    fn gradients(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        layer: &TargetLayer,
+        context: &Context,
+    ) -> Result<(Vec<Vec<f64>>, Vec<Vec<f64>>, bool)> {
+        let Some(inner) = &self.gradient else {
+            let found = cams(model, x, targets, layer, context.cap, curved)?;
+            let apart = found.into_iter().map(|Cam { map, logits }| (map, logits));
+            let (maps, logits) = apart.unzip();
+            return Ok((maps, logits, false));
+        };
+        let mut logits = Vec::with_capacity(targets.len());
+        for call in calls(targets.len(), context.cap) {
+            let z = model.logits(&x.rows(call.start, call.len()))?.to_f64();
+            logits.extend(z.chunks_exact(model.classes()).map(<[f64]>::to_vec));
+        }
+        let maps = explain(inner.as_ref(), model, x, targets, context)?;
+        let signed = maps.iter().any(|m| m.signed);
+        let wide = |m: Attribution| m.values.values.into_iter().map(f64::from).collect();
+        Ok((maps.into_iter().map(wide).collect(), logits, signed))
     }
 
     /// Steps 3 to 5 for one image.
@@ -346,13 +372,14 @@ impl Explainer for Pgca {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::list::make;
     use crate::explain::sealed::explain;
     use crate::explain::toy;
     use crate::model::oracle::Oracle;
 
     fn first(params: PgcaParams, net: &fgmf_net::Session, x: &Tensor) -> (Attribution, PgcaParts) {
         params
-            .check()
+            .check(&make)
             .unwrap()
             .with_parts(&Oracle::new(net), x, &[0], &Context::default())
             .unwrap()
@@ -363,7 +390,7 @@ mod tests {
     fn a_model_without_weights_is_withheld() {
         let net = toy::linear(&[vec![0.0; 64], vec![0.0; 64]], [1, 8, 8]);
         let map = explain(
-            &PgcaParams::default().check().unwrap(),
+            &PgcaParams::default().check(&make).unwrap(),
             &Oracle::new(&net),
             &toy::images([1, 1, 8, 8], 1),
             &[0],
@@ -458,7 +485,7 @@ mod tests {
             noise_draws: 3,
             ..PgcaParams::default()
         }
-        .check()
+        .check(&make)
         .unwrap();
         let run = |seed, first_index| {
             pgca.with_parts(
@@ -526,7 +553,7 @@ mod tests {
             PgcaParams { weight: 1.5, ..d() },
         ];
         for params in bad {
-            assert!(params.clone().check().is_err(), "{params:?}");
+            assert!(params.clone().check(&make).is_err(), "{params:?}");
         }
         assert!(serde_json::from_str::<PgcaParams>(r#"{"kapa": 1}"#).is_err());
         assert_eq!(serde_json::from_str::<PgcaParams>("{}").unwrap(), d());
@@ -535,7 +562,7 @@ mod tests {
             grid: Some([9, 9]),
             ..d()
         }
-        .check()
+        .check(&make)
         .unwrap();
         assert!(
             large
@@ -637,7 +664,7 @@ mod tests {
                 gradient: Some(unknown),
                 ..PgcaParams::default()
             }
-            .check()
+            .check(&make)
             .is_err()
         );
     }

@@ -52,5 +52,8 @@ impl Defence {
     }
 }
 
+/// Makes a defence from its settings.
+pub(crate) type DefenceBuild = fn(Value) -> Result<Defence>;
+
 /// A defence's entry in the list.
-pub(crate) type DefenceMethod = Method<fn(Value) -> Result<Defence>>;
+pub(crate) type DefenceMethod = Method<DefenceBuild>;

@@ -1,11 +1,11 @@
 //! The list of defences: ids, and how each is made from its settings.
 
-use crate::defend::base::Defence;
+use crate::defend::base::{Defence, DefenceBuild};
 use crate::error::Result;
 use crate::method::{Family, List};
 
 /// All defences; the build script writes the list.
-pub(crate) static LIST: List<fn(serde_json::Value) -> Result<Defence>> = List::new(
+pub(crate) static LIST: List<DefenceBuild> = List::new(
     Family::Defence,
     "defence",
     include!(concat!(env!("OUT_DIR"), "/defend.rs")),

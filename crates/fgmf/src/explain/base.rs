@@ -93,6 +93,8 @@ fn no_parameters() -> serde_json::Value {
 /// knows the list.
 pub type Make = dyn Fn(&Inner) -> Result<Box<dyn Explainer>>;
 
+/// Makes an explainer from its settings.
+pub(crate) type ExplainerBuild = fn(serde_json::Value, &Make) -> Result<Box<dyn Explainer>>;
+
 /// An explainer's entry in the list.
-pub(crate) type ExplainerMethod =
-    Method<fn(serde_json::Value, &Make) -> Result<Box<dyn Explainer>>>;
+pub(crate) type ExplainerMethod = Method<ExplainerBuild>;

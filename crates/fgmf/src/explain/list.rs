@@ -1,19 +1,18 @@
 //! The list of explainers: ids, and how each is made from its settings.
 
 use crate::error::Result;
-use crate::explain::base::{Context, Explainer, Inner, Make};
+use crate::explain::base::{Context, Explainer, ExplainerBuild, Inner};
 use crate::explain::sealed::explain;
 use crate::method::{Family, List};
 use crate::model::access::Gradients;
 use fgmf_net::{Precision, Tensor};
 
 /// All explainers; the build script writes the list.
-pub(crate) static LIST: List<fn(serde_json::Value, &Make) -> Result<Box<dyn Explainer>>> =
-    List::new(
-        Family::Explainer,
-        "method",
-        include!(concat!(env!("OUT_DIR"), "/explain.rs")),
-    );
+pub(crate) static LIST: List<ExplainerBuild> = List::new(
+    Family::Explainer,
+    "method",
+    include!(concat!(env!("OUT_DIR"), "/explain.rs")),
+);
 
 /// Ids of all methods, for [`by_id`].
 pub fn ids() -> Vec<&'static str> {

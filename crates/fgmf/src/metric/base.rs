@@ -21,12 +21,15 @@ pub trait Metric: Sync {
     fn score(&self, subject: &Subject<'_>) -> Result<MetricValues>;
 }
 
+/// Makes a metric from its settings.
+type MakeMetric = fn(serde_json::Value) -> Result<Box<dyn Metric>>;
+
 /// How a metric is made.
 pub(crate) struct MetricBuild {
     /// The metric as data.
     pub(crate) info: &'static Info,
     /// From its settings. `None` for a metric of two inputs, which the evaluation computes itself.
-    pub(crate) make: Option<fn(serde_json::Value) -> Result<Box<dyn Metric>>>,
+    pub(crate) make: Option<MakeMetric>,
 }
 
 /// A metric's entry in the list.

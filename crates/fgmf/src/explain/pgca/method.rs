@@ -151,6 +151,15 @@ pub struct PgcaParts {
     pub gradient_trusted: bool,
 }
 
+/// What step 2 gives for all images.
+struct GradientMaps {
+    maps: Vec<Vec<f64>>,
+    /// Logits of the images themselves.
+    clean: Vec<Vec<f64>>,
+    /// Whether the maps have signs.
+    signed: bool,
+}
+
 /// One image's result.
 struct Fused {
     values: Vec<f64>,
@@ -182,7 +191,11 @@ impl Pgca {
             sigma: p.noise_sigma,
             blur: p.blur,
         };
-        let (cams, clean, signed) = self.gradients(model, x, targets, &layer, context)?;
+        let GradientMaps {
+            maps: cams,
+            clean,
+            signed,
+        } = self.gradients(model, x, targets, &layer, context)?;
         let mut falls = Vec::new();
         let mut maps: Vec<Vec<f64>> = Vec::new();
         for level in 0..p.levels {
@@ -246,7 +259,7 @@ impl Pgca {
         targets.iter().enumerate().map(one).collect()
     }
 
-    /// G of each image, the logits of each image, and whether G has signs.
+    /// Step 2, and the logits of the images, which step 1 needs.
     fn gradients(
         &self,
         model: &dyn Gradients,
@@ -254,22 +267,30 @@ impl Pgca {
         targets: &[usize],
         layer: &TargetLayer,
         context: &Context,
-    ) -> Result<(Vec<Vec<f64>>, Vec<Vec<f64>>, bool)> {
+    ) -> Result<GradientMaps> {
         let Some(inner) = &self.gradient else {
             let found = cams(model, x, targets, layer, context.cap, curved)?;
             let apart = found.into_iter().map(|Cam { map, logits }| (map, logits));
-            let (maps, logits) = apart.unzip();
-            return Ok((maps, logits, false));
+            let (maps, clean) = apart.unzip();
+            return Ok(GradientMaps {
+                maps,
+                clean,
+                signed: false,
+            });
         };
-        let mut logits = Vec::with_capacity(targets.len());
+        let mut clean = Vec::with_capacity(targets.len());
         for call in calls(targets.len(), context.cap) {
             let z = model.logits(&x.rows(call.start, call.len()))?.to_f64();
-            logits.extend(z.chunks_exact(model.classes()).map(<[f64]>::to_vec));
+            clean.extend(z.chunks_exact(model.classes()).map(<[f64]>::to_vec));
         }
-        let maps = explain(inner.as_ref(), model, x, targets, context)?;
-        let signed = maps.iter().any(|m| m.signed);
+        let found = explain(inner.as_ref(), model, x, targets, context)?;
+        let signed = found.iter().any(|m| m.signed);
         let wide = |m: Attribution| m.values.values.into_iter().map(f64::from).collect();
-        Ok((maps.into_iter().map(wide).collect(), logits, signed))
+        Ok(GradientMaps {
+            maps: found.into_iter().map(wide).collect(),
+            clean,
+            signed,
+        })
     }
 
     /// Steps 3 to 5 for one image.
@@ -667,6 +688,29 @@ mod tests {
             .check(&make)
             .is_err()
         );
+    }
+
+    /// An explainer in the place of Grad-CAM++ also saves its backward pass.
+    #[test]
+    fn another_gradient_map_costs_no_pass_of_grad_cam_pp() {
+        let (net, x) = (toy::quadrant([1, 16, 16]), toy::images([2, 1, 16, 16], 4));
+        let backward = |gradient: Option<&str>| {
+            let inner = |id: &str| crate::explain::base::Inner {
+                id: id.into(),
+                parameters: serde_json::json!({}),
+            };
+            let params = PgcaParams {
+                gradient: gradient.map(inner),
+                ..PgcaParams::default()
+            };
+            let oracle = Oracle::new(&net);
+            let pgca = params.check(&make).unwrap();
+            explain(&pgca, &oracle, &x, &[0, 1], &Context::default()).unwrap();
+            oracle.passes().backward
+        };
+        assert_eq!(backward(None), 2);
+        assert_eq!(backward(Some("saliency")), 2);
+        assert_eq!(backward(Some("occlusion")), 0);
     }
 
     /// z = w · x: blurred windows change z by the sum of w (x − blurred x) in them, GradientSHAP's

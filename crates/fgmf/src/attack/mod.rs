@@ -6,6 +6,8 @@ pub(crate) mod base;
 pub(crate) mod cw;
 pub(crate) mod ddn;
 pub(crate) mod deepfool;
+#[cfg(test)]
+mod dummy;
 pub(crate) mod eot;
 pub(crate) mod evolution;
 pub(crate) mod fab;

@@ -8,6 +8,8 @@
 
 pub(crate) mod base;
 pub(crate) mod bit_depth;
+#[cfg(test)]
+mod dummy;
 pub(crate) mod jpeg;
 pub(crate) mod k_wta;
 pub(crate) mod knowledge;

@@ -26,6 +26,8 @@ pub(crate) mod base;
 pub(crate) mod contrast;
 pub(crate) mod deep_lift;
 pub(crate) mod deep_shap;
+#[cfg(test)]
+mod dummy;
 pub(crate) mod grad_cam;
 pub(crate) mod grad_cam_pp;
 pub(crate) mod gradient_shap;

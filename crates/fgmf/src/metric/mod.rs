@@ -9,6 +9,8 @@ pub(crate) mod base;
 pub(crate) mod certified_top_k;
 pub(crate) mod criteria;
 pub(crate) mod deletion;
+#[cfg(test)]
+mod dummy;
 pub(crate) mod efficient_mprt;
 pub(crate) mod entropy;
 pub(crate) mod faithfulness_correlation;

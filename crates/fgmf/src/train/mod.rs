@@ -4,6 +4,8 @@ pub(crate) mod base;
 pub(crate) mod checkpoint;
 pub(crate) mod config;
 pub(crate) mod distillation;
+#[cfg(test)]
+mod dummy;
 pub(crate) mod fit;
 pub(crate) mod list;
 pub(crate) mod optimise;

@@ -143,3 +143,48 @@ fn metrics_are_current() {
     }
     current(&root().join("docs/metrics.md"), &metric::table());
 }
+
+/// Every source and manifest below this folder, with its text.
+fn sources(folder: &Path, out: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, out);
+        } else if path.extension().is_some_and(|e| e == "rs" || e == "toml") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let name = path.to_string_lossy().replace('\\', "/");
+            out.push((name, text));
+        }
+    }
+}
+
+/// What `CONTRIBUTING.md` promises: a method is one file and one line. Each family has a method for
+/// tests, which is in its list as every other is. Outside their own files nothing names them but
+/// one `mod` line in each face.
+#[test]
+fn a_method_is_one_file_and_one_line() {
+    let name = ["dum", "my"].concat();
+    let mut all = Vec::new();
+    sources(&root().join("crates"), &mut all);
+    let (own, others): (Vec<_>, Vec<_>) = all
+        .iter()
+        .partition(|(file, _)| file.ends_with(&format!("/{name}.rs")));
+    assert_eq!(own.len(), 5, "a method of each family");
+    let named = |text: &str| {
+        let lines = text.lines().map(str::trim).map(str::to_owned);
+        let lines = lines.filter(|l| l.to_lowercase().contains(&name));
+        lines.collect::<Vec<String>>()
+    };
+    for (file, text) in others {
+        let face = own.iter().any(|(o, _)| {
+            let folder = o.trim_end_matches(&format!("{name}.rs"));
+            *file == format!("{folder}mod.rs")
+        });
+        let expected = if face {
+            vec![format!("mod {name};")]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(named(text), expected, "{file}");
+    }
+}

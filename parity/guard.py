@@ -30,7 +30,7 @@ from guard_rows import Plan, prepare
 
 ISA = "avx2"  # of the kernels; results depend on it
 FEATURES = ("avx2", "avx512f", "fma")  # of the processor; the tensor library chooses among them
-STRIPPED = {"command", "commit", "file", "machine", "seconds", "version"}  # fields left out
+STRIPPED = {"build", "command", "commit", "file", "machine", "seconds", "version"}  # fields left out
 KEPT = 300_000  # characters of the longest text that is kept
 SHOWN = 5  # differences of a row that are shown
 

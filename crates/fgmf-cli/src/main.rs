@@ -9,6 +9,7 @@ mod outcome;
 
 use clap::Parser;
 use outcome::Outcome;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -19,12 +20,15 @@ fn main() -> ExitCode {
             .build()?;
         threads.install(|| commands::run(&arguments))
     };
-    match run() {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::BelowThreshold) => ExitCode::from(1),
-        Err(error) => {
+    std::panic::set_hook(Box::new(|found| console::bug(&found.to_string())));
+    match std::panic::catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(Outcome::Done)) => ExitCode::SUCCESS,
+        Ok(Ok(Outcome::BelowThreshold)) => ExitCode::from(1),
+        Ok(Err(error)) => {
             console::error(&error, hint::of(&error));
             ExitCode::from(2)
         }
+        // The hook has said what happened.
+        Err(_) => ExitCode::from(2),
     }
 }

@@ -7,9 +7,10 @@
 use crate::blocked::rows;
 use crate::real::Real;
 use crate::shape::Conv2d;
+use crate::simd::arch;
 use crate::sliding::{Forward, GradInput, GradWeight};
 use crate::unrolled::{self, Unrolled};
-use pulp::{Arch, WithSimd};
+use pulp::WithSimd;
 
 /// Runs a pass on the best instruction set there is.
 fn run<P>(s: &Conv2d, pass: P)
@@ -18,9 +19,9 @@ where
     Unrolled<P>: WithSimd<Output = ()>,
 {
     if unrolled::pays(s) {
-        Arch::new().dispatch(Unrolled(pass));
+        arch().dispatch(Unrolled(pass));
     } else {
-        Arch::new().dispatch(pass);
+        arch().dispatch(pass);
     }
 }
 

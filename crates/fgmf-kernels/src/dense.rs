@@ -3,7 +3,8 @@
 use crate::gemm::{MatmulEpilogue, PackedMatrix, matmul_packed};
 use crate::matmul::{pack, product};
 use crate::real::{Real, Scratch, round_up};
-use pulp::{Arch, Simd, WithSimd};
+use crate::simd::arch;
+use pulp::{Simd, WithSimd};
 use std::cell::Cell;
 
 /// `C = A B` with `dims = [m, k, n]`; A and B are read with (row, column) strides, C `[m, n]` is
@@ -45,7 +46,7 @@ pub fn matmul<T: Real>(
         return;
     }
     T::with_scratch(|scratch| {
-        Arch::new().dispatch(Dense {
+        arch().dispatch(Dense {
             dims,
             a,
             a_strides,

@@ -2,7 +2,7 @@
 
 use crate::passes::Passes;
 use crate::proportion::Proportion;
-use crate::run::{DataRecord, ModelFile, ThreatRecord};
+use crate::run::{BuildRecord, DataRecord, ModelFile, ThreatRecord};
 use crate::words::Level;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ pub struct AttackRecord {
     pub seed: u64,
     /// Version of the tool.
     pub version: String,
+    /// Which build made it.
+    #[serde(default)]
+    pub build: BuildRecord,
     /// Accuracy on clean images.
     pub clean: Accuracy,
     /// One row an attack, in order.

@@ -1,7 +1,7 @@
 //! Records of an evaluation of explanations.
 
 use crate::mean::mean_interval;
-use crate::run::{DataRecord, MethodRecord, ModelFile, ThreatRecord};
+use crate::run::{BuildRecord, DataRecord, MethodRecord, ModelFile, ThreatRecord};
 use crate::words::Direction;
 use serde::{Deserialize, Serialize};
 
@@ -164,6 +164,9 @@ pub struct EvaluationRecord {
     pub seed: u64,
     /// Version of the tool.
     pub version: String,
+    /// Which build made it.
+    #[serde(default)]
+    pub build: BuildRecord,
     /// Inputs.
     pub inputs: Vec<InputRecord>,
     /// Explainers.

@@ -29,6 +29,6 @@ pub use mean::mean_interval;
 pub use passes::Passes;
 pub use proportion::Proportion;
 pub use report::{CaseRecord, CaseView, Figure, MeanRecord, ModelRecord, ReportRecord};
-pub use run::{DataRecord, MachineRecord, MethodRecord, ModelFile, ThreatRecord};
+pub use run::{BuildRecord, DataRecord, MachineRecord, MethodRecord, ModelFile, ThreatRecord};
 pub use training::EpochRecord;
 pub use words::{Direction, Family, Level, Need, Norm, Split, UnknownWord};

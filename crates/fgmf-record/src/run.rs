@@ -60,6 +60,15 @@ pub struct MachineRecord {
     pub threads: usize,
 }
 
+/// What decides the bytes of a result besides settings, data and version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildRecord {
+    /// Rises by one whenever numbers move.
+    pub numerics: u32,
+    /// Of the single-precision kernels: `avx512`, `avx2` or `portable`.
+    pub instruction_set: String,
+}
+
 /// A method and every setting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodRecord {

@@ -1,13 +1,14 @@
 //! `fgmf attack`.
 
 use crate::arguments::{Arguments, Attack};
-use crate::commands::shared::{check_fit, create, data_record, percent, read_model};
+use crate::commands::shared::{check_fit, data_record, percent, read_model};
 use crate::console;
+use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::load;
-use fgmf::store::{refuse_another, write};
+use fgmf::store::{Folder, build, refuse_another, write};
 use fgmf::study::{
     SuiteJob, curve, remove_curve_state, remove_state, run_suite_until, suite, transfer,
 };
@@ -30,7 +31,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         data.truncate(n)?;
     }
     check_fit(&net, &data)?;
-    create(&a.out)?;
+    let _claim = Folder::claim(&a.out)?;
     let out = a.out.join("attack.json");
     refuse_another(
         &out,
@@ -81,6 +82,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         suite: a.suite.clone(),
         seed: a.seed,
         version: env!("CARGO_PKG_VERSION").into(),
+        build: build(),
         clean: Accuracy {
             accuracy: clean.value,
             n: clean.n,
@@ -101,7 +103,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     write(&out, text.as_bytes())?;
     remove_state(&state)?;
     remove_curve_state(&state, radii)?;
-    console::result(&if global.json { text } else { table(&record) });
+    console::result(&if global.json { text } else { table(&record) })?;
     let masked = a.fail_on_masking && record.verdict.level != Level::Trustworthy;
     let low = a.min_robust.is_some_and(|m| overall.value < m);
     Ok(if masked || low {
@@ -116,7 +118,12 @@ fn table(r: &AttackRecord) -> String {
     let mut lines = vec![
         format!(
             "{} on {} ({}, n = {}), {} eps {}",
-            r.model.file, r.data.name, r.data.split, r.data.n, r.threat.norm, r.threat.eps
+            one_line(&r.model.file),
+            one_line(&r.data.name),
+            r.data.split,
+            r.data.n,
+            r.threat.norm,
+            r.threat.eps
         ),
         format!(
             "{:<32}{:>8}  {:<18}{:>8}{:>9}{:>12}{:>9}",

@@ -1,13 +1,13 @@
 //! `fgmf demo`: the whole framework on embedded images. Its report grows as the run goes on.
 
 use crate::arguments::{Arguments, Demo};
-use crate::commands::shared::{create, data_record, machine, percent};
+use crate::commands::shared::{data_record, machine, percent};
 use crate::commands::train::train;
 use crate::console;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::data::{Dataset, EMBEDDED, Split, load};
-use fgmf::store::write;
+use fgmf::store::{Folder, write};
 use fgmf::study::{
     ATTACK, CASE_IMAGES, RADII, Subject, case_settings, explain_models, judge_model,
     judge_settings, plans, remove_curve_state,
@@ -67,7 +67,7 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
             page.display()
         ),
     );
-    create(&a.out)?;
+    let _claim = Folder::claim(&a.out)?;
     let (mut training, mut testing) = (load(EMBEDDED, Split::Train)?, load(EMBEDDED, Split::Test)?);
     if let Some(n) = extent.limit {
         training.truncate(n)?;
@@ -138,7 +138,7 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
         remove_curve_state(&curve_state(a, s), &RADII)?;
     }
     if global.json {
-        console::result(&json);
+        console::result(&json)?;
         return Ok(Outcome::Done);
     }
     for m in &report.models {
@@ -148,9 +148,9 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
             m.title,
             percent(m.clean.value),
             percent(at.map_or(0.0, |p| p.robust.value))
-        ));
+        ))?;
     }
-    console::result(&format!("{}  ({:.0} s)", page.display(), report.seconds));
+    console::result(&format!("{}  ({:.0} s)", page.display(), report.seconds))?;
     Ok(Outcome::Done)
 }
 

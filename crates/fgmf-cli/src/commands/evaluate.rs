@@ -4,15 +4,15 @@ use crate::arguments::{Arguments, Evaluate};
 use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::memory::images_at_once;
-use crate::commands::shared::{check_fit, create, data_record, read_model};
+use crate::commands::shared::{check_fit, data_record, read_model};
 use crate::console;
+use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
-use fgmf::Error;
 use fgmf::data::load;
 use fgmf::explain::{Context, applicable, with_parameters};
 use fgmf::model::Oracle;
-use fgmf::store::{refuse_another, write};
+use fgmf::store::{Folder, build, refuse_another, remove, write};
 use fgmf::study::{EvaluationJob, evaluate};
 use fgmf_net::Tensor;
 use fgmf_record::{EvaluationRecord, FigureRow, ModelFile};
@@ -62,7 +62,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         }),
     )?;
     let inputs = attacker.inputs(&oracle, &x, 0, None)?;
-    create(&a.out)?;
+    let _claim = Folder::claim(&a.out)?;
     let bar = console::bar(global.quiet, 1, "evaluating");
     let mut watch = |done: usize, all: usize| {
         bar.set_length(all as u64);
@@ -93,6 +93,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         threat: attacker.threat().record(),
         seed: a.seed,
         version: env!("CARGO_PKG_VERSION").into(),
+        build: build(),
         inputs: found.inputs,
         explainers: found.explainers,
         metrics: found.metrics,
@@ -103,8 +104,8 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     };
     let text = serde_json::to_string_pretty(&record)?;
     write(&out, text.as_bytes())?;
-    std::fs::remove_file(&state).map_err(Error::io(&state))?;
-    console::result(&if global.json { text } else { table(&record) });
+    remove(&state)?;
+    console::result(&if global.json { text } else { table(&record) })?;
     Ok(Outcome::Done)
 }
 
@@ -114,8 +115,8 @@ fn table(r: &EvaluationRecord) -> String {
     let mut lines = vec![format!(
         "{} on {} ({}, n = {}), {} eps {}, seed {}; mean [95% interval]; p: Wilcoxon \
             signed-rank of {}",
-        r.model.file,
-        r.data.name,
+        one_line(&r.model.file),
+        one_line(&r.data.name),
         r.data.split,
         r.data.n,
         r.threat.norm,

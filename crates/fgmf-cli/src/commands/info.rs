@@ -3,6 +3,7 @@
 use crate::arguments::{Arguments, Info};
 use crate::commands::shared::read_model;
 use crate::console;
+use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::explain::choose_layer;
@@ -16,7 +17,7 @@ pub(crate) fn run(global: &Arguments, a: &Info) -> Result<Outcome> {
         serde_json::to_string_pretty(&facts(&net, &sha256))?
     } else {
         text(&net, &sha256)
-    });
+    })?;
     Ok(Outcome::Done)
 }
 
@@ -72,7 +73,7 @@ fn facts(net: &Network, sha256: &str) -> serde_json::Value {
 fn text(net: &Network, sha256: &str) -> String {
     let [c, h, w] = net.image_shape();
     let mut lines = vec![
-        format!("{}  (sha256 {sha256})", net.name),
+        format!("{}  (sha256 {sha256})", one_line(&net.name)),
         format!("images      {c}x{h}x{w} in [0, 1]"),
         format!("classes     {}", net.classes()),
         format!("parameters  {} trainable", net.parameter_count()),
@@ -82,7 +83,7 @@ fn text(net: &Network, sha256: &str) -> String {
         ),
         format!(
             "explained   {}",
-            choose_layer(net).map_or_else(|e| e.to_string(), |l| l.name)
+            one_line(&choose_layer(net).map_or_else(|e| e.to_string(), |l| l.name))
         ),
         format!(
             "operators   {}",
@@ -106,7 +107,7 @@ fn text(net: &Network, sha256: &str) -> String {
             .unwrap_or_default();
         lines.push(format!(
             "{:<28}{:<20}{output:<20}{:>12}",
-            node.name,
+            one_line(&node.name),
             node.op.name(),
             weights(net, node)
         ));

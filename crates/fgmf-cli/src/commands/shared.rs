@@ -55,11 +55,6 @@ pub(crate) fn machine() -> MachineRecord {
     }
 }
 
-pub(crate) fn create(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(fgmf::Error::io(folder))?;
-    Ok(())
-}
-
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1}%", 100.0 * share)
 }

@@ -30,7 +30,7 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
     }
     let (net, run) = train(global, &config, &data, &a.out, "training")?;
     if global.json {
-        console::result(&serde_json::to_string_pretty(&run)?);
+        console::result(&serde_json::to_string_pretty(&run)?)?;
     } else {
         let accuracy = percent(run.clean_train_accuracy.value);
         console::result(&format!(
@@ -42,7 +42,7 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
             run.config.objective.name(),
             run.n,
             a.out.join("model.onnx").display(),
-        ));
+        ))?;
     }
     Ok(Outcome::Done)
 }

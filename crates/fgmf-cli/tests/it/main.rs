@@ -6,6 +6,7 @@
 
 mod commands;
 mod corrupt;
+mod faults;
 mod kill;
 
 use std::path::Path;

@@ -6,6 +6,9 @@ use super::avx2::Avx2;
 use super::avx512::Avx512;
 use super::portable::Portable;
 use super::vector::{Kernel, Vector};
+use pulp::Arch;
+#[cfg(target_arch = "x86_64")]
+use pulp::x86::V3;
 use std::sync::OnceLock;
 
 /// An instruction set.
@@ -86,6 +89,19 @@ pub(crate) fn isa() -> Isa {
 #[must_use]
 pub fn instruction_set() -> &'static str {
     isa().name()
+}
+
+/// What kernels over any float run on: never above the instruction set in use, so that a lower one
+/// gives the same bytes on every processor that has it.
+pub(crate) fn arch() -> Arch {
+    #[cfg(target_arch = "x86_64")]
+    match isa() {
+        Isa::Avx512 => Arch::new(),
+        Isa::Avx2 => V3::try_new().map_or(Arch::Scalar, Arch::V3),
+        Isa::Portable => Arch::Scalar,
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    Arch::new()
 }
 
 /// Runs a kernel on the instruction set in use.

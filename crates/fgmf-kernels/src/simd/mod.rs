@@ -19,7 +19,7 @@ mod portable;
 mod vector;
 
 pub use isa::instruction_set;
-pub(crate) use isa::run;
 #[cfg(test)]
 pub(crate) use isa::{Isa, on_each};
+pub(crate) use isa::{arch, run};
 pub(crate) use vector::{Kernel, LANES, Vector};

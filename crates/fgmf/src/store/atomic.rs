@@ -5,6 +5,7 @@
 //! file or the new one. A temporary file that a kill left is overwritten by the next try.
 
 use crate::error::{Error, Result};
+use crate::store::disk;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -12,8 +13,21 @@ use std::path::{Path, PathBuf};
 /// Writes a file in one piece. An error names the file and leaves what was there.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = Whole::create(path)?;
-    file.write_all(bytes).map_err(Error::io(path))?;
+    disk::put(&mut file, bytes).map_err(Error::io(path))?;
     file.finish()
+}
+
+/// Removes a file, if it is there, and what a kill left of writing it.
+pub fn remove(path: &Path) -> Result<()> {
+    let files = [path, &temporary(path)];
+    files
+        .iter()
+        .try_for_each(|p| disk::remove(p).map_err(Error::io(p)))
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.tmp"))
 }
 
 /// A file that is written piece by piece. It appears when it is [finished](Self::finish); if it is
@@ -28,9 +42,8 @@ pub struct Whole {
 impl Whole {
     /// Starts a file that will stand at `path`.
     pub fn create(path: &Path) -> Result<Self> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".{name}.tmp"));
-        let file = File::create(&temporary).map_err(Error::io(path))?;
+        let temporary = temporary(path);
+        let file = disk::create(&temporary).map_err(Error::io(path))?;
         Ok(Self {
             file: Some(BufWriter::new(file)),
             temporary,
@@ -48,10 +61,10 @@ impl Whole {
             return Ok(());
         };
         file.flush()?;
-        file.get_ref().sync_all()?;
-        std::fs::rename(&self.temporary, &self.path)?;
+        disk::sync(file.get_ref())?;
+        disk::rename(&self.temporary, &self.path)?;
         self.file = None;
-        sync_folder(&self.path)
+        Ok(())
     }
 }
 
@@ -72,15 +85,6 @@ impl Drop for Whole {
             let _ = std::fs::remove_file(&self.temporary);
         }
     }
-}
-
-/// A new name reaches the disk with its folder. Elsewhere than on Unix a folder cannot be opened.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    if cfg!(not(unix)) {
-        return Ok(());
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

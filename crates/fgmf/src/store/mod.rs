@@ -1,10 +1,15 @@
 //! Files that survive a kill: whole or absent, or with every line that was finished.
 
 pub(crate) mod atomic;
+pub(crate) mod build;
+pub(crate) mod disk;
 pub(crate) mod finished;
+pub(crate) mod folder;
 pub(crate) mod journal;
 pub(crate) mod model;
 
-pub use atomic::{Whole, write};
+pub use atomic::{Whole, remove, write};
+pub use build::build;
 pub use finished::refuse_another;
+pub use folder::Folder;
 pub use model::{read_model, write_model};

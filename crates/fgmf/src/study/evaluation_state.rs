@@ -3,6 +3,8 @@
 use crate::error::Result;
 use crate::hash::sha256;
 use crate::metric::base::MetricValues;
+use crate::record::BuildRecord;
+use crate::store::build::build;
 use crate::store::journal::Journal;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -13,6 +15,7 @@ use std::path::Path;
 pub(crate) struct Header<'a, J> {
     /// Version of the library.
     pub(crate) version: &'a str,
+    pub(crate) build: BuildRecord,
     /// Explainers, metrics, inputs and seeds.
     pub(crate) job: &'a J,
     /// SHA-256 of the logits on every input, which stand for model and images.
@@ -24,6 +27,7 @@ impl<'a, J: Serialize> Header<'a, J> {
         let bytes = logits.iter().flatten().flat_map(|v| v.to_le_bytes());
         Self {
             version: env!("CARGO_PKG_VERSION"),
+            build: build(),
             job,
             logits: sha256(&bytes.collect::<Vec<u8>>()),
         }
@@ -43,7 +47,7 @@ impl State {
         let open = |path: &Path| {
             Journal::open(path, header, |(key, values)| {
                 done.insert(key, values);
-                true
+                Ok(true)
             })
         };
         let journal = path.map(open).transpose()?;

@@ -10,6 +10,7 @@ use crate::model::answer::predictions;
 use crate::model::oracle::Oracle;
 use crate::record::{AttackRow, ExampleRecord, Passes, Proportion, VerdictRecord};
 use crate::store::atomic;
+use crate::store::build::build;
 use crate::study::entry::{Entry, SuiteJob};
 use crate::study::suite_state::{Broken, Header, Part, StateFile};
 use crate::study::suite_verdict::verdict;
@@ -185,6 +186,7 @@ fn header(entries: &[Entry], job: &SuiteJob<'_>) -> Header {
         threat: job.threat.record(),
         seed: job.seed,
         version: env!("CARGO_PKG_VERSION").into(),
+        build: build(),
         block: BLOCK,
         suite: entries
             .iter()

@@ -5,13 +5,14 @@
 //! that was cut short leaves a torn line, or images without a line. Both are dropped on opening.
 
 use crate::error::{Error, Result};
-use crate::record::Passes;
-use crate::store::atomic;
+use crate::hash::sha256;
+use crate::record::{BuildRecord, Passes};
 use crate::store::journal::Journal;
+use crate::store::{atomic, disk};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// First line: what the rest belongs to.
@@ -22,6 +23,7 @@ pub(crate) struct Header {
     pub(crate) threat: crate::record::ThreatRecord,
     pub(crate) seed: u64,
     pub(crate) version: String,
+    pub(crate) build: BuildRecord,
     pub(crate) block: usize,
     pub(crate) suite: Vec<(String, serde_json::Value)>,
 }
@@ -41,6 +43,9 @@ pub(crate) struct Part {
     pub(crate) non_finite: Vec<usize>,
     pub(crate) passes: Passes,
     pub(crate) seconds: f64,
+    /// SHA-256 of the adversarial images as they are stored; the state sets it.
+    #[serde(default)]
+    pub(crate) images: String,
 }
 
 /// An example that was broken.
@@ -65,12 +70,9 @@ fn images_path(path: &Path) -> PathBuf {
 
 /// Deletes the state of a run that is done.
 pub fn remove(path: &Path) -> Result<()> {
-    [path.to_owned(), images_path(path)]
-        .iter()
-        .try_for_each(|file| match std::fs::remove_file(file) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io(file)(e)),
-            _ => Ok(()),
-        })
+    // The journal goes last: without it the images mean nothing.
+    atomic::remove(&images_path(path))?;
+    atomic::remove(path)
 }
 
 impl StateFile {
@@ -86,18 +88,21 @@ impl StateFile {
         let journal = Journal::open(path, header, |part: Part| {
             let end = used + size * part.broken.len();
             let Some(images) = bytes.get(used..end) else {
-                return false;
+                return Ok(false);
             };
+            if sha256(images) != part.images {
+                return Err("its images have another digest".to_owned());
+            }
             let values = images.chunks_exact(4);
             let values = values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
             used = end;
             known.insert((part.block, part.entry), (part, values.collect()));
-            true
+            Ok(true)
         })?;
         if used < bytes.len() || bytes.is_empty() {
             atomic::write(&images_path, &bytes[..used])?;
         }
-        let images = OpenOptions::new().append(true).open(&images_path);
+        let images = disk::append(&images_path);
         Ok(Self {
             journal,
             images: images.map_err(Error::io(&images_path))?,
@@ -114,9 +119,12 @@ impl StateFile {
     /// Adds a finished attack: the images first, so that a line never lacks them.
     pub(crate) fn append(&mut self, part: &Part, images: &[f32]) -> Result<()> {
         let bytes: Vec<u8> = images.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let put = self.images.write_all(&bytes);
-        put.and_then(|()| self.images.sync_data())
+        disk::put(&mut self.images, &bytes)
+            .and_then(|()| disk::sync(&self.images))
             .map_err(Error::io(&self.images_path))?;
-        self.journal.append(part)
+        self.journal.append(&Part {
+            images: sha256(&bytes),
+            ..part.clone()
+        })
     }
 }

@@ -2,8 +2,10 @@
 //! new one.
 
 use crate::error::{Error, Result};
-use crate::record::EpochRecord;
+use crate::hash::sha256;
+use crate::record::{BuildRecord, EpochRecord};
 use crate::store::atomic;
+use crate::store::build::build;
 use crate::train::config::TrainConfig;
 use crate::train::optimise::{OptimiserState, parameters};
 use crate::train::salience::{Salience, Teacher};
@@ -16,6 +18,9 @@ use std::path::Path;
 /// What the file's header says.
 #[derive(Serialize, Deserialize)]
 struct Header {
+    /// Of the whole file, with zeros in the place of this.
+    sha256: String,
+    build: BuildRecord,
     config: TrainConfig,
     data_sha256: String,
     epochs_done: usize,
@@ -39,6 +44,8 @@ pub(super) fn save(
     state: &State,
 ) -> Result<()> {
     let header = Header {
+        sha256: BLANK.into(),
+        build: build(),
         config: config.clone(),
         data_sha256: data_sha256.into(),
         epochs_done: state.log.len(),
@@ -106,9 +113,34 @@ pub(super) fn save(
         })
         .collect::<Result<Vec<_>>>()?;
     let header = serde_json::to_string(&header).map_err(|e| broken(&e))?;
-    let bytes = safetensors::serialize(views, Some(HashMap::from([("fgmf".to_owned(), header)])))
-        .map_err(|e| broken(&e))?;
+    let mut bytes =
+        safetensors::serialize(views, Some(HashMap::from([("fgmf".to_owned(), header)])))
+            .map_err(|e| broken(&e))?;
+    let (at, digest) = (position(&bytes, BLANK), sha256(&bytes));
+    let place = at.ok_or_else(|| broken(&"a header without a place for its digest"))?;
+    bytes[place..place + BLANK.len()].copy_from_slice(digest.as_bytes());
     atomic::write(path, &bytes)
+}
+
+/// What stands in the place of a digest while the digest is computed.
+const BLANK: &str = "----------------------------------------------------------------";
+
+fn position(bytes: &[u8], text: &str) -> Option<usize> {
+    let mut windows = bytes.windows(text.len());
+    windows.position(|w| w == text.as_bytes())
+}
+
+/// Whether the file is as it was written.
+fn is_whole(bytes: &[u8], digest: &str) -> bool {
+    if digest.len() != BLANK.len() {
+        return false;
+    }
+    let Some(at) = position(bytes, digest) else {
+        return false;
+    };
+    let mut blank = bytes.to_vec();
+    blank[at..at + BLANK.len()].copy_from_slice(BLANK.as_bytes());
+    sha256(&blank) == digest
 }
 
 /// Reads the state of a run of the same settings on the same data; `None` if there is none. `fresh`
@@ -141,12 +173,15 @@ pub(super) fn load(
         .and_then(|m| m.get("fgmf"))
         .ok_or_else(|| broken(&"no header"))?;
     let header: Header = serde_json::from_str(header).map_err(|e| broken(&e))?;
-    if header.config != *config || header.data_sha256 != data_sha256 {
-        let what = if header.data_sha256 == data_sha256 {
-            "settings"
-        } else {
-            "data"
-        };
+    if !is_whole(&bytes, &header.sha256) {
+        return Err(broken(&"its digest is another"));
+    }
+    let same = [
+        (header.data_sha256 == data_sha256, "data"),
+        (header.config == *config, "settings"),
+        (header.build == build(), "build or instruction set"),
+    ];
+    if let Some((_, what)) = same.into_iter().find(|(same, _)| !same) {
         return Err(Error::record(
             path,
             format!(

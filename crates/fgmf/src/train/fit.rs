@@ -6,8 +6,10 @@ use crate::defend;
 use crate::defend::resize_pad::ResizePadParams;
 use crate::error::{Error, Result};
 use crate::model::transform::Transform;
-use crate::record::{EpochRecord, Proportion};
+use crate::record::{BuildRecord, EpochRecord, Proportion};
 use crate::rng::{Purpose, Stream};
+use crate::store::build::build;
+use crate::store::folder::Folder;
 use crate::store::{atomic, model};
 use crate::train::base::StepContext;
 use crate::train::checkpoint;
@@ -16,7 +18,7 @@ use crate::train::config::TrainConfig;
 use crate::train::optimise::{OptimiserState, clip};
 use crate::train::salience::Salience;
 use fgmf_net::op::Op;
-use fgmf_net::zoo::{ZooConfig, build};
+use fgmf_net::zoo::{self, ZooConfig};
 use fgmf_net::{Network, Session, Tensor, onnx};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -44,6 +46,9 @@ pub struct Progress<'a> {
 pub struct Run {
     /// Version of the tool.
     pub version: String,
+    /// Which build made it.
+    #[serde(default)]
+    pub build: BuildRecord,
     /// Every setting.
     pub config: TrainConfig,
     /// Hash of the training data.
@@ -62,7 +67,7 @@ pub struct Run {
 /// k-winners-take-all and SGAM if asked for.
 pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Network> {
     let (mean, deviation) = statistics(data);
-    let zoo = ZooConfig {
+    let shape = ZooConfig {
         architecture: config.architecture,
         activation: config.activation,
         image: data.shape(),
@@ -71,7 +76,7 @@ pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Netw
         deviation,
         seed: config.seed,
     };
-    let mut net = build(&zoo)?;
+    let mut net = zoo::build(&shape)?;
     net.metadata
         .insert("fgmf.classes".into(), data.classes().join("\n"));
     net.metadata
@@ -120,13 +125,15 @@ pub fn fit(
         .clone()
         .map(ResizePadParams::check)
         .transpose()?;
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let _claim = Folder::claim(folder)?;
     let data_sha256 = data.sha256();
+    let resume = folder.join("resume.safetensors");
     if let Some(done) = finished(config, &data_sha256, folder)? {
+        // A kill may have come between the record and this.
+        atomic::remove(&resume)?;
         return Ok(done);
     }
     let fresh = fresh_network(config, data)?;
-    let resume = folder.join("resume.safetensors");
     let [_, h, w] = data.shape();
     let mut state =
         checkpoint::load(&resume, config, &data_sha256, &fresh, h * w)?.unwrap_or_else(|| State {
@@ -135,6 +142,10 @@ pub fn fit(
             salience: None,
             log: Vec::new(),
         });
+    if !state.log.is_empty() {
+        // A kill may have come between the checkpoint and the log.
+        write_log(folder, &state.log)?;
+    }
     let source = objective.salience();
     let steps = data.len().div_ceil(config.batch);
     for epoch in state.log.len()..config.epochs {
@@ -267,6 +278,7 @@ fn finish(
     }
     let run = Run {
         version: env!("CARGO_PKG_VERSION").into(),
+        build: build(),
         config: config.clone(),
         data_sha256,
         n: data.len(),
@@ -277,16 +289,7 @@ fn finish(
     let path = folder.join("run.json");
     let json = serde_json::to_vec_pretty(&run).map_err(|e| Error::record(&path, e))?;
     atomic::write(&path, &json)?;
-    let resume = folder.join("resume.safetensors");
-    std::fs::remove_file(&resume)
-        .or_else(|e| {
-            if e.kind() == std::io::ErrorKind::NotFound {
-                Ok(())
-            } else {
-                Err(e)
-            }
-        })
-        .map_err(Error::io(&resume))?;
+    atomic::remove(&folder.join("resume.safetensors"))?;
     Ok((net.into_network(), run))
 }
 

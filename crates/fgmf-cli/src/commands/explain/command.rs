@@ -6,15 +6,15 @@ use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::explain::block::Block;
 use crate::commands::explain::images::Images;
 use crate::commands::memory::images_at_once;
-use crate::commands::shared::{create, data_record, percent, read_model};
+use crate::commands::shared::{data_record, percent, read_model};
 use crate::console;
+use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::explain::{Context, Explainer, applicable, with_parameters};
 use fgmf::model::Oracle;
-use fgmf::store::Whole;
-use fgmf::store::write;
+use fgmf::store::{Folder, Whole, write};
 use fgmf_record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
 use fgmf_report::{gallery_head, gallery_image, gallery_tail, page_png};
 use serde_json::json;
@@ -56,9 +56,9 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             .collect::<Vec<_>>(),
     )?;
     let attacker = Attacker::new(&a.attacked, "none", [images.len(), c, h, w], a.seed)?;
-    ["", "maps", "pages"]
-        .iter()
-        .try_for_each(|folder| create(&a.out.join(folder)))?;
+    let folders = ["", "maps", "pages"].map(|folder| a.out.join(folder));
+    let claimed = folders.iter().map(|folder| Folder::claim(folder));
+    let _claims = claimed.collect::<fgmf::Result<Vec<Folder>>>()?;
 
     let mut about = GalleryRecord {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -157,7 +157,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         json
     } else {
         format!("{}\n{}", table(&about), page.display())
-    });
+    })?;
     Ok(Outcome::Done)
 }
 
@@ -220,12 +220,12 @@ fn table(about: &GalleryRecord) -> String {
     for (at, image) in about.images.iter().enumerate() {
         for (input, view) in about.inputs.iter().zip(&image.views) {
             let (predicted, explained) = (
-                about.class_name(view.predicted),
-                about.class_name(view.explained),
+                one_line(&about.class_name(view.predicted)),
+                one_line(&about.class_name(view.explained)),
             );
             lines.push(format!(
                 "{}, {}: {predicted} ({}), explained {explained}",
-                image.name,
+                one_line(&image.name),
                 input.id,
                 percent(view.probability)
             ));

@@ -1,0 +1,293 @@
+//! A kill and an error at every call that changes the disk: the same command afterwards ends like
+//! one that nobody disturbed.
+
+use crate::{fgmf, small_model, text};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Leaves out what a clock decides.
+fn timeless(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.remove("seconds");
+            fields.values_mut().for_each(timeless);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(timeless),
+        _ => {}
+    }
+}
+
+/// Everything in a folder, by name, times left out.
+fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let bytes = std::fs::read(&path).unwrap();
+        if !name.ends_with(".json") && !name.ends_with(".jsonl") {
+            return (name, bytes);
+        }
+        let whole = String::from_utf8(bytes).unwrap();
+        let lines: Vec<&str> = if name.ends_with('l') {
+            whole.lines().collect()
+        } else {
+            vec![&whole]
+        };
+        let timeless = lines.iter().map(|line| {
+            let mut value = serde_json::from_str(line).unwrap();
+            timeless(&mut value);
+            value.to_string()
+        });
+        (name, timeless.collect::<Vec<_>>().join("\n").into_bytes())
+    };
+    std::fs::read_dir(folder).unwrap().map(read).collect()
+}
+
+/// Disturbs the command at each of its calls. `at_least` calls there are.
+fn undisturbed(command: &[&str], folder: &Path, at_least: u64) {
+    let reference = folder.join("reference");
+    let run = |out: &Path, fault: Option<String>| {
+        let mut made =
+            fgmf(&[command, &["--quiet", "--threads", "1", "--out", text(out)]].concat());
+        if let Some(fault) = fault {
+            made.env("FGMF_FAULT", fault);
+        }
+        made.output().unwrap()
+    };
+    assert!(run(&reference, None).status.success());
+    let expected = contents(&reference);
+    for what in ["kill", "error"] {
+        let mut calls = 1;
+        loop {
+            let out = folder.join(format!("{what}-{calls}"));
+            let broken = run(&out, Some(format!("{what}:{calls}")));
+            if broken.status.success() {
+                break;
+            }
+            if what == "error" {
+                let said = String::from_utf8_lossy(&broken.stderr).into_owned();
+                assert_eq!(broken.status.code(), Some(2), "call {calls}: {said}");
+                assert!(said.starts_with("error:"), "call {calls}: {said}");
+            }
+            let again = run(&out, None);
+            let said = String::from_utf8_lossy(&again.stderr).into_owned();
+            assert!(again.status.success(), "{what} at call {calls}: {said}");
+            let found = contents(&out);
+            let names = |c: &BTreeMap<String, Vec<u8>>| c.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(&found), names(&expected), "{what} at call {calls}");
+            for (name, bytes) in &found {
+                assert!(*bytes == expected[name], "{what} at call {calls}: {name}");
+            }
+            std::fs::remove_dir_all(&out).unwrap();
+            calls += 1;
+        }
+        assert!(calls > at_least, "{calls} calls");
+    }
+}
+
+const DATA: [&str; 2] = ["--data", "fashion-mnist-mini"];
+
+#[test]
+fn training_at_every_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--objective", "standard", "--limit", "64", "--epochs", "2"];
+    undisturbed(
+        &[&["train"], &DATA[..], &settings].concat(),
+        folder.path(),
+        20,
+    );
+}
+
+#[test]
+fn attack_at_every_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let settings = [
+        "--suite",
+        "fgsm,mi-fgsm",
+        "--limit",
+        "24",
+        "--eps",
+        "0.02",
+        "--curve",
+        "0.01",
+    ];
+    let command = [&["attack", text(&model)], &DATA[..], &settings].concat();
+    undisturbed(&command, folder.path(), 30);
+}
+
+#[test]
+fn evaluation_at_every_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let settings = [
+        "-n",
+        "70",
+        "--explainers",
+        "saliency,grad-cam",
+        "--metrics",
+        "sparseness",
+    ];
+    let command = [&["evaluate", text(&model)], &DATA[..], &settings].concat();
+    undisturbed(&command, folder.path(), 12);
+}
+
+/// A few numbers that look random.
+fn draws(seed: u64) -> impl Iterator<Item = u64> {
+    std::iter::successors(Some(seed | 1), |s| {
+        let mut s = s ^ (s << 13);
+        s ^= s >> 7;
+        Some(s ^ (s << 17))
+    })
+}
+
+/// The command is killed late, what it kept is damaged in many ways, and the command runs again: it
+/// is refused with the file's name, or ends like one that nobody disturbed.
+fn damaged_state(command: &[&str], folder: &Path, kept: &[&str], kill_at: u64, how_many: usize) {
+    let reference = folder.join("reference");
+    let run = |out: &Path, kill: bool| {
+        let mut made = fgmf(&[command, &["--quiet", "--out", text(out)]].concat());
+        if kill {
+            made.env("FGMF_FAULT", format!("kill:{kill_at}"));
+        }
+        made.output().unwrap()
+    };
+    assert!(run(&reference, false).status.success());
+    let expected = contents(&reference);
+    let killed = folder.join("killed");
+    assert!(!run(&killed, true).status.success());
+    let state: Vec<(String, Vec<u8>)> = std::fs::read_dir(&killed)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .map(|p| {
+            let name = p.file_name().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read(&p).unwrap())
+        })
+        .collect();
+    let (mut refused, mut same) = (0, 0);
+    for name in kept {
+        let (_, bytes) = state.iter().find(|(n, _)| n == name).unwrap();
+        assert!(!bytes.is_empty(), "{name}");
+        for (number, draw) in draws(bytes.len() as u64)
+            .skip(20)
+            .take(how_many)
+            .enumerate()
+        {
+            let mut damaged = bytes.clone();
+            let at = draw as usize % bytes.len();
+            match number % 4 {
+                0 | 1 => damaged[at] ^= 1 << (draw >> 40) % 8,
+                2 => damaged[at] = b'0' + (draw >> 40) as u8 % 10,
+                _ => damaged.truncate(at),
+            }
+            let out = folder.join("damaged");
+            std::fs::create_dir(&out).unwrap();
+            for (other, bytes) in &state {
+                let bytes = if other == name { &damaged } else { bytes };
+                std::fs::write(out.join(other), bytes).unwrap();
+            }
+            let again = run(&out, false);
+            if again.status.success() {
+                let found = contents(&out);
+                assert!(
+                    found == expected,
+                    "{name}, damage {number} at byte {at}: another result"
+                );
+                same += 1;
+            } else {
+                let said = String::from_utf8_lossy(&again.stderr).into_owned();
+                assert_eq!(again.status.code(), Some(2), "{name}: {said}");
+                assert!(said.starts_with("error:"), "{said}");
+                let stem = name.split('.').next().unwrap();
+                assert!(said.contains(stem), "{name}: {said}");
+                refused += 1;
+            }
+            std::fs::remove_dir_all(&out).unwrap();
+        }
+    }
+    assert!(refused > 0, "{same} the same, none refused");
+}
+
+#[test]
+fn damaged_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["--objective", "standard", "--limit", "64", "--epochs", "2"];
+    let command = [&["train"], &DATA[..], &settings].concat();
+    damaged_state(&command, folder.path(), &["resume.safetensors"], 14, 60);
+}
+
+#[test]
+fn damaged_attacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let settings = ["--suite", "fgsm,mi-fgsm", "--limit", "24", "--eps", "0.1"];
+    let command = [&["attack", text(&model)], &DATA[..], &settings].concat();
+    let kept = ["attack.state.jsonl", "attack.state.f32"];
+    damaged_state(&command, folder.path(), &kept, 22, 40);
+}
+
+#[test]
+fn damaged_evaluations() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let settings = [
+        "-n",
+        "70",
+        "--explainers",
+        "saliency,grad-cam",
+        "--metrics",
+        "sparseness",
+    ];
+    let command = [&["evaluate", text(&model)], &DATA[..], &settings].concat();
+    damaged_state(&command, folder.path(), &["evaluation.state.jsonl"], 14, 60);
+}
+
+/// Of two processes in one folder one works, and the other is refused.
+#[test]
+fn one_process_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let settings = [
+        "--objective",
+        "standard",
+        "--limit",
+        "512",
+        "--epochs",
+        "40",
+    ];
+    let command = [
+        &["train"],
+        &DATA[..],
+        &settings,
+        &["--quiet", "--out", text(&out)],
+    ]
+    .concat();
+    let mut first = fgmf(&command).spawn().unwrap();
+    while !out.join("resume.safetensors").exists() {
+        assert!(
+            first.try_wait().unwrap().is_none(),
+            "too fast for this test"
+        );
+        std::thread::yield_now();
+    }
+    let said = crate::refused(&command);
+    assert!(said.contains("found one in use"), "{said}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let short = [
+        "--objective",
+        "standard",
+        "--limit",
+        "512",
+        "--epochs",
+        "41",
+    ];
+    let other = [
+        &["train"],
+        &DATA[..],
+        &short,
+        &["--quiet", "--out", text(&out)],
+    ]
+    .concat();
+    // The claim ends with its process; the state is that of another run.
+    assert!(crate::refused(&other).contains("other settings"));
+}

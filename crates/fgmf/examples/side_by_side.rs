@@ -486,7 +486,7 @@ impl Explanation {
         };
         Ok(Self {
             task,
-            explainer: Box::new(params.check(&make)?),
+            explainer: Box::new(params.check()?),
             given: Vec::new(),
         })
     }

@@ -2,10 +2,10 @@
 //! mean of several answers.
 //!
 //! L̄(x) = 1/m Σ L_j(x), and so for logits, values and gradients, where answer j draws its own
-//! random numbers ([`crate::model::averaged::Averaged`]). A network of this library draws none: its answers
+//! random numbers ([`crate::model::Averaged`]). A network of this library draws none: its answers
 //! are identical, and one is asked for instead of m. It is of use where the model handed to the
-//! attack answers at random ([`crate::model::served::Served`], or any other [`Gradients`] that says it
-//! [`draws`](crate::model::access::Scores::draws)). There Auto-PGD and PGD make all their steps: one lucky
+//! attack answers at random ([`crate::model::Served`], or any other [`Gradients`] that says it
+//! [`draws`](crate::model::Scores::draws)). There Auto-PGD and PGD make all their steps: one lucky
 //! answer is no success, and a point just over the boundary fails every other time. The point that
 //! the mean misclassifies with the largest mean loss is returned.
 //!

@@ -1,7 +1,7 @@
 //! Gradients averaged over small noise (Tramèr et al. 2020), for any attack that follows gradients.
 //!
 //! ḡ(x) = 1/m Σⱼ ∇L(x + σ uⱼ), u standard normal, in the place of ∇L(x); losses and success are
-//! those of the point itself ([`crate::model::averaged::Smoothed`]). The gradient at a point is that of one
+//! those of the point itself ([`crate::model::Smoothed`]). The gradient at a point is that of one
 //! of many small pieces, and the mean that of the surface: where L is continuous, ḡ is the gradient
 //! of the mean loss E L(x + σ u). Where L jumps (rounding, k-winners-take-all) it is that but for
 //! the share of the jumps, which no gradient holds; searches by scores ([`super::Nes`],

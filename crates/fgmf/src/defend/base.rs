@@ -1,4 +1,4 @@
-//! What a defence is: a rewrite of a network, or a random transform of the images it is asked about.
+//! What a defence is: a rewrite of a network, or a random transform of its images.
 
 use crate::error::Result;
 use crate::method::Method;

@@ -11,7 +11,7 @@
 //! | `share` | 0.1 | above 0, up to 1 |
 //!
 //! Goes around it: gradients averaged over small noise, which smooths the kinks
-//! ([`crate::attack::smooth::Smooth`], Tramèr et al. 2020), and searches by scores alone. Its own gradient
+//! ([`crate::attack::Smooth`], Tramèr et al. 2020), and searches by scores alone. Its own gradient
 //! is exact: there is nothing for backward rules to replace.
 //!
 //! Cost: a partial sort of each layer.

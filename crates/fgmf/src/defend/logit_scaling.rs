@@ -15,7 +15,7 @@
 //! [`AttackLoss::Margin`](crate::attack::loss::AttackLoss) in PGD.
 //!
 //! Differences from the paper: (1) no second network is trained: the mechanism is put on a given
-//! network. The training itself is [`crate::train::distillation::Distillation`]. Reference: `papernot2016`.
+//! network. The training itself is [`crate::train::Distillation`]. Reference: `papernot2016`.
 
 use crate::defend::base::{Defence, DefenceMethod};
 use crate::error::{Error, Result};

@@ -2,9 +2,9 @@
 //!
 //! A planted defence looks robust and is not. Each is known from the literature to fall to an
 //! attacker who knows it, and each comes with that attacker: backward rules that go around it
-//! ([`bypass_rules`]), samples that average it ([`crate::model::Averaged`], or exactly [`crate::model::Expected`]), or a loss
-//! that does not see it. They exist so that the masking verdict and the adaptive suites can be
-//! tested on known answers.
+//! ([`bypass_rules`]), samples that average it ([`crate::model::Averaged`], or exactly
+//! [`crate::model::Expected`]), or a loss that does not see it. They exist so that the masking
+//! verdict and the adaptive suites can be tested on known answers.
 
 pub(crate) mod base;
 pub(crate) mod bit_depth;

@@ -18,7 +18,8 @@ pub struct Attribution {
     pub method: &'static str,
     /// Whether values below zero speak against the class; if not, values lie in `[0, 1]`.
     pub signed: bool,
-    /// |Σ values − (f(x) − f(baseline))| relative to |f(x) − f(baseline)|, for methods that promise 0.
+    /// |Σ values − (f(x) − f(baseline))| relative to |f(x) − f(baseline)|, for methods that promise
+    /// 0.
     pub completeness_gap: Option<f64>,
     /// Name of the value of the graph that was looked at, if one was.
     pub layer: Option<String>,

@@ -78,7 +78,10 @@ impl Explainer for Contrast {
     }
 
     fn parameters(&self) -> serde_json::Value {
-        serde_json::json!({ "against": self.against, "inner": { "id": self.inner.id(), "parameters": self.inner.parameters() } })
+        serde_json::json!({
+            "against": self.against,
+            "inner": { "id": self.inner.id(), "parameters": self.inner.parameters() },
+        })
     }
 
     fn attribute(

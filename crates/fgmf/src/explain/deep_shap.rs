@@ -5,7 +5,7 @@
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
-//! | `levels` | 0, ½, 1 | reference images of one grey level each, 1 to 1,000, finite; or images by [`DeepShap::with_background`] |
+//! | `levels` | 0, ½, 1 | 1 to 1,000 finite grey levels of reference images |
 //!
 //! Values in logits, signed, with the completeness gap. Cost: one forward and one backward pass an
 //! image and reference, and one of each a call and reference.

@@ -8,7 +8,7 @@
 //! | parameter | default | range |
 //! | --- | --- | --- |
 //! | `samples` | 32 | 1 to 10,000 |
-//! | `levels` | 0, ½, 1 | reference images of one grey level each, 1 to 1,000, finite; or images by [`GradientShap::with_background`] |
+//! | `levels` | 0, ½, 1 | 1 to 1,000 finite grey levels of reference images |
 //! | `sigma` | 0 | 0 or more, in input units |
 //!
 //! Values in logits, signed; the completeness gap says how far the samples are from the limit.

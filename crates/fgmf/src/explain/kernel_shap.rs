@@ -8,7 +8,7 @@
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
-//! | `grid` | none: by rule, 7 x 7 at 28 x 28, patches of transformers | rows and columns of cells, 1 to the sides of the image |
+//! | `grid` | none: 7 x 7 at 28 x 28, or patches | rows and columns, 1 to the sides of the image |
 //! | `samples` | 1024 | 2 to 1,000,000 sets; all sets where there are no more than these |
 //! | `fill` | 0 (black) | finite, in input units |
 //! | `score` | `logit` | `logit`, `log-probability`, `probability` |

@@ -26,8 +26,9 @@
 //! undefined where every draw changes the class, fairness where the block of 64 holds one class, or
 //! one example of it, completeness where removing everything changes f by less than 0.01. Cost: 3 +
 //! `draws` forward passes, `draws` explanations and forward passes an image. [`super::evaluate`]
-//! adds the entropy-weighted score over explainers ([`crate::measure::weighting::entropy_weights`]) on means,
-//! fidelity rescaled to `[0, 1]` by (v + 1) / 2.
+//! adds the entropy-weighted score over explainers
+//! ([`entropy_weights`](crate::measure::entropy_weights)) on means, fidelity rescaled to `[0, 1]`
+//! by (v + 1) / 2.
 //!
 //! Decisions of ours: every formula above; groups are classes. Reference: `islam2024`.
 

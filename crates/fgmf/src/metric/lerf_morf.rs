@@ -40,7 +40,7 @@ pub(crate) const INFO: Info = Info {
 
 pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
     id: INFO.id,
-    line: "Compares removing the least relevant pixels first with removing the most relevant first.",
+    line: "Compares removing the least relevant pixels first and the most relevant first.",
     revision: 1,
     reference: INFO.reference,
     example: r#"{"steps": 5, "fill": {"value": 0.5}}"#,

@@ -8,7 +8,7 @@
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
-//! | `stages` | 4: parts that the layers are randomised in, each on top of those before | 1 to 1,000 |
+//! | `stages` | 4 | parts that layers are randomised in, one after another, 1 to 1,000 |
 //!
 //! `mprt-spearman` in `[0, 1]`, `mprt-ssim` in `[-1, 1]`; lower is better. Cost: `stages`
 //! explanations an image, a copy of the model each.

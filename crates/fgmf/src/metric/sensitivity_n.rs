@@ -7,7 +7,7 @@
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
-//! | `shares` | 0.01, 0.05, 0.1, 0.2, 0.4, 0.8: sizes as shares of the pixels | 1 to 100 numbers above 0, below 1 |
+//! | `shares` | 0.01, 0.05, 0.1, 0.2, 0.4, 0.8 | of the pixels; 1 to 100 numbers above 0, below 1 |
 //! | `samples` | 40 sets a size | 2 to 100,000 |
 //! | `fill` | value 0 (black) | a value, blur or linear imputation |
 //! | `output` | logit | logit, probability |

@@ -6,7 +6,7 @@
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
-//! | `shares` | 0.05, 0.1, 0.2, 0.5: what is kept, as shares of the pixels | 1 to 100 numbers above 0, below 1 |
+//! | `shares` | 0.05, 0.1, 0.2, 0.5 | of pixels kept; 1 to 100 numbers above 0, below 1 |
 //! | `fill` | linear 0.01 | a value, blur or linear imputation |
 //! | `output` | probability | logit, probability |
 //!

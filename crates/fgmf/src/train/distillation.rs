@@ -9,7 +9,7 @@
 //! | field | default | range |
 //! | --- | --- | --- |
 //! | `temperature` | 20 | T, 1 to 1,000 |
-//! | `teacher` | none: labels, which makes the teacher | ONNX file of a network for the same images and classes |
+//! | `teacher` | none: labels, which makes it | ONNX file for the same images and classes |
 //! | `teacher_sha256` | none: any | hash that the file must have |
 //!
 //! Cost: 3 passes an example, and one forward pass of the teacher.

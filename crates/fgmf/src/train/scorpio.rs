@@ -58,7 +58,7 @@ pub(crate) const METHODS: &[ObjectiveMethod] = &[ObjectiveMethod {
 /// | --- | --- | --- |
 /// | `steps` | 3 | Frank-Wolfe steps N, 1 to 100 |
 /// | `curvature` | 0.5 | weight λ, 0 or more |
-/// | `salience` | Integrated Gradients, 20% of the pixels, 8 steps, every 5 epochs | see [`SalienceSource`] |
+/// | `salience` | Integrated Gradients, 20%, 8 steps, every 5 epochs | see [`SalienceSource`] |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScorpioParams {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// | field | default | range |
 /// | --- | --- | --- |
 /// | `layer` | none: chosen by rule | name of a value of the graph |
-/// | `grid` | none: chosen by rule | rows and columns of cells, each 1 to 256 and at most the image's side |
+/// | `grid` | none: chosen by rule | rows and columns of cells, each 1 to 256 |
 /// | `levels` | 1: grids, each with twice the cells a side of the one before | 1 to 8 |
 /// | `overlap` | false: windows half a cell further, too | |
 /// | `signed` | false: a rise of the score counts, as evidence against the class | |

@@ -186,6 +186,16 @@ mod planted {
         assert!(files.uses()["a/list.rs"].contains("a/leaf.rs"));
     }
 
+    /// `pub(crate)` names the root, and uses nothing of it.
+    #[test]
+    fn a_visibility_is_no_edge() {
+        let files = planted(&[
+            ("main.rs", "mod a; fn main() { a::f() }"),
+            ("a.rs", "pub(crate) fn f() {}"),
+        ]);
+        assert!(circles(&files.uses()).is_empty());
+    }
+
     #[test]
     fn a_circle_through_a_face() {
         let files = planted(&[

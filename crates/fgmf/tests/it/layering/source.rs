@@ -155,6 +155,9 @@ impl<'ast> Visit<'ast> for Contents {
         visit::visit_path(self, path);
     }
 
+    /// `pub(crate)` holds a path that is no use of the root.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     /// The text of a macro call is no syntax; paths in it are read from its words.
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         self.lists |= call.path.is_ident("include");
@@ -229,8 +232,8 @@ impl Crate {
         out
     }
 
-    /// For each file, the files that it uses. A file that includes a list of methods uses every file
-    /// of its folder that defines some, as the included code does.
+    /// For each file, the files that it uses. A file that includes a list of methods uses every
+    /// file of its folder that defines some, as the included code does.
     pub(crate) fn uses(&self) -> BTreeMap<String, BTreeSet<String>> {
         let all: Vec<(&String, Contents)> = self
             .files

@@ -9,7 +9,7 @@ use anyhow::Result;
 use fgmf::data::{Dataset, EMBEDDED, Split, load};
 use fgmf::store::{Folder, write};
 use fgmf::study::{
-    ATTACK, CASE_IMAGES, RADII, Subject, case_settings, explain_models, judge_model,
+    ATTACK, CASE_IMAGES, DemoModel, RADII, case_settings, explain_models, judge_model,
     judge_settings, plans, remove_curve_state,
 };
 use fgmf::threat::{Norm, ThreatModel};
@@ -94,12 +94,12 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
         pending: Vec::new(),
         shortened: shortened(a, &extent),
     };
-    let mut subjects: Vec<Subject> = Vec::new();
+    let mut subjects: Vec<DemoModel> = Vec::new();
     let mut rest: Vec<_> = plans(EMBEDDED, EPS, (extent.epochs, extent.limit, a.seed))?.into();
     // The standard twin is trained in a fraction of the time: with it the first page comes early.
     while let Some((id, title, config)) = rest.pop() {
         let (net, run) = train(global, &config, &training, &a.out.join(id), id)?;
-        let subject = Subject {
+        let subject = DemoModel {
             id,
             title,
             net: Session::new(net),
@@ -154,14 +154,14 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn curve_state(a: &Demo, s: &Subject) -> std::path::PathBuf {
+fn curve_state(a: &Demo, s: &DemoModel) -> std::path::PathBuf {
     a.out.join(s.id).join("judged.jsonl")
 }
 
 fn judge(
     global: &Arguments,
     a: &Demo,
-    s: &Subject,
+    s: &DemoModel,
     data: &Dataset,
     threat: &ThreatModel,
 ) -> Result<fgmf_record::ModelRecord> {

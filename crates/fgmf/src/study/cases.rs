@@ -11,7 +11,7 @@ use crate::measure::{mean_interval, spearman, top_k_overlap};
 use crate::model::softmax;
 use crate::model::{Oracle, predictions};
 use crate::record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};
-use crate::study::subjects::Subject;
+use crate::study::demo_models::DemoModel;
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 
@@ -54,7 +54,7 @@ pub fn case_settings(images: usize) -> Result<serde_json::Value> {
 /// Explains the first `images` of the data by every model, before and after an attack: means over
 /// all of them, and pictures of a few. `watch` hears the models done.
 pub fn explain_models(
-    subjects: &[Subject],
+    subjects: &[DemoModel],
     (data, images): (&Dataset, usize),
     threat: &ThreatModel,
     seed: u64,
@@ -74,7 +74,7 @@ pub fn explain_models(
     ))
 }
 
-fn view(s: &Subject, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<View> {
+fn view(s: &DemoModel, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<View> {
     let oracle = Oracle::new(&s.net);
     let attack = Attack::White(Box::new(PgdParams::default().check()?));
     let adversarial = run_attack(&attack, &oracle, batch, threat, seed)?.adversarial;
@@ -127,7 +127,7 @@ fn likeness(before: &Attribution, after: &Attribution) -> Result<[f64; 2]> {
     ])
 }
 
-fn means(subjects: &[Subject], views: &[View]) -> Result<Vec<MeanRecord>> {
+fn means(subjects: &[DemoModel], views: &[View]) -> Result<Vec<MeanRecord>> {
     let mut out = Vec::new();
     for (method, pick) in [("PGCA", 0), ("Integrated Gradients", 1)] {
         for (figure, name, reading) in [
@@ -182,7 +182,7 @@ fn means(subjects: &[Subject], views: &[View]) -> Result<Vec<MeanRecord>> {
 
 /// The first test images, one a class, that every model gets right before the attack.
 fn pictures(
-    subjects: &[Subject],
+    subjects: &[DemoModel],
     views: &[View],
     batch: &Batch,
     data: &Dataset,
@@ -226,7 +226,7 @@ fn prediction(logits: &Tensor, i: usize) -> (usize, f64) {
     (class, softmax(&row.to_f64())[class])
 }
 
-fn case_view(s: &Subject, v: &View, batch: &Batch, i: usize) -> Result<CaseView> {
+fn case_view(s: &DemoModel, v: &View, batch: &Batch, i: usize) -> Result<CaseView> {
     let figure = |name: &str, value: f64, reading: &str| Figure {
         name: name.into(),
         value,

@@ -12,7 +12,7 @@ use crate::model::access::Scores;
 use crate::model::oracle::Oracle;
 use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord};
 use crate::study::compare;
-use crate::study::evaluation_state::{Header, State};
+use crate::study::evaluation_state::{EvaluationHeader, EvaluationState};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use std::path::Path;
@@ -127,7 +127,7 @@ pub fn evaluate_maps(
         "seed": job.context.seed,
         "first_index": job.context.first_index,
     });
-    let mut state = State::open(state, &Header::new(&what, &logits))?;
+    let mut state = EvaluationState::open(state, &EvaluationHeader::new(&what, &logits))?;
     let blocks: Vec<(usize, usize)> = (0..n)
         .step_by(BLOCK)
         .map(|s| (s, BLOCK.min(n - s)))

@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// First line: what the rest belongs to.
 #[derive(Serialize)]
-pub(crate) struct Header<'a, J> {
+pub(crate) struct EvaluationHeader<'a, J> {
     /// Version of the library.
     pub(crate) version: &'a str,
     pub(crate) build: BuildRecord,
@@ -22,7 +22,7 @@ pub(crate) struct Header<'a, J> {
     pub(crate) logits: String,
 }
 
-impl<'a, J: Serialize> Header<'a, J> {
+impl<'a, J: Serialize> EvaluationHeader<'a, J> {
     pub(crate) fn new(job: &'a J, logits: &[Vec<f64>]) -> Self {
         let bytes = logits.iter().flatten().flat_map(|v| v.to_le_bytes());
         Self {
@@ -35,12 +35,12 @@ impl<'a, J: Serialize> Header<'a, J> {
 }
 
 /// Blocks done so far, and the journal that keeps them.
-pub(crate) struct State {
+pub(crate) struct EvaluationState {
     done: HashMap<String, MetricValues>,
     journal: Option<Journal>,
 }
 
-impl State {
+impl EvaluationState {
     /// Reads what an earlier run of the same job left; an error if the file is of another job.
     pub(crate) fn open(path: Option<&Path>, header: &impl Serialize) -> Result<Self> {
         let mut done = HashMap::new();

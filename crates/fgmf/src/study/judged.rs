@@ -6,8 +6,8 @@ use crate::defend::{MaskKnowledge, has_mask};
 use crate::error::Result;
 use crate::record::ModelRecord;
 use crate::study::curve::{Curve, curve};
+use crate::study::demo_models::DemoModel;
 use crate::study::entry::{Entry, SuiteJob};
-use crate::study::subjects::Subject;
 use crate::threat::ThreatModel;
 use std::path::Path;
 
@@ -53,7 +53,7 @@ pub fn judge_settings() -> Result<serde_json::Value> {
 ///
 /// `state` and `watch` are those of [`curve`].
 pub fn judge_model(
-    subject: &Subject,
+    subject: &DemoModel,
     data: &Dataset,
     threat: &ThreatModel,
     seed: u64,

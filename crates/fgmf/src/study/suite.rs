@@ -12,7 +12,7 @@ use crate::record::{AttackRow, ExampleRecord, Passes, Proportion, VerdictRecord}
 use crate::store::atomic;
 use crate::store::build::build;
 use crate::study::entry::{Entry, SuiteJob};
-use crate::study::suite_state::{Broken, Header, Part, StateFile};
+use crate::study::suite_state::{Broken, Part, StateFile, SuiteHeader};
 use crate::study::suite_verdict::verdict;
 use fgmf_net::Tensor;
 use safetensors::tensor::{Dtype, TensorView};
@@ -179,8 +179,8 @@ fn describe(entry: &Entry) -> serde_json::Value {
     serde_json::json!({ "mask": entry.knowledge, "settings": entry.attack.parameters() })
 }
 
-fn header(entries: &[Entry], job: &SuiteJob<'_>) -> Header {
-    Header {
+fn header(entries: &[Entry], job: &SuiteJob<'_>) -> SuiteHeader {
+    SuiteHeader {
         model_sha256: job.model_sha256.into(),
         data_sha256: job.data.sha256(),
         threat: job.threat.record(),

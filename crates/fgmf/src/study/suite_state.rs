@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// First line: what the rest belongs to.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Header {
+pub(crate) struct SuiteHeader {
     pub(crate) model_sha256: String,
     pub(crate) data_sha256: String,
     pub(crate) threat: crate::record::ThreatRecord,
@@ -77,7 +77,7 @@ pub fn remove(path: &Path) -> Result<()> {
 
 impl StateFile {
     /// Opens or starts the state at `path`; an error if it belongs to another run.
-    pub(crate) fn open(path: &Path, header: &Header, image: [usize; 3]) -> Result<Self> {
+    pub(crate) fn open(path: &Path, header: &SuiteHeader, image: [usize; 3]) -> Result<Self> {
         let images_path = images_path(path);
         let bytes = match std::fs::read(&images_path) {
             Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),

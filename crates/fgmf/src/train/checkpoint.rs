@@ -1,4 +1,4 @@
-//! State of a run on disk: one file, replaced in one step, so that a kill leaves the old one or the
+//! Checkpoint of a run on disk: one file, replaced in one step, so that a kill leaves the old one or the
 //! new one.
 
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use std::path::Path;
 
 /// What the file's header says.
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct CheckpointHeader {
     /// Of the whole file, with zeros in the place of this.
     sha256: String,
     build: BuildRecord,
@@ -30,7 +30,7 @@ struct Header {
 }
 
 /// A run between two epochs.
-pub(super) struct State {
+pub(super) struct Checkpoint {
     pub(super) net: Session,
     pub(super) optimiser: OptimiserState,
     pub(super) salience: Option<Salience>,
@@ -41,9 +41,9 @@ pub(super) fn save(
     path: &Path,
     config: &TrainConfig,
     data_sha256: &str,
-    state: &State,
+    state: &Checkpoint,
 ) -> Result<()> {
-    let header = Header {
+    let header = CheckpointHeader {
         sha256: BLANK.into(),
         build: build(),
         config: config.clone(),
@@ -151,7 +151,7 @@ pub(super) fn load(
     data_sha256: &str,
     fresh: &Network,
     pixels: usize,
-) -> Result<Option<State>> {
+) -> Result<Option<Checkpoint>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -172,7 +172,7 @@ pub(super) fn load(
         .as_ref()
         .and_then(|m| m.get("fgmf"))
         .ok_or_else(|| broken(&"no header"))?;
-    let header: Header = serde_json::from_str(header).map_err(|e| broken(&e))?;
+    let header: CheckpointHeader = serde_json::from_str(header).map_err(|e| broken(&e))?;
     if !is_whole(&bytes, &header.sha256) {
         return Err(broken(&"its digest is another"));
     }
@@ -203,7 +203,7 @@ pub(super) fn load(
             .collect();
         Ok(Tensor::new::<f32>(like.shape(), values))
     };
-    let mut state = State {
+    let mut state = Checkpoint {
         net: Session::new(fresh.clone()),
         optimiser: OptimiserState::new(fresh),
         salience: None,

@@ -13,7 +13,7 @@ use crate::store::folder::Folder;
 use crate::store::{atomic, model};
 use crate::train::base::StepContext;
 use crate::train::checkpoint;
-use crate::train::checkpoint::State;
+use crate::train::checkpoint::Checkpoint;
 use crate::train::config::TrainConfig;
 use crate::train::optimise::{OptimiserState, clip};
 use crate::train::salience::Salience;
@@ -136,11 +136,13 @@ pub fn fit(
     let fresh = fresh_network(config, data)?;
     let [_, h, w] = data.shape();
     let mut state =
-        checkpoint::load(&resume, config, &data_sha256, &fresh, h * w)?.unwrap_or_else(|| State {
-            optimiser: OptimiserState::new(&fresh),
-            net: Session::new(fresh),
-            salience: None,
-            log: Vec::new(),
+        checkpoint::load(&resume, config, &data_sha256, &fresh, h * w)?.unwrap_or_else(|| {
+            Checkpoint {
+                optimiser: OptimiserState::new(&fresh),
+                net: Session::new(fresh),
+                salience: None,
+                log: Vec::new(),
+            }
         });
     if !state.log.is_empty() {
         // A kill may have come between the checkpoint and the log.

@@ -7,7 +7,7 @@ use fgmf_net::Session;
 use fgmf_net::zoo::Architecture;
 
 /// A trained model of the demo.
-pub struct Subject {
+pub struct DemoModel {
     /// Key in the records, and the name of its folder.
     pub id: &'static str,
     /// As shown to people.

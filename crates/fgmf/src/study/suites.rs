@@ -154,4 +154,50 @@ mod tests {
             assert!(lone(name, Norm::L2, 10).is_err(), "{name}");
         }
     }
+
+    /// AutoAttack's settings: in L1 five restarts and five targets. Inside a wrapper one restart.
+    #[test]
+    fn names_stand_for_the_settings_of_autoattack() {
+        let of = |name: &str, norm, classes| lone(name, norm, classes).unwrap().parameters();
+        let apgd = |loss: &str, restarts, targets| {
+            serde_json::json!({
+                "steps": 100, "restarts": restarts, "loss": loss, "targets": targets,
+                "rho": 0.75, "start": "random",
+            })
+        };
+        let cases = [
+            ("apgd-ce", Norm::Linf, 10, apgd("cross-entropy", 1, 9)),
+            ("apgd-ce", Norm::L1, 10, apgd("cross-entropy", 5, 5)),
+            ("apgd-ce-5", Norm::L2, 10, apgd("cross-entropy", 5, 9)),
+            ("apgd-dlr", Norm::L1, 10, apgd("dlr", 5, 5)),
+            ("apgd-dlr", Norm::L2, 2, apgd("margin", 1, 1)),
+            ("apgd-t", Norm::L1, 10, apgd("targeted-dlr", 1, 5)),
+            ("apgd-t", Norm::Linf, 5, apgd("targeted-dlr", 1, 4)),
+        ];
+        for (name, norm, classes, expected) in cases {
+            assert_eq!(
+                of(name, norm, classes),
+                expected,
+                "{name} {norm:?} {classes}"
+            );
+        }
+        let averaged = of("apgd-ce-eot", Norm::L1, 10);
+        let expected = apgd("cross-entropy", 1, 5);
+        assert_eq!(averaged["eot_samples"], 20);
+        assert_eq!(averaged["attack"], expected);
+        let smoothed = of("apgd-ce-smooth", Norm::L1, 10);
+        assert_eq!(
+            smoothed["smoothed"],
+            serde_json::json!({ "deviation": 0.03, "samples": 10 })
+        );
+        assert_eq!(smoothed["attack"], expected);
+        let fab = |name, classes| {
+            let p = of(name, Norm::L2, classes);
+            (p["targets"].clone(), p["restarts"].clone())
+        };
+        assert_eq!(fab("fab-t", 4), (3.into(), 1.into()));
+        assert_eq!(fab("fab-5", 4), (serde_json::Value::Null, 5.into()));
+        assert_eq!(of("fgsm", Norm::L2, 4)["steps"], 1);
+        assert_eq!(of("pgd-20", Norm::L2, 4)["steps"], 20);
+    }
 }

@@ -12,7 +12,7 @@ use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::explain::{Context, Explainer, applicable, with_parameters};
+use fgmf::explain::{Context, Explainer, applicable, ids, with_parameters};
 use fgmf::model::Oracle;
 use fgmf::store::{Folder, Whole, write};
 use fgmf_record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
@@ -186,8 +186,9 @@ fn explainers(
             .chain(all.iter().copied())
     };
     if let Some(layer) = a.layer.as_ref().filter(|_| !used().any(looks)) {
-        let expected =
-            "a method that looks at a layer: pgca, grad-cam, grad-cam-pp, layer-cam, score-cam";
+        let mut able = ids();
+        able.retain(|id| looks(id));
+        let expected = format!("a method that looks at a layer: {}", able.join(", "));
         return Err(Error::parameter("layer", expected, layer).into());
     }
     chosen(&a.methods, &all, |id| {

@@ -81,7 +81,7 @@ pub fn soft_rules(net: &Network) -> Option<Rules> {
 }
 
 /// Whether the loss is full of kinks and jumps: the network rounds, or picks its largest
-/// activations. [`Smoothed`] gradients see over the kinks.
+/// activations. [`Smoothed`](crate::model::Smoothed) gradients see over the kinks.
 pub fn is_rough(net: &Network) -> bool {
     net.nodes()
         .iter()

@@ -57,7 +57,7 @@ impl Default for Context {
     }
 }
 
-/// A method that explains. Implement this; call [`explain`].
+/// A method that explains. Implement this; call [`explain`](crate::explain::explain).
 pub trait Explainer: Sync {
     /// Id in kebab case.
     fn id(&self) -> &'static str;

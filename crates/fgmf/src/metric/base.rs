@@ -9,7 +9,7 @@ use crate::metric::parts::subject::Subject;
 /// defined for it.
 pub type MetricValues = Vec<Vec<Option<f64>>>;
 
-/// A metric. Implement this; call [`evaluate`].
+/// A metric. Implement this; call [`evaluate`](crate::study::evaluate).
 pub trait Metric: Sync {
     /// The metric as data.
     fn info(&self) -> &'static Info;

@@ -19,10 +19,8 @@ pub fn infos() -> Vec<&'static Info> {
     all
 }
 
-/// The metric of that id, with default parameters. `map-shift` has none: [`evaluate`] adds it where
-/// there are two inputs.
-///
-/// [`evaluate`]: crate::study::evaluate
+/// The metric of that id, with default parameters. `map-shift` has none: the evaluation adds it
+/// where there are two inputs.
 pub fn by_id(id: &str) -> Option<Box<dyn Metric>> {
     with_parameters(id, serde_json::json!({})).ok()
 }

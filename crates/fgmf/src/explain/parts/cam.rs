@@ -28,8 +28,8 @@ pub struct CamParams {
 /// From values, gradients and the number of positions to a map of the layer's size.
 type Formula = fn(&[f64], &[f64], usize) -> Vec<f64>;
 
-/// A checked class activation map that is a formula: [`super::grad_cam()`],
-/// [`super::grad_cam_pp()`] or [`super::layer_cam()`].
+/// A checked class activation map that is a formula: Grad-CAM,
+/// Grad-CAM++ or Layer-CAM.
 #[derive(Clone, Debug)]
 pub struct ClassActivationMap {
     id: &'static str,

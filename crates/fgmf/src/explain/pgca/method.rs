@@ -169,7 +169,7 @@ struct Fused {
 }
 
 impl Pgca {
-    /// Attributions with their parts. Images and targets as in [`super::explain`], unchecked.
+    /// Attributions with their parts. Images and targets as in [`explain`], unchecked.
     pub fn with_parts(
         &self,
         model: &dyn Gradients,

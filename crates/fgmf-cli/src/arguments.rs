@@ -1,7 +1,22 @@
 //! What can be typed.
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
+use fgmf::registry::METHODS;
 use std::path::PathBuf;
+
+/// Takes these ids, each with what its method says of itself, and some further words.
+fn known(ids: &[&'static str], words: &[(&'static str, &'static str)]) -> PossibleValuesParser {
+    let line = |id: &&str| METHODS.iter().find(|m| m.id == *id).map_or("", |m| m.line);
+    let methods = ids.iter().map(|id| (*id, line(id)));
+    let all = words.iter().copied().chain(methods);
+    all.map(|(id, line)| PossibleValue::new(id).help(line))
+        .into()
+}
+
+const ALL_METRICS: (&str, &str) = ("all", "Every one but certified-top-k, which is slow.");
+
+const ALL_METHODS: (&str, &str) = ("all", "Every one that applies to the model.");
 
 /// Harden, attack, explain and audit image classifiers.
 #[derive(Debug, Parser)]
@@ -70,8 +85,8 @@ pub(crate) struct Train {
     /// Nonlinearity: relu, gelu, softplus.
     #[arg(long, default_value = "relu")]
     pub(crate) activation: String,
-    /// Objective: standard, pgd-at, scor-pio, distillation (a masking control).
-    #[arg(long, default_value = "scor-pio")]
+    /// Objective.
+    #[arg(long, default_value = "scor-pio", value_parser = known(&fgmf::train::ids(), &[]))]
     pub(crate) objective: String,
     /// Put the SGAM mask layer in front.
     #[arg(long)]
@@ -188,21 +203,22 @@ pub(crate) struct Explain {
     /// First images of the data used.
     #[arg(long, short = 'n', default_value_t = 16)]
     pub(crate) limit: usize,
-    /// Methods: pgca, grad-cam, integrated-gradients, … (an unknown one lists all), or `all` that
-    /// apply to the model.
+    /// Methods.
     #[arg(
         long,
         alias = "method",
         value_name = "ID,…",
         value_delimiter = ',',
+        value_parser = known(&fgmf::explain::ids(), &[ALL_METHODS]),
         default_value = "pgca"
     )]
     pub(crate) methods: Vec<String>,
-    /// Metrics that judge the maps, as for `evaluate`, or `none`.
+    /// Metrics that judge the maps, as for `evaluate`.
     #[arg(
         long,
         value_name = "ID,…",
         value_delimiter = ',',
+        value_parser = known(&fgmf::metric::ids(), &[ALL_METRICS, ("none", "No metric.")]),
         default_value = "lerf-minus-morf,sparseness"
     )]
     pub(crate) metrics: Vec<String>,
@@ -276,19 +292,21 @@ pub(crate) struct Evaluate {
     /// First images used.
     #[arg(long, short = 'n', default_value_t = 100)]
     pub(crate) limit: usize,
-    /// Explainers, or `all` that apply to the model.
+    /// Explainers.
     #[arg(
         long,
         value_name = "ID,…",
         value_delimiter = ',',
+        value_parser = known(&fgmf::explain::ids(), &[ALL_METHODS]),
         default_value = "all"
     )]
     pub(crate) explainers: Vec<String>,
-    /// Metrics, or `all`, which leaves out certified-top-k.
+    /// Metrics.
     #[arg(
         long,
         value_name = "ID,…",
         value_delimiter = ',',
+        value_parser = known(&fgmf::metric::ids(), &[ALL_METRICS]),
         default_value = "all"
     )]
     pub(crate) metrics: Vec<String>,

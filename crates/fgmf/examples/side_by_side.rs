@@ -16,7 +16,7 @@
 use fgmf::attack::{Attack, PgdParams, run_attack};
 use fgmf::data::Batch;
 use fgmf::data::{Split, load};
-use fgmf::explain::{Context, Explainer, IntegratedGradientsParams, PgcaParams, explain};
+use fgmf::explain::{Context, Explainer, IntegratedGradientsParams, PgcaParams, explain, make};
 use fgmf::model::Oracle;
 use fgmf::rng::{Purpose, Stream};
 use fgmf::threat::{Norm, ThreatModel};
@@ -474,7 +474,7 @@ impl Explanation {
         )];
         Ok(Self {
             task,
-            explainer: Box::new(params.check()?),
+            explainer: Box::new(params.check(&make)?),
             given,
         })
     }

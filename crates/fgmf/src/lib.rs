@@ -20,6 +20,7 @@ mod error;
 pub mod explain;
 pub(crate) mod image;
 pub mod measure;
+mod method;
 pub mod metric;
 pub mod model;
 pub mod registry;

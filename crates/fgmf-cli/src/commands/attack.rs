@@ -24,7 +24,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     let (net, sha256) = read_model(&a.model)?;
     let mut entries = suite(&a.suite, &net, threat.norm())?;
     if let Some(path) = &a.surrogate {
-        entries.push(transfer(read_model(path)?.0)?);
+        entries.push(transfer(&read_model(path)?.0)?);
     }
     let mut data = load(&a.data, a.split.parse()?)?;
     if let Some(n) = a.limit {

@@ -38,11 +38,9 @@ impl Settings {
     }
 }
 
-/// The methods of a list of ids of `known`, or those of `all` for the list `all`.
+/// The methods of a list of ids, or those of `all` for the list `all`.
 pub(super) fn chosen<T: ?Sized>(
-    name: &'static str,
     wanted: &[String],
-    known: &[&str],
     all: &[&str],
     make: impl Fn(&str) -> fgmf::Result<Box<T>>,
 ) -> Result<Vec<Box<T>>> {
@@ -51,11 +49,7 @@ pub(super) fn chosen<T: ?Sized>(
     } else {
         wanted.iter().map(String::as_str).collect()
     };
-    let one = |id: &&str| match known.contains(id) {
-        true => Ok(make(id)?),
-        false => Err(Error::parameter(name, format!("all, or of {}", known.join(", ")), id).into()),
-    };
-    wanted.iter().map(one).collect()
+    wanted.iter().map(|id| Ok(make(id)?)).collect()
 }
 
 /// Costs hundreds of explanations an image, and is about a smoothed map instead of the explainer's
@@ -68,7 +62,7 @@ pub(super) fn metrics(wanted: &[String], settings: &Settings) -> Result<Vec<Box<
         .into_iter()
         .filter(|id| !OPTIONAL.contains(id))
         .collect();
-    chosen("metrics", wanted, &ids(), &usual, |id| {
+    chosen(wanted, &usual, |id| {
         fgmf::metric::with_parameters(id, settings.of(id))
     })
 }

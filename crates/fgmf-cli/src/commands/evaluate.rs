@@ -10,7 +10,7 @@ use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::data::load;
-use fgmf::explain::{Context, IDS, applicable, with_parameters};
+use fgmf::explain::{Context, applicable, with_parameters};
 use fgmf::model::Oracle;
 use fgmf::store::{Folder, build, refuse_another, remove, write};
 use fgmf::study::{EvaluationJob, evaluate};
@@ -37,7 +37,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     } else {
         Vec::new()
     };
-    let explainers = chosen("explainers", &a.explainers, &IDS, &able, |id| {
+    let explainers = chosen(&a.explainers, &able, |id| {
         with_parameters(id, settings.of(id))
     })?;
     let used: Vec<&str> = explainers

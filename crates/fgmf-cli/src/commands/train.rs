@@ -87,25 +87,19 @@ pub(super) fn train(
 fn from_flags(a: &Train) -> Result<TrainConfig> {
     let architecture = Architecture::parse(&a.arch).map_err(Error::from)?;
     let mut objective = ObjectiveConfig::parse(&a.objective)?;
-    match &mut objective {
-        ObjectiveConfig::Distillation(p) => {
-            p.temperature = a.temperature.unwrap_or(p.temperature);
-            if let Some(path) = &a.teacher {
-                p.teacher_sha256 = Some(fgmf_record::hash::sha256(
-                    &std::fs::read(path).map_err(Error::io(path))?,
-                ));
-                p.teacher = Some(path.display().to_string());
-            }
-        }
-        other if a.temperature.is_some() || a.teacher.is_some() => {
-            return Err(Error::parameter(
-                "objective",
-                "distillation with --temperature and --teacher",
-                other.name(),
-            )
-            .into());
-        }
-        _ => {}
+    let takes = ["temperature", "teacher"].iter().all(|f| objective.has(f));
+    if !takes && (a.temperature.is_some() || a.teacher.is_some()) {
+        let expected = "distillation with --temperature and --teacher";
+        return Err(Error::parameter("objective", expected, objective.name()).into());
+    }
+    if let Some(temperature) = a.temperature {
+        objective = objective.with("temperature", temperature)?;
+    }
+    if let Some(path) = &a.teacher {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        objective = objective
+            .with("teacher_sha256", fgmf_record::hash::sha256(&bytes))?
+            .with("teacher", path.display().to_string())?;
     }
     let mut config = TrainConfig::new(
         a.data.as_deref().unwrap_or_default(),

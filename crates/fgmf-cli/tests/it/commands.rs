@@ -93,7 +93,7 @@ fn info_explain_and_thresholds() {
         .map(|v| (v * 255.0).round() as u8)
         .collect();
     fgmf_testkit::images::write_grey_png(&image, 28, 28, &bytes);
-    for method in fgmf::explain::IDS {
+    for method in fgmf::explain::ids() {
         let out = folder.path().join(method);
         if ["attention-rollout", "transformer-attribution"].contains(&method) {
             let told = refused(&[

@@ -1,10 +1,11 @@
 //! What an attack is: a small trait for each kind of access, and what it hands back.
 
 use crate::data::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::method::Method;
 use crate::model::access::{Gradients, Scores};
-use crate::threat::ThreatModel;
-use fgmf_net::Tensor;
+use crate::threat::{Norm, ThreatModel};
+use fgmf_net::{Session, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How an attack on one example ended.
@@ -23,6 +24,16 @@ pub enum Ending {
     NonFinite,
     /// The gradient at the start was exactly zero: nothing to follow, a sign of masking.
     ZeroGradient,
+}
+
+/// Where a search starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// The image.
+    Clean,
+    /// A random point of the ball, another one each restart.
+    Random,
 }
 
 /// What an attack hands back for the sealed entry to check.
@@ -112,6 +123,81 @@ impl Attack {
         }
     }
 }
+
+impl<A: WhiteBox + ?Sized> WhiteBox for Box<A> {
+    fn id(&self) -> &'static str {
+        (**self).id()
+    }
+
+    fn parameters(&self) -> serde_json::Value {
+        (**self).parameters()
+    }
+
+    fn perturb(
+        &self,
+        model: &dyn Gradients,
+        batch: &Batch,
+        threat: &ThreatModel,
+        seed: Seed,
+    ) -> Result<Candidate> {
+        (**self).perturb(model, batch, threat, seed)
+    }
+}
+
+/// What an attack is made of besides its settings. The list hands it over, so that no attack knows
+/// the list.
+pub(crate) struct Given<'a> {
+    /// Makes the attack inside another one, from its id and settings.
+    pub(crate) make: &'a dyn Fn(&str, serde_json::Value) -> Result<Attack>,
+    /// A network that the attacker holds.
+    pub(crate) surrogate: Option<&'a Session>,
+}
+
+impl Given<'_> {
+    /// The attack of that id, which must follow gradients.
+    pub(crate) fn white(&self, id: &str, settings: serde_json::Value) -> Result<Box<dyn WhiteBox>> {
+        match (self.make)(id, settings)? {
+            Attack::White(attack) => Ok(attack),
+            Attack::Black(_) => {
+                let expected = "an attack that follows gradients";
+                Err(Error::parameter("attack", expected, id))
+            }
+        }
+    }
+}
+
+/// Settings in a suite, for a norm and a number of classes.
+pub(crate) type SuiteSettings = fn(Norm, usize) -> serde_json::Value;
+
+/// A name of an attack in suites.
+pub(crate) struct SuiteName {
+    pub(crate) name: &'static str,
+    /// What the name stands for.
+    pub(crate) settings: SuiteSettings,
+    /// What it stands for inside a wrapper, if wrappers take it.
+    pub(crate) inside: Option<SuiteSettings>,
+}
+
+/// How suites name an attack around another one.
+pub(crate) struct Wrapper {
+    /// Follows the name of the attack inside.
+    pub(crate) ending: &'static str,
+    /// Settings around an attack of this id and these settings.
+    pub(crate) around: fn(&str, serde_json::Value) -> serde_json::Value,
+}
+
+/// How an attack is made, and what suites call it.
+pub(crate) struct AttackBuild {
+    /// From its settings.
+    pub(crate) make: fn(serde_json::Value, &Given<'_>) -> Result<Attack>,
+    /// Its names in suites.
+    pub(crate) names: &'static [SuiteName],
+    /// How it wraps other attacks in suites, if it does.
+    pub(crate) wrapper: Option<Wrapper>,
+}
+
+/// An attack's entry in the list.
+pub(crate) type AttackMethod = Method<AttackBuild>;
 
 /// Rows of values as images of the batch's shape.
 pub(crate) fn images<'a>(batch: &Batch, rows: impl ExactSizeIterator<Item = &'a [f32]>) -> Tensor {

@@ -22,16 +22,40 @@
 //! in the authors' code; (3) a tie of logits counts as misclassified. Reference: `carlini2017`.
 
 use crate::attack::ascent::or_budget;
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, SuiteName, WhiteBox,
+};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
+use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
 use fgmf_net::head::Margin;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "carlini-wagner",
+    line: "Minimises distance and margin together, with a weight found by search.",
+    revision: 1,
+    reference: "carlini2017",
+    example: r#"{"searches": 2, "steps": 5}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<CarliniWagnerParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "carlini-wagner",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`CarliniWagner`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,16 +17,40 @@
 //! threat's norm. Reference: `rony2019`.
 
 use crate::attack::ascent::or_budget;
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, SuiteName, WhiteBox,
+};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
+use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
 use fgmf_net::head::CrossEntropy;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "ddn",
+    line: "Steps along the gradient and sets the distance apart from the direction.",
+    revision: 1,
+    reference: "rony2019",
+    example: r#"{"steps": 10}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<DdnParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "ddn",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`Ddn`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

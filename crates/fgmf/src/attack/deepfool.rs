@@ -16,16 +16,40 @@
 //! threat is searched in L2. Reference: `moosavi2016`.
 
 use crate::attack::ascent::or_budget;
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, SuiteName, WhiteBox,
+};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
+use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
 use fgmf_net::head::{Head, Logit, Margin};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "deepfool",
+    line: "Walks to the nearest boundary of the linearised network, again and again.",
+    revision: 1,
+    reference: "moosavi2016",
+    example: r#"{"steps": 5}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<DeepFoolParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "deepfool",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`DeepFool`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,10 +2,10 @@
 //! mean of several answers.
 //!
 //! L̄(x) = 1/m Σ L_j(x), and so for logits, values and gradients, where answer j draws its own
-//! random numbers ([`crate::model::averaged::Averaged`]). A network of this library draws none: its answers
+//! random numbers ([`crate::model::Averaged`]). A network of this library draws none: its answers
 //! are identical, and one is asked for instead of m. It is of use where the model handed to the
-//! attack answers at random ([`crate::model::served::Served`], or any other [`Gradients`] that says it
-//! [`draws`](crate::model::access::Scores::draws)). There Auto-PGD and PGD make all their steps: one lucky
+//! attack answers at random ([`crate::model::Served`], or any other [`Gradients`] that says it
+//! [`draws`](crate::model::Scores::draws)). There Auto-PGD and PGD make all their steps: one lucky
 //! answer is no success, and a point just over the boundary fails every other time. The point that
 //! the mean misclassifies with the largest mean loss is returned.
 //!
@@ -15,12 +15,63 @@
 //! those of the last answer); (2) the point of the largest mean loss is kept (there: the last one
 //! whose last answer was wrong).
 
-use crate::attack::base::{Candidate, Seed, WhiteBox};
+use crate::attack::base::{Attack, AttackBuild, AttackMethod, Candidate, Seed, WhiteBox, Wrapper};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::averaged::Averaged;
+use crate::settings::read;
 use crate::threat::ThreatModel;
+use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "eot",
+    line: "Runs another attack on the mean of several answers of a random model.",
+    revision: 2,
+    reference: "athalye2018",
+    example: r#"{"eot_samples": 3, "of": "apgd", "attack": {"steps": 10, "loss": "dlr"}}"#,
+    build: AttackBuild {
+        make: |settings, given| {
+            let p: EotParams = read(settings)?;
+            let attack = Eot::new(given.white(&p.of, p.attack)?, p.eot_samples)?;
+            Ok(Attack::White(Box::new(attack)))
+        },
+        names: &[],
+        wrapper: Some(Wrapper {
+            ending: "-eot",
+            around: |of, attack| {
+                let of = of.to_owned();
+                serde_json::json!(EotParams {
+                    of,
+                    attack,
+                    ..EotParams::default()
+                })
+            },
+        }),
+    },
+}];
+
+/// Settings of [`Eot`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EotParams {
+    /// Passes averaged.
+    eot_samples: usize,
+    /// Id of the attack inside. A record has it as the id of the whole.
+    of: String,
+    /// Its settings.
+    attack: serde_json::Value,
+}
+
+impl Default for EotParams {
+    fn default() -> Self {
+        Self {
+            eot_samples: 20,
+            of: "apgd".into(),
+            attack: serde_json::json!({}),
+        }
+    }
+}
 
 /// An attack on the mean of several answers.
 #[derive(Clone, Debug)]

@@ -18,14 +18,38 @@
 //! 1]) where the paper sends it through tanh, so that every norm has one form; (2) the margin in
 //! place of the loss. Reference: `meunier2019`.
 
-use crate::attack::base::{BlackBox, Candidate, Ending, Seed, images};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, BlackBox, Candidate, Ending, Seed, SuiteName, images,
+};
 use crate::attack::parts::estimate::margins;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "evolution",
+    line: "Mutates tiles of the image and keeps what scores better.",
+    revision: 1,
+    reference: "meunier2019",
+    example: r#"{"queries": 30, "tile": 2}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::Black(Box::new(
+                read::<EvolutionParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "evolution",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`Evolution`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

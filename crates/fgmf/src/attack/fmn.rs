@@ -24,16 +24,40 @@
 //! can keep the linearised boundary out of reach. Reference: `pintor2021`.
 
 use crate::attack::ascent::or_budget;
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, SuiteName, WhiteBox, images,
+};
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
+use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::head::Margin;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "fmn",
+    line: "Follows the gradient in a ball whose radius closes in on the boundary.",
+    revision: 1,
+    reference: "pintor2021",
+    example: r#"{"steps": 10}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<FmnParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "fmn",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`Fmn`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -18,15 +18,39 @@
 //! alike; (2) the first point is the first adversarial one among uniform images, mixed with the
 //! image by the bisection. Reference: `chen2020`.
 
-use crate::attack::base::{BlackBox, Candidate, Ending, Seed};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, BlackBox, Candidate, Ending, Seed, SuiteName,
+};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
 use crate::model::error_rate::{breaks, error_rate};
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "hop-skip-jump",
+    line: "Walks along the boundary and sees the predicted class alone.",
+    revision: 1,
+    reference: "chen2020",
+    example: r#"{"steps": 2, "samples": 10, "starts": 10}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::Black(Box::new(
+                read::<HopSkipJumpParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "hop-skip-jump",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`HopSkipJump`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -15,13 +15,37 @@
 //! `dong2018`.
 
 use crate::attack::ascent::{OwnGradients, Rule, Seen, ascend, or_budget};
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, SuiteName, WhiteBox, images,
+};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
+use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::head::{CrossEntropy, Head};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "mi-fgsm",
+    line: "Follows accumulated gradients, which carry over to other models.",
+    revision: 1,
+    reference: "dong2018",
+    example: r#"{"steps": 5}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<MiFgsmParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "mi-fgsm",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`MiFgsm`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -18,14 +18,38 @@
 //! fixed step length, no plateau rule; (3) an example ends at its first adversarial iterate.
 //! Reference: `ilyas2018`.
 
-use crate::attack::base::{BlackBox, Candidate, Seed};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, BlackBox, Candidate, Seed, SuiteName,
+};
 use crate::attack::parts::estimate::{Estimate, follow};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
 use crate::rng::Stream;
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "nes",
+    line: "Estimates gradients from scores along random directions.",
+    revision: 1,
+    reference: "ilyas2018",
+    example: r#"{"steps": 3, "pairs": 4}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::Black(Box::new(
+                read::<NesParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "nes",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`Nes`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

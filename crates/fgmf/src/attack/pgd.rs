@@ -15,25 +15,46 @@
 //! would leave it are left out of the direction.
 
 use crate::attack::ascent::{Best, OwnGradients, Rule, Seen, ascend, or_budget};
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, Start, SuiteName, WhiteBox,
+};
 use crate::attack::loss::AttackLoss;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Where the search starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Start {
-    /// The image.
-    Clean,
-    /// A random point of the ball, another one each restart.
-    Random,
-}
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "pgd",
+    line: "Follows the gradient in equal steps and stays in the ball.",
+    revision: 2,
+    reference: "madry2018",
+    example: r#"{"steps": 5, "restarts": 2, "loss": "margin"}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<PgdParams>(settings)?.check()?,
+            )))
+        },
+        names: &[
+            SuiteName {
+                name: "fgsm",
+                settings: |_, _| serde_json::json!(PgdParams::fgsm()),
+                inside: None,
+            },
+            SuiteName {
+                name: "pgd-20",
+                settings: |_, _| serde_json::json!({}),
+                inside: None,
+            },
+        ],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`Pgd`].
 ///

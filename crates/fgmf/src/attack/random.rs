@@ -4,15 +4,39 @@
 //!
 //! Cost: at most `draws` forward passes an example.
 
-use crate::attack::base::{BlackBox, Candidate, Ending, Seed};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, BlackBox, Candidate, Ending, Seed, SuiteName,
+};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 use fgmf_net::head::{Head, Margin};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "random-search",
+    line: "Draws points of the ball and keeps the one of largest margin.",
+    revision: 1,
+    reference: "athalye2018",
+    example: r#"{"draws": 7}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::Black(Box::new(
+                read::<RandomSearchParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "random-search",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`RandomSearch`].
 ///

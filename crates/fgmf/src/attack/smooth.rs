@@ -1,7 +1,7 @@
 //! Gradients averaged over small noise (Tramèr et al. 2020), for any attack that follows gradients.
 //!
 //! ḡ(x) = 1/m Σⱼ ∇L(x + σ uⱼ), u standard normal, in the place of ∇L(x); losses and success are
-//! those of the point itself ([`crate::model::averaged::Smoothed`]). The gradient at a point is that of one
+//! those of the point itself ([`crate::model::Smoothed`]). The gradient at a point is that of one
 //! of many small pieces, and the mean that of the surface: where L is continuous, ḡ is the gradient
 //! of the mean loss E L(x + σ u). Where L jumps (rounding, k-winners-take-all) it is that but for
 //! the share of the jumps, which no gradient holds; searches by scores ([`super::Nes`],
@@ -17,14 +17,63 @@
 //! Differences from the paper: (1) there noise is uniform in a small ball, and its width chosen by
 //! hand for each defence. Reference: `tramer2020`.
 
-use crate::attack::base::{Candidate, Seed, WhiteBox};
+use crate::attack::base::{Attack, AttackBuild, AttackMethod, Candidate, Seed, WhiteBox, Wrapper};
 use crate::data::batch::Batch;
 use crate::defend::noise::{AdditiveNoise, AdditiveNoiseParams};
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::averaged::Smoothed;
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "smooth",
+    line: "Runs another attack on gradients averaged over small noise.",
+    revision: 1,
+    reference: "tramer2020",
+    example: r#"{"smoothed": {"samples": 3}, "of": "apgd", "attack": {"steps": 10}}"#,
+    build: AttackBuild {
+        make: |settings, given| {
+            let p: Around = read(settings)?;
+            let attack = p.smoothed.check(given.white(&p.of, p.attack)?)?;
+            Ok(Attack::White(Box::new(attack)))
+        },
+        names: &[],
+        wrapper: Some(Wrapper {
+            ending: "-smooth",
+            around: |of, attack| {
+                let of = of.to_owned();
+                serde_json::json!(Around {
+                    of,
+                    attack,
+                    ..Around::default()
+                })
+            },
+        }),
+    },
+}];
+
+/// Settings of [`Smooth`] with those of the attack inside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Around {
+    smoothed: SmoothParams,
+    /// Id of the attack inside. A record has it as the id of the whole.
+    of: String,
+    /// Its settings.
+    attack: serde_json::Value,
+}
+
+impl Default for Around {
+    fn default() -> Self {
+        Self {
+            smoothed: SmoothParams::default(),
+            of: "apgd".into(),
+            attack: serde_json::json!({}),
+        }
+    }
+}
 
 /// Settings of [`Smooth`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,8 +144,9 @@ impl<A: WhiteBox> WhiteBox for Smooth<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attack::base::Start;
     use crate::attack::loss::AttackLoss;
-    use crate::attack::pgd::{PgdParams, Start};
+    use crate::attack::pgd::PgdParams;
     use crate::model::answer::misclassified;
     use crate::model::oracle::Oracle;
     use crate::threat::Norm;

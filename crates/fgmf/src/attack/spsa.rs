@@ -16,13 +16,37 @@
 //! Differences from the paper: (1) 128 queries a step instead of up to 8192; (2) an example ends at
 //! its first adversarial iterate. Reference: `uesato2018`.
 
-use crate::attack::base::{BlackBox, Candidate, Seed};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, BlackBox, Candidate, Seed, SuiteName,
+};
 use crate::attack::parts::estimate::{Estimate, follow};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "spsa",
+    line: "Estimates gradients from scores along random signs and follows them with Adam.",
+    revision: 1,
+    reference: "uesato2018",
+    example: r#"{"steps": 3, "pairs": 4}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::Black(Box::new(
+                read::<SpsaParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "spsa",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`Spsa`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,15 +11,69 @@
 //! Differences from the paper: (1) the surrogate is given, not trained on the model's answers.
 //! Reference: `papernot2017`.
 
-use crate::attack::base::{BlackBox, Candidate, Ending, Seed, WhiteBox};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, BlackBox, Candidate, Ending, Given, Seed, WhiteBox,
+};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::{FeatureGradient, Gradients, Scores};
 use crate::model::answer::misclassified;
 use crate::model::oracle::Oracle;
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use fgmf_net::head::Head;
 use fgmf_net::{Network, Session, Tensor, ValueId, onnx};
+use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: ID,
+    line: "Makes examples on another network of the same task and tries them on the model.",
+    revision: 1,
+    reference: "papernot2017",
+    example: r#"{"attack": "mi-fgsm", "settings": {"steps": 5}}"#,
+    build: AttackBuild {
+        make: |settings, given| Ok(Attack::Black(Box::new(transfer(read(settings)?, given)?))),
+        names: &[],
+        wrapper: None,
+    },
+}];
+
+/// Settings of [`Transfer`]. The surrogate itself comes beside them; a hash must be its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TransferParams {
+    /// Name of the surrogate, for the reader.
+    surrogate: Option<String>,
+    surrogate_sha256: Option<String>,
+    /// Id of the attack on it.
+    attack: String,
+    /// Settings of that attack.
+    settings: serde_json::Value,
+}
+
+impl Default for TransferParams {
+    fn default() -> Self {
+        Self {
+            surrogate: None,
+            surrogate_sha256: None,
+            attack: "mi-fgsm".into(),
+            settings: serde_json::json!({ "steps": 20 }),
+        }
+    }
+}
+
+fn transfer(params: TransferParams, given: &Given<'_>) -> Result<Transfer> {
+    let attack = given.white(&params.attack, params.settings)?;
+    let missing = || Error::mismatch(ID, "a surrogate network", "none");
+    let made = Transfer::new(given.surrogate.ok_or_else(missing)?.clone(), attack);
+    match params.surrogate_sha256.filter(|h| *h != made.sha256()) {
+        Some(expected) => {
+            let expected = format!("the surrogate with hash {expected}");
+            Err(Error::mismatch(ID, expected, made.sha256()))
+        }
+        None => Ok(made),
+    }
+}
 
 /// Id in kebab case.
 pub(crate) const ID: &str = "transfer";
@@ -34,6 +88,11 @@ impl Transfer {
     /// From a network of the same task.
     pub fn new(surrogate: Session, attack: Box<dyn WhiteBox>) -> Self {
         Self { surrogate, attack }
+    }
+
+    fn sha256(&self) -> String {
+        onnx::to_bytes(&self.surrogate)
+            .map_or_else(|e| e.to_string(), |bytes| crate::hash::sha256(&bytes))
     }
 }
 
@@ -79,9 +138,12 @@ impl BlackBox for Transfer {
     }
 
     fn parameters(&self) -> serde_json::Value {
-        let sha256 = onnx::to_bytes(&self.surrogate)
-            .map_or_else(|e| e.to_string(), |bytes| crate::hash::sha256(&bytes));
-        serde_json::json!({ "surrogate": self.surrogate.name, "surrogate_sha256": sha256, "attack": self.attack.id(), "settings": self.attack.parameters() })
+        serde_json::json!({
+            "surrogate": self.surrogate.name,
+            "surrogate_sha256": self.sha256(),
+            "attack": self.attack.id(),
+            "settings": self.attack.parameters(),
+        })
     }
 
     fn perturb(

@@ -14,11 +14,27 @@
 //! Differences from the paper: (1) halves go to the even level, as ONNX rounds. Reference:
 //! `xu2018`.
 
+use crate::defend::base::{Defence, DefenceMethod};
 use crate::defend::parts::in_front;
 use crate::error::{Error, Result};
+use crate::settings::read;
 use fgmf_net::Network;
 use fgmf_net::op::{Binary, Op, Unary};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "bit-depth",
+    line: "Rounds pixels to few levels.",
+    revision: 1,
+    reference: "xu2018",
+    example: r#"{"bits": 2}"#,
+    build: |settings| {
+        Ok(Defence::rewrite(
+            read::<BitDepthParams>(settings)?,
+            |net, params, _| with_bit_depth(net, params),
+        ))
+    },
+}];
 
 /// Settings of [`with_bit_depth`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

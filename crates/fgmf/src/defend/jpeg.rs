@@ -18,13 +18,28 @@
 //! space or subsampling; (2) images whose sides are no multiples of 8 are padded with mid-grey, not
 //! by repeating the edge; (3) no entropy coding, which loses nothing. Reference: `guo2018`.
 
-use crate::defend::knowledge::BYPASSED_CLIP;
-use crate::defend::parts::in_front;
+use crate::defend::base::{Defence, DefenceMethod};
+use crate::defend::parts::{BYPASSED_CLIP, in_front};
 use crate::error::{Error, Result};
+use crate::settings::read;
 use fgmf_net::op::{Binary, Conv, ConvTranspose, Op, Pad, Slice, SliceAxis, Unary};
 use fgmf_net::zoo::Layers;
 use fgmf_net::{Network, ValueId};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "jpeg",
+    line: "Compresses the image as JPEG does.",
+    revision: 1,
+    reference: "guo2018",
+    example: r#"{"quality": 30}"#,
+    build: |settings| {
+        Ok(Defence::rewrite(
+            read::<JpegParams>(settings)?,
+            |net, params, _| with_jpeg(net, params),
+        ))
+    },
+}];
 
 /// Annex K of ISO 10918-1, table K.1, by rows.
 const LUMINANCE: [u32; 64] = [

@@ -11,7 +11,7 @@
 //! | `share` | 0.1 | above 0, up to 1 |
 //!
 //! Goes around it: gradients averaged over small noise, which smooths the kinks
-//! ([`crate::attack::smooth::Smooth`], Tramèr et al. 2020), and searches by scores alone. Its own gradient
+//! ([`crate::attack::Smooth`], Tramèr et al. 2020), and searches by scores alone. Its own gradient
 //! is exact: there is nothing for backward rules to replace.
 //!
 //! Cost: a partial sort of each layer.
@@ -19,10 +19,27 @@
 //! Differences from the paper: (1) no training schedule that lowers `share` step by step. A network
 //! should be rewritten before it is trained. Reference: `xiao2020`.
 
+use crate::defend::base::{Defence, DefenceMethod};
 use crate::error::{Error, Result};
+use crate::settings::read;
 use fgmf_net::op::{Binary, Flatten, Op, Reshape, Slice, SliceAxis, TopK, Unary};
 use fgmf_net::{Builder, Dim, Network, Precision, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "k-wta",
+    line: "Lets only the largest activations of a layer pass.",
+    revision: 1,
+    reference: "xiao2020",
+    example: r#"{"share": 0.2}"#,
+    build: |settings| {
+        let params: KWtaParams = read(settings)?;
+        params.check()?;
+        Ok(Defence::rewrite(params, |net, params, _| {
+            with_k_wta(net, params)
+        }))
+    },
+}];
 
 /// Settings of [`with_k_wta`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! What an attacker who knows a defence puts in the place of its derivative.
 
+use crate::defend::parts::BYPASSED_CLIP;
 use crate::defend::sgam::apply_node;
 use crate::defend::soft_rounding::SoftRounding;
 use crate::defend::{lying_gate, sgam};
@@ -44,9 +45,6 @@ pub enum MaskKnowledge {
     SoftRounding,
 }
 
-/// Ending of the name of a clip that belongs to a rounding and is bypassed with it.
-pub(crate) const BYPASSED_CLIP: &str = ".bypass-clip";
-
 /// Rules of a deployment that serves gradients: SGAM's gate and the lie of a lying gate, where the
 /// network has them.
 pub fn served_rules(net: &Network) -> Result<Rules> {
@@ -83,7 +81,7 @@ pub fn soft_rules(net: &Network) -> Option<Rules> {
 }
 
 /// Whether the loss is full of kinks and jumps: the network rounds, or picks its largest
-/// activations. [`Smoothed`] gradients see over the kinks.
+/// activations. [`Smoothed`](crate::model::Smoothed) gradients see over the kinks.
 pub fn is_rough(net: &Network) -> bool {
     net.nodes()
         .iter()

@@ -15,12 +15,28 @@
 //! [`AttackLoss::Margin`](crate::attack::loss::AttackLoss) in PGD.
 //!
 //! Differences from the paper: (1) no second network is trained: the mechanism is put on a given
-//! network. The training itself is [`crate::train::distillation::Distillation`]. Reference: `papernot2016`.
+//! network. The training itself is [`crate::train::Distillation`]. Reference: `papernot2016`.
 
+use crate::defend::base::{Defence, DefenceMethod};
 use crate::error::{Error, Result};
+use crate::settings::read;
 use fgmf_net::op::{Binary, Op};
 use fgmf_net::{Builder, Network, Tensor};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "logit-scaling",
+    line: "Multiplies logits until cross-entropy saturates.",
+    revision: 1,
+    reference: "papernot2016",
+    example: r#"{"factor": 100.0}"#,
+    build: |settings| {
+        Ok(Defence::rewrite(
+            read::<LogitScalingParams>(settings)?,
+            |net, params, _| with_logit_scaling(net, params),
+        ))
+    },
+}];
 
 /// Settings of [`with_logit_scaling`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,14 +17,30 @@
 //! Reference: `athalye2018` for the class of defences; the form is ours. A backward rule is no part
 //! of an ONNX file: the lie is kept in the metadata, and only this library serves it.
 
+use crate::defend::base::{Defence, DefenceMethod};
 use crate::defend::parts::in_front;
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use fgmf_net::op::{Local, Op, Unary};
 use fgmf_net::rule::BackwardRule;
 use fgmf_net::{Dual, Network, Rules, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "lying-gate",
+    line: "Serves gradients that point elsewhere.",
+    revision: 1,
+    reference: "athalye2018",
+    example: r#"{"lie": "reverse"}"#,
+    build: |settings| {
+        Ok(Defence::rewrite(
+            read::<LyingGateParams>(settings)?,
+            |net, params, _| with_lying_gate(net, params),
+        ))
+    },
+}];
 
 const GATE: &str = "lying-gate";
 const KEY: &str = "fgmf.lying-gate";

@@ -13,10 +13,25 @@
 //! Differences from the paper: (1) noise on the image only, not before each convolution, and on a
 //! network that was not trained with it. Reference: `liu2018`.
 
+use crate::defend::base::{Defence, DefenceMethod};
 use crate::error::{Error, Result};
 use crate::model::transform::Transform;
 use crate::rng::Stream;
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "additive-noise",
+    line: "Adds noise to the image at each query.",
+    revision: 1,
+    reference: "liu2018",
+    example: r#"{"deviation": 0.05}"#,
+    build: |settings| {
+        Ok(Defence::Served(Box::new(
+            read::<AdditiveNoiseParams>(settings)?.check()?,
+        )))
+    },
+}];
 
 /// Settings of [`AdditiveNoise`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

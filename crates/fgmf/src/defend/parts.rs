@@ -4,6 +4,9 @@ use crate::error::Result;
 use fgmf_net::zoo::{Activation, Layers};
 use fgmf_net::{Builder, Network, ValueId};
 
+/// Ending of the name of a clip that belongs to a rounding and is bypassed with it.
+pub(crate) const BYPASSED_CLIP: &str = ".bypass-clip";
+
 /// Builds `front` on the images and puts the network behind it; `key` and `settings` go into the
 /// metadata.
 pub(crate) fn in_front(

@@ -16,11 +16,26 @@
 //! Differences from the paper: (1) the image shrinks within its size instead of growing from 299 to
 //! 331 pixels, so that any network can stand behind. Reference: `xie2018`.
 
+use crate::defend::base::{Defence, DefenceMethod};
 use crate::error::{Error, Result};
 use crate::model::outcome::Outcome;
 use crate::model::transform::Transform;
 use crate::rng::Stream;
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "resize-pad",
+    line: "Resizes and pads the image at random at each query.",
+    revision: 1,
+    reference: "xie2018",
+    example: r#"{"least": 0.9}"#,
+    build: |settings| {
+        Ok(Defence::Served(Box::new(
+            read::<ResizePadParams>(settings)?.check()?,
+        )))
+    },
+}];
 
 /// Settings of [`ResizePad`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -16,13 +16,28 @@
 //! network in training, refreshed every few epochs; (3) the mask is deterministic and
 //! differentiable, so that an attacker's gradient exists.
 
+use crate::defend::base::{Defence, DefenceMethod};
 use crate::error::{Error, Result};
+use crate::settings::read;
 use fgmf_net::op::{AveragePool, Binary, Op, Resize, Unary, Window};
 use fgmf_net::rule::Gate;
 use fgmf_net::zoo::{Activation, Layers, Square};
 use fgmf_net::{Builder, Network, Rules, ValueId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "sgam",
+    line: "Predicts where the evidence is and dims the rest of the image.",
+    revision: 1,
+    reference: "islam2024",
+    example: r#"{"strength": 0.25, "form": "soften"}"#,
+    build: |settings| {
+        let params: SgamParams = read(settings)?;
+        params.check()?;
+        Ok(Defence::rewrite(params, with_sgam))
+    },
+}];
 
 /// Name of the predicted saliency map in the graph.
 pub const SALIENCY: &str = "sgam.saliency";

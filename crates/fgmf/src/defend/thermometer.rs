@@ -17,12 +17,27 @@
 //! attacker takes each step for the identity, where Athalye et al. smooth it. Reference:
 //! `buckman2018`.
 
-use crate::defend::knowledge::BYPASSED_CLIP;
-use crate::defend::parts::in_front;
+use crate::defend::base::{Defence, DefenceMethod};
+use crate::defend::parts::{BYPASSED_CLIP, in_front};
 use crate::error::{Error, Result};
+use crate::settings::read;
 use fgmf_net::Network;
 use fgmf_net::op::{Binary, Op, Reduce, ReduceKind, Unary};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
+    id: "thermometer",
+    line: "Encodes each pixel as a bar of steps.",
+    revision: 1,
+    reference: "buckman2018",
+    example: r#"{"levels": 8}"#,
+    build: |settings| {
+        Ok(Defence::rewrite(
+            read::<ThermometerParams>(settings)?,
+            |net, params, _| with_thermometer(net, params),
+        ))
+    },
+}];
 
 /// Settings of [`with_thermometer`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -15,13 +15,23 @@
 //! `transformer-attribution` uses gradients.
 
 use crate::error::Result;
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, plain};
 use crate::explain::parts::attention::{Attention, identity, product};
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::head::Logit;
 use fgmf_net::{Rules, Tensor};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "attention-rollout",
+    line: "Follows the attention of a transformer from the image to the answer.",
+    revision: 1,
+    reference: "abnar2020",
+    example: "{}",
+    build: |settings, _| Ok(Box::new(read::<AttentionRolloutParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`AttentionRollout`]: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

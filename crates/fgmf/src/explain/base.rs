@@ -1,7 +1,7 @@
 //! What an explainer is, and what it hands back.
 
 use crate::error::Result;
-use crate::explain::list::with_parameters;
+use crate::method::Method;
 use crate::model::access::Gradients;
 use crate::record::MapRecord;
 use fgmf_net::Tensor;
@@ -18,7 +18,8 @@ pub struct Attribution {
     pub method: &'static str,
     /// Whether values below zero speak against the class; if not, values lie in `[0, 1]`.
     pub signed: bool,
-    /// |Σ values − (f(x) − f(baseline))| relative to |f(x) − f(baseline)|, for methods that promise 0.
+    /// |Σ values − (f(x) − f(baseline))| relative to |f(x) − f(baseline)|, for methods that promise
+    /// 0.
     pub completeness_gap: Option<f64>,
     /// Name of the value of the graph that was looked at, if one was.
     pub layer: Option<String>,
@@ -56,7 +57,7 @@ impl Default for Context {
     }
 }
 
-/// A method that explains. Implement this; call [`explain`].
+/// A method that explains. Implement this; call [`explain`](crate::explain::explain).
 pub trait Explainer: Sync {
     /// Id in kebab case.
     fn id(&self) -> &'static str;
@@ -85,12 +86,16 @@ pub struct Inner {
     pub parameters: serde_json::Value,
 }
 
-pub(crate) fn no_parameters() -> serde_json::Value {
+fn no_parameters() -> serde_json::Value {
     serde_json::json!({})
 }
 
-impl Inner {
-    pub(crate) fn explainer(&self) -> Result<Box<dyn Explainer>> {
-        with_parameters(&self.id, self.parameters.clone())
-    }
-}
+/// Makes the explainer inside a wrapper. The list hands this to what wraps, so that no explainer
+/// knows the list.
+pub type Make = dyn Fn(&Inner) -> Result<Box<dyn Explainer>>;
+
+/// Makes an explainer from its settings.
+pub(crate) type ExplainerBuild = fn(serde_json::Value, &Make) -> Result<Box<dyn Explainer>>;
+
+/// An explainer's entry in the list.
+pub(crate) type ExplainerMethod = Method<ExplainerBuild>;

@@ -16,13 +16,23 @@
 //! methods linear in the logits is the difference of their maps.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer, Inner};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod, Inner, Make};
 use crate::model::access::{FeatureGradient, Gradients, Scores};
+use crate::settings::read;
 use fgmf_net::LossGradients;
 use fgmf_net::head::Head;
 use fgmf_net::{Dual, Network, Rules, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "contrast",
+    line: "Explains why it is this class and not another one.",
+    revision: 1,
+    reference: "prabhushankar2020",
+    example: r#"{"inner": {"id": "saliency", "parameters": {"signed": true}}}"#,
+    build: |settings, make| Ok(Box::new(read::<ContrastParams>(settings)?.check(make)?)),
+}];
 
 /// Settings of [`Contrast`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,9 +58,9 @@ impl Default for ContrastParams {
 
 impl ContrastParams {
     /// The checked wrapper. Whether the other class exists shows when it meets a model.
-    pub fn check(self) -> Result<Contrast> {
+    pub fn check(self, make: &Make) -> Result<Contrast> {
         Ok(Contrast {
-            inner: self.inner.explainer()?,
+            inner: make(&self.inner)?,
             against: self.against,
         })
     }
@@ -68,7 +78,10 @@ impl Explainer for Contrast {
     }
 
     fn parameters(&self) -> serde_json::Value {
-        serde_json::json!({ "against": self.against, "inner": { "id": self.inner.id(), "parameters": self.inner.parameters() } })
+        serde_json::json!({
+            "against": self.against,
+            "inner": { "id": self.inner.id(), "parameters": self.inner.parameters() },
+        })
     }
 
     fn attribute(

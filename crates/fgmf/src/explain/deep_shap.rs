@@ -5,7 +5,7 @@
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
-//! | `levels` | 0, ½, 1 | reference images of one grey level each, 1 to 1,000, finite; or images by [`DeepShap::with_background`] |
+//! | `levels` | 0, ½, 1 | 1 to 1,000 finite grey levels of reference images |
 //!
 //! Values in logits, signed, with the completeness gap. Cost: one forward and one backward pass an
 //! image and reference, and one of each a call and reference.
@@ -15,13 +15,23 @@
 //! training data, as the paper has it, the values are relative to the mean answer.
 
 use crate::error::Result;
-use crate::explain::base::{Attribution, Context, Explainer};
-use crate::explain::deep_lift::{Contribution, attribution, contributions};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::four;
 use crate::explain::parts::background::Background;
+use crate::explain::parts::contribution::{Contribution, attribution, contributions};
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "deep-shap",
+    line: "Averages DeepLIFT over reference images.",
+    revision: 1,
+    reference: "lundberg2017",
+    example: r#"{"levels": [0.0, 1.0]}"#,
+    build: |settings, _| Ok(Box::new(read::<DeepShapParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`DeepShap`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

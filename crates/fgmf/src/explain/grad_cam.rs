@@ -16,8 +16,19 @@
 //! divisor.
 
 use crate::error::Result;
+use crate::explain::base::ExplainerMethod;
 use crate::explain::parts::cam;
 use crate::explain::parts::cam::{CamParams, ClassActivationMap};
+use crate::settings::read;
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "grad-cam",
+    line: "Weights the channels of a late layer by their mean gradient.",
+    revision: 1,
+    reference: "selvaraju2017",
+    example: "{}",
+    build: |settings, _| Ok(Box::new(grad_cam(read(settings)?)?)),
+}];
 
 /// Checked Grad-CAM.
 pub fn grad_cam(params: CamParams) -> Result<ClassActivationMap> {

@@ -18,34 +18,22 @@
 //! is 0.
 
 use crate::error::Result;
-use crate::explain::parts::cam;
-use crate::explain::parts::cam::{CamParams, ClassActivationMap};
+use crate::explain::base::ExplainerMethod;
+use crate::explain::parts::cam::{CamParams, ClassActivationMap, curved};
+use crate::settings::read;
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "grad-cam-pp",
+    line: "Weights the channels of a late layer by their rising gradients.",
+    revision: 1,
+    reference: "chattopadhay2018",
+    example: "{}",
+    build: |settings, _| Ok(Box::new(grad_cam_pp(read(settings)?)?)),
+}];
 
 /// Checked Grad-CAM++.
 pub fn grad_cam_pp(params: CamParams) -> Result<ClassActivationMap> {
-    ClassActivationMap::new("grad-cam-pp", formula, params)
-}
-
-/// The formula at the top of this file, before resampling; `positions` = h · w.
-pub(crate) fn formula(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
-    let weight = |(a, g): (&[f64], &[f64])| {
-        let total: f64 = a.iter().sum();
-        // α max(g, 0); a slope that is not a number stays one.
-        let pull = |&g: &f64| {
-            let divisor = 2.0 * g * g + total * g * g * g + 1e-6;
-            if g <= 0.0 || divisor.abs() <= 0.0 {
-                0.0
-            } else {
-                g * g * g / divisor
-            }
-        };
-        g.iter().map(pull).sum()
-    };
-    let weights = values
-        .chunks_exact(positions)
-        .zip(gradients.chunks_exact(positions))
-        .map(weight);
-    cam::weighted(values, weights, positions)
+    ClassActivationMap::new("grad-cam-pp", curved, params)
 }
 
 #[cfg(test)]
@@ -136,10 +124,10 @@ mod tests {
     #[test]
     fn matches_a_hand_value() {
         let weight = 0.25 / (0.5 + 4.0 * 0.125 + 1e-6) * 0.5;
-        let map = formula(&[1.0, 3.0], &[0.5, -1.0], 2);
+        let map = curved(&[1.0, 3.0], &[0.5, -1.0], 2);
         assert!((map[0] - weight).abs() < 1e-15 && (map[1] - 3.0 * weight).abs() < 1e-15);
-        assert!(formula(&[1.0, 3.0], &[f64::NAN, 1.0], 2)[0].is_nan());
-        assert_eq!(formula(&[1.0, 3.0], &[0.0, -1.0], 2), [0.0, 0.0]);
+        assert!(curved(&[1.0, 3.0], &[f64::NAN, 1.0], 2)[0].is_nan());
+        assert_eq!(curved(&[1.0, 3.0], &[0.0, -1.0], 2), [0.0, 0.0]);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | parameter | default | range |
 //! | --- | --- | --- |
 //! | `samples` | 32 | 1 to 10,000 |
-//! | `levels` | 0, ½, 1 | reference images of one grey level each, 1 to 1,000, finite; or images by [`GradientShap::with_background`] |
+//! | `levels` | 0, ½, 1 | 1 to 1,000 finite grey levels of reference images |
 //! | `sigma` | 0 | 0 or more, in input units |
 //!
 //! Values in logits, signed; the completeness gap says how far the samples are from the limit.
@@ -22,15 +22,25 @@
 //! given.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{calls, four, images, plain, target_logits};
 use crate::explain::parts::background::Background;
 use crate::explain::parts::map;
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use fgmf_net::Tensor;
 use fgmf_net::head::Logit;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "gradient-shap",
+    line: "Averages Integrated Gradients over reference images.",
+    revision: 1,
+    reference: "erion2021",
+    example: r#"{"samples": 8, "levels": [0.0, 1.0]}"#,
+    build: |settings, _| Ok(Box::new(read::<GradientShapParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`GradientShap`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

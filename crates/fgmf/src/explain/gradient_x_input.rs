@@ -9,12 +9,22 @@
 //! Differences from the paper: none. Black pixels get nothing, whatever the model makes of them.
 
 use crate::error::Result;
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, input_gradients, plain};
 use crate::explain::parts::map;
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::{Rules, Tensor};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "gradient-x-input",
+    line: "Multiplies each pixel by the slope of the score there.",
+    revision: 1,
+    reference: "shrikumar2016",
+    example: "{}",
+    build: |settings, _| Ok(Box::new(read::<GradientXInputParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`GradientXInput`]: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,13 +16,23 @@
 //! al. 2018). Read it as a picture of edges that the network can see.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, input_gradients, plain};
 use crate::explain::parts::map;
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::Tensor;
 use fgmf_net::rule::Guided;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "guided-backprop",
+    line: "Follows the gradient back and drops what speaks against a unit.",
+    revision: 1,
+    reference: "springenberg2015",
+    example: "{}",
+    build: |settings, _| Ok(Box::new(read::<GuidedBackpropParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`GuidedBackprop`]: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

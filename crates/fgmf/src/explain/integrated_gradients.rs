@@ -12,15 +12,29 @@
 //! makes of them: choose another baseline for dark objects on light ground.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{calls, four, images, plain, target_logits};
 use crate::explain::parts::map;
 use crate::explain::parts::quadrature::gauss_legendre;
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::Tensor;
 use fgmf_net::head::Logit;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "integrated-gradients",
+    line: "Adds up gradients on the way from a plain image to the image.",
+    revision: 1,
+    reference: "sundararajan2017",
+    example: r#"{"steps": 16, "baseline": 0.5}"#,
+    build: |settings, _| {
+        Ok(Box::new(
+            read::<IntegratedGradientsParams>(settings)?.check()?,
+        ))
+    },
+}];
 
 /// Settings of [`IntegratedGradients`].
 ///

@@ -8,7 +8,7 @@
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
-//! | `grid` | none: by rule, 7 x 7 at 28 x 28, patches of transformers | rows and columns of cells, 1 to the sides of the image |
+//! | `grid` | none: 7 x 7 at 28 x 28, or patches | rows and columns, 1 to the sides of the image |
 //! | `samples` | 1024 | 2 to 1,000,000 sets; all sets where there are no more than these |
 //! | `fill` | 0 (black) | finite, in input units |
 //! | `score` | `logit` | `logit`, `log-probability`, `probability` |
@@ -21,14 +21,24 @@
 //! is solved exactly, where Captum gives the two extreme sets a large weight.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, plain};
 use crate::explain::parts::layer::choose_layer;
 use crate::explain::parts::perturbation::{Grid, Score};
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "kernel-shap",
+    line: "Estimates Shapley values of the cells of a grid from the scores of masked images.",
+    revision: 1,
+    reference: "lundberg2017",
+    example: r#"{"samples": 200, "fill": 0.5}"#,
+    build: |settings, _| Ok(Box::new(read::<KernelShapParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`KernelShap`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -17,8 +17,19 @@
 //! `pytorch-grad-cam`, from which (3) stretching once, without 10⁻⁷, differs.
 
 use crate::error::Result;
+use crate::explain::base::ExplainerMethod;
 use crate::explain::parts::cam;
 use crate::explain::parts::cam::{CamParams, ClassActivationMap};
+use crate::settings::read;
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "layer-cam",
+    line: "Weights each value of a layer by its own gradient.",
+    revision: 1,
+    reference: "jiang2021",
+    example: "{}",
+    build: |settings, _| Ok(Box::new(layer_cam(read(settings)?)?)),
+}];
 
 /// Checked Layer-CAM.
 pub fn layer_cam(params: CamParams) -> Result<ClassActivationMap> {

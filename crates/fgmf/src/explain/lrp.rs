@@ -24,13 +24,33 @@
 //! activations are rectifiers (Ancona et al. 2018).
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, input_gradients, plain};
 use crate::explain::parts::map;
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::Tensor;
 use fgmf_net::rule::{LinearRule, relevance};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[
+    ExplainerMethod {
+        id: "lrp-epsilon",
+        line: "Hands the score back layer by layer, in proportion to what each input gave.",
+        revision: 1,
+        reference: "bach2015",
+        example: r#"{"epsilon": 0.001}"#,
+        build: |settings, _| Ok(Box::new(read::<LrpEpsilonParams>(settings)?.check()?)),
+    },
+    ExplainerMethod {
+        id: "lrp-alpha-beta",
+        line: "Hands the score back layer by layer, with what speaks for and against apart.",
+        revision: 1,
+        reference: "bach2015",
+        example: r#"{"alpha": 1.5}"#,
+        build: |settings, _| Ok(Box::new(read::<LrpAlphaBetaParams>(settings)?.check()?)),
+    },
+];
 
 /// Settings of `lrp-epsilon`; the table is at the top of the method's page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,31 +1,14 @@
 //! Explanations: which pixels speak for a class. A small trait for each method, and one entry that
 //! checks what goes in and what comes out.
-//!
-//! | id | method | values | cost of one image, f forward and b backward passes |
-//! | --- | --- | --- | --- |
-//! | `saliency` | [`Saliency`] | `[0, 1]` | 1 f, 1 b |
-//! | `gradient-x-input` | [`GradientXInput`] | signed | 1 f, 1 b |
-//! | `guided-backprop` | [`GuidedBackprop`] | signed | 1 f, 1 b |
-//! | `integrated-gradients` | [`IntegratedGradients`] | signed | `steps` (f + b), 1 f |
-//! | `gradient-shap` | [`GradientShap`] | signed | `samples` (f + b), 1 f |
-//! | `deep-lift` | [`DeepLift`] | signed | 1 f, 1 b |
-//! | `deep-shap` | [`DeepShap`] | signed | references (f + b) |
-//! | `lrp-epsilon`, `lrp-alpha-beta` | [`Lrp`] | signed | 1 f, 1 b |
-//! | `grad-cam`, `grad-cam-pp`, `layer-cam` | [`grad_cam()`], [`grad_cam_pp()`], [`layer_cam()`] | `[0, 1]` | 1 f, 1 b |
-//! | `score-cam` | [`ScoreCam`] | `[0, 1]` | 1 f, 1 b, channels f |
-//! | `occlusion` | [`Occlusion`] | signed | 1 f, windows f |
-//! | `rise` | [`Rise`] | `[0, 1]` | `masks` f |
-//! | `kernel-shap` | [`KernelShap`] | signed | `samples` f |
-//! | `attention-rollout`, `transformer-attribution` | [`AttentionRollout`], [`TransformerAttribution`] | `[0, 1]` | 1 f, 1 b |
-//! | `pgca` | [`Pgca`] | `[0, 1]` | 1 f, 1 b, cells · fills f |
-//! | `smooth-grad`, `square-grad`, `var-grad` | [`NoiseTunnel`] around any of them | as inside; `[0, 1]` | `samples` times the inner method |
-//! | `contrast` | [`Contrast`] around any of them | as inside | as inside |
+//! Each method says on its page in `docs/methods/` what its values mean and what an image costs.
 
 pub(crate) mod attention_rollout;
 pub(crate) mod base;
 pub(crate) mod contrast;
 pub(crate) mod deep_lift;
 pub(crate) mod deep_shap;
+#[cfg(test)]
+mod dummy;
 pub(crate) mod grad_cam;
 pub(crate) mod grad_cam_pp;
 pub(crate) mod gradient_shap;
@@ -51,7 +34,7 @@ mod toy;
 pub(crate) mod transformer_attribution;
 
 pub use attention_rollout::{AttentionRollout, AttentionRolloutParams};
-pub use base::{Attribution, Context, Explainer, Inner};
+pub use base::{Attribution, Context, Explainer, Inner, Make};
 pub use contrast::{Contrast, ContrastParams};
 pub use deep_lift::{DeepLift, DeepLiftParams};
 pub use deep_shap::{DeepShap, DeepShapParams};
@@ -63,7 +46,7 @@ pub use guided_backprop::{GuidedBackprop, GuidedBackpropParams};
 pub use integrated_gradients::{IntegratedGradients, IntegratedGradientsParams};
 pub use kernel_shap::{KernelShap, KernelShapParams};
 pub use layer_cam::layer_cam;
-pub use list::{IDS, applicable, by_id, with_parameters};
+pub use list::{applicable, by_id, ids, make, with_parameters};
 pub use lrp::{Lrp, LrpAlphaBetaParams, LrpEpsilonParams};
 pub use noise_tunnel::{Moment, NoiseTunnel, NoiseTunnelParams};
 pub use occlusion::{Occlusion, OcclusionParams};

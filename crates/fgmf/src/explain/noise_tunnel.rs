@@ -22,13 +22,41 @@
 //! the range); (3) noisy images are not clipped.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer, Inner};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod, Inner, Make};
 use crate::explain::parts::ask::{four, images, plain};
 use crate::explain::parts::map;
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read_over;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[
+    ExplainerMethod {
+        id: "smooth-grad",
+        line: "Averages the maps of noisy copies of the image.",
+        revision: 1,
+        reference: "smilkov2017",
+        example: r#"{"samples": 4, "inner": {"id": "gradient-x-input"}}"#,
+        build: |settings, make| tunnel(Moment::Mean, settings, make),
+    },
+    ExplainerMethod {
+        id: "square-grad",
+        line: "Averages the squared maps of noisy copies of the image.",
+        revision: 1,
+        reference: "hooker2019",
+        example: r#"{"samples": 4, "sigma": 0.1}"#,
+        build: |settings, make| tunnel(Moment::Square, settings, make),
+    },
+    ExplainerMethod {
+        id: "var-grad",
+        line: "Takes the variance of the maps of noisy copies of the image.",
+        revision: 1,
+        reference: "adebayo2018",
+        example: r#"{"samples": 4, "sigma": 0.1}"#,
+        build: |settings, make| tunnel(Moment::Variance, settings, make),
+    },
+];
 
 /// What is taken of the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,13 +101,12 @@ impl Default for NoiseTunnelParams {
 
 impl NoiseTunnelParams {
     /// The checked wrapper.
-    pub fn check(self) -> Result<NoiseTunnel> {
-        let inner = self.inner.explainer()?;
+    pub fn check(self, make: &Make) -> Result<NoiseTunnel> {
+        let inner = make(&self.inner)?;
         self.around(inner)
     }
 
-    /// The checked wrapper around an explainer that is there already; `inner` is not looked at, but
-    /// for the record.
+    /// The checked wrapper around an explainer that exists already. It does not look at `inner`.
     pub fn around(self, inner: Box<dyn Explainer>) -> Result<NoiseTunnel> {
         if !(1..=10_000).contains(&self.samples) {
             return Err(Error::parameter("samples", "1 to 10000", self.samples));
@@ -92,6 +119,15 @@ impl NoiseTunnelParams {
             inner,
         })
     }
+}
+
+/// The wrapper that takes `moment` unless the settings name another.
+fn tunnel(moment: Moment, settings: serde_json::Value, make: &Make) -> Result<Box<dyn Explainer>> {
+    let default = NoiseTunnelParams {
+        moment,
+        ..NoiseTunnelParams::default()
+    };
+    Ok(Box::new(read_over(&default, settings)?.check(make)?))
 }
 
 /// An explainer behind noise.
@@ -214,13 +250,14 @@ impl Explainer for NoiseTunnel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::list::make;
     use crate::explain::sealed::explain;
     use crate::explain::toy;
     use crate::model::oracle::Oracle;
 
     fn run(params: NoiseTunnelParams, net: &fgmf_net::Session, x: &Tensor) -> Attribution {
         explain(
-            &params.check().unwrap(),
+            &params.check(&make).unwrap(),
             &Oracle::new(net),
             x,
             &[0],
@@ -265,7 +302,7 @@ mod tests {
             moment: Moment::Variance,
             ..NoiseTunnelParams::default()
         }
-        .check()
+        .check(&make)
         .unwrap();
         assert!(
             tunnel.moment(0.5, 0.25 - 1e-17).abs() < 1e-16
@@ -367,7 +404,7 @@ mod tests {
                 inner: unknown,
                 ..NoiseTunnelParams::default()
             }
-            .check()
+            .check(&make)
             .is_err()
         );
         assert!(
@@ -375,7 +412,7 @@ mod tests {
                 samples: 0,
                 ..NoiseTunnelParams::default()
             }
-            .check()
+            .check(&make)
             .is_err()
         );
         assert!(
@@ -383,7 +420,7 @@ mod tests {
                 sigma: f64::NAN,
                 ..NoiseTunnelParams::default()
             }
-            .check()
+            .check(&make)
             .is_err()
         );
     }

@@ -19,13 +19,23 @@
 //! otherwise.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{calls, four, plain};
 use crate::explain::parts::perturbation::Score;
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "occlusion",
+    line: "Measures how far the score falls when a window is blanked.",
+    revision: 1,
+    reference: "zeiler2014",
+    example: r#"{"patch": 2, "fill": 0.5}"#,
+    build: |settings, _| Ok(Box::new(read::<OcclusionParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`Occlusion`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

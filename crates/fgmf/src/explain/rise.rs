@@ -19,14 +19,24 @@
 //! error falls with √N; (2) stretched to `[0, 1]`, which keeps the order of pixels; (3) `fill`.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, plain};
 use crate::explain::parts::map;
 use crate::explain::parts::perturbation::Score;
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "rise",
+    line: "Averages random masks, each weighted by the score of the masked image.",
+    revision: 1,
+    reference: "petsiuk2018",
+    example: r#"{"masks": 100, "cells": 4}"#,
+    build: |settings, _| Ok(Box::new(read::<RiseParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`Rise`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,12 +14,22 @@
 //! signed form, which noise tunnels average.
 
 use crate::error::Result;
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, input_gradients, plain};
 use crate::explain::parts::map;
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::{Rules, Tensor};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "saliency",
+    line: "Shows how strongly each pixel moves the score of the class.",
+    revision: 1,
+    reference: "simonyan2014",
+    example: r#"{"signed": true}"#,
+    build: |settings, _| Ok(Box::new(read::<SaliencyParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`Saliency`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

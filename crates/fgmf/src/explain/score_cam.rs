@@ -20,13 +20,23 @@
 //! 10⁻⁸ in the divisor.
 
 use crate::error::Result;
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::four;
 use crate::explain::parts::perturbation::Score;
 use crate::explain::parts::{cam, map};
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "score-cam",
+    line: "Weights the channels of a late layer by the score of the image seen through them.",
+    revision: 1,
+    reference: "wang2020",
+    example: "{}",
+    build: |settings, _| Ok(Box::new(read::<ScoreCamParams>(settings)?.check()?)),
+}];
 
 /// Settings of [`ScoreCam`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -63,7 +63,7 @@ fn methods_that_apply_are_found() {
         (Architecture::ConvvitTiny, [3, 16, 16]),
     ] {
         let net = zoo(architecture, image);
-        let expected: Vec<&str> = IDS
+        let expected: Vec<&str> = ids()
             .into_iter()
             .filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id))
             .collect();
@@ -83,10 +83,10 @@ fn batch_equals_singles_and_the_cap_changes_nothing() {
         let x = toy::images([3, c, h, w], 5).cast(Precision::F32);
         let targets = [1, 4, 0];
         let transformer = architecture == Architecture::ConvvitTiny;
-        for method in IDS
-            .iter()
+        for method in ids()
+            .into_iter()
             .filter(|id| transformer || !wants_attention(id))
-            .map(|id| quick(id))
+            .map(quick)
         {
             let run = |x: &Tensor, targets: &[usize], first_index, cap| {
                 bits(
@@ -126,7 +126,7 @@ fn maps_keep_their_promises() {
     let net = zoo(Architecture::VitTiny, [1, 8, 8]);
     let oracle = Oracle::new(&net);
     let x = toy::images([2, 1, 8, 8], 2).cast(Precision::F32);
-    for method in IDS.iter().map(|id| quick(id)) {
+    for method in ids().into_iter().map(quick) {
         let maps = explain(method.as_ref(), &oracle, &x, &[0, 1], &Context::default()).unwrap();
         for (map, target) in maps.iter().zip([0, 1]) {
             assert!(
@@ -149,7 +149,7 @@ fn what_does_not_fit_is_an_error() {
     let holed = Tensor::new(x.shape(), holed);
     let context = Context::default();
     let wide = toy::images([2, 1, 28, 29], 1).cast(Precision::F32);
-    for method in IDS.iter().map(|id| quick(id)) {
+    for method in ids().into_iter().map(quick) {
         let run = |x: &Tensor, targets: &[usize], context: &Context| {
             explain(method.as_ref(), &oracle, x, targets, context)
         };
@@ -185,7 +185,7 @@ fn a_planted_quarter_is_found() {
     let net = toy::quadrant([2, 16, 16]);
     let oracle = Oracle::new(&net);
     let x = toy::images([2, 2, 16, 16], 8);
-    for id in IDS.iter().copied().filter(|id| !wants_attention(id)) {
+    for id in ids().into_iter().filter(|id| !wants_attention(id)) {
         // Masks of RISE are as wide as half the quarter; contrast and variance are about other
         // things.
         if ["rise", "var-grad"].contains(&id) {
@@ -255,7 +255,7 @@ fn every_zoo_network_is_explained() {
             architecture == Architecture::Wrn28x10
                 && ["score-cam", "pgca", "occlusion", "rise", "kernel-shap"].contains(&id)
         };
-        for id in IDS.into_iter().filter(|id| !dear(id)) {
+        for id in ids().into_iter().filter(|id| !dear(id)) {
             match explain(quick(id).as_ref(), &oracle, &x, &[2], &Context::default()) {
                 // Class activation maps may be cut to zeros.
                 Ok(maps) => {
@@ -311,7 +311,7 @@ fn double_precision_agrees() {
         let net = zoo(architecture, image);
         let exact = net.cast(Precision::F64);
         let x = toy::images([2, 1, 16, 16], 5).cast(Precision::F32);
-        for id in IDS
+        for id in ids()
             .iter()
             .copied()
             .filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id))
@@ -386,7 +386,7 @@ fn wrapped_models_are_refused_where_nodes_are_needed() {
     let oracle = Oracle::new(&net);
     let wrapped = Wrapped(&oracle);
     let x = toy::images([1, 1, 16, 16], 5).cast(Precision::F32);
-    for id in IDS.iter().copied().filter(|id| !wants_attention(id)) {
+    for id in ids().into_iter().filter(|id| !wants_attention(id)) {
         let inside = [
             "guided-backprop",
             "deep-lift",
@@ -407,7 +407,7 @@ fn wrapped_models_are_refused_where_nodes_are_needed() {
 
 #[test]
 fn parameters_come_by_name() {
-    for id in IDS {
+    for id in ids() {
         let method = by_id(id).unwrap();
         assert_eq!(method.id(), id);
         // What a method reports makes the same method again.

@@ -14,13 +14,27 @@
 //! attend to different tokens, is refused.
 
 use crate::error::Result;
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, plain};
 use crate::explain::parts::attention::{Attention, identity, product};
 use crate::model::access::Gradients;
+use crate::settings::read;
 use fgmf_net::head::Logit;
 use fgmf_net::{Rules, Tensor};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "transformer-attribution",
+    line: "Weights the attention of a transformer by its gradient on the way to the answer.",
+    revision: 1,
+    reference: "chefer2021",
+    example: "{}",
+    build: |settings, _| {
+        Ok(Box::new(
+            read::<TransformerAttributionParams>(settings)?.check()?,
+        ))
+    },
+}];
 
 /// Settings of [`TransformerAttribution`]: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -33,11 +33,11 @@
 
 use crate::attack::map::walk::MapAttack;
 use crate::error::{Error, Result};
-use crate::measure::similarity::{spearman, top_k_overlap};
-use crate::measure::structure::{ssim, tolerant_top_k_overlap};
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, higher};
+use crate::metric::parts::likeness::likeness;
 use crate::metric::parts::subject::{Subject, predicted};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -53,6 +53,22 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer, Need::Gradients],
     reference: "ghorbani2019",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Measures how much of a map is left when an attacker moves it and keeps the class.",
+    revision: 3,
+    reference: INFO.reference,
+    example: r#"{"steps": 4, "queries": 5}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| {
+            Ok(Box::new(
+                read::<AttackedStabilityParams>(settings)?.check()?,
+            ))
+        }),
+    },
+}];
 
 /// Settings of [`AttackedStability`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,22 +133,6 @@ impl AttackedStabilityParams {
 #[derive(Clone, Debug)]
 pub struct AttackedStability {
     params: AttackedStabilityParams,
-}
-
-/// The four figures of two maps.
-pub(crate) fn likeness(
-    a: &[f64],
-    b: &[f64],
-    size: [usize; 2],
-    top: f64,
-    radius: usize,
-) -> Result<[f64; 4]> {
-    Ok([
-        top_k_overlap(a, b, top)?,
-        spearman(a, b)?,
-        ssim(a, b, size)?,
-        tolerant_top_k_overlap(a, b, size, top, radius)?,
-    ])
 }
 
 impl Metric for AttackedStability {

@@ -1,6 +1,7 @@
 //! What a metric is, and what it gives.
 
 use crate::error::Result;
+use crate::method::Method;
 use crate::metric::parts::info::Info;
 use crate::metric::parts::subject::Subject;
 
@@ -8,7 +9,7 @@ use crate::metric::parts::subject::Subject;
 /// defined for it.
 pub type MetricValues = Vec<Vec<Option<f64>>>;
 
-/// A metric. Implement this; call [`evaluate`].
+/// A metric. Implement this; call [`evaluate`](crate::study::evaluate).
 pub trait Metric: Sync {
     /// The metric as data.
     fn info(&self) -> &'static Info;
@@ -19,3 +20,17 @@ pub trait Metric: Sync {
     /// One row for each figure of [`Metric::info`].
     fn score(&self, subject: &Subject<'_>) -> Result<MetricValues>;
 }
+
+/// Makes a metric from its settings.
+type MakeMetric = fn(serde_json::Value) -> Result<Box<dyn Metric>>;
+
+/// How a metric is made.
+pub(crate) struct MetricBuild {
+    /// The metric as data.
+    pub(crate) info: &'static Info,
+    /// From its settings. `None` for a metric of two inputs, which the evaluation computes itself.
+    pub(crate) make: Option<MakeMetric>,
+}
+
+/// A metric's entry in the list.
+pub(crate) type MetricMethod = Method<MetricBuild>;

@@ -30,10 +30,11 @@
 
 use crate::error::{Error, Result};
 use crate::measure::probability::{binomial_bounds, normal_cdf, normal_quantile};
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, SHARE, higher};
 use crate::metric::parts::noise::check_noise;
 use crate::metric::parts::subject::{Draw, Subject};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -44,6 +45,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer],
     reference: "levine2019",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Bounds how much of the top of a smoothed map survives any change in a ball.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"samples": 20, "top": 0.1}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<CertifiedTopKParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`CertifiedTopK`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -26,8 +26,9 @@
 //! undefined where every draw changes the class, fairness where the block of 64 holds one class, or
 //! one example of it, completeness where removing everything changes f by less than 0.01. Cost: 3 +
 //! `draws` forward passes, `draws` explanations and forward passes an image. [`super::evaluate`]
-//! adds the entropy-weighted score over explainers ([`crate::measure::weighting::entropy_weights`]) on means,
-//! fidelity rescaled to `[0, 1]` by (v + 1) / 2.
+//! adds the entropy-weighted score over explainers
+//! ([`entropy_weights`](crate::measure::entropy_weights)) on means, fidelity rescaled to `[0, 1]`
+//! by (v + 1) / 2.
 //!
 //! Decisions of ours: every formula above; groups are classes. Reference: `islam2024`.
 
@@ -35,14 +36,15 @@ use crate::error::{Error, Result};
 use crate::measure::complexity::moran;
 use crate::measure::similarity::cosine;
 use crate::measure::summary::gini;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
+use crate::metric::parts::checked::check_shares;
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Figure, Info, Need, SHARE, higher};
 use crate::metric::parts::noise::check_noise;
 use crate::metric::parts::subject::{Draw, Output, Subject, predicted};
 use crate::metric::parts::subsets::random_set;
-use crate::metric::sensitivity_n::check_shares;
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 const FIGURES: [Figure; 5] = [
@@ -61,6 +63,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer, Need::Batch],
     reference: "islam2024",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Scores a map by the five criteria of the PGCA paper.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"draws": 4}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<CriteriaParams>(settings)?.check()?))),
+    },
+}];
 
 const BINS: usize = 10;
 

@@ -20,11 +20,12 @@
 //! compare `lerf-minus-morf`. Reference: `petsiuk2018`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, SHARE, lower};
 use crate::metric::parts::subject::{Output, Subject};
+use crate::settings::read_over;
 
 /// The metric as data.
 pub(crate) const INFO: Info = Info {
@@ -34,6 +35,23 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "petsiuk2018",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Measures how fast the score falls when the most relevant pixels leave first.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"steps": 5}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| {
+            Ok(Box::new(Deletion::new(read_over(
+                &Deletion::DEFAULT,
+                settings,
+            )?)?))
+        }),
+    },
+}];
 
 /// Checked deletion.
 #[derive(Clone, Debug)]

@@ -17,11 +17,12 @@
 
 use crate::error::{Error, Result};
 use crate::measure::complexity::histogram_entropy;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, higher};
 use crate::metric::parts::randomise::forgotten;
 use crate::metric::parts::subject::Subject;
 use crate::model::oracle::Oracle;
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -32,6 +33,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer, Need::Parameters],
     reference: "hedstroem2023",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Compares the order in maps before and after the model forgets everything.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"bins": 20}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<EfficientMprtParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`EfficientMprt`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -10,9 +10,10 @@
 
 use crate::error::Result;
 use crate::measure::complexity::entropy;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, POSITIVE, lower};
 use crate::metric::parts::subject::Subject;
+use crate::settings::nothing;
 
 /// The metric as data.
 pub(crate) const INFO: Info = Info {
@@ -22,6 +23,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "bhatt2020",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Measures over how many pixels a map is spread.",
+    revision: 1,
+    reference: INFO.reference,
+    example: "{}",
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(nothing(settings).map(|()| Entropy)?))),
+    },
+}];
 
 /// Entropy of each map.
 #[derive(Clone, Copy, Debug)]

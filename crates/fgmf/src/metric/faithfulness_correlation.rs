@@ -21,12 +21,13 @@
 
 use crate::error::{Error, Result};
 use crate::measure::similarity::pearson;
-use crate::metric::base::{Metric, MetricValues};
-use crate::metric::infidelity::check_samples;
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
+use crate::metric::parts::checked::check_samples;
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
 use crate::metric::parts::subject::{Output, Subject};
 use crate::metric::parts::subsets::{Reading, columns, random_set, removals};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -37,6 +38,22 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "bhatt2020",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Correlates the relevance of random sets of pixels with the fall of the score.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"samples": 10, "share": 0.25}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| {
+            Ok(Box::new(
+                read::<FaithfulnessCorrelationParams>(settings)?.check()?,
+            ))
+        }),
+    },
+}];
 
 /// Settings of [`FaithfulnessCorrelation`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -24,11 +24,13 @@
 //! test feeds these sets. Reference: `yeh2019`.
 
 use crate::error::{Error, Result};
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
+use crate::metric::parts::checked::check_samples;
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, POSITIVE, lower};
 use crate::metric::parts::subject::{Output, Subject};
 use crate::metric::parts::subsets::{Reading, Removal, random_square, removals};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -42,6 +44,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "yeh2019",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Compares the fall of the score with what the map predicts.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"samples": 10}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<InfidelityParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`Infidelity`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,14 +97,6 @@ impl InfidelityParams {
         }
         self.fill.check()?;
         Ok(Infidelity { params: self })
-    }
-}
-
-pub(crate) fn check_samples(samples: usize) -> Result<()> {
-    if (1..=100_000).contains(&samples) {
-        Ok(())
-    } else {
-        Err(Error::parameter("samples", "1 to 100000", samples))
     }
 }
 

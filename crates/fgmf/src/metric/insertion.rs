@@ -18,11 +18,12 @@
 //! among the pixels that exist, the paper's code pads with black. Reference: `petsiuk2018`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, SHARE, higher};
 use crate::metric::parts::subject::{Output, Subject};
+use crate::settings::read_over;
 
 /// The metric as data.
 pub(crate) const INFO: Info = Info {
@@ -32,6 +33,23 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "petsiuk2018",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Measures how fast the score rises when the most relevant pixels come first.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"steps": 5}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| {
+            Ok(Box::new(Insertion::new(read_over(
+                &Insertion::DEFAULT,
+                settings,
+            )?)?))
+        }),
+    },
+}];
 
 /// Checked insertion.
 #[derive(Clone, Debug)]

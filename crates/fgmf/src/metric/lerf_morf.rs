@@ -22,11 +22,12 @@
 //! pixels. Reference: `bluecher2024`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
 use crate::metric::parts::subject::{Output, Subject};
+use crate::settings::read_over;
 
 /// The metric as data.
 pub(crate) const INFO: Info = Info {
@@ -36,6 +37,23 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "bluecher2024",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Compares removing the least relevant pixels first and the most relevant first.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"steps": 5, "fill": {"value": 0.5}}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| {
+            Ok(Box::new(LerfMinusMorf::new(read_over(
+                &LerfMinusMorf::DEFAULT,
+                settings,
+            )?)?))
+        }),
+    },
+}];
 
 /// Checked LeRF minus MoRF.
 #[derive(Clone, Debug)]

@@ -13,9 +13,9 @@
 
 use crate::error::Result;
 use crate::explain::base::Attribution;
-use crate::metric::attacked_stability::likeness;
-use crate::metric::base::MetricValues;
+use crate::metric::base::{MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, SHARE, higher};
+use crate::metric::parts::likeness::likeness;
 
 /// The metric as data.
 pub(crate) const INFO: Info = Info {
@@ -30,6 +30,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "ghorbani2019",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Measures how much of a map is left after an attack on the prediction.",
+    revision: 1,
+    reference: INFO.reference,
+    example: "{}",
+    build: MetricBuild {
+        info: &INFO,
+        make: None,
+    },
+}];
 
 /// The four figures for each pair of maps.
 pub(crate) fn score(before: &[Attribution], after: &[Attribution]) -> Result<MetricValues> {

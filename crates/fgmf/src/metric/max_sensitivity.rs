@@ -18,10 +18,11 @@
 //! number of draws, Quantus has 0.2 and 200. Reference: `yeh2019`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, POSITIVE, lower};
 use crate::metric::parts::noise::{NoiseParams, noisy};
 use crate::metric::parts::subject::{Subject, length, predicted};
+use crate::settings::read_over;
 use fgmf_net::Tensor;
 
 /// The metric as data.
@@ -35,6 +36,23 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer],
     reference: "yeh2019",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Finds how far a map moves at worst under small noise.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"samples": 4}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| {
+            Ok(Box::new(MaxSensitivity::new(read_over(
+                &MaxSensitivity::DEFAULT,
+                settings,
+            )?)?))
+        }),
+    },
+}];
 
 /// Checked max-sensitivity.
 #[derive(Clone, Debug)]

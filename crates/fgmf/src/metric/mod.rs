@@ -1,6 +1,6 @@
 //! Metrics of explanations that question the model: a small trait for each.
 //!
-//! [`INFOS`] lists them with family, figures, direction, range, needs and reference;
+//! [`infos`] lists them with family, figures, direction, range, needs and reference;
 //! `docs/metrics.md` is that list. Pure figures of maps are in [`crate::measure`], runs over
 //! explainers and inputs in [`crate::study`].
 
@@ -9,6 +9,8 @@ pub(crate) mod base;
 pub(crate) mod certified_top_k;
 pub(crate) mod criteria;
 pub(crate) mod deletion;
+#[cfg(test)]
+mod dummy;
 pub(crate) mod efficient_mprt;
 pub(crate) mod entropy;
 pub(crate) mod faithfulness_correlation;
@@ -41,7 +43,7 @@ pub use faithfulness_correlation::{FaithfulnessCorrelation, FaithfulnessCorrelat
 pub use infidelity::{Infidelity, InfidelityParams};
 pub use insertion::Insertion;
 pub use lerf_morf::LerfMinusMorf;
-pub use list::{INFOS, by_id, ids, table, with_parameters};
+pub use list::{by_id, ids, infos, table, with_parameters};
 pub use max_sensitivity::MaxSensitivity;
 pub use mosaic::{Mosaic, MosaicParams};
 pub use mprt::{Mprt, MprtParams};

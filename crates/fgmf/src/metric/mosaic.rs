@@ -22,9 +22,10 @@
 
 use crate::error::{Error, Result};
 use crate::measure::localisation::{hit, mass, rank};
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, SHARE, higher};
 use crate::metric::parts::subject::{Draw, Subject};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -39,6 +40,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer, Need::Batch],
     reference: "boehle2021",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Checks whether a map finds the tile of its class in a mosaic of images.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"mosaics": 4}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<MosaicParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`Mosaic`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
-//! | `stages` | 4: parts that the layers are randomised in, each on top of those before | 1 to 1,000 |
+//! | `stages` | 4 | parts that layers are randomised in, one after another, 1 to 1,000 |
 //!
 //! `mprt-spearman` in `[0, 1]`, `mprt-ssim` in `[-1, 1]`; lower is better. Cost: `stages`
 //! explanations an image, a copy of the model each.
@@ -20,14 +20,12 @@
 //! carried over to the copies. Known trap: noise in a map lowers both figures; hence `smooth-mprt`
 //! and `efficient-mprt`. Reference: `adebayo2018`.
 
-use crate::error::{Error, Result};
-use crate::measure::similarity::spearman;
-use crate::measure::structure::ssim;
-use crate::metric::base::{Metric, MetricValues};
+use crate::error::Result;
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, lower};
-use crate::metric::parts::randomise::forgotten;
+use crate::metric::parts::stages::{check_stages, likenesses};
 use crate::metric::parts::subject::Subject;
-use crate::model::oracle::Oracle;
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -41,6 +39,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer, Need::Parameters],
     reference: "adebayo2018",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Checks whether a map changes when the model forgets what it has learnt.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"stages": 2}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<MprtParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`Mprt`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,39 +74,10 @@ impl MprtParams {
     }
 }
 
-pub(crate) fn check_stages(stages: usize) -> Result<()> {
-    if (1..=1000).contains(&stages) {
-        Ok(())
-    } else {
-        Err(Error::parameter("stages", "1 to 1000", stages))
-    }
-}
-
 /// Checked model parameter randomisation test.
 #[derive(Clone, Debug)]
 pub struct Mprt {
     params: MprtParams,
-}
-
-/// Both figures, given how an image is explained by a model.
-pub(crate) fn likenesses(
-    subject: &Subject<'_>,
-    stages: usize,
-    explained: impl Fn(&Oracle<'_>) -> Result<Vec<Vec<f64>>>,
-) -> Result<MetricValues> {
-    let [_, h, w] = subject.shape();
-    let own = explained(subject.oracle)?;
-    let nets = forgotten(subject, stages)?;
-    let mut out = vec![vec![Some(0.0); subject.len()]; 2];
-    for net in &nets {
-        for (i, map) in explained(&Oracle::new(net))?.iter().enumerate() {
-            let figures = [spearman(&own[i], map)?.abs(), ssim(&own[i], map, [h, w])?];
-            out.iter_mut()
-                .zip(figures)
-                .for_each(|(o, f)| o[i] = o[i].map(|v| v + f / nets.len() as f64));
-        }
-    }
-    Ok(out)
 }
 
 impl Metric for Mprt {

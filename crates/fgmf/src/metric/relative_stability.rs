@@ -23,10 +23,11 @@
 
 use crate::error::Result;
 use crate::explain::parts::layer::choose_layer;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Figure, Info, Need, lower};
 use crate::metric::parts::noise::{NoiseParams, noisy};
 use crate::metric::parts::subject::{Subject, length, predicted};
+use crate::settings::read_over;
 use fgmf_net::Tensor;
 
 const FROM: [f64; 2] = [-12.0, f64::INFINITY];
@@ -40,6 +41,23 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer],
     reference: "agarwal2022",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Compares the move of a map with the moves of image, logits and features.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"samples": 4}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| {
+            Ok(Box::new(RelativeStability::new(read_over(
+                &RelativeStability::DEFAULT,
+                settings,
+            )?)?))
+        }),
+    },
+}];
 
 /// Checked relative stability.
 #[derive(Clone, Debug)]

@@ -20,11 +20,12 @@
 //! mean, where Quantus' system is singular; (4) 19 percentages, not 50. Reference: `rong2022`.
 
 use crate::error::{Error, Result};
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, SHARE, lower};
 use crate::metric::parts::subject::{Output, Subject};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -35,6 +36,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "rong2022",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Counts how often the class survives when relevant pixels are imputed.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"percentages": [20.0, 50.0]}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<RoadParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`Road`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
-//! | `shares` | 0.01, 0.05, 0.1, 0.2, 0.4, 0.8: sizes as shares of the pixels | 1 to 100 numbers above 0, below 1 |
+//! | `shares` | 0.01, 0.05, 0.1, 0.2, 0.4, 0.8 | of the pixels; 1 to 100 numbers above 0, below 1 |
 //! | `samples` | 40 sets a size | 2 to 100,000 |
 //! | `fill` | value 0 (black) | a value, blur or linear imputation |
 //! | `output` | logit | logit, probability |
@@ -18,14 +18,15 @@
 //! metric of this name removes pixels in the order of the map and correlates over *images*; it is
 //! another quantity, so there is no parity test. Reference: `ancona2018`.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::measure::similarity::pearson;
-use crate::metric::base::{Metric, MetricValues};
-use crate::metric::infidelity::check_samples;
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
+use crate::metric::parts::checked::{check_samples, check_shares};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
 use crate::metric::parts::subject::{Output, Subject};
 use crate::metric::parts::subsets::{Reading, columns, random_set, removals};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -36,6 +37,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "ancona2018",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Correlates relevance with the fall of the score for sets of several sizes.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"samples": 10, "shares": [0.1, 0.5]}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<SensitivityNParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`SensitivityN`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,18 +73,6 @@ impl Default for SensitivityNParams {
             output: Output::Logit,
         }
     }
-}
-
-/// An error unless there are 1 to 100 shares, each above 0 and below 1.
-pub(crate) fn check_shares(shares: &[f64]) -> Result<()> {
-    if !(1..=100).contains(&shares.len()) || !shares.iter().all(|s| *s > 0.0 && *s < 1.0) {
-        return Err(Error::parameter(
-            "shares",
-            "1 to 100 numbers above 0 and below 1",
-            format!("{shares:?}"),
-        ));
-    }
-    Ok(())
 }
 
 impl SensitivityNParams {

@@ -18,11 +18,12 @@
 //! images are clipped to their bounds. Reference: `hedstroem2023`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, MetricValues};
-use crate::metric::mprt::{check_stages, likenesses};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, lower};
 use crate::metric::parts::noise::check_noise;
+use crate::metric::parts::stages::{check_stages, likenesses};
 use crate::metric::parts::subject::{Draw, Subject};
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -36,6 +37,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[Need::Explainer, Need::Parameters],
     reference: "hedstroem2023",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Runs the randomisation test on maps whose noise is averaged away.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"stages": 2, "samples": 4}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<SmoothMprtParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`SmoothMprt`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

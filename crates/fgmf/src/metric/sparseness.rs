@@ -10,9 +10,10 @@
 
 use crate::error::Result;
 use crate::measure::summary::gini;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, SHARE, higher};
 use crate::metric::parts::subject::Subject;
+use crate::settings::nothing;
 
 /// The metric as data.
 pub(crate) const INFO: Info = Info {
@@ -22,6 +23,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "chalasani2020",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Measures how much of a map few pixels hold.",
+    revision: 1,
+    reference: INFO.reference,
+    example: "{}",
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(nothing(settings).map(|()| Sparseness)?))),
+    },
+}];
 
 /// Gini coefficient of each map.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@
 //!
 //! | field | default | range |
 //! | --- | --- | --- |
-//! | `shares` | 0.05, 0.1, 0.2, 0.5: what is kept, as shares of the pixels | 1 to 100 numbers above 0, below 1 |
+//! | `shares` | 0.05, 0.1, 0.2, 0.5 | of pixels kept; 1 to 100 numbers above 0, below 1 |
 //! | `fill` | linear 0.01 | a value, blur or linear imputation |
 //! | `output` | probability | logit, probability |
 //!
@@ -18,12 +18,13 @@
 //! quantity, so there is no parity test. Reference: `deyoung2020`.
 
 use crate::error::Result;
-use crate::metric::base::{Metric, MetricValues};
+use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
+use crate::metric::parts::checked::check_shares;
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, lower};
 use crate::metric::parts::subject::{Output, Subject};
-use crate::metric::sensitivity_n::check_shares;
+use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
 /// The metric as data.
@@ -34,6 +35,18 @@ pub(crate) const INFO: Info = Info {
     needs: &[],
     reference: "deyoung2020",
 };
+
+pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
+    id: INFO.id,
+    line: "Measures what the score loses when only the relevant pixels stay.",
+    revision: 1,
+    reference: INFO.reference,
+    example: r#"{"shares": [0.1, 0.5]}"#,
+    build: MetricBuild {
+        info: &INFO,
+        make: Some(|settings| Ok(Box::new(read::<SufficiencyParams>(settings)?.check()?))),
+    },
+}];
 
 /// Settings of [`Sufficiency`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Result;
-use crate::explain::list::{IDS, applicable};
+use crate::explain::list::applicable;
 use crate::explain::{Attribution, Context, Explainer, explain};
 use crate::model::access::Gradients;
 use crate::model::{Oracle, Scores};
@@ -231,7 +231,10 @@ fn removal_curves_match_the_closed_form_on_linear_models() {
 /// over examples.
 #[test]
 fn exact_maps_beat_noise() {
-    for info in INFOS.iter().filter(|i| i.family == Family::Faithfulness) {
+    for info in infos()
+        .into_iter()
+        .filter(|i| i.family == Family::Faithfulness)
+    {
         let (exact, noise) = exact_and_noise(by_id(info.id).unwrap().as_ref(), [1, 8, 8], 24);
         for (figure, (exact, noise)) in info.figures.iter().zip(exact.iter().zip(&noise)) {
             let gain = mean(exact) - mean(noise);
@@ -342,8 +345,8 @@ fn every_metric_keeps_its_promises() {
         "an evaluation changed the model"
     );
     assert_eq!(steps, [(1, 4), (2, 4), (3, 4), (4, 4)]);
-    let figures: Vec<(&str, &Figure)> = INFOS
-        .iter()
+    let figures: Vec<(&str, &Figure)> = infos()
+        .into_iter()
         .flat_map(|i| i.figures.iter().map(|f| (i.id, f)))
         .collect();
     for row in &whole.rows {
@@ -452,7 +455,10 @@ fn every_explainer_can_be_judged() {
         &mut |_, _| {},
     )
     .unwrap();
-    assert_eq!(found.rows.len(), (IDS.len() - 2) * (2 * 2 + 4));
+    assert_eq!(
+        found.rows.len(),
+        (crate::explain::ids().len() - 2) * (2 * 2 + 4)
+    );
 }
 
 /// What an attacked map is compared with is the image itself; nothing left to move scores 1, and a

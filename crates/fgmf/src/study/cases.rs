@@ -5,7 +5,7 @@ use crate::data::{Batch, Dataset, batch_of};
 use crate::defend::MASK;
 use crate::error::{Error, Result};
 use crate::explain::{
-    Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain,
+    Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain, make,
 };
 use crate::measure::{mean_interval, spearman, top_k_overlap};
 use crate::model::softmax;
@@ -34,7 +34,7 @@ struct View {
 
 fn explainers() -> Result<(impl Explainer, impl Explainer)> {
     Ok((
-        PgcaParams::default().check()?,
+        PgcaParams::default().check(&make)?,
         IntegratedGradientsParams::default().check()?,
     ))
 }

@@ -23,4 +23,4 @@ pub use evaluation::{Evaluation, EvaluationInput, EvaluationJob, evaluate, evalu
 pub use judged::{ATTACK, RADII, judge_model, judge_settings};
 pub use suite::{SuiteOutcome, run_suite, run_suite_until};
 pub use suite_state::remove as remove_state;
-pub use suites::{ATTACKS, SUITES, lone, suite, transfer};
+pub use suites::{SUITES, lone, suite, transfer};

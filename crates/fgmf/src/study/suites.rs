@@ -1,24 +1,7 @@
 //! Which attacks the suites hold, with which settings.
 
-use crate::attack::apgd::method::ApgdParams;
-use crate::attack::base::{Attack, BlackBox, WhiteBox};
-use crate::attack::cw::CarliniWagnerParams;
-use crate::attack::ddn::DdnParams;
-use crate::attack::deepfool::DeepFoolParams;
-use crate::attack::eot::Eot;
-use crate::attack::evolution::EvolutionParams;
-use crate::attack::fab::method::FabParams;
-use crate::attack::fmn::FmnParams;
-use crate::attack::hop_skip_jump::HopSkipJumpParams;
-use crate::attack::loss::AttackLoss;
-use crate::attack::mi_fgsm::MiFgsmParams;
-use crate::attack::nes::NesParams;
-use crate::attack::pgd::PgdParams;
-use crate::attack::random::RandomSearchParams;
-use crate::attack::smooth::SmoothParams;
-use crate::attack::spsa::SpsaParams;
-use crate::attack::square::method::SquareParams;
-use crate::attack::transfer::Transfer;
+use crate::attack::base::Attack;
+use crate::attack::list::{by_name, names as known_names, with_surrogate};
 use crate::defend::knowledge::{MaskKnowledge, bypass_rules, is_rough, soft_rules};
 use crate::defend::sgam::has_mask;
 use crate::error::{Error, Result};
@@ -28,35 +11,6 @@ use fgmf_net::{Network, Session};
 
 /// Names of the suites.
 pub const SUITES: [&str; 5] = ["quick", "standard", "adaptive", "plus", "rand"];
-
-/// Passes averaged by the attacks of `rand`.
-const EOT_SAMPLES: usize = 20;
-
-/// Names that a list of attacks may hold, besides those with the endings that [`suite`] explains.
-pub const ATTACKS: [&str; 22] = [
-    "fgsm",
-    "pgd-20",
-    "mi-fgsm",
-    "apgd-ce",
-    "apgd-dlr",
-    "apgd-t",
-    "fab-t",
-    "square",
-    "apgd-ce-5",
-    "apgd-dlr-5",
-    "fab-5",
-    "apgd-ce-eot",
-    "apgd-dlr-eot",
-    "carlini-wagner",
-    "deepfool",
-    "ddn",
-    "fmn",
-    "nes",
-    "spsa",
-    "evolution",
-    "hop-skip-jump",
-    "random-search",
-];
 
 /// Attacks that a suite of that name has for this network.
 fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
@@ -157,87 +111,26 @@ pub fn suite(name: &str, net: &Network, norm: Norm) -> Result<Vec<Entry>> {
 
 /// The attack that tries adversarial examples of another network of the same task: momentum steps
 /// carry over best.
-pub fn transfer(surrogate: Session) -> Result<Entry> {
-    let steps = MiFgsmParams {
-        steps: 20,
-        ..MiFgsmParams::default()
-    }
-    .check()?;
-    let attack = Attack::Black(Box::new(Transfer::new(surrogate, Box::new(steps))));
+pub fn transfer(surrogate: &Session) -> Result<Entry> {
+    let settings = serde_json::json!({ "attack": "mi-fgsm", "settings": { "steps": 20 } });
     Ok(Entry {
         name: "transfer".into(),
-        attack,
+        attack: with_surrogate("transfer", settings, surrogate)?,
         knowledge: MaskKnowledge::EndToEnd,
     })
 }
 
 /// An attack by its name in a suite, with the settings it has there.
 pub fn lone(name: &str, norm: Norm, classes: usize) -> Result<Attack> {
-    let l1 = norm == Norm::L1;
-    let apgd = |loss: AttackLoss, restarts: usize| {
-        let targets = if l1 { 5 } else { 9 }.min(classes.saturating_sub(1)).max(1);
-        ApgdParams {
-            loss: loss.for_classes(classes),
-            restarts,
-            targets,
-            ..ApgdParams::default()
-        }
-        .check()
+    let unknown = || {
+        let known = format!(
+            "{}, or attacks separated by commas: {}",
+            SUITES.join(", "),
+            known_names().join(", ")
+        );
+        Error::parameter("suite", known, name)
     };
-    let fab = |targets: Option<usize>, restarts: usize| {
-        let targets = targets.map(|t| t.min(classes.saturating_sub(1)).max(1));
-        FabParams {
-            targets,
-            restarts,
-            ..FabParams::default()
-        }
-        .check()
-    };
-    let restarts = if l1 { 5 } else { 1 };
-    let losses = [("ce", AttackLoss::CrossEntropy), ("dlr", AttackLoss::Dlr)];
-    let by_loss = name.strip_prefix("apgd-").and_then(|rest| {
-        losses
-            .into_iter()
-            .find_map(|(l, loss)| Some((loss, rest.strip_prefix(l)?)))
-    });
-    let white: Box<dyn WhiteBox> = match (name, by_loss) {
-        (_, Some((loss, ""))) => Box::new(apgd(loss, restarts)?),
-        (_, Some((loss, "-5"))) => Box::new(apgd(loss, 5)?),
-        (_, Some((loss, "-eot"))) => Box::new(Eot::new(apgd(loss, 1)?, EOT_SAMPLES)?),
-        (_, Some((loss, "-smooth"))) => Box::new(SmoothParams::default().check(apgd(loss, 1)?)?),
-        ("apgd-t", _) => Box::new(apgd(AttackLoss::TargetedDlr, 1)?),
-        ("fab-t", _) => Box::new(fab(Some(9), 1)?),
-        ("fab-5", _) => Box::new(fab(None, 5)?),
-        ("fgsm", _) => Box::new(PgdParams::fgsm().check()?),
-        ("pgd-20", _) => Box::new(PgdParams::default().check()?),
-        ("mi-fgsm", _) => Box::new(MiFgsmParams::default().check()?),
-        ("carlini-wagner", _) => Box::new(CarliniWagnerParams::default().check()?),
-        ("deepfool", _) => Box::new(DeepFoolParams::default().check()?),
-        ("ddn", _) => Box::new(DdnParams::default().check()?),
-        ("fmn", _) => Box::new(FmnParams::default().check()?),
-        _ => return black(name),
-    };
-    Ok(Attack::White(white))
-}
-
-fn black(name: &str) -> Result<Attack> {
-    let black: Box<dyn BlackBox> = match name {
-        "square" => Box::new(SquareParams::default().check()?),
-        "nes" => Box::new(NesParams::default().check()?),
-        "spsa" => Box::new(SpsaParams::default().check()?),
-        "evolution" => Box::new(EvolutionParams::default().check()?),
-        "hop-skip-jump" => Box::new(HopSkipJumpParams::default().check()?),
-        "random-search" => Box::new(RandomSearchParams::default().check()?),
-        _ => {
-            let known = format!(
-                "{}, or attacks separated by commas: {}",
-                SUITES.join(", "),
-                ATTACKS.join(", ")
-            );
-            return Err(Error::parameter("suite", known, name));
-        }
-    };
-    Ok(Attack::Black(black))
+    by_name(name, norm, classes).ok_or_else(unknown)?
 }
 
 #[cfg(test)]
@@ -246,11 +139,65 @@ mod tests {
 
     #[test]
     fn every_name_is_known_and_others_are_refused() {
-        for name in ATTACKS.iter().chain(&["apgd-ce-smooth", "apgd-dlr-smooth"]) {
-            assert!(lone(name, Norm::L2, 10).is_ok(), "{name}");
+        for name in known_names() {
+            assert!(lone(&name, Norm::L2, 10).is_ok(), "{name}");
         }
-        for name in ["", "apgd", "apgd-x", "apgd-ce-", "standard-5", "fab"] {
+        for name in [
+            "",
+            "apgd",
+            "apgd-x",
+            "apgd-ce-",
+            "standard-5",
+            "fab",
+            "fgsm-eot",
+        ] {
             assert!(lone(name, Norm::L2, 10).is_err(), "{name}");
         }
+    }
+
+    /// AutoAttack's settings: in L1 five restarts and five targets. Inside a wrapper one restart.
+    #[test]
+    fn names_stand_for_the_settings_of_autoattack() {
+        let of = |name: &str, norm, classes| lone(name, norm, classes).unwrap().parameters();
+        let apgd = |loss: &str, restarts, targets| {
+            serde_json::json!({
+                "steps": 100, "restarts": restarts, "loss": loss, "targets": targets,
+                "rho": 0.75, "start": "random",
+            })
+        };
+        let cases = [
+            ("apgd-ce", Norm::Linf, 10, apgd("cross-entropy", 1, 9)),
+            ("apgd-ce", Norm::L1, 10, apgd("cross-entropy", 5, 5)),
+            ("apgd-ce-5", Norm::L2, 10, apgd("cross-entropy", 5, 9)),
+            ("apgd-dlr", Norm::L1, 10, apgd("dlr", 5, 5)),
+            ("apgd-dlr", Norm::L2, 2, apgd("margin", 1, 1)),
+            ("apgd-t", Norm::L1, 10, apgd("targeted-dlr", 1, 5)),
+            ("apgd-t", Norm::Linf, 5, apgd("targeted-dlr", 1, 4)),
+        ];
+        for (name, norm, classes, expected) in cases {
+            assert_eq!(
+                of(name, norm, classes),
+                expected,
+                "{name} {norm:?} {classes}"
+            );
+        }
+        let averaged = of("apgd-ce-eot", Norm::L1, 10);
+        let expected = apgd("cross-entropy", 1, 5);
+        assert_eq!(averaged["eot_samples"], 20);
+        assert_eq!(averaged["attack"], expected);
+        let smoothed = of("apgd-ce-smooth", Norm::L1, 10);
+        assert_eq!(
+            smoothed["smoothed"],
+            serde_json::json!({ "deviation": 0.03, "samples": 10 })
+        );
+        assert_eq!(smoothed["attack"], expected);
+        let fab = |name, classes| {
+            let p = of(name, Norm::L2, classes);
+            (p["targets"].clone(), p["restarts"].clone())
+        };
+        assert_eq!(fab("fab-t", 4), (3.into(), 1.into()));
+        assert_eq!(fab("fab-5", 4), (serde_json::Value::Null, 5.into()));
+        assert_eq!(of("fgsm", Norm::L2, 4)["steps"], 1);
+        assert_eq!(of("pgd-20", Norm::L2, 4)["steps"], 20);
     }
 }

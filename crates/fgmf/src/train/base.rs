@@ -3,7 +3,9 @@
 use crate::data::batch::Batch;
 use crate::defend::sgam::SALIENCY;
 use crate::error::Result;
+use crate::method::Method;
 use crate::model::answer::predictions;
+use crate::settings::Ordered;
 use crate::threat::ThreatModel;
 use crate::train::salience::{Salience, SalienceSource};
 use fgmf_net::ParameterGradients;
@@ -47,6 +49,17 @@ pub trait Objective: Sync {
         None
     }
 }
+
+/// How an objective is made.
+pub(crate) struct ObjectiveBuild {
+    /// All its settings, in the order of its record; reads no file.
+    pub(crate) complete: fn(serde_json::Value) -> Result<Ordered>,
+    /// The checked objective.
+    pub(crate) make: fn(serde_json::Value) -> Result<Box<dyn Objective>>,
+}
+
+/// An objective's entry in the list.
+pub(crate) type ObjectiveMethod = Method<ObjectiveBuild>;
 
 /// Weight gradients of `head` on `x`, with SGAM's teacher beside it if the network has a mask to
 /// teach. `repeat` is the number of rows that each example of `batch` has in `x`.

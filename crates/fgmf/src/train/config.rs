@@ -6,63 +6,10 @@ use crate::defend::sgam::SgamParams;
 use crate::error::{Error, Result};
 use crate::threat::{Norm, ThreatModel};
 use crate::train::base::Objective;
-use crate::train::distillation::{Distillation, DistillationParams};
+use crate::train::list::ObjectiveConfig;
 use crate::train::optimise::{Optimiser, Schedule};
-use crate::train::pgd_at::{PgdAt, PgdAtParams};
-use crate::train::scorpio::{Scorpio, ScorpioParams};
-use crate::train::standard::Standard;
 use fgmf_net::zoo::{Activation, Architecture};
 use serde::{Deserialize, Serialize};
-
-/// Which objective, with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum ObjectiveConfig {
-    /// Cross-entropy on clean images.
-    Standard,
-    /// Adversarial training on PGD examples.
-    PgdAt(PgdAtParams),
-    /// SCOR-PIO 2.0.
-    ScorPio(ScorpioParams),
-    /// Defensive distillation, a masking control.
-    Distillation(DistillationParams),
-}
-
-impl ObjectiveConfig {
-    /// Names on the command line.
-    pub const NAMES: [&'static str; 4] = ["standard", "pgd-at", "scor-pio", "distillation"];
-
-    /// The objective of that name with its default settings.
-    pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "standard" => Ok(Self::Standard),
-            "pgd-at" => Ok(Self::PgdAt(PgdAtParams::default())),
-            "scor-pio" => Ok(Self::ScorPio(ScorpioParams::default())),
-            "distillation" => Ok(Self::Distillation(DistillationParams::default())),
-            other => Err(Error::parameter("objective", Self::NAMES.join(", "), other)),
-        }
-    }
-
-    /// Name on the command line.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Standard => "standard",
-            Self::PgdAt(_) => "pgd-at",
-            Self::ScorPio(_) => "scor-pio",
-            Self::Distillation(_) => "distillation",
-        }
-    }
-
-    /// The checked objective.
-    pub fn check(&self) -> Result<Box<dyn Objective>> {
-        Ok(match self {
-            Self::Standard => Box::new(Standard),
-            Self::PgdAt(p) => Box::new(PgdAt::new(p.clone())?),
-            Self::ScorPio(p) => Box::new(Scorpio::new(p.clone())?),
-            Self::Distillation(p) => Box::new(Distillation::new(p)?),
-        })
-    }
-}
 
 /// All settings of a training run. Stored in `run.json`; the same settings on the same data give
 /// the same bytes.

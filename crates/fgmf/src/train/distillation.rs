@@ -9,7 +9,7 @@
 //! | field | default | range |
 //! | --- | --- | --- |
 //! | `temperature` | 20 | T, 1 to 1,000 |
-//! | `teacher` | none: labels, which makes the teacher | ONNX file of a network for the same images and classes |
+//! | `teacher` | none: labels, which makes it | ONNX file for the same images and classes |
 //! | `teacher_sha256` | none: any | hash that the file must have |
 //!
 //! Cost: 3 passes an example, and one forward pass of the teacher.
@@ -20,13 +20,28 @@
 
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
+use crate::settings::{complete, read};
+use crate::train::base::{
+    Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, finish, mean, step_on,
+};
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::op::{Op, Softmax};
 use fgmf_net::{Builder, Dual, Network, Session, Tensor, onnx};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::Path;
+
+pub(crate) const METHODS: &[ObjectiveMethod] = &[ObjectiveMethod {
+    id: "distillation",
+    line: "Learns the softened answers of a teacher, a control that masks gradients.",
+    revision: 1,
+    reference: "papernot2016",
+    example: r#"{"temperature": 5.0}"#,
+    build: ObjectiveBuild {
+        complete: complete::<DistillationParams>,
+        make: |settings| Ok(Box::new(Distillation::new(&read(settings)?)?)),
+    },
+}];
 
 /// Settings of [`Distillation`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

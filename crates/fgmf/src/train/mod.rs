@@ -4,7 +4,10 @@ pub(crate) mod base;
 pub(crate) mod checkpoint;
 pub(crate) mod config;
 pub(crate) mod distillation;
+#[cfg(test)]
+mod dummy;
 pub(crate) mod fit;
+pub(crate) mod list;
 pub(crate) mod optimise;
 pub(crate) mod pgd_at;
 pub(crate) mod salience;
@@ -12,9 +15,10 @@ pub(crate) mod scorpio;
 pub(crate) mod standard;
 
 pub use base::{Objective, Step, StepContext};
-pub use config::{ObjectiveConfig, TrainConfig};
+pub use config::TrainConfig;
 pub use distillation::{Distillation, DistillationParams};
 pub use fit::{Progress, Run, fit};
+pub use list::{ObjectiveConfig, ids};
 pub use optimise::{Optimiser, OptimiserState, Schedule};
 pub use pgd_at::{PgdAt, PgdAtParams};
 pub use salience::{Salience, SalienceSource};

@@ -11,17 +11,33 @@
 //! Differences from the attack of the same name: (1) the search does not stop at the first success,
 //! because the step wants the largest loss; (2) the point is the last one, not the best one.
 
+use crate::attack::base::Start;
 use crate::attack::loss::AttackLoss;
-use crate::attack::pgd::{PgdParams, Start};
+use crate::attack::pgd::PgdParams;
 use crate::data::batch::Batch;
 use crate::error::Result;
 use crate::model::access::Gradients as _;
 use crate::model::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
-use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
+use crate::settings::{complete, read};
+use crate::train::base::{
+    Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, finish, mean, step_on,
+};
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::{Session, Tensor};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[ObjectiveMethod] = &[ObjectiveMethod {
+    id: "pgd-at",
+    line: "Minimises cross-entropy at the end of a PGD search.",
+    revision: 1,
+    reference: "madry2018",
+    example: r#"{"steps": 3}"#,
+    build: ObjectiveBuild {
+        complete: complete::<PgdAtParams>,
+        make: |settings| Ok(Box::new(PgdAt::new(read(settings)?)?)),
+    },
+}];
 
 /// Settings of [`PgdAt`].
 ///

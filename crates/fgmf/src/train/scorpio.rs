@@ -28,8 +28,11 @@ use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::oracle::Oracle;
+use crate::settings::{complete, read};
 use crate::threat::ThreatModel;
-use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
+use crate::train::base::{
+    Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, finish, mean, step_on,
+};
 use crate::train::salience::SalienceSource;
 use fgmf_net::ParameterGradients;
 use fgmf_net::head::{CrossEntropy, Head};
@@ -37,13 +40,25 @@ use fgmf_net::{Dual, Session, Tensor};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
+pub(crate) const METHODS: &[ObjectiveMethod] = &[ObjectiveMethod {
+    id: "scor-pio",
+    line: "Minimises the loss at the worst point and keeps it straight along salient pixels.",
+    revision: 1,
+    reference: "tsiligkaridis2020",
+    example: r#"{"steps": 2, "curvature": 0.25}"#,
+    build: ObjectiveBuild {
+        complete: complete::<ScorpioParams>,
+        make: |settings| Ok(Box::new(Scorpio::new(read(settings)?)?)),
+    },
+}];
+
 /// Settings of [`Scorpio`].
 ///
 /// | field | default | range |
 /// | --- | --- | --- |
 /// | `steps` | 3 | Frank-Wolfe steps N, 1 to 100 |
 /// | `curvature` | 0.5 | weight λ, 0 or more |
-/// | `salience` | Integrated Gradients, 20% of the pixels, 8 steps, every 5 epochs | see [`SalienceSource`] |
+/// | `salience` | Integrated Gradients, 20%, 8 steps, every 5 epochs | see [`SalienceSource`] |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScorpioParams {

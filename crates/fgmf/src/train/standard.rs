@@ -9,9 +9,30 @@
 
 use crate::data::batch::Batch;
 use crate::error::Result;
-use crate::train::base::{Objective, Step, StepContext, finish, mean, step_on};
+use crate::settings::{Ordered, nothing};
+use crate::train::base::{
+    Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, finish, mean, step_on,
+};
 use fgmf_net::Session;
 use fgmf_net::head::CrossEntropy;
+
+pub(crate) const METHODS: &[ObjectiveMethod] = &[ObjectiveMethod {
+    id: "standard",
+    line: "Minimises cross-entropy on clean images.",
+    revision: 1,
+    reference: "goodfellow2015",
+    example: "{}",
+    build: ObjectiveBuild {
+        complete: |settings| {
+            nothing(settings)?;
+            Ok(Ordered::Object(Vec::new()))
+        },
+        make: |settings| {
+            nothing(settings)?;
+            Ok(Box::new(Standard))
+        },
+    },
+}];
 
 /// Cross-entropy on clean images.
 #[derive(Clone, Copy, Debug)]

@@ -1,13 +1,8 @@
 //! Attacks against closed forms, and the contract every attack keeps.
 
 use fgmf::attack::{
-    ApgdParams, Attack, AttackLoss, Candidate, Ending, Eot, FabParams, PgdParams,
-    RandomSearchParams, Seed, SquareParams, Start, WhiteBox, run_attack, run_attack_within,
-    run_white_box,
-};
-use fgmf::attack::{
-    CarliniWagnerParams, DdnParams, DeepFoolParams, EvolutionParams, FmnParams, HopSkipJumpParams,
-    MiFgsmParams, NesParams, SmoothParams, SpsaParams, Transfer,
+    ApgdParams, Attack, AttackLoss, Candidate, Ending, FabParams, PgdParams, Seed, Start, WhiteBox,
+    run_attack, run_attack_within, run_white_box,
 };
 use fgmf::data::Batch;
 use fgmf::data::{Dataset, Split};
@@ -18,8 +13,8 @@ use fgmf::model::misclassified;
 use fgmf::model::{
     Averaged, Counted, Expected, FeatureGradient, Gradients, Oracle, Scores, Served, error_rate,
 };
-use fgmf::registry::{Family, METHODS};
-use fgmf::study::{ATTACKS, SuiteJob, curve, lone, run_suite, run_suite_until, suite};
+use fgmf::registry::{Family, Registered, of};
+use fgmf::study::{SuiteJob, curve, lone, run_suite, run_suite_until, suite};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::head::Head;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
@@ -41,12 +36,9 @@ fn fab(p: FabParams) -> Attack {
     Attack::White(Box::new(p.check().unwrap()))
 }
 
-fn square(p: SquareParams) -> Attack {
-    Attack::Black(Box::new(p.check().unwrap()))
-}
-
-/// Every attack of the registry, short, with its id there.
-fn all() -> Vec<(&'static str, Attack)> {
+/// Every attack of the registry with the settings of its example, which are short, and forms of
+/// some that the examples do not have.
+fn all() -> Vec<Attack> {
     let margin = PgdParams {
         steps: 5,
         restarts: 2,
@@ -60,194 +52,30 @@ fn all() -> Vec<(&'static str, Attack)> {
         loss,
         ..ApgdParams::default()
     };
-    let boundary = |targets| {
-        fab(FabParams {
-            steps: 6,
-            restarts: 2,
-            targets,
-            ..FabParams::default()
-        })
+    let boundary = FabParams {
+        steps: 6,
+        restarts: 2,
+        targets: Some(2),
+        ..FabParams::default()
     };
-    let averaged = Eot::new(short(AttackLoss::Dlr).check().unwrap(), 3).unwrap();
     let mut all = vec![
-        ("pgd", white(PgdParams::fgsm())),
-        (
-            "pgd",
-            white(PgdParams {
-                steps: 6,
-                ..PgdParams::default()
-            }),
-        ),
-        ("pgd", white(margin)),
-        ("apgd", apgd(short(AttackLoss::CrossEntropy))),
-        ("apgd", apgd(short(AttackLoss::Dlr))),
-        ("apgd", apgd(short(AttackLoss::TargetedDlr))),
-        ("fab", boundary(Some(2))),
-        ("fab", boundary(None)),
-        ("eot", Attack::White(Box::new(averaged))),
-        (
-            "square",
-            square(SquareParams {
-                queries: 30,
-                restarts: 2,
-                ..SquareParams::default()
-            }),
-        ),
-        (
-            "random-search",
-            Attack::Black(Box::new(RandomSearchParams { draws: 7 }.check().unwrap())),
-        ),
+        white(PgdParams::fgsm()),
+        white(PgdParams {
+            steps: 6,
+            ..PgdParams::default()
+        }),
+        white(margin),
+        apgd(short(AttackLoss::CrossEntropy)),
+        apgd(short(AttackLoss::TargetedDlr)),
+        fab(boundary),
     ];
-    all.extend(further());
+    let surrogate = cnn();
+    let example = |m: &Registered| {
+        let settings = serde_json::from_str(m.example).unwrap();
+        fgmf::attack::with_surrogate(m.id, settings, &surrogate).unwrap()
+    };
+    all.extend(of(Family::Attack).map(example));
     all
-}
-
-#[test]
-fn the_contract_covers_the_registry() {
-    let ids = |ids: Vec<&'static str>| ids.into_iter().collect::<std::collections::BTreeSet<_>>();
-    let registered = METHODS
-        .iter()
-        .filter(|m| m.family == Family::Attack)
-        .map(|m| m.id)
-        .collect();
-    assert_eq!(
-        ids(all().into_iter().map(|(id, _)| id).collect()),
-        ids(registered)
-    );
-}
-
-/// Every further attack.
-fn further() -> Vec<(&'static str, Attack)> {
-    vec![
-        (
-            "carlini-wagner",
-            boxed(
-                CarliniWagnerParams {
-                    searches: 2,
-                    steps: 5,
-                    first: 1.0,
-                    ..CarliniWagnerParams::default()
-                }
-                .check(),
-            ),
-        ),
-        (
-            "ddn",
-            boxed(
-                DdnParams {
-                    steps: 6,
-                    first: 0.3,
-                    ..DdnParams::default()
-                }
-                .check(),
-            ),
-        ),
-        (
-            "deepfool",
-            boxed(
-                DeepFoolParams {
-                    steps: 3,
-                    ..DeepFoolParams::default()
-                }
-                .check(),
-            ),
-        ),
-        (
-            "fmn",
-            boxed(
-                FmnParams {
-                    steps: 8,
-                    ..FmnParams::default()
-                }
-                .check(),
-            ),
-        ),
-        (
-            "smooth",
-            boxed(
-                SmoothParams {
-                    samples: 2,
-                    ..SmoothParams::default()
-                }
-                .check(
-                    PgdParams {
-                        steps: 3,
-                        ..PgdParams::default()
-                    }
-                    .check()
-                    .unwrap(),
-                ),
-            ),
-        ),
-        (
-            "evolution",
-            Attack::Black(Box::new(
-                EvolutionParams {
-                    queries: 20,
-                    tile: 5,
-                }
-                .check()
-                .unwrap(),
-            )),
-        ),
-        (
-            "mi-fgsm",
-            boxed(
-                MiFgsmParams {
-                    steps: 4,
-                    ..MiFgsmParams::default()
-                }
-                .check(),
-            ),
-        ),
-        (
-            "nes",
-            Attack::Black(Box::new(
-                NesParams {
-                    steps: 3,
-                    pairs: 2,
-                    ..NesParams::default()
-                }
-                .check()
-                .unwrap(),
-            )),
-        ),
-        (
-            "spsa",
-            Attack::Black(Box::new(
-                SpsaParams {
-                    steps: 3,
-                    pairs: 2,
-                    ..SpsaParams::default()
-                }
-                .check()
-                .unwrap(),
-            )),
-        ),
-        (
-            "hop-skip-jump",
-            Attack::Black(Box::new(
-                HopSkipJumpParams {
-                    steps: 2,
-                    samples: 5,
-                    starts: 5,
-                }
-                .check()
-                .unwrap(),
-            )),
-        ),
-        (
-            "transfer",
-            Attack::Black(Box::new(Transfer::new(
-                cnn(),
-                Box::new(MiFgsmParams::default().check().unwrap()),
-            ))),
-        ),
-    ]
-}
-
-fn boxed(attack: fgmf::Result<impl fgmf::attack::WhiteBox + 'static>) -> Attack {
-    Attack::White(Box::new(attack.unwrap()))
 }
 
 fn cnn() -> Session {
@@ -294,7 +122,7 @@ fn contract() {
     let net = cnn();
     let batch = batch(&net, 9);
     let before = batch.x.to_f32();
-    for (_, attack) in all() {
+    for attack in all() {
         for norm in NORMS {
             let (threat, name) = (threat(norm), format!("{} {norm:?}", attack.id()));
             let run = |b: &Batch, t: &ThreatModel, seed| {
@@ -959,8 +787,8 @@ fn one_lucky_answer_ends_no_search() {
         index: vec![0],
     };
     let tiny = ThreatModel::new(Norm::Linf, 0.01, [0.0, 1.0]).unwrap();
-    for name in ATTACKS.iter().chain(&["apgd-ce-smooth"]) {
-        let attack = lone(name, Norm::Linf, 4).unwrap();
+    for name in fgmf::attack::names() {
+        let attack = lone(&name, Norm::Linf, 4).unwrap();
         let passes = |wrong_at| {
             let model = Lucky {
                 net: &net,

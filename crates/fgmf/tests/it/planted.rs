@@ -120,7 +120,7 @@ fn trained(edit: impl Fn(&mut TrainConfig)) -> (tempfile::TempDir, Session) {
     let mut config = TrainConfig::new(
         "fashion-mnist-mini",
         Architecture::CnnTiny,
-        ObjectiveConfig::Standard,
+        ObjectiveConfig::parse("standard").unwrap(),
         0.1,
     );
     (config.epochs, config.limit) = (6, Some(2000));
@@ -149,7 +149,7 @@ fn defensive_distillation_is_masked_and_falls_to_the_margin() {
                 teacher: teacher.clone(),
                 teacher_sha256: None,
             };
-            c.objective = ObjectiveConfig::Distillation(params);
+            c.objective = ObjectiveConfig::new("distillation", &params).unwrap();
         })
     };
     let (folder, _) = distilled(None);

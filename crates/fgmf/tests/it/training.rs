@@ -35,10 +35,11 @@ fn config(objective: ObjectiveConfig) -> TrainConfig {
 
 fn objectives() -> Vec<TrainConfig> {
     let scorpio = |salience| {
-        ObjectiveConfig::ScorPio(ScorpioParams {
+        let params = ScorpioParams {
             salience,
             ..ScorpioParams::default()
-        })
+        };
+        ObjectiveConfig::new("scor-pio", &params).unwrap()
     };
     let mut masked = config(scorpio(SalienceSource::IntegratedGradients {
         share: 0.2,
@@ -49,7 +50,7 @@ fn objectives() -> Vec<TrainConfig> {
         refresh: 2,
         ..SgamParams::default()
     });
-    let mut standard = config(ObjectiveConfig::Standard);
+    let mut standard = config(ObjectiveConfig::parse("standard").unwrap());
     standard.ema = None;
     vec![
         standard,
@@ -127,7 +128,7 @@ fn an_interrupted_run_ends_like_an_unbroken_one() {
 fn foreign_and_damaged_state_is_refused() {
     let data = halves(32);
     let folder = tempfile::tempdir().unwrap();
-    let config = config(ObjectiveConfig::Standard);
+    let config = config(ObjectiveConfig::parse("standard").unwrap());
     let stop = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         fit(&config, &data, folder.path(), &mut |p| assert!(p.epoch < 3))
     }));

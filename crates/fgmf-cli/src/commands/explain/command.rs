@@ -12,7 +12,7 @@ use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::explain::{Context, Explainer, IDS, applicable, with_parameters};
+use fgmf::explain::{Context, Explainer, applicable, ids, with_parameters};
 use fgmf::model::Oracle;
 use fgmf::store::{Folder, Whole, write};
 use fgmf_record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
@@ -186,11 +186,12 @@ fn explainers(
             .chain(all.iter().copied())
     };
     if let Some(layer) = a.layer.as_ref().filter(|_| !used().any(looks)) {
-        let expected =
-            "a method that looks at a layer: pgca, grad-cam, grad-cam-pp, layer-cam, score-cam";
+        let mut able = ids();
+        able.retain(|id| looks(id));
+        let expected = format!("a method that looks at a layer: {}", able.join(", "));
         return Err(Error::parameter("layer", expected, layer).into());
     }
-    chosen("methods", &a.methods, &IDS, &all, |id| {
+    chosen(&a.methods, &all, |id| {
         let mut parameters = settings.of(id);
         if let (Some(layer), Some(fields)) = (&a.layer, parameters.as_object_mut())
             && looks(id)

@@ -21,15 +21,78 @@
 
 use crate::attack::apgd::checkpoints::{Walk, checks, phases};
 use crate::attack::ascent::{Best, OwnGradients, Rule, Seen, ascend, or_budget};
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, Start, SuiteName, WhiteBox,
+};
 use crate::attack::loss::{AttackLoss, ranked};
-use crate::attack::pgd::Start;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "apgd",
+    line: "Follows the gradient with momentum and halves its own step size.",
+    revision: 1,
+    reference: "croce2020",
+    example: r#"{"steps": 10, "restarts": 2, "loss": "dlr"}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<ApgdParams>(settings)?.check()?,
+            )))
+        },
+        names: &[
+            SuiteName {
+                name: "apgd-ce",
+                settings: |norm, classes| {
+                    in_suite(AttackLoss::CrossEntropy, plain(norm), norm, classes)
+                },
+                inside: Some(|norm, classes| in_suite(AttackLoss::CrossEntropy, 1, norm, classes)),
+            },
+            SuiteName {
+                name: "apgd-dlr",
+                settings: |norm, classes| in_suite(AttackLoss::Dlr, plain(norm), norm, classes),
+                inside: Some(|norm, classes| in_suite(AttackLoss::Dlr, 1, norm, classes)),
+            },
+            SuiteName {
+                name: "apgd-t",
+                settings: |norm, classes| in_suite(AttackLoss::TargetedDlr, 1, norm, classes),
+                inside: None,
+            },
+            SuiteName {
+                name: "apgd-ce-5",
+                settings: |norm, classes| in_suite(AttackLoss::CrossEntropy, 5, norm, classes),
+                inside: None,
+            },
+            SuiteName {
+                name: "apgd-dlr-5",
+                settings: |norm, classes| in_suite(AttackLoss::Dlr, 5, norm, classes),
+                inside: None,
+            },
+        ],
+        wrapper: None,
+    },
+}];
+
+/// Settings in suites: AutoAttack's.
+fn in_suite(loss: AttackLoss, restarts: usize, norm: Norm, classes: usize) -> serde_json::Value {
+    let targets = if norm == Norm::L1 { 5 } else { 9 };
+    serde_json::json!(ApgdParams {
+        loss: loss.for_classes(classes),
+        restarts,
+        targets: targets.min(classes.saturating_sub(1)).max(1),
+        ..ApgdParams::default()
+    })
+}
+
+/// Restarts of the plain attack: L1 is the norm where one search is too few (Croce & Hein 2021).
+fn plain(norm: Norm) -> usize {
+    if norm == Norm::L1 { 5 } else { 1 }
+}
 
 /// Settings of [`Apgd`].
 ///

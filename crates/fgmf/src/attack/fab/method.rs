@@ -20,56 +20,56 @@
 //! within eps, since an attack at a given radius asks for no less; (2) the nearest point found is
 //! handed back even from outside the ball, to be projected and judged.
 
-use crate::attack::base::{Candidate, Ending, Seed, WhiteBox, images};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, SuiteName, WhiteBox, images,
+};
+use crate::attack::fab::params::FabParams;
 use crate::attack::fab::walk::{Next, Task, Walk};
 use crate::attack::loss::Difference;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::misclassified;
+use crate::settings::read;
 use crate::threat::ThreatModel;
 use fgmf_net::head::{Head, Margin};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-/// Settings of [`Fab`].
-///
-/// | field | default | range |
-/// | --- | --- | --- |
-/// | `steps` | 100 | 1 to 100,000 |
-/// | `restarts` | 1 | 1 to 10,000; the first starts at the image, others at random within eps / 2 |
-/// | `targets` | 9 | 1 to 10,000 or none (untargeted); more than there are other classes means all |
-/// | `alpha_max` | 0.1 | 0 to 1 |
-/// | `eta` | 1.05 | 1 to 2 |
-/// | `beta` | 0.9 | above 0, below 1 |
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FabParams {
-    /// Steps of each search.
-    pub steps: usize,
-    /// Searches for each target.
-    pub restarts: usize,
-    /// Target classes; none for the untargeted form.
-    pub targets: Option<usize>,
-    /// Largest weight of the image's own projection.
-    pub alpha_max: f64,
-    /// Overshoot.
-    pub eta: f64,
-    /// Share of the way from the image at which a search goes on after an adversarial point.
-    pub beta: f64,
-}
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "fab",
+    line: "Projects onto linear models of the boundary to find the nearest point of another class.",
+    revision: 1,
+    reference: "croce2020a",
+    example: r#"{"steps": 6, "restarts": 2, "targets": null}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::White(Box::new(
+                read::<FabParams>(settings)?.check()?,
+            )))
+        },
+        names: &[
+            SuiteName {
+                name: "fab-t",
+                settings: |_, classes| in_suite(Some(9), 1, classes),
+                inside: None,
+            },
+            SuiteName {
+                name: "fab-5",
+                settings: |_, classes| in_suite(None, 5, classes),
+                inside: None,
+            },
+        ],
+        wrapper: None,
+    },
+}];
 
-impl Default for FabParams {
-    fn default() -> Self {
-        Self {
-            steps: 100,
-            restarts: 1,
-            targets: Some(9),
-            alpha_max: 0.1,
-            eta: 1.05,
-            beta: 0.9,
-        }
-    }
+/// Settings in suites: AutoAttack's.
+fn in_suite(targets: Option<usize>, restarts: usize, classes: usize) -> serde_json::Value {
+    serde_json::json!(FabParams {
+        targets: targets.map(|t| t.min(classes.saturating_sub(1)).max(1)),
+        restarts,
+        ..FabParams::default()
+    })
 }
 
 impl FabParams {

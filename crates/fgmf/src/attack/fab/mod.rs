@@ -1,7 +1,9 @@
 //! FAB: [`Fab`].
 
 pub(crate) mod method;
+pub(crate) mod params;
 pub(crate) mod projection;
 pub(crate) mod walk;
 
-pub use method::{Fab, FabParams};
+pub use method::Fab;
+pub use params::FabParams;

@@ -120,18 +120,24 @@ mod tests {
         ) {
             let (x, w): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
             let reach = |side: f32| -> f64 {
-                x.iter().zip(&w).map(|(&x, &w)| f64::from(w.abs() * if side * w > 0.0 { 1.0 - x } else { x })).sum()
+                let room = |x: f32, w: f32| if side * w > 0.0 { 1.0 - x } else { x };
+                let each = x.iter().zip(&w);
+                each.map(|(&x, &w)| f64::from(w.abs() * room(x, w))).sum()
             };
             let c = share * reach(if share >= 0.0 { -1.0 } else { 1.0 });
             for norm in NORMS {
                 let d = to_plane(norm, &x, &w, c, [0.0, 1.0]);
-                prop_assert!(x.iter().zip(&d).all(|(x, d)| (-1e-6..=1.0 + 1e-6).contains(&(x + d))));
+                let inside = |(x, d): (&f32, &f32)| (-1e-6..=1.0 + 1e-6).contains(&(x + d));
+                prop_assert!(x.iter().zip(&d).all(inside));
                 let expected = if share.abs() > 1.0 { c / share.abs() } else { c };
-                prop_assert!((dot(&w, &d) + expected).abs() < 1e-5 * (1.0 + c.abs()), "{norm:?}: {} for {expected}", -dot(&w, &d));
+                let found = -dot(&w, &d);
+                let close = (expected - found).abs() < 1e-5 * (1.0 + c.abs());
+                prop_assert!(close, "{norm:?}: {found} for {expected}");
                 let length = size(norm, &d);
                 for i in 0..d.len() {
                     if norm == Norm::Linf {
-                        let stands = x[i] + d[i] <= 1e-6 || x[i] + d[i] >= 1.0 - 1e-6 || w[i] == 0.0;
+                        let at = x[i] + d[i];
+                        let stands = at <= 1e-6 || at >= 1.0 - 1e-6 || w[i] == 0.0;
                         prop_assert!(stands || (f64::from(d[i].abs()) - length).abs() < 1e-6);
                         continue;
                     }
@@ -141,7 +147,8 @@ mod tests {
                             other[i] += step;
                             other[j] -= step * w[i] / w[j];
                             if [i, j].iter().all(|&k| (0.0..=1.0).contains(&(x[k] + other[k]))) {
-                                prop_assert!(size(norm, &other) >= length - 1e-6, "{norm:?}: {} < {length}", size(norm, &other));
+                                let other = size(norm, &other);
+                                prop_assert!(other > length - 1e-6, "{norm:?}: {other}, {length}");
                             }
                         }
                     }

@@ -2,7 +2,7 @@
 //! steps.
 
 use crate::attack::base::Ending;
-use crate::attack::fab::method::FabParams;
+use crate::attack::fab::params::FabParams;
 use crate::attack::fab::projection::to_plane;
 use crate::attack::loss::ranked;
 use crate::attack::parts::kept::Kept;

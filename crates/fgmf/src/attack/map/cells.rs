@@ -4,7 +4,7 @@
 //! a blur or 0. Cells are a seventh of each side. ∇R = Σ over cells with a fall of U_c (g(x) − (1 −
 //! M_c) g(x_c) − Bᵀ M_c g(x_c)), U_c the sum of u in the cell. First derivatives are all it needs.
 
-use crate::attack::map::followed::share;
+use crate::attack::map::share::share;
 use crate::error::Result;
 use crate::image::blur::Blur;
 use crate::metric::parts::subject::Subject;

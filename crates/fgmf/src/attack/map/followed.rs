@@ -16,6 +16,7 @@
 //!   depend on the image around it.
 
 use crate::attack::map::cells::cells;
+use crate::attack::map::share::share;
 use crate::attack::map::smooth_net::{Cut, cut};
 use crate::error::Result;
 use crate::explain::parts::layer::{LayerKind, choose_layer};
@@ -52,28 +53,6 @@ pub(crate) struct CamNets {
     shape: [usize; 3],
     /// Pixels and weights that each position of the layer is spread to.
     spread: Vec<Vec<(usize, f64)>>,
-}
-
-/// R, and ∂R/∂φ; a map without positive values has R = 0: nothing is left on top.
-pub(crate) fn share(map: &[f64], top: &[bool]) -> (f64, Vec<f64>) {
-    let total: f64 = map.iter().map(|v| v.max(0.0)).sum();
-    if total <= 0.0 {
-        return (0.0, vec![0.0; map.len()]);
-    }
-    let kept: f64 = map
-        .iter()
-        .zip(top)
-        .filter(|(_, t)| **t)
-        .map(|(v, _)| v.max(0.0))
-        .sum();
-    let slope = |(v, &t): (&f64, &bool)| {
-        if *v > 0.0 {
-            (f64::from(u8::from(t)) * total - kept) / (total * total)
-        } else {
-            0.0
-        }
-    };
-    (kept / total, map.iter().zip(top).map(slope).collect())
 }
 
 /// ⟨v, outputs⟩: its gradient is the product of the transposed Jacobian with v.
@@ -480,22 +459,5 @@ mod tests {
             );
         }
         assert!(pull(-1.0, 2.0).iter().all(|v| v.abs() < f64::MIN_POSITIVE));
-    }
-
-    /// ∂R/∂φ against differences.
-    #[test]
-    fn share_and_its_slope() {
-        let (map, top) = ([0.5, -1.0, 2.0, 0.25], [true, false, false, true]);
-        let (r, slope) = share(&map, &top);
-        assert!((r - 0.75 / 2.75).abs() < 1e-12);
-        for (i, slope) in slope.iter().enumerate() {
-            let moved = |d: f64| {
-                let mut m = map;
-                m[i] += d;
-                share(&m, &top).0
-            };
-            assert!((slope - (moved(1e-6) - moved(-1e-6)) / 2e-6).abs() < 1e-8);
-        }
-        assert!(share(&[-1.0, 0.0], &[true, false]).0.abs() < 1e-12);
     }
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod cells;
 pub(crate) mod followed;
+pub(crate) mod share;
 pub(crate) mod smooth_net;
 pub(crate) mod walk;

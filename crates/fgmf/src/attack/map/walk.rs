@@ -15,7 +15,8 @@
 //! pixels with those before, among equals by R; nothing is believed of the surrogate. A step that
 //! has lost the class goes back along the gradient of the margin.
 
-use crate::attack::map::followed::{Surrogate, share};
+use crate::attack::map::followed::Surrogate;
+use crate::attack::map::share::share;
 use crate::attack::map::smooth_net::smoothed;
 use crate::error::Result;
 use crate::measure::similarity::top_k_overlap;

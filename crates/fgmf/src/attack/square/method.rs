@@ -16,16 +16,40 @@
 //! Differences from the paper's code: (1) windows and signs are drawn for each example (there: for
 //! each batch); (2) windows may touch the last row and column, as in the paper (there: not).
 
-use crate::attack::base::{BlackBox, Candidate, Ending, Seed, images};
+use crate::attack::base::{
+    Attack, AttackBuild, AttackMethod, BlackBox, Candidate, Ending, Seed, SuiteName, images,
+};
 use crate::attack::square::window::{accumulate, start, window_side};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Scores;
 use crate::rng::{Purpose, Stream};
+use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
 use fgmf_net::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
+    id: "square",
+    line: "Changes random squares and keeps what lowers the margin.",
+    revision: 1,
+    reference: "andriushchenko2020",
+    example: r#"{"queries": 30, "restarts": 2}"#,
+    build: AttackBuild {
+        make: |settings, _| {
+            Ok(Attack::Black(Box::new(
+                read::<SquareParams>(settings)?.check()?,
+            )))
+        },
+        names: &[SuiteName {
+            name: "square",
+            settings: |_, _| serde_json::json!({}),
+            inside: None,
+        }],
+        wrapper: None,
+    },
+}];
 
 /// Settings of [`Square`].
 ///

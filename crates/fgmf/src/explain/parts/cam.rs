@@ -28,8 +28,8 @@ pub struct CamParams {
 /// From values, gradients and the number of positions to a map of the layer's size.
 type Formula = fn(&[f64], &[f64], usize) -> Vec<f64>;
 
-/// A checked class activation map that is a formula: [`super::grad_cam()`],
-/// [`super::grad_cam_pp()`] or [`super::layer_cam()`].
+/// A checked class activation map that is a formula: Grad-CAM,
+/// Grad-CAM++ or Layer-CAM.
 #[derive(Clone, Debug)]
 pub struct ClassActivationMap {
     id: &'static str,
@@ -185,6 +185,28 @@ pub(crate) fn weighted(
         map.iter_mut().zip(a).for_each(|(m, a)| *m += weight * a);
     }
     rectified(map)
+}
+
+/// Grad-CAM++ before resampling, by the formula on its page; `positions` = h · w.
+pub(crate) fn curved(values: &[f64], gradients: &[f64], positions: usize) -> Vec<f64> {
+    let weight = |(a, g): (&[f64], &[f64])| {
+        let total: f64 = a.iter().sum();
+        // α max(g, 0); a slope that is not a number stays one.
+        let pull = |&g: &f64| {
+            let divisor = 2.0 * g * g + total * g * g * g + 1e-6;
+            if g <= 0.0 || divisor.abs() <= 0.0 {
+                0.0
+            } else {
+                g * g * g / divisor
+            }
+        };
+        g.iter().map(pull).sum()
+    };
+    let weights = values
+        .chunks_exact(positions)
+        .zip(gradients.chunks_exact(positions))
+        .map(weight);
+    weighted(values, weights, positions)
 }
 
 /// max(0, m).

@@ -4,6 +4,7 @@ pub(crate) mod ask;
 pub(crate) mod attention;
 pub(crate) mod background;
 pub(crate) mod cam;
+pub(crate) mod contribution;
 pub(crate) mod layer;
 pub(crate) mod map;
 pub(crate) mod memory;

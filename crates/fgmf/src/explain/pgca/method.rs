@@ -18,9 +18,9 @@
 //! G is not trusted where it is flat or ρ < `rho_min`; the attribution's note says so. The map is
 //! withheld from operators where P is flat, G is flat, P and G share no pixel, or ρ < `rho_show`.
 //!
-//! Values in `[0, 1]`. Cost: one forward and one backward pass, and windows · fills forward passes
-//! an image (49 · 3 by default at 28 x 28; in single precision only of what a window reaches), and
-//! the cost of `gradient` if one is named.
+//! Values in `[0, 1]`. Cost: one forward pass, the backward pass of Grad-CAM++ or the cost of what
+//! `gradient` names, and windows · fills forward passes an image (49 · 3 by default at 28 x 28; in
+//! single precision only of what a window reaches).
 //!
 //! The defaults are the parts that the source names. [`PgcaParams::faithful`] is a form that is
 //! more faithful where removed pixels are replaced from their surroundings: what the two dark fills
@@ -34,11 +34,11 @@
 //! measured on the logit unless asked otherwise, G always on the logit; (6) the trust and
 //! withholding rules. With (4), both fills are dark: ρ is partly the brightness that P and G share.
 
-use crate::error::Result;
-use crate::explain::base::{Attribution, Context, Explainer};
-use crate::explain::grad_cam_pp;
-use crate::explain::parts::ask::{four, map_record};
-use crate::explain::parts::cam::{Cam, cams, resolve};
+use crate::error::{Error, Result};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod, Make};
+use crate::explain::parts::ask::{calls, four, map_record};
+use crate::explain::parts::cam::{Cam, cams, curved, resolve};
+use crate::explain::parts::layer::TargetLayer;
 use crate::explain::parts::map::{bounds, deviation};
 use crate::explain::parts::perturbation::{Fills, Grid, Perturbation};
 use crate::explain::pgca::consensus::{Enhancement, enhance};
@@ -47,13 +47,89 @@ use crate::explain::sealed::explain;
 use crate::measure::similarity::spearman;
 use crate::model::access::Gradients;
 use crate::record::MapRecord;
+use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::Serialize;
 
+pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
+    id: "pgca",
+    line: "Keeps what a perturbation map and a gradient map both point at.",
+    revision: 1,
+    reference: "islam2024",
+    example: r#"{"kappa": 0.5, "gradient": {"id": "gradient-x-input"}}"#,
+    build: |settings, make| Ok(Box::new(read::<PgcaParams>(settings)?.check(make)?)),
+}];
+
 /// Checked PGCA.
-#[derive(Clone, Debug)]
 pub struct Pgca {
-    pub(crate) params: PgcaParams,
+    params: PgcaParams,
+    /// What `gradient` names.
+    gradient: Option<Box<dyn Explainer>>,
+}
+
+impl PgcaParams {
+    /// The checked method. Whether layer and grid fit shows when it meets a network.
+    pub fn check(self, make: &Make) -> Result<Pgca> {
+        let ranges = [
+            ("noise_mean", self.noise_mean, [f64::MIN, f64::MAX]),
+            ("noise_sigma", self.noise_sigma, [0.0, f64::MAX]),
+            ("blur", self.blur, [0.0, 100.0]),
+            ("weight", self.weight, [0.0, 1.0]),
+            ("percentiles", self.percentiles[0], [0.0, 100.0]),
+            ("percentiles", self.percentiles[1], [0.0, 100.0]),
+            ("kappa", self.kappa, [0.0, 100.0]),
+            ("flat", self.flat, [0.0, 1.0]),
+            ("rho_min", self.rho_min, [-1.0, 1.0]),
+            ("rho_show", self.rho_show, [-1.0, 1.0]),
+            ("contrast_quantile", self.contrast_quantile, [0.0, 1.0]),
+            ("contrast_width", self.contrast_width, [0.0, 100.0]),
+            ("gamma", self.gamma, [0.1, 10.0]),
+            ("smoothing", self.smoothing, [0.0, 8.0]),
+        ];
+        for (name, value, [lo, hi]) in ranges {
+            // NaN is in no range.
+            if !(value >= lo && value <= hi) {
+                return Err(Error::parameter(name, format!("{lo} to {hi}"), value));
+            }
+        }
+        if self.percentiles[0] >= self.percentiles[1] {
+            return Err(Error::parameter(
+                "percentiles",
+                "the smaller first",
+                format!("{:?}", self.percentiles),
+            ));
+        }
+        if self.noise_draws > 100 {
+            return Err(Error::parameter(
+                "noise_draws",
+                "0 to 100",
+                self.noise_draws,
+            ));
+        }
+        if !self.zero && self.noise_draws == 0 && self.blur <= 0.0 {
+            return Err(Error::parameter(
+                "noise_draws",
+                "1 or more if `zero` is off and `blur` is 0",
+                0,
+            ));
+        }
+        if !(1..=8).contains(&self.levels) {
+            return Err(Error::parameter("levels", "1 to 8", self.levels));
+        }
+        let gradient = self.gradient.as_ref().map(make).transpose()?;
+        if self.layer.as_deref() == Some("") {
+            return Err(Error::parameter("layer", "a name", "nothing"));
+        }
+        match self.grid {
+            Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => Err(
+                Error::parameter("grid", "1 to 256 cells a side", format!("{grid:?}")),
+            ),
+            _ => Ok(Pgca {
+                params: self,
+                gradient,
+            }),
+        }
+    }
 }
 
 /// What a map was made from. Maps are row-major, of the size of the image.
@@ -75,6 +151,15 @@ pub struct PgcaParts {
     pub gradient_trusted: bool,
 }
 
+/// What step 2 gives for all images.
+struct GradientMaps {
+    maps: Vec<Vec<f64>>,
+    /// Logits of the images themselves.
+    clean: Vec<Vec<f64>>,
+    /// Whether the maps have signs.
+    signed: bool,
+}
+
 /// One image's result.
 struct Fused {
     values: Vec<f64>,
@@ -84,7 +169,7 @@ struct Fused {
 }
 
 impl Pgca {
-    /// Attributions with their parts. Images and targets as in [`super::explain`], unchecked.
+    /// Attributions with their parts. Images and targets as in [`explain`], unchecked.
     pub fn with_parts(
         &self,
         model: &dyn Gradients,
@@ -106,20 +191,11 @@ impl Pgca {
             sigma: p.noise_sigma,
             blur: p.blur,
         };
-        let (mut cams, clean): (Vec<_>, Vec<_>) =
-            cams(model, x, targets, &layer, context.cap, grad_cam_pp::formula)?
-                .into_iter()
-                .map(|Cam { map, logits }| (map, logits))
-                .unzip();
-        let mut signed = false;
-        if let Some(inner) = &p.gradient {
-            let maps = explain(inner.explainer()?.as_ref(), model, x, targets, context)?;
-            signed = maps.iter().any(|m| m.signed);
-            cams = maps
-                .into_iter()
-                .map(|m| m.values.values.into_iter().map(f64::from).collect())
-                .collect();
-        }
+        let GradientMaps {
+            maps: cams,
+            clean,
+            signed,
+        } = self.gradients(model, x, targets, &layer, context)?;
         let mut falls = Vec::new();
         let mut maps: Vec<Vec<f64>> = Vec::new();
         for level in 0..p.levels {
@@ -181,6 +257,40 @@ impl Pgca {
             Ok((attribution, fused.parts))
         };
         targets.iter().enumerate().map(one).collect()
+    }
+
+    /// Step 2, and the logits of the images, which step 1 needs.
+    fn gradients(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        layer: &TargetLayer,
+        context: &Context,
+    ) -> Result<GradientMaps> {
+        let Some(inner) = &self.gradient else {
+            let found = cams(model, x, targets, layer, context.cap, curved)?;
+            let apart = found.into_iter().map(|Cam { map, logits }| (map, logits));
+            let (maps, clean) = apart.unzip();
+            return Ok(GradientMaps {
+                maps,
+                clean,
+                signed: false,
+            });
+        };
+        let mut clean = Vec::with_capacity(targets.len());
+        for call in calls(targets.len(), context.cap) {
+            let z = model.logits(&x.rows(call.start, call.len()))?.to_f64();
+            clean.extend(z.chunks_exact(model.classes()).map(<[f64]>::to_vec));
+        }
+        let found = explain(inner.as_ref(), model, x, targets, context)?;
+        let signed = found.iter().any(|m| m.signed);
+        let wide = |m: Attribution| m.values.values.into_iter().map(f64::from).collect();
+        Ok(GradientMaps {
+            maps: found.into_iter().map(wide).collect(),
+            clean,
+            signed,
+        })
     }
 
     /// Steps 3 to 5 for one image.
@@ -283,13 +393,14 @@ impl Explainer for Pgca {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::list::make;
     use crate::explain::sealed::explain;
     use crate::explain::toy;
     use crate::model::oracle::Oracle;
 
     fn first(params: PgcaParams, net: &fgmf_net::Session, x: &Tensor) -> (Attribution, PgcaParts) {
         params
-            .check()
+            .check(&make)
             .unwrap()
             .with_parts(&Oracle::new(net), x, &[0], &Context::default())
             .unwrap()
@@ -300,7 +411,7 @@ mod tests {
     fn a_model_without_weights_is_withheld() {
         let net = toy::linear(&[vec![0.0; 64], vec![0.0; 64]], [1, 8, 8]);
         let map = explain(
-            &PgcaParams::default().check().unwrap(),
+            &PgcaParams::default().check(&make).unwrap(),
             &Oracle::new(&net),
             &toy::images([1, 1, 8, 8], 1),
             &[0],
@@ -395,7 +506,7 @@ mod tests {
             noise_draws: 3,
             ..PgcaParams::default()
         }
-        .check()
+        .check(&make)
         .unwrap();
         let run = |seed, first_index| {
             pgca.with_parts(
@@ -463,7 +574,7 @@ mod tests {
             PgcaParams { weight: 1.5, ..d() },
         ];
         for params in bad {
-            assert!(params.clone().check().is_err(), "{params:?}");
+            assert!(params.clone().check(&make).is_err(), "{params:?}");
         }
         assert!(serde_json::from_str::<PgcaParams>(r#"{"kapa": 1}"#).is_err());
         assert_eq!(serde_json::from_str::<PgcaParams>("{}").unwrap(), d());
@@ -472,7 +583,7 @@ mod tests {
             grid: Some([9, 9]),
             ..d()
         }
-        .check()
+        .check(&make)
         .unwrap();
         assert!(
             large
@@ -574,9 +685,32 @@ mod tests {
                 gradient: Some(unknown),
                 ..PgcaParams::default()
             }
-            .check()
+            .check(&make)
             .is_err()
         );
+    }
+
+    /// An explainer in the place of Grad-CAM++ also saves its backward pass.
+    #[test]
+    fn another_gradient_map_costs_no_pass_of_grad_cam_pp() {
+        let (net, x) = (toy::quadrant([1, 16, 16]), toy::images([2, 1, 16, 16], 4));
+        let backward = |gradient: Option<&str>| {
+            let inner = |id: &str| crate::explain::base::Inner {
+                id: id.into(),
+                parameters: serde_json::json!({}),
+            };
+            let params = PgcaParams {
+                gradient: gradient.map(inner),
+                ..PgcaParams::default()
+            };
+            let oracle = Oracle::new(&net);
+            let pgca = params.check(&make).unwrap();
+            explain(&pgca, &oracle, &x, &[0, 1], &Context::default()).unwrap();
+            oracle.passes().backward
+        };
+        assert_eq!(backward(None), 2);
+        assert_eq!(backward(Some("saliency")), 2);
+        assert_eq!(backward(Some("occlusion")), 0);
     }
 
     /// z = w · x: blurred windows change z by the sum of w (x − blurred x) in them, GradientSHAP's

@@ -1,18 +1,16 @@
-//! Settings of PGCA; what they do is written in `pgca.rs`.
+//! Settings of PGCA; what they do is written in `method.rs`.
 
-use crate::error::{Error, Result};
 use crate::explain::base::Inner;
 use crate::explain::parts::perturbation::Score;
 use crate::explain::pgca::consensus::{Fusion, Scale};
-use crate::explain::pgca::method::Pgca;
 use serde::{Deserialize, Serialize};
 
-/// Settings of [`Pgca`].
+/// Settings of [`Pgca`](crate::explain::Pgca).
 ///
 /// | field | default | range |
 /// | --- | --- | --- |
 /// | `layer` | none: chosen by rule | name of a value of the graph |
-/// | `grid` | none: chosen by rule | rows and columns of cells, each 1 to 256 and at most the image's side |
+/// | `grid` | none: chosen by rule | rows and columns of cells, each 1 to 256 |
 /// | `levels` | 1: grids, each with twice the cells a side of the one before | 1 to 8 |
 /// | `overlap` | false: windows half a cell further, too | |
 /// | `signed` | false: a rise of the score counts, as evidence against the class | |
@@ -147,68 +145,6 @@ impl PgcaParams {
             contrast_width: 100.0,
             smoothing: 0.0,
             ..Self::default()
-        }
-    }
-
-    /// The checked method. Whether layer and grid fit shows when it meets a network.
-    pub fn check(self) -> Result<Pgca> {
-        let ranges = [
-            ("noise_mean", self.noise_mean, [f64::MIN, f64::MAX]),
-            ("noise_sigma", self.noise_sigma, [0.0, f64::MAX]),
-            ("blur", self.blur, [0.0, 100.0]),
-            ("weight", self.weight, [0.0, 1.0]),
-            ("percentiles", self.percentiles[0], [0.0, 100.0]),
-            ("percentiles", self.percentiles[1], [0.0, 100.0]),
-            ("kappa", self.kappa, [0.0, 100.0]),
-            ("flat", self.flat, [0.0, 1.0]),
-            ("rho_min", self.rho_min, [-1.0, 1.0]),
-            ("rho_show", self.rho_show, [-1.0, 1.0]),
-            ("contrast_quantile", self.contrast_quantile, [0.0, 1.0]),
-            ("contrast_width", self.contrast_width, [0.0, 100.0]),
-            ("gamma", self.gamma, [0.1, 10.0]),
-            ("smoothing", self.smoothing, [0.0, 8.0]),
-        ];
-        for (name, value, [lo, hi]) in ranges {
-            // NaN is in no range.
-            if !(value >= lo && value <= hi) {
-                return Err(Error::parameter(name, format!("{lo} to {hi}"), value));
-            }
-        }
-        if self.percentiles[0] >= self.percentiles[1] {
-            return Err(Error::parameter(
-                "percentiles",
-                "the smaller first",
-                format!("{:?}", self.percentiles),
-            ));
-        }
-        if self.noise_draws > 100 {
-            return Err(Error::parameter(
-                "noise_draws",
-                "0 to 100",
-                self.noise_draws,
-            ));
-        }
-        if !self.zero && self.noise_draws == 0 && self.blur <= 0.0 {
-            return Err(Error::parameter(
-                "noise_draws",
-                "1 or more if `zero` is off and `blur` is 0",
-                0,
-            ));
-        }
-        if !(1..=8).contains(&self.levels) {
-            return Err(Error::parameter("levels", "1 to 8", self.levels));
-        }
-        if let Some(inner) = &self.gradient {
-            inner.explainer()?;
-        }
-        if self.layer.as_deref() == Some("") {
-            return Err(Error::parameter("layer", "a name", "nothing"));
-        }
-        match self.grid {
-            Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => Err(
-                Error::parameter("grid", "1 to 256 cells a side", format!("{grid:?}")),
-            ),
-            _ => Ok(Pgca { params: self }),
         }
     }
 }

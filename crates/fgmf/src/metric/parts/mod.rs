@@ -1,11 +1,14 @@
 //! What metrics share.
 
+pub(crate) mod checked;
 pub(crate) mod curve;
 pub(crate) mod fill;
 pub(crate) mod impute;
 pub(crate) mod info;
+pub(crate) mod likeness;
 pub(crate) mod noise;
 pub(crate) mod randomise;
+pub(crate) mod stages;
 pub(crate) mod subject;
 pub(crate) mod subsets;
 

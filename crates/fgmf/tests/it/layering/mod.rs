@@ -99,7 +99,7 @@ fn faces_define_nothing() {
     }
 }
 
-/// A method is a leaf: it imports no other method of its family, and no face of it.
+/// A method is a leaf: it imports no other method of its family, and neither its list nor its face.
 #[test]
 fn methods_are_leaves() {
     let fgmf = Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
@@ -112,6 +112,10 @@ fn methods_are_leaves() {
         let siblings = used.iter().filter(|u| methods.contains(u.as_str()));
         for other in siblings.filter(|u| room(u) == room(&file)) {
             wrong.push(format!("{file} imports {other}"));
+        }
+        let list = format!("{}/list.rs", room(&file));
+        if used.contains(&list) {
+            wrong.push(format!("{file} imports {list}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -162,6 +166,34 @@ mod planted {
             ("b.rs", "pub fn g() { crate::a::f() }"),
         ]);
         assert_eq!(circles(&files.uses()), [["a.rs", "b.rs"]]);
+    }
+
+    /// The list's edges to its methods are in no source: the build script writes them.
+    #[test]
+    fn a_method_that_imports_the_list() {
+        let list = r#"pub const LIST: u8 = include!(concat!(env!("OUT_DIR"), "/a.rs"));"#;
+        let files = planted(&[
+            ("lib.rs", "mod a;"),
+            ("a/mod.rs", "mod leaf; mod list; mod wrapper;"),
+            ("a/list.rs", list),
+            ("a/leaf.rs", "pub const METHODS: u8 = 0;"),
+            (
+                "a/wrapper.rs",
+                "use crate::a::list::LIST; pub const METHODS: u8 = LIST;",
+            ),
+        ]);
+        assert_eq!(circles(&files.uses()), [["a/list.rs", "a/wrapper.rs"]]);
+        assert!(files.uses()["a/list.rs"].contains("a/leaf.rs"));
+    }
+
+    /// `pub(crate)` names the root, and uses nothing of it.
+    #[test]
+    fn a_visibility_is_no_edge() {
+        let files = planted(&[
+            ("main.rs", "mod a; fn main() { a::f() }"),
+            ("a.rs", "pub(crate) fn f() {}"),
+        ]);
+        assert!(circles(&files.uses()).is_empty());
     }
 
     #[test]

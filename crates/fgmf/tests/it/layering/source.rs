@@ -27,6 +27,8 @@ struct Contents {
     named: Vec<Module>,
     /// What stands in the file besides declarations of modules and `use`.
     items: Vec<String>,
+    /// Whether the file includes a list of methods, which the build script writes.
+    lists: bool,
 }
 
 fn is_test(attributes: &[syn::Attribute]) -> bool {
@@ -94,9 +96,7 @@ impl Contents {
             out.defined.extend(name(item));
             let declares = matches!(item, syn::Item::Use(_) | syn::Item::ExternCrate(_))
                 || matches!(item, syn::Item::Mod(m) if m.content.is_none());
-            // A list of methods declares its modules by a macro.
-            let lists = matches!(item, syn::Item::Macro(m) if m.ident.is_none());
-            if !declares && !lists {
+            if !declares {
                 out.items
                     .push(name(item).unwrap_or_else(|| "an item".into()));
             }
@@ -155,8 +155,12 @@ impl<'ast> Visit<'ast> for Contents {
         visit::visit_path(self, path);
     }
 
+    /// `pub(crate)` holds a path that is no use of the root.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     /// The text of a macro call is no syntax; paths in it are read from its words.
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.lists |= call.path.is_ident("include");
         let text = call.tokens.to_string().replace(" :: ", "::");
         let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
         for word in words.filter(|w| w.contains("::")) {
@@ -228,7 +232,8 @@ impl Crate {
         out
     }
 
-    /// For each file, the files that it uses.
+    /// For each file, the files that it uses. A file that includes a list of methods uses every
+    /// file of its folder that defines some, as the included code does.
     pub(crate) fn uses(&self) -> BTreeMap<String, BTreeSet<String>> {
         let all: Vec<(&String, Contents)> = self
             .files
@@ -261,6 +266,13 @@ impl Crate {
                         used.insert(all[at].0.clone());
                     }
                 }
+            }
+            if contents.lists {
+                let room = &contents.module[..1];
+                let methods = all
+                    .iter()
+                    .filter(|(_, c)| c.module.starts_with(room) && c.defined.contains("METHODS"));
+                used.extend(methods.map(|(f, _)| (*f).clone()));
             }
             out.insert((*file).clone(), used);
         }

@@ -81,7 +81,7 @@ fn visible(text: &str) -> String {
 fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> String {
     let one = |c: char| {
         // Marks that turn the direction of writing can make a line read as another.
-        let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}'..='\u{2029}');
+        let turns = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if hidden(c) || turns {
             c.escape_default().to_string()
         } else {

@@ -175,7 +175,7 @@ fn damaged_state(command: &[&str], folder: &Path, kept: &[&str], kill_at: u64, h
             let mut damaged = bytes.clone();
             let at = draw as usize % bytes.len();
             match number % 4 {
-                0 | 1 => damaged[at] ^= 1 << (draw >> 40) % 8,
+                0 | 1 => damaged[at] ^= 1 << ((draw >> 40) % 8),
                 2 => damaged[at] = b'0' + (draw >> 40) as u8 % 10,
                 _ => damaged.truncate(at),
             }

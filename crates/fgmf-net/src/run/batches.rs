@@ -33,7 +33,7 @@ pub struct ParameterGradients {
     /// `[n, k]`.
     pub logits: Tensor,
     /// Gradient of the *mean* loss in every trainable parameter, in the order of
-    /// [`Network::trainable`].
+    /// [`Network::trainable`](crate::Network::trainable).
     pub gradients: Vec<Tensor>,
     /// Mean and unbiased variance of each batch normalisation node over the batch (averages over
     /// chunks), by node.

@@ -27,6 +27,7 @@ pub(crate) mod rise;
 pub(crate) mod saliency;
 pub(crate) mod score_cam;
 pub(crate) mod sealed;
+pub(crate) mod subject;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -58,4 +59,5 @@ pub use rise::{Rise, RiseParams};
 pub use saliency::{Saliency, SaliencyParams};
 pub use score_cam::{ScoreCam, ScoreCamParams};
 pub use sealed::explain;
+pub use subject::{Output, Subject};
 pub use transformer_attribution::{TransformerAttribution, TransformerAttributionParams};

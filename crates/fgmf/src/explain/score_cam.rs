@@ -25,6 +25,7 @@ use crate::explain::parts::ask::four;
 use crate::explain::parts::perturbation::Score;
 use crate::explain::parts::{cam, map};
 use crate::model::access::Gradients;
+use crate::model::answer::softmax;
 use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
@@ -58,13 +59,6 @@ impl ScoreCamParams {
 #[derive(Clone, Debug)]
 pub struct ScoreCam {
     params: ScoreCamParams,
-}
-
-fn softmax(s: &[f64]) -> Vec<f64> {
-    let (_, top) = map::bounds(s);
-    let e: Vec<f64> = s.iter().map(|v| (v - top).exp()).collect();
-    let total: f64 = e.iter().sum();
-    e.iter().map(|v| v / total).collect()
 }
 
 impl Explainer for ScoreCam {

@@ -33,10 +33,11 @@
 
 use crate::attack::map::walk::MapAttack;
 use crate::error::{Error, Result};
+use crate::explain::subject::Subject;
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, higher};
 use crate::metric::parts::likeness::likeness;
-use crate::metric::parts::subject::{Subject, predicted};
+use crate::model::answer::argmax;
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
@@ -174,7 +175,7 @@ impl Metric for AttackedStability {
             let inside = subject
                 .threat
                 .contains(&narrow(&subject.image(i)), &narrow(&moved.images[i]));
-            let valid = inside && predicted(&own[i]) == predicted(&reached[i]);
+            let valid = inside && argmax(&own[i]) == argmax(&reached[i]);
             let before = subject.map(i);
             let figures = likeness(
                 &before,

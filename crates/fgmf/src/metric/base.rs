@@ -1,9 +1,9 @@
 //! What a metric is, and what it gives.
 
 use crate::error::Result;
+use crate::explain::subject::Subject;
 use crate::method::Method;
 use crate::metric::parts::info::Info;
-use crate::metric::parts::subject::Subject;
 
 /// Values of a metric: a row a figure, in it a value an example, none where the figure is not
 /// defined for it.

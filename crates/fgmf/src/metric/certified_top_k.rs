@@ -29,11 +29,11 @@
 //! not clipped, as the theorem needs. Reference: `levine2019`.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::{Draw, Subject};
 use crate::measure::probability::{binomial_bounds, normal_cdf, normal_quantile};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, SHARE, higher};
 use crate::metric::parts::noise::check_noise;
-use crate::metric::parts::subject::{Draw, Subject};
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
 

@@ -33,6 +33,7 @@
 //! Decisions of ours: every formula above; groups are classes. Reference: `islam2024`.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::{Draw, Output, Subject};
 use crate::measure::complexity::moran;
 use crate::measure::similarity::cosine;
 use crate::measure::summary::gini;
@@ -42,8 +43,8 @@ use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Figure, Info, Need, SHARE, higher};
 use crate::metric::parts::noise::check_noise;
-use crate::metric::parts::subject::{Draw, Output, Subject, predicted};
 use crate::metric::parts::subsets::random_set;
+use crate::model::answer::argmax;
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
 
@@ -207,7 +208,7 @@ impl Criteria {
                 .explain(&x)?
                 .iter()
                 .enumerate()
-                .filter(|(i, _)| predicted(&logits[*i]) == predicted(&own[*i]))
+                .filter(|(i, _)| argmax(&logits[*i]) == argmax(&own[*i]))
             {
                 sums[i].0 += 1;
                 sums[i].1 += cosine(&subject.map(i), map)?.max(0.0);

@@ -7,9 +7,9 @@
 //! Values in `[0, 1]`; lower is simpler. Cost: none. Reference: `chalasani2020`.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::Subject;
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, SHARE, lower};
-use crate::metric::parts::subject::Subject;
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
 

@@ -16,11 +16,11 @@
 //! randomised as in `mprt`. Reference: `hedstroem2023`.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::Subject;
 use crate::measure::complexity::histogram_entropy;
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, higher};
 use crate::metric::parts::randomise::forgotten;
-use crate::metric::parts::subject::Subject;
 use crate::model::oracle::Oracle;
 use crate::settings::read;
 use serde::{Deserialize, Serialize};

@@ -9,10 +9,10 @@
 //! has an answer. Reference: `bhatt2020`.
 
 use crate::error::Result;
+use crate::explain::subject::Subject;
 use crate::measure::complexity::entropy;
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, POSITIVE, lower};
-use crate::metric::parts::subject::Subject;
 use crate::settings::nothing;
 
 /// The metric as data.

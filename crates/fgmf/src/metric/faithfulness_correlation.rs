@@ -20,12 +20,12 @@
 //! 784 there. Reference: `bhatt2020`.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::{Output, Subject};
 use crate::measure::similarity::pearson;
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::checked::check_samples;
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
-use crate::metric::parts::subject::{Output, Subject};
 use crate::metric::parts::subsets::{Reading, columns, random_set, removals};
 use crate::settings::read;
 use serde::{Deserialize, Serialize};

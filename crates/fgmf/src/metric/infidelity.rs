@@ -24,11 +24,11 @@
 //! test feeds these sets. Reference: `yeh2019`.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::{Output, Subject};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::checked::check_samples;
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, POSITIVE, lower};
-use crate::metric::parts::subject::{Output, Subject};
 use crate::metric::parts::subsets::{Reading, Removal, random_square, removals};
 use crate::settings::read;
 use serde::{Deserialize, Serialize};

@@ -18,11 +18,11 @@
 //! among the pixels that exist, the paper's code pads with black. Reference: `petsiuk2018`.
 
 use crate::error::Result;
+use crate::explain::subject::{Output, Subject};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, SHARE, higher};
-use crate::metric::parts::subject::{Output, Subject};
 use crate::settings::read_over;
 
 /// The metric as data.

@@ -22,11 +22,11 @@
 //! pixels. Reference: `bluecher2024`.
 
 use crate::error::Result;
+use crate::explain::subject::{Output, Subject};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::curve::{CurveParams, Gone, area_under, curve, even_counts, scores};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, higher};
-use crate::metric::parts::subject::{Output, Subject};
 use crate::settings::read_over;
 
 /// The metric as data.

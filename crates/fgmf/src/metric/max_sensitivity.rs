@@ -18,10 +18,11 @@
 //! number of draws, Quantus has 0.2 and 200. Reference: `yeh2019`.
 
 use crate::error::Result;
+use crate::explain::subject::{Subject, length};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, POSITIVE, lower};
 use crate::metric::parts::noise::{NoiseParams, noisy};
-use crate::metric::parts::subject::{Subject, length, predicted};
+use crate::model::answer::argmax;
 use crate::settings::read_over;
 use fgmf_net::Tensor;
 
@@ -81,7 +82,7 @@ impl MaxSensitivity {
         count: usize,
         changed: impl Fn(usize) -> Tensor,
     ) -> Result<MetricValues> {
-        let classes: Vec<usize> = subject.own_logits()?.iter().map(|z| predicted(z)).collect();
+        let classes: Vec<usize> = subject.own_logits()?.iter().map(|z| argmax(z)).collect();
         let mut ratios = vec![Vec::new(); subject.len()];
         for round in 0..count {
             let x = changed(round);
@@ -90,7 +91,7 @@ impl MaxSensitivity {
                 .explain(&x)?
                 .into_iter()
                 .enumerate()
-                .filter(|(i, _)| predicted(&logits[*i]) == classes[*i])
+                .filter(|(i, _)| argmax(&logits[*i]) == classes[*i])
             {
                 let own = subject.map(i);
                 let size = length(own.iter().copied());

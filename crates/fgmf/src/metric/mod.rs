@@ -47,9 +47,7 @@ pub use list::{by_id, ids, infos, table, with_parameters};
 pub use max_sensitivity::MaxSensitivity;
 pub use mosaic::{Mosaic, MosaicParams};
 pub use mprt::{Mprt, MprtParams};
-pub use parts::{
-    CurveParams, Direction, Family, Figure, Fill, Info, Need, NoiseParams, Output, Reading, Subject,
-};
+pub use parts::{CurveParams, Direction, Family, Figure, Fill, Info, Need, NoiseParams, Reading};
 pub use relative_stability::RelativeStability;
 pub use road::{Road, RoadParams};
 pub use sensitivity_n::{SensitivityN, SensitivityNParams};

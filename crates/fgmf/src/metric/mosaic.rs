@@ -21,10 +21,10 @@
 //! classes are those explained, by default the model's own predictions. Reference: `boehle2021`.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::{Draw, Subject};
 use crate::measure::localisation::{hit, mass, rank};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, SHARE, higher};
-use crate::metric::parts::subject::{Draw, Subject};
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
 

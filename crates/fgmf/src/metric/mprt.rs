@@ -21,10 +21,10 @@
 //! and `efficient-mprt`. Reference: `adebayo2018`.
 
 use crate::error::Result;
+use crate::explain::subject::Subject;
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, lower};
 use crate::metric::parts::stages::{check_stages, likenesses};
-use crate::metric::parts::subject::Subject;
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
 

@@ -23,10 +23,11 @@
 
 use crate::error::Result;
 use crate::explain::parts::layer::choose_layer;
+use crate::explain::subject::{Subject, length};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Figure, Info, Need, lower};
 use crate::metric::parts::noise::{NoiseParams, noisy};
-use crate::metric::parts::subject::{Subject, length, predicted};
+use crate::model::answer::argmax;
 use crate::settings::read_over;
 use fgmf_net::Tensor;
 
@@ -118,7 +119,7 @@ impl RelativeStability {
             let x = changed(round);
             let logits = subject.logits(subject.len(), |i| x.rows(i, 1).to_f64())?;
             let (maps, reached) = (subject.explain(&x)?, features(&x)?);
-            for i in (0..subject.len()).filter(|&i| predicted(&logits[i]) == predicted(&own[i])) {
+            for i in (0..subject.len()).filter(|&i| argmax(&logits[i]) == argmax(&own[i])) {
                 let moved = relative(&subject.map(i), &maps[i]);
                 let distances = [
                     relative(&subject.image(i), &x.rows(i, 1).to_f64()),

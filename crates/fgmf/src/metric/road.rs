@@ -20,11 +20,11 @@
 //! mean, where Quantus' system is singular; (4) 19 percentages, not 50. Reference: `rong2022`.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::{Output, Subject};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{Family, Info, SHARE, lower};
-use crate::metric::parts::subject::{Output, Subject};
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
 

@@ -18,11 +18,11 @@
 //! images are clipped to their bounds. Reference: `hedstroem2023`.
 
 use crate::error::Result;
+use crate::explain::subject::{Draw, Subject};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{CORRELATION, Family, Info, Need, SHARE, lower};
 use crate::metric::parts::noise::check_noise;
 use crate::metric::parts::stages::{check_stages, likenesses};
-use crate::metric::parts::subject::{Draw, Subject};
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
 

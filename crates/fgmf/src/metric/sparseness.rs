@@ -9,10 +9,10 @@
 //! maps that are almost all 0. Reference: `chalasani2020`.
 
 use crate::error::Result;
+use crate::explain::subject::Subject;
 use crate::measure::summary::gini;
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, SHARE, higher};
-use crate::metric::parts::subject::Subject;
 use crate::settings::nothing;
 
 /// The metric as data.

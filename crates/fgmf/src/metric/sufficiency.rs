@@ -18,12 +18,12 @@
 //! quantity, so there is no parity test. Reference: `deyoung2020`.
 
 use crate::error::Result;
+use crate::explain::subject::{Output, Subject};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::checked::check_shares;
 use crate::metric::parts::curve::{Gone, curve};
 use crate::metric::parts::fill::Fill;
 use crate::metric::parts::info::{CORRELATION, Family, Info, lower};
-use crate::metric::parts::subject::{Output, Subject};
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
 

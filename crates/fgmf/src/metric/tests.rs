@@ -4,6 +4,7 @@ use super::*;
 use crate::error::Result;
 use crate::explain::list::applicable;
 use crate::explain::{Attribution, Context, Explainer, explain};
+use crate::explain::{Output, Subject};
 use crate::model::access::Gradients;
 use crate::model::{Oracle, Scores};
 use crate::record::MapRecord;
@@ -527,7 +528,7 @@ fn the_map_attack_keeps_the_class_and_moves_the_map() {
     let logits = oracle.logits(&x).unwrap().to_f64();
     let targets: Vec<usize> = logits
         .chunks_exact(5)
-        .map(crate::metric::parts::subject::predicted)
+        .map(crate::model::answer::argmax)
         .collect();
     let (context, threat) = (Context::default(), threat(0.05));
     let explainer = crate::explain::list::by_id("integrated-gradients").unwrap();
@@ -560,7 +561,7 @@ fn the_map_attack_keeps_the_class_and_moves_the_map() {
                 .logits(&subject.images(image.clone()))
                 .unwrap()
                 .to_f64();
-            assert_eq!(crate::metric::parts::subject::predicted(&z), targets[i]);
+            assert_eq!(crate::model::answer::argmax(&z), targets[i]);
             sum +=
                 crate::measure::similarity::top_k_overlap(&subject.map(i), map, 0.1).unwrap() / 6.0;
         }

@@ -23,8 +23,13 @@ pub fn misclassified(logits: &Tensor, labels: &[usize]) -> Vec<bool> {
 /// Class with the largest logit, the first of equals, one a row.
 pub fn predictions(logits: &Tensor) -> Vec<usize> {
     let k = logits.shape()[1];
-    let best = |z: &[f32]| (1..k).fold(0, |b, i| if z[i] > z[b] { i } else { b });
-    logits.to_f32().chunks_exact(k).map(best).collect()
+    logits.to_f32().chunks_exact(k).map(argmax).collect()
+}
+
+/// Position of the largest value, the first of equals.
+pub(crate) fn argmax<T: PartialOrd>(values: &[T]) -> usize {
+    let larger = |best, i| if values[i] > values[best] { i } else { best };
+    (1..values.len()).fold(0, larger)
 }
 
 /// Probabilities of one row of logits: exp(z_i − max z) / Σ_j exp(z_j − max z).

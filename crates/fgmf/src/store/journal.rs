@@ -4,9 +4,9 @@
 //! work as JSON. It is on the disk before the next piece begins. A kill can cut the last line
 //! short; a line without its end does not count.
 //!
-//! Each line carries a digest of itself and of all before it. A journal that was changed is refused.
-//! So is a journal of another run, and a file that is no journal: nothing of a stranger's is
-//! overwritten.
+//! Each line carries a digest of itself and of all before it. A journal that was changed is
+//! refused. So is a journal of another run, and a file that is no journal: nothing of a stranger's
+//! is overwritten.
 
 use crate::error::{Error, Result};
 use crate::hash::sha256;

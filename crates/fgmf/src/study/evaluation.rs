@@ -3,12 +3,12 @@
 use crate::error::{Error, Result};
 use crate::explain::base::{Attribution, Context, Explainer};
 use crate::explain::sealed::explain;
+use crate::explain::subject::Subject;
 use crate::metric::base::{Metric, MetricValues};
 use crate::metric::map_shift;
 use crate::metric::parts::info::{Figure, Info};
-use crate::metric::parts::subject;
-use crate::metric::parts::subject::Subject;
 use crate::model::access::Scores;
+use crate::model::answer::argmax;
 use crate::model::oracle::Oracle;
 use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord};
 use crate::study::compare;
@@ -248,7 +248,7 @@ pub(crate) fn input_record(
         parameters: input.parameters.clone(),
         predicted: logits
             .chunks_exact(job.oracle.classes())
-            .map(subject::predicted)
+            .map(argmax)
             .collect(),
         explained: input.targets.clone(),
     }

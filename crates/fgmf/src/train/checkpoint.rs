@@ -1,4 +1,4 @@
-//! Checkpoint of a run on disk: one file, replaced in one step, so that a kill leaves the old one or the
+//! State of a run on disk: one file, replaced in one step, so that a kill leaves the old one or the
 //! new one.
 
 use crate::error::{Error, Result};

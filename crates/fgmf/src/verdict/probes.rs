@@ -1,5 +1,5 @@
 //! Probes: a handful of cheap passes that gather the evidence for the masking
-//! [`verdict`](super::verdict).
+//! [`verdict`](crate::verdict).
 //!
 //! On the examples that are right before any attack, with L the cross-entropy and m the margin
 //! max_{i≠y} z_i − z_y:
@@ -30,6 +30,7 @@ use crate::attack::base::BlackBox;
 use crate::attack::sealed::{check, run_black_box};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
+use crate::measure::similarity::cosine;
 use crate::model::access::{Gradients, LossGradient};
 use crate::model::answer::misclassified;
 use crate::rng::{Purpose, Stream};
@@ -122,7 +123,7 @@ impl<'a> Target<'a> {
 /// What the probes saw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probes {
-    /// For [`super::verdict::judge`].
+    /// For [`judge`](crate::verdict::judge()).
     pub evidence: Evidence,
     /// Examples for which some probe found an adversarial point within the threat, positions in the
     /// data set.
@@ -220,11 +221,6 @@ fn probabilities(logits: &Tensor) -> Vec<bool> {
     logits.to_f64().chunks_exact(k).map(row).collect()
 }
 
-fn cosine(a: &[f64], b: &[f64]) -> f64 {
-    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
-}
-
 /// Probes 2 and 3. A model that answers at random is spared the comparisons between queries.
 fn at_the_image(
     target: &Target<'_>,
@@ -264,8 +260,8 @@ fn at_the_image(
                 &twin[i * size..(i + 1) * size],
             );
             let silent = b.iter().all(|v| *v == 0.0);
-            // A NaN of the cosine means that one of the two is 0, which is settled beside it.
-            lost[i] |= zero[i] != silent || cosine(a, b) < 0.5;
+            let turned = !silent && cosine(a, b).is_ok_and(|c| c < 0.5);
+            lost[i] |= zero[i] != silent || turned;
         }
     }
     e.saturated = Some(found(&batch.index, &lost));

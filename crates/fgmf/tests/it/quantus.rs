@@ -2,12 +2,13 @@
 
 use fgmf::Result;
 use fgmf::explain::{Attribution, Context, Explainer};
+use fgmf::explain::{Output, Subject};
 use fgmf::measure::{
     entropy, gini, histogram_entropy, hit, mass, paired_t, rank, spearman, ssim, wilcoxon,
 };
 use fgmf::metric::{
     CurveParams, Deletion, FaithfulnessCorrelationParams, Fill, InfidelityParams, MaxSensitivity,
-    Output, Reading, RelativeStability, RoadParams, Subject,
+    Reading, RelativeStability, RoadParams,
 };
 use fgmf::model::{Gradients, Oracle};
 use fgmf::record::MapRecord;

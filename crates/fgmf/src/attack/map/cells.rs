@@ -6,8 +6,8 @@
 
 use crate::attack::map::share::share;
 use crate::error::Result;
+use crate::explain::subject::Subject;
 use crate::image::blur::Blur;
-use crate::metric::parts::subject::Subject;
 use crate::model::access::{Gradients, Scores};
 use crate::model::oracle::Oracle;
 use fgmf_net::Tensor;

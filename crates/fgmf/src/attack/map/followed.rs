@@ -21,7 +21,7 @@ use crate::attack::map::smooth_net::{Cut, cut};
 use crate::error::Result;
 use crate::explain::parts::layer::{LayerKind, choose_layer};
 use crate::explain::parts::map::upsample;
-use crate::metric::parts::subject::Subject;
+use crate::explain::subject::Subject;
 use crate::model::access::{Curvature, Gradients, Scores};
 use crate::model::oracle::Oracle;
 use fgmf_net::head::{Head, Logit};

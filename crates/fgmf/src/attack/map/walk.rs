@@ -19,9 +19,10 @@ use crate::attack::map::followed::Surrogate;
 use crate::attack::map::share::share;
 use crate::attack::map::smooth_net::smoothed;
 use crate::error::Result;
+use crate::explain::subject::{Draw, Subject};
 use crate::measure::similarity::top_k_overlap;
-use crate::metric::parts::subject::{Draw, Subject, predicted};
 use crate::model::access::Gradients;
+use crate::model::answer::argmax;
 use crate::model::oracle::Oracle;
 use crate::threat::Norm;
 use fgmf_net::Tensor;
@@ -82,7 +83,7 @@ impl Search<'_> {
         Ok(logits
             .iter()
             .zip(&self.classes)
-            .map(|(z, &y)| predicted(z) == y)
+            .map(|(z, &y)| argmax(z) == y)
             .collect())
     }
 
@@ -239,7 +240,7 @@ impl MapAttack {
             .zip(&top)
             .map(|(m, t)| (1.0, share(m, t).0))
             .collect();
-        let classes = subject.own_logits()?.iter().map(|z| predicted(z)).collect();
+        let classes = subject.own_logits()?.iter().map(|z| argmax(z)).collect();
         let before = maps.clone();
         let mut search = Search {
             subject,

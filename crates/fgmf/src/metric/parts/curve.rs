@@ -1,8 +1,9 @@
 //! Scores along a path on which pixels leave the image.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::{Draw, Output, Subject};
 use crate::metric::parts::fill::Fill;
-use crate::metric::parts::subject::{Draw, Output, Subject, predicted};
+use crate::model::answer::argmax;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the metrics that are areas under such curves; each has its own defaults.
@@ -79,7 +80,7 @@ pub(crate) fn curve(
         let target = subject.targets[item / counts.len()];
         Point {
             score: output.of(z, target),
-            right: predicted(z) == target,
+            right: argmax(z) == target,
         }
     };
     let points: Vec<Point> = logits.iter().enumerate().map(point).collect();

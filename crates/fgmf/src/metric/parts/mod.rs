@@ -9,12 +9,10 @@ pub(crate) mod likeness;
 pub(crate) mod noise;
 pub(crate) mod randomise;
 pub(crate) mod stages;
-pub(crate) mod subject;
 pub(crate) mod subsets;
 
 pub use curve::CurveParams;
 pub use fill::Fill;
 pub use info::{Direction, Family, Figure, Info, Need};
 pub use noise::NoiseParams;
-pub use subject::{Output, Subject};
 pub use subsets::Reading;

@@ -1,8 +1,8 @@
 //! Uniform noise on images, and the settings of the metrics that ask what it does to maps.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::{Draw, Subject};
 use crate::metric::parts::checked::check_samples;
-use crate::metric::parts::subject::{Draw, Subject};
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! A network that forgets what it has learnt, from the logits down.
 
 use crate::error::Result;
-use crate::metric::parts::subject::Subject;
+use crate::explain::subject::Subject;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::{Network, Precision, Session, Tensor, ValueId};
 
@@ -50,7 +50,7 @@ pub(crate) fn forgetful(
         let mut rng = Stream::new(
             seed,
             Purpose::Evaluation,
-            (super::subject::Draw::Weights as u64) << 32 | number as u64,
+            (crate::explain::subject::Draw::Weights as u64) << 32 | number as u64,
             0,
         );
         let order = rng.permutation(tensor.len());

@@ -1,11 +1,11 @@
 //! Maps of a network that forgets, stage by stage, beside its own.
 
 use crate::error::{Error, Result};
+use crate::explain::subject::Subject;
 use crate::measure::similarity::spearman;
 use crate::measure::structure::ssim;
 use crate::metric::base::MetricValues;
 use crate::metric::parts::randomise::forgotten;
-use crate::metric::parts::subject::Subject;
 use crate::model::oracle::Oracle;
 
 /// An error unless there are 1 to 1,000 stages.

@@ -1,8 +1,8 @@
 //! What a model loses when a set of pixels leaves, beside what the map says it should.
 
 use crate::error::Result;
+use crate::explain::subject::{Draw, Output, Subject};
 use crate::metric::parts::fill::Fill;
-use crate::metric::parts::subject::{Draw, Output, Subject};
 
 /// A removal: what the map predicts for it, and the fall of the score.
 #[derive(Clone, Copy, Debug)]

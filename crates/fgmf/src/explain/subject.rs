@@ -56,11 +56,6 @@ impl Output {
     }
 }
 
-/// Class of the largest logit, the first of equals.
-pub(crate) fn predicted(logits: &[f64]) -> usize {
-    (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
-}
-
 /// What random numbers are for; keeps the draws of one metric apart from those of another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Draw {

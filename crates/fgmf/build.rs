@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The list as an expression: a slice of `Source`.
+/// The list as an expression: a slice of `MethodFile`.
 fn list(family: &str, folder: &Path) -> Result<String, Box<dyn Error>> {
     let face = fs::read_to_string(folder.join("mod.rs"))?;
     let mut out = String::from("&[\n");
@@ -46,7 +46,7 @@ fn list(family: &str, folder: &Path) -> Result<String, Box<dyn Error>> {
                     let file = format!("{family}/{file}");
                     write!(
                         out,
-                        "{condition}crate::method::Source {{\n    file: {file:?},\n    text: \
+                        "{condition}crate::method::MethodFile {{\n    file: {file:?},\n    text: \
                             include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/{file}\")),\
                             \n    methods: crate::{family}::{path}::METHODS,\n}},\n"
                     )?;

@@ -39,7 +39,7 @@ pub(crate) struct Method<B> {
 }
 
 /// A method file. The build script writes these.
-pub(crate) struct Source<B: 'static> {
+pub(crate) struct MethodFile<B: 'static> {
     /// Path below `src`.
     pub(crate) file: &'static str,
     /// What is in it.
@@ -53,14 +53,14 @@ pub(crate) struct List<B: 'static> {
     family: Family,
     /// What errors call a method of this family.
     word: &'static str,
-    sources: &'static [Source<B>],
+    sources: &'static [MethodFile<B>],
 }
 
 impl<B> List<B> {
     pub(crate) const fn new(
         family: Family,
         word: &'static str,
-        sources: &'static [Source<B>],
+        sources: &'static [MethodFile<B>],
     ) -> Self {
         Self {
             family,
@@ -70,8 +70,8 @@ impl<B> List<B> {
     }
 
     /// Files and their methods, by id: files come in no order that a reader could expect.
-    fn pairs(&self) -> Vec<(&'static Source<B>, &'static Method<B>)> {
-        let of = |s: &'static Source<B>| s.methods.iter().map(move |m| (s, m));
+    fn pairs(&self) -> Vec<(&'static MethodFile<B>, &'static Method<B>)> {
+        let of = |s: &'static MethodFile<B>| s.methods.iter().map(move |m| (s, m));
         let mut all: Vec<_> = self.sources.iter().flat_map(of).collect();
         all.sort_by_key(|(_, m)| m.id);
         all
@@ -96,7 +96,7 @@ impl<B> List<B> {
 
     /// The methods without what makes them, for documents and faces.
     pub(crate) fn registered(&self) -> Vec<Registered> {
-        let one = |(s, m): (&Source<B>, &Method<B>)| Registered {
+        let one = |(s, m): (&MethodFile<B>, &Method<B>)| Registered {
             id: m.id,
             family: self.family,
             line: m.line,

@@ -93,13 +93,13 @@ pub(crate) trait Rule<S>: Sync {
     fn advance(&self, state: &mut S, point: &mut [f32], slope: &mut [f32], step: usize) -> bool;
 }
 
-/// Rows of equal length, one an example that is searched.
-struct Rows {
+/// ActiveRows of equal length, one an example that is searched.
+struct ActiveRows {
     values: Vec<f32>,
     size: usize,
 }
 
-impl Rows {
+impl ActiveRows {
     fn keep(&mut self, left: &[usize]) {
         let size = self.size;
         for (to, &from) in left.iter().enumerate().filter(|(to, from)| to != *from) {
@@ -122,7 +122,7 @@ pub(crate) fn ascend<S: Send>(
     states: &mut [S],
 ) -> Result<()> {
     let size = starts.len() / rows.len().max(1);
-    let mut points = Rows {
+    let mut points = ActiveRows {
         values: starts,
         size,
     };
@@ -157,7 +157,7 @@ pub(crate) fn ascend<S: Send>(
         if last || active.is_empty() {
             break;
         }
-        let mut slopes = Rows {
+        let mut slopes = ActiveRows {
             values: match look.slopes {
                 Some(values) => values,
                 None => {
@@ -296,7 +296,7 @@ mod tests {
         slopes: Vec<f32>,
         /// Whether slopes are asked for apart.
         apart: bool,
-        /// Rows of each question.
+        /// ActiveRows of each question.
         asked: Mutex<Vec<Vec<usize>>>,
         budget: usize,
     }

@@ -117,7 +117,7 @@ pub struct CarliniWagner {
 }
 
 /// What is known of one example over all searches.
-struct Best {
+struct Nearest {
     x: Vec<f32>,
     kept: Kept,
     distance: f64,
@@ -128,7 +128,7 @@ struct Best {
 }
 
 /// One example in one search.
-struct Search {
+struct Descent {
     example: usize,
     w: Vec<f64>,
     mean: Vec<f64>,
@@ -139,7 +139,7 @@ struct Search {
     hits: usize,
 }
 
-impl Search {
+impl Descent {
     /// Takes in an answer: whether the aim counts as reached. One answer is enough if it settles
     /// the example; otherwise more than half of the answers of a whole tenth.
     fn reaches(&mut self, hit: bool, settles: bool, tenth: usize) -> bool {
@@ -160,19 +160,19 @@ impl CarliniWagner {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        best: &mut [Best],
+        best: &mut [Nearest],
     ) -> Result<()> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len();
         let origin = |i: usize| &clean[i * size..(i + 1) * size];
         let [lo, hi] = threat.bounds();
         let half = (hi - lo) / 2.0;
-        let point = |s: &Search| {
+        let point = |s: &Descent| {
             s.w.iter()
                 .map(|w| (lo + half * (w.tanh() + 1.0)) as f32)
                 .collect::<Vec<f32>>()
         };
-        let start = |i: usize| Search {
+        let start = |i: usize| Descent {
             example: i,
             // Just inside, where tanh can be inverted.
             w: origin(i)
@@ -185,7 +185,7 @@ impl CarliniWagner {
             answers: 0,
             hits: 0,
         };
-        let mut active: Vec<Search> = (0..batch.len())
+        let mut active: Vec<Descent> = (0..batch.len())
             .filter(|&i| best[i].ending != Ending::NonFinite)
             .map(start)
             .collect();
@@ -295,7 +295,7 @@ impl WhiteBox for CarliniWagner {
     ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
-        let fresh = |x: &[f32]| Best {
+        let fresh = |x: &[f32]| Nearest {
             x: x.to_vec(),
             kept: Kept::new(model),
             distance: f64::INFINITY,
@@ -304,7 +304,7 @@ impl WhiteBox for CarliniWagner {
             failed: 0.0,
             succeeded: f64::INFINITY,
         };
-        let mut best: Vec<Best> = clean.chunks_exact(size).map(fresh).collect();
+        let mut best: Vec<Nearest> = clean.chunks_exact(size).map(fresh).collect();
         for _ in 0..self.params.searches {
             let search = self.search(model, batch, threat, &mut best);
             let endings = best.iter_mut().map(|b| &mut b.ending);

@@ -101,7 +101,7 @@ pub struct Ddn {
 }
 
 /// One example of the search.
-struct Walker {
+struct DdnWalker {
     delta: Vec<f64>,
     radius: f64,
     best: Option<(f64, Vec<f32>)>,
@@ -115,7 +115,7 @@ impl Ddn {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        walkers: &mut [Walker],
+        walkers: &mut [DdnWalker],
     ) -> Result<()> {
         let [lo, hi] = threat.bounds();
         let clean = batch.x.to_f32();
@@ -211,19 +211,19 @@ impl WhiteBox for Ddn {
     ) -> Result<Candidate> {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
-        let fresh = |_| Walker {
+        let fresh = |_| DdnWalker {
             delta: vec![0.0; size],
             radius: self.params.first,
             best: None,
             kept: Kept::new(model),
             ending: Ending::StepsExhausted,
         };
-        let mut walkers: Vec<Walker> = (0..batch.len()).map(fresh).collect();
+        let mut walkers: Vec<DdnWalker> = (0..batch.len()).map(fresh).collect();
         let search = self.search(model, batch, threat, &mut walkers);
         let open = walkers.iter_mut().filter(|w| w.best.is_none());
         or_budget(search, open.map(|w| &mut w.ending), |_| true)?;
         let endings = walkers.iter().map(|w| w.ending).collect();
-        let nearest = |(w, x): (Walker, &[f32])| {
+        let nearest = |(w, x): (DdnWalker, &[f32])| {
             let nearest = w.best.map(|b| b.1);
             w.kept.point().or(nearest).unwrap_or_else(|| x.to_vec())
         };

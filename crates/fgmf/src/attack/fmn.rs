@@ -108,7 +108,7 @@ pub struct Fmn {
 }
 
 /// One example of the search.
-struct Walker<'a> {
+struct FmnWalker<'a> {
     row: usize,
     origin: &'a [f32],
     x: Vec<f32>,
@@ -125,7 +125,7 @@ struct Rates {
     gamma: f64,
 }
 
-impl Walker<'_> {
+impl FmnWalker<'_> {
     /// Takes in margin and gradient at the point, and moves.
     fn advance(
         &mut self,
@@ -187,10 +187,10 @@ impl Fmn {
         model: &dyn Gradients,
         batch: &Batch,
         threat: &ThreatModel,
-        walkers: &mut [Walker<'_>],
+        walkers: &mut [FmnWalker<'_>],
     ) -> Result<()> {
         for t in 0..self.params.steps {
-            let mut active: Vec<&mut Walker<'_>> = walkers
+            let mut active: Vec<&mut FmnWalker<'_>> = walkers
                 .iter_mut()
                 .filter(|w| w.ending != Ending::NonFinite)
                 .collect();
@@ -250,7 +250,7 @@ impl WhiteBox for Fmn {
         let size = clean.len() / batch.len().max(1);
         let fresh = |(row, origin): (usize, _)| {
             let x = <[f32]>::to_vec(origin);
-            Walker {
+            FmnWalker {
                 row,
                 origin,
                 x,
@@ -260,13 +260,13 @@ impl WhiteBox for Fmn {
                 ending: Ending::StepsExhausted,
             }
         };
-        let mut walkers: Vec<Walker<'_>> =
+        let mut walkers: Vec<FmnWalker<'_>> =
             clean.chunks_exact(size).enumerate().map(fresh).collect();
         let search = self.search(model, batch, threat, &mut walkers);
         let open = walkers.iter_mut().filter(|w| w.nearest.is_none());
         or_budget(search, open.map(|w| &mut w.ending), |_| true)?;
         let endings = walkers.iter().map(|w| w.ending).collect();
-        let nearest = |w: Walker<'_>| {
+        let nearest = |w: FmnWalker<'_>| {
             let nearest = w.nearest.map(|n| n.1);
             let found = w.kept.point().or(nearest);
             found.unwrap_or_else(|| w.origin.to_vec())

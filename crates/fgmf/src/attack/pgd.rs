@@ -138,16 +138,16 @@ struct Steps<'a> {
 }
 
 /// The best point of an example, and its image.
-type Known<'a> = (&'a mut Best, &'a [f32]);
+type BestOf<'a> = (&'a mut Best, &'a [f32]);
 
-impl Rule<Known<'_>> for Steps<'_> {
-    fn judge(&self, (best, _): &mut Known<'_>, point: &[f32], seen: Seen) -> bool {
+impl Rule<BestOf<'_>> for Steps<'_> {
+    fn judge(&self, (best, _): &mut BestOf<'_>, point: &[f32], seen: Seen) -> bool {
         best.judge(point, seen, self.settles)
     }
 
     fn advance(
         &self,
-        (best, origin): &mut Known<'_>,
+        (best, origin): &mut BestOf<'_>,
         point: &mut [f32],
         slope: &mut [f32],
         step: usize,

@@ -34,7 +34,8 @@ pub struct FeatureGradient {
 }
 
 /// Logits of variants of images: window (rows, columns), which image each variant comes from, and
-/// its pixels inside the window, `[n, c, rows, columns]`, as [`Session::window_logits`](fgmf_net::Session::window_logits).
+/// its pixels inside the window, `[n, c, rows, columns]`, as in
+/// [`Session::window_logits`](fgmf_net::Session::window_logits).
 pub type Variants<'m> =
     Box<dyn Fn(&[Range<usize>; 2], &[usize], &Tensor) -> Result<Tensor> + Sync + 'm>;
 impl FeatureGradient {

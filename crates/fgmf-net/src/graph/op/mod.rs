@@ -2,8 +2,8 @@
 //!
 //! Each family has one file. An operator states its output shapes (`infer`, where every check that
 //! a user's graph can fail lives), its value, and the product of a cotangent with its Jacobian.
-//! Both run over [`Dual`](crate::Dual), so the Jacobian-vector product and the Hessian-vector product need no
-//! further code.
+//! Both run over [`Dual`](crate::Dual), so the Jacobian-vector product and the Hessian-vector
+//! product need no further code.
 
 mod base;
 mod elementwise;

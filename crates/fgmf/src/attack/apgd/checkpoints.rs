@@ -5,7 +5,7 @@ use crate::attack::apgd::l1::Sparsity;
 use crate::threat::{Norm, ThreatModel};
 
 /// One example on its way through a search.
-pub(crate) struct Walk<'a> {
+pub(crate) struct ApgdWalk<'a> {
     pub(crate) row: usize,
     origin: &'a [f32],
     pub(crate) x: Vec<f32>,
@@ -16,7 +16,7 @@ pub(crate) struct Walk<'a> {
     best_loss: f64,
     last_loss: f64,
     step: f32,
-    rule: Rule,
+    rule: StepSize,
     /// Loss at the current point.
     pub(crate) loss: f64,
     /// Whether the search of the example goes on.
@@ -24,7 +24,7 @@ pub(crate) struct Walk<'a> {
 }
 
 /// How the step size is set.
-enum Rule {
+enum StepSize {
     Halving(Halving),
     Sparse(Sparsity),
 }
@@ -36,13 +36,13 @@ struct Halving {
     halved: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ApgdWalk<'a> {
     pub(crate) fn new(row: usize, origin: &'a [f32], x: Vec<f32>, threat: &ThreatModel) -> Self {
         let (rule, factor) = match threat.norm() {
-            Norm::L1 => (Rule::Sparse(Sparsity::of(origin, &x)), 1.0),
+            Norm::L1 => (StepSize::Sparse(Sparsity::of(origin, &x)), 1.0),
             // The code counts the first checkpoint as if the step had just been halved.
             Norm::Linf | Norm::L2 => (
-                Rule::Halving(Halving {
+                StepSize::Halving(Halving {
                     rises: 0,
                     loss: f64::NEG_INFINITY,
                     halved: true,
@@ -80,19 +80,19 @@ impl<'a> Walk<'a> {
             self.best_gradient.copy_from_slice(&self.gradient);
         }
         match (&mut self.rule, first) {
-            (Rule::Halving(h), true) => h.loss = loss,
-            (Rule::Halving(h), false) => {
+            (StepSize::Halving(h), true) => h.loss = loss,
+            (StepSize::Halving(h), false) => {
                 h.rises += usize::from(loss > self.last_loss);
                 self.last_loss = loss;
             }
-            (Rule::Sparse(_), _) => {}
+            (StepSize::Sparse(_), _) => {}
         }
     }
 
     /// Sets the step size after `interval` steps, and perhaps goes back to the best point.
     pub(crate) fn checkpoint(&mut self, interval: usize, rho: f64, threat: &ThreatModel) {
         let back = match &mut self.rule {
-            Rule::Halving(h) => {
+            StepSize::Halving(h) => {
                 let stuck = !h.halved && h.loss >= self.best_loss;
                 h.halved = h.rises as f64 <= rho * interval as f64 || stuck;
                 h.loss = self.best_loss;
@@ -102,7 +102,7 @@ impl<'a> Walk<'a> {
                 }
                 h.halved
             }
-            Rule::Sparse(s) => {
+            StepSize::Sparse(s) => {
                 s.checkpoint(self.origin, &self.best, &mut self.step, threat.eps() as f32)
             }
         };
@@ -114,7 +114,7 @@ impl<'a> Walk<'a> {
 
     /// Makes a step; `first` is without momentum.
     pub(crate) fn advance(&mut self, threat: &ThreatModel, first: bool) {
-        if let Rule::Sparse(s) = &self.rule {
+        if let StepSize::Sparse(s) = &self.rule {
             let changed = s.step(&self.gradient, self.step);
             self.x.iter_mut().zip(changed).for_each(|(x, d)| *x += d);
             return threat.project(self.origin, &mut self.x);

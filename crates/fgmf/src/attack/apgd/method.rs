@@ -19,7 +19,7 @@
 //! (the paper: the loss at the start); (3) starts are uniform in the ball (the code: Linf scaled so
 //! that one value is at eps, L2 on the sphere).
 
-use crate::attack::apgd::checkpoints::{Walk, checks, phases};
+use crate::attack::apgd::checkpoints::{ApgdWalk, checks, phases};
 use crate::attack::ascent::{Best, OwnGradients, Rule, Seen, ascend, or_budget};
 use crate::attack::base::{
     Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, Start, SuiteName, WhiteBox,
@@ -172,10 +172,10 @@ struct Phase {
 }
 
 /// An example's way through a search, and what is known of it over all searches.
-type Known<'w, 'b> = (Walk<'w>, &'b mut Best);
+type BestOnTheWay<'w, 'b> = (ApgdWalk<'w>, &'b mut Best);
 
-impl Rule<Known<'_, '_>> for Phase {
-    fn judge(&self, (walk, best): &mut Known<'_, '_>, point: &[f32], seen: Seen) -> bool {
+impl Rule<BestOnTheWay<'_, '_>> for Phase {
+    fn judge(&self, (walk, best): &mut BestOnTheWay<'_, '_>, point: &[f32], seen: Seen) -> bool {
         walk.loss = seen.loss;
         walk.goes_on = !self.counts || best.judge(point, seen, self.leaves);
         if walk.goes_on && seen.last {
@@ -186,7 +186,7 @@ impl Rule<Known<'_, '_>> for Phase {
 
     fn advance(
         &self,
-        (walk, best): &mut Known<'_, '_>,
+        (walk, best): &mut BestOnTheWay<'_, '_>,
         point: &mut [f32],
         slope: &mut [f32],
         step: usize,
@@ -206,7 +206,7 @@ impl Rule<Known<'_, '_>> for Phase {
 
 /// What all searches share.
 #[derive(Clone, Copy)]
-struct Task<'a> {
+struct ApgdTask<'a> {
     model: &'a dyn Gradients,
     batch: &'a Batch,
     clean: &'a [f32],
@@ -217,7 +217,7 @@ struct Task<'a> {
 impl Apgd {
     fn start(
         &self,
-        task: &Task<'_>,
+        task: &ApgdTask<'_>,
         threat: &ThreatModel,
         round: u64,
         row: usize,
@@ -244,7 +244,7 @@ impl Apgd {
     /// has a target.
     fn search(
         &self,
-        task: &Task<'_>,
+        task: &ApgdTask<'_>,
         round: u64,
         goals: &[usize],
         best: &mut [Best],
@@ -261,9 +261,9 @@ impl Apgd {
             let threat = task.threat.with_eps(factor * task.threat.eps())?;
             let walk = |(row, mut x): (usize, Vec<f32>)| {
                 threat.project(origin(row), &mut x);
-                Walk::new(row, origin(row), x, &threat)
+                ApgdWalk::new(row, origin(row), x, &threat)
             };
-            let walks: Vec<Walk<'_>> = points.drain(..).map(walk).collect();
+            let walks: Vec<ApgdWalk<'_>> = points.drain(..).map(walk).collect();
             // Points of a wider ball are no successes.
             let phase = Phase {
                 checks: checks(threat.norm(), steps),
@@ -281,10 +281,10 @@ impl Apgd {
     /// Steps at one radius.
     fn phase(
         &self,
-        task: &Task<'_>,
+        task: &ApgdTask<'_>,
         phase: Phase,
         goals: &[usize],
-        walks: Vec<Walk<'_>>,
+        walks: Vec<ApgdWalk<'_>>,
         best: &mut [Best],
     ) -> Result<Vec<(usize, Vec<f32>)>> {
         let rows: Vec<usize> = walks.iter().map(|w| w.row).collect();
@@ -296,7 +296,7 @@ impl Apgd {
         let mut next = rows.iter().copied().peekable();
         let best = best.iter_mut().enumerate();
         let best = best.filter_map(|(i, b)| next.next_if_eq(&i).map(|_| b));
-        let mut states: Vec<(Walk<'_>, &mut Best)> = walks.into_iter().zip(best).collect();
+        let mut states: Vec<(ApgdWalk<'_>, &mut Best)> = walks.into_iter().zip(best).collect();
         let head = |rows: &[usize]| {
             let of = |v: &[usize]| rows.iter().map(|&i| v[i]).collect::<Vec<usize>>();
             let targets = if goals.is_empty() {
@@ -318,7 +318,7 @@ impl Apgd {
     }
 
     /// For each search the target of every row; nothing for a loss without target.
-    fn goals(&self, task: &Task<'_>) -> Result<Vec<Vec<usize>>> {
+    fn goals(&self, task: &ApgdTask<'_>) -> Result<Vec<Vec<usize>>> {
         if !self.params.loss.targeted() {
             return Ok(vec![Vec::new()]);
         }
@@ -340,7 +340,7 @@ impl Apgd {
             .collect())
     }
 
-    fn searches(&self, task: &Task<'_>, best: &mut [Best]) -> Result<()> {
+    fn searches(&self, task: &ApgdTask<'_>, best: &mut [Best]) -> Result<()> {
         for (t, goals) in self.goals(task)?.iter().enumerate() {
             for restart in 0..self.params.restarts {
                 self.search(
@@ -378,7 +378,7 @@ impl WhiteBox for Apgd {
         self.params.loss.check_classes(model.classes())?;
         let clean = batch.x.to_f32();
         let mut best = Best::of(batch);
-        let task = Task {
+        let task = ApgdTask {
             model,
             batch,
             clean: &clean,

@@ -24,7 +24,7 @@ use crate::attack::base::{
     Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, SuiteName, WhiteBox, images,
 };
 use crate::attack::fab::params::FabParams;
-use crate::attack::fab::walk::{Next, Task, Walk};
+use crate::attack::fab::walk::{FabTask, FabWalk, Next};
 use crate::attack::loss::Difference;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
@@ -107,8 +107,8 @@ pub struct Fab {
 
 impl Fab {
     /// Verdicts alone: a forward pass of the walks that want no more.
-    fn verdicts(&self, task: &Task<'_>, walks: &mut [Walk<'_>]) -> Result<()> {
-        let mut asking: Vec<&mut Walk<'_>> = walks
+    fn verdicts(&self, task: &FabTask<'_>, walks: &mut [FabWalk<'_>]) -> Result<()> {
+        let mut asking: Vec<&mut FabWalk<'_>> = walks
             .iter_mut()
             .filter(|w| w.next == Next::Verdict)
             .collect();
@@ -128,9 +128,9 @@ impl Fab {
     }
 
     /// Planes, and a step of every walk whose point is not adversarial.
-    fn planes(&self, task: &Task<'_>, walks: &mut [Walk<'_>]) -> Result<()> {
+    fn planes(&self, task: &FabTask<'_>, walks: &mut [FabWalk<'_>]) -> Result<()> {
         let p = &self.params;
-        let mut asking: Vec<&mut Walk<'_>> = walks
+        let mut asking: Vec<&mut FabWalk<'_>> = walks
             .iter_mut()
             .filter(|w| w.next != Next::Verdict)
             .collect();
@@ -178,9 +178,9 @@ impl Fab {
     /// All searches of all walks; those that end leave and are written to `out`.
     fn run<'a>(
         &self,
-        task: &Task<'_>,
-        walks: &mut Vec<Walk<'a>>,
-        out: &mut [Option<Walk<'a>>],
+        task: &FabTask<'_>,
+        walks: &mut Vec<FabWalk<'a>>,
+        out: &mut [Option<FabWalk<'a>>],
     ) -> Result<()> {
         while !walks.is_empty() {
             self.verdicts(task, walks)?;
@@ -221,7 +221,7 @@ impl WhiteBox for Fab {
         let clean = batch.x.to_f32();
         let size = clean.len() / batch.len().max(1);
         let half = threat.with_eps(0.5 * threat.eps())?;
-        let task = Task {
+        let task = FabTask {
             model,
             batch,
             threat,
@@ -230,9 +230,9 @@ impl WhiteBox for Fab {
         };
         let scores = model.logits(&batch.x)?.to_f64();
         let walk = |(row, (origin, z)): (usize, (_, &[f64]))| {
-            Walk::new(model, row, origin, z, batch.labels[row])
+            FabWalk::new(model, row, origin, z, batch.labels[row])
         };
-        let mut walks: Vec<Walk<'_>> = clean
+        let mut walks: Vec<FabWalk<'_>> = clean
             .chunks_exact(size)
             .zip(scores.chunks_exact(model.classes()))
             .enumerate()
@@ -249,11 +249,11 @@ impl WhiteBox for Fab {
             }),
             other => other?,
         }
-        let done: Vec<Walk<'_>> = done.into_iter().flatten().collect();
+        let done: Vec<FabWalk<'_>> = done.into_iter().flatten().collect();
         let endings = done.iter().map(|w| w.ending);
         let endings = endings.map(|e| e.unwrap_or(Ending::StepsExhausted));
         let endings = endings.collect();
-        let point = |w: Walk<'_>| w.kept.point().unwrap_or(w.nearest);
+        let point = |w: FabWalk<'_>| w.kept.point().unwrap_or(w.nearest);
         let points: Vec<Vec<f32>> = done.into_iter().map(point).collect();
         Ok(Candidate {
             x: images(batch, points.iter().map(Vec::as_slice)),

@@ -23,7 +23,7 @@ pub(crate) enum Next {
 }
 
 /// One example: all its searches, one after the other.
-pub(crate) struct Walk<'a> {
+pub(crate) struct FabWalk<'a> {
     pub(crate) row: usize,
     origin: &'a [f32],
     pub(crate) x: Vec<f32>,
@@ -44,7 +44,7 @@ pub(crate) struct Walk<'a> {
 
 /// What all searches share.
 #[derive(Clone, Copy)]
-pub(crate) struct Task<'a> {
+pub(crate) struct FabTask<'a> {
     pub(crate) model: &'a dyn Gradients,
     pub(crate) batch: &'a Batch,
     pub(crate) threat: &'a ThreatModel,
@@ -53,7 +53,7 @@ pub(crate) struct Task<'a> {
     pub(crate) seed: u64,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> FabWalk<'a> {
     pub(crate) fn new(
         model: &dyn Gradients,
         row: usize,
@@ -92,7 +92,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes in a verdict, then goes on to the planes, to the next search, or to the end.
-    pub(crate) fn judged(&mut self, p: &FabParams, task: &Task<'_>, adversarial: bool) {
+    pub(crate) fn judged(&mut self, p: &FabParams, task: &FabTask<'_>, adversarial: bool) {
         self.crossing = adversarial;
         if adversarial {
             self.note(p, task.threat, task.model.settles());
@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
             .for_each(|(x, &o)| *x = o + (*x - o) * beta);
     }
 
-    fn next_search(&mut self, p: &FabParams, task: &Task<'_>) {
+    fn next_search(&mut self, p: &FabParams, task: &FabTask<'_>) {
         self.round += 1;
         (self.step, self.next, self.crossing) = (0, Next::Planes, true);
         self.x.copy_from_slice(self.origin);
@@ -145,7 +145,7 @@ impl<'a> Walk<'a> {
     pub(crate) fn advance(
         &mut self,
         p: &FabParams,
-        task: &Task<'_>,
+        task: &FabTask<'_>,
         values: &[f64],
         gradients: &[f32],
     ) {

@@ -52,7 +52,7 @@ pub(crate) struct Moved {
 }
 
 /// What is known of the examples during the search.
-struct Search<'a> {
+struct MapSearch<'a> {
     subject: &'a Subject<'a>,
     /// Pixels that were on top.
     top: Vec<Vec<bool>>,
@@ -69,7 +69,7 @@ struct Search<'a> {
     reached: Vec<(f64, f64)>,
 }
 
-impl Search<'_> {
+impl MapSearch<'_> {
     fn tensor(&self, points: &[Vec<f32>]) -> Tensor {
         self.subject
             .images(points.iter().flatten().map(|&v| f64::from(v)).collect())
@@ -127,7 +127,7 @@ impl Search<'_> {
         let start = |i: usize| {
             threat.random_start(
                 &self.clean[i],
-                &mut self.subject.stream(Draw::Search, round, i),
+                &mut self.subject.stream(Draw::MapSearch, round, i),
             )
         };
         let mut points: Vec<Vec<f32>> = (0..self.clean.len()).map(start).collect();
@@ -189,7 +189,7 @@ impl Search<'_> {
                     Norm::L1 => size,
                 };
             let propose = |i: usize| {
-                let mut rng = self.subject.stream(Draw::Search, 16 + query, i);
+                let mut rng = self.subject.stream(Draw::MapSearch, 16 + query, i);
                 let (top, left) = (
                     rng.below((h - rows + 1) as u64) as usize,
                     rng.below((w - columns + 1) as u64) as usize,
@@ -242,7 +242,7 @@ impl MapAttack {
             .collect();
         let classes = subject.own_logits()?.iter().map(|z| argmax(z)).collect();
         let before = maps.clone();
-        let mut search = Search {
+        let mut search = MapSearch {
             subject,
             top,
             classes,

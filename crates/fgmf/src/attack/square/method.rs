@@ -111,7 +111,7 @@ fn share(p: f64, query: usize) -> f64 {
 }
 
 /// One example on its way.
-struct Search<'a> {
+struct SquareSearch<'a> {
     row: usize,
     origin: &'a [f32],
     rng: Stream,
@@ -119,7 +119,7 @@ struct Search<'a> {
     margin: f32,
 }
 
-impl Search<'_> {
+impl SquareSearch<'_> {
     /// The point that query `query` tries, written to `out`.
     fn propose(&mut self, out: &mut [f32], image: [usize; 3], p: f64, threat: &ThreatModel) {
         let [_, h, w] = image;
@@ -203,7 +203,7 @@ impl Square {
         model: &dyn Scores,
         batch: &Batch,
         threat: &ThreatModel,
-        standing: &mut Vec<Search<'_>>,
+        standing: &mut Vec<SquareSearch<'_>>,
         done: &mut Vec<(usize, Vec<f32>)>,
     ) -> Result<()> {
         let image = model.image_shape();
@@ -278,7 +278,7 @@ impl BlackBox for Square {
         let mut reached = vec![f32::INFINITY; batch.len()];
         let mut endings = vec![Ending::StepsExhausted; batch.len()];
         for restart in 0..self.params.restarts {
-            let fresh = |row: usize| Search {
+            let fresh = |row: usize| SquareSearch {
                 row,
                 origin: origin(row),
                 rng: Stream::new(seed, Purpose::AttackStep, restart as u64, batch.index[row]),
@@ -286,7 +286,7 @@ impl BlackBox for Square {
                 margin: f32::INFINITY,
             };
             let rows = (0..batch.len()).filter(|&row| endings[row] == Ending::StepsExhausted);
-            let mut standing: Vec<Search<'_>> = rows.map(fresh).collect();
+            let mut standing: Vec<SquareSearch<'_>> = rows.map(fresh).collect();
             let mut done = Vec::new();
             let ended = self.search(model, batch, threat, &mut standing, &mut done);
             for search in standing {

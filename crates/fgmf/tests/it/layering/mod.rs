@@ -91,6 +91,27 @@ fn no_crate_has_a_circle_of_files() {
     }
 }
 
+/// What the table allows is no circle either.
+#[test]
+fn the_rooms_have_an_order() {
+    let found = circles(&allowed());
+    let text: Vec<String> = found.iter().map(|c| c.join(" ↔ ")).collect();
+    assert!(found.is_empty(), "{}", text.join("\n"));
+}
+
+#[test]
+fn a_name_stands_for_one_thing_in_a_crate() {
+    for (name, files) in crates() {
+        let twice: Vec<String> = files
+            .types()
+            .into_iter()
+            .filter(|(_, files)| files.len() > 1)
+            .map(|(name, files)| format!("{name}: {}", files.join(", ")))
+            .collect();
+        assert!(twice.is_empty(), "{name}:\n{}", twice.join("\n"));
+    }
+}
+
 #[test]
 fn faces_define_nothing() {
     for (name, files) in crates() {
@@ -250,6 +271,20 @@ mod planted {
             strangers(&files.uses(), &allowed),
             ["a.rs: `a` uses `c` (c.rs)"]
         );
+    }
+
+    #[test]
+    fn a_name_for_two_things() {
+        let files = planted(&[
+            ("lib.rs", "mod a; mod b;"),
+            (
+                "a.rs",
+                "struct Run; #[cfg(test)] mod tests { struct Plan; }",
+            ),
+            ("b.rs", "enum Run {} struct Plan;"),
+        ]);
+        assert_eq!(files.types()["Run"], ["a.rs", "b.rs"]);
+        assert_eq!(files.types()["Plan"], ["b.rs"]);
     }
 
     #[test]

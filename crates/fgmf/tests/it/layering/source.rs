@@ -232,6 +232,26 @@ impl Crate {
         out
     }
 
+    /// Types and traits by name, with the files that define them.
+    pub(crate) fn types(&self) -> BTreeMap<String, Vec<&str>> {
+        let mut out: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for (file, syntax) in &self.files {
+            for item in syntax.items.iter().filter(|i| !is_test(attributes(i))) {
+                let is_type = matches!(
+                    item,
+                    syn::Item::Enum(_)
+                        | syn::Item::Struct(_)
+                        | syn::Item::Trait(_)
+                        | syn::Item::Type(_)
+                );
+                if let Some(name) = name(item).filter(|_| is_type) {
+                    out.entry(name).or_default().push(file);
+                }
+            }
+        }
+        out
+    }
+
     /// For each file, the files that it uses. A file that includes a list of methods uses every
     /// file of its folder that defines some, as the included code does.
     pub(crate) fn uses(&self) -> BTreeMap<String, BTreeSet<String>> {

@@ -127,7 +127,7 @@ impl MapSearch<'_> {
         let start = |i: usize| {
             threat.random_start(
                 &self.clean[i],
-                &mut self.subject.stream(Draw::MapSearch, round, i),
+                &mut self.subject.stream(Draw::Search, round, i),
             )
         };
         let mut points: Vec<Vec<f32>> = (0..self.clean.len()).map(start).collect();
@@ -189,7 +189,7 @@ impl MapSearch<'_> {
                     Norm::L1 => size,
                 };
             let propose = |i: usize| {
-                let mut rng = self.subject.stream(Draw::MapSearch, 16 + query, i);
+                let mut rng = self.subject.stream(Draw::Search, 16 + query, i);
                 let (top, left) = (
                     rng.below((h - rows + 1) as u64) as usize,
                     rng.below((w - columns + 1) as u64) as usize,

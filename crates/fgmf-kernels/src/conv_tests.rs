@@ -62,20 +62,20 @@ fn assert_close<T: Real>(got: &[T], want: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-struct Passes<T> {
+struct ConvPasses<T> {
     y: Vec<T>,
     dx: Vec<T>,
     dw: Vec<T>,
 }
 
 /// Every pass, into buffers full of rubbish.
-fn run<T: Real>(s: &Conv2d, x: &[T], w: &[T], dy: &[T]) -> Passes<T> {
+fn run<T: Real>(s: &Conv2d, x: &[T], w: &[T], dy: &[T]) -> ConvPasses<T> {
     let rubbish = |len| vec![T::from_f64(f64::NAN); len];
     let (mut y, mut dx, mut dw) = (rubbish(s.y_len()), rubbish(s.x_len()), rubbish(s.w_len()));
     conv2d(s, x, w, &mut y);
     conv2d_grad_input(s, dy, w, &mut dx);
     conv2d_grad_weight(s, x, dy, &mut dw);
-    Passes { y, dx, dw }
+    ConvPasses { y, dx, dw }
 }
 
 /// All passes against the defining sum in both precisions, and image by image.
@@ -252,7 +252,7 @@ fn every_instruction_set() {
             noise(s.w_len(), 8),
             noise(s.y_len(), 9),
         );
-        let Passes { y, dx, dw } = run(&s, &x, &w, &dy);
+        let ConvPasses { y, dx, dw } = run(&s, &x, &w, &dy);
         let judge = |got: [Vec<f64>; 3]| {
             for (got, want) in got.iter().zip([&y, &dx, &dw]) {
                 assert_close(got, want, 1e-12, "number");

@@ -58,7 +58,7 @@ pub(crate) const INFO: Info = Info {
 pub(crate) const METHODS: &[MetricMethod] = &[MetricMethod {
     id: INFO.id,
     line: "Measures how much of a map is left when an attacker moves it and keeps the class.",
-    revision: 3,
+    revision: 4,
     reference: INFO.reference,
     example: r#"{"steps": 4, "queries": 5}"#,
     build: MetricBuild {

@@ -103,6 +103,14 @@ pub struct ExampleRecord {
     pub distance: Option<f64>,
 }
 
+impl ExampleRecord {
+    /// Whether the clean image was classified correctly: one class alone was on top, and it was the
+    /// label.
+    pub fn right_before(&self) -> bool {
+        self.robust || self.broken_by.is_some()
+    }
+}
+
 /// What the signs add up to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictRecord {

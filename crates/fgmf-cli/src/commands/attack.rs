@@ -64,11 +64,21 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         seed: a.seed,
     };
     let threshold = a.min_robust.filter(|_| a.stop_early);
-    let outcome = run_suite_until(&entries, &job, Some(&state), threshold, &mut watch)?;
+    let mut outcome = run_suite_until(&entries, &job, Some(&state), threshold, &mut watch)?;
     bar.finish_and_clear();
     let bar = console::bar(global.quiet, radii.len() * data.len(), "curve");
     let mut watch = |radii: usize, n: usize| bar.set_position((radii * data.len() + n) as u64);
-    let curve = curve(&entries, &job, radii, false, Some(&state), &mut watch)?.points;
+    let known = &outcome.examples;
+    let curve = curve(
+        &entries,
+        &job,
+        radii,
+        false,
+        known,
+        Some(&state),
+        &mut watch,
+    )?;
+    outcome.admit(&job, &curve.breaches)?;
     bar.finish_and_clear();
     outcome.save_adversarial(&a.out.join("adversarial.safetensors"))?;
     let (clean, overall) = (outcome.clean(), outcome.overall());
@@ -97,7 +107,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         verdict: outcome.verdict,
         examples: outcome.examples,
         stopped_early: outcome.stopped,
-        curve,
+        curve: curve.points,
     };
     let text = serde_json::to_string_pretty(&record)?;
     write(&out, text.as_bytes())?;

@@ -4,6 +4,7 @@
 //!
 //! With z₍₁₎ ≥ z₍₂₎ ≥ … the sorted logits, y the label and t a target:
 //!
+//! - negative cross-entropy −L: down the served loss
 //! - difference z_t − z_y; capped margin min(max_{i≠y} z_i − z_y, 1); probability of an error 1 −
 //!   e^{z_y} / Σ e^{z_i}
 //! - DLR (max_{i≠y} z_i − z_y) / (z₍₁₎ − z₍₃₎ + 10⁻¹²), for 3 classes or more
@@ -22,6 +23,8 @@ use std::ops::Range;
 pub enum AttackLoss {
     /// Cross-entropy with the label.
     CrossEntropy,
+    /// Its negative: an attacker who thinks that the served loss is turned round.
+    NegativeCrossEntropy,
     /// Largest other logit minus the label's.
     Margin,
     /// Difference of logits ratio; 3 classes or more.
@@ -75,6 +78,7 @@ impl AttackLoss {
     pub(crate) fn head(self, labels: &[usize], targets: &[usize]) -> Box<dyn Head> {
         match self {
             Self::CrossEntropy => Box::new(CrossEntropy::labels(labels)),
+            Self::NegativeCrossEntropy => Box::new(Negative(CrossEntropy::labels(labels))),
             Self::Margin => Box::new(Margin::new(labels)),
             Self::CappedMargin => Box::new(Capped(Margin::new(labels))),
             Self::ErrorProbability => Box::new(ErrorProbability {
@@ -85,6 +89,16 @@ impl AttackLoss {
             Self::TargetedMargin => Box::new(Difference::new(labels, targets)),
             Self::TargetedDlr => Box::new(TargetedDlr::new(labels, targets)),
         }
+    }
+}
+
+/// A loss with its sign changed.
+struct Negative<H>(H);
+
+impl<H: Head> Head for Negative<H> {
+    fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
+        let (losses, cotangent) = self.0.evaluate(logits, examples);
+        (losses.into_iter().map(|l| -l).collect(), cotangent.neg())
     }
 }
 

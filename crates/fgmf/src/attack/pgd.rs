@@ -51,6 +51,11 @@ pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
                 settings: |_, _| serde_json::json!({}),
                 inside: None,
             },
+            SuiteName {
+                name: "pgd-down",
+                settings: |_, _| serde_json::json!({"loss": "negative-cross-entropy", "steps": 50}),
+                inside: None,
+            },
         ],
         wrapper: None,
     },

@@ -3,8 +3,20 @@
 
 use fgmf_net::Tensor;
 
+/// Whether each row of logits names no class: its largest values are equal, or one is not finite.
+pub fn undecided(logits: &Tensor) -> Vec<bool> {
+    let k = logits.shape()[1];
+    let none = |z: &[f32]| {
+        let top = z[argmax(z)];
+        let bad = z.iter().any(|v| !v.is_finite());
+        bad || z.iter().filter(|v| **v == top).count() > 1
+    };
+    logits.to_f32().chunks_exact(k).map(none).collect()
+}
+
 /// Whether each row of logits puts some class other than the label at least as high as it. A row
-/// that is not finite counts as misclassified.
+/// with a value that is no number counts as misclassified, and so does one whose largest values are
+/// equal. What is not misclassified is right, clean and attacked.
 pub fn misclassified(logits: &Tensor, labels: &[usize]) -> Vec<bool> {
     let k = logits.shape()[1];
     let wrong = |(z, &y): (&[f32], &usize)| {
@@ -38,4 +50,28 @@ pub fn softmax(logits: &[f64]) -> Vec<f64> {
     let e: Vec<f64> = logits.iter().map(|v| (v - top).exp()).collect();
     let total: f64 = e.iter().sum();
     e.iter().map(|v| v / total).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One definition of right for clean and attacked images.
+    #[test]
+    fn equal_or_missing_scores_are_no_answer() {
+        let nan = f32::NAN;
+        let rows: [(&[f32; 3], bool, bool); 6] = [
+            (&[2.0, 1.0, 0.0], false, false),
+            (&[1.0, 2.0, 0.0], true, false),
+            (&[1.0, 1.0, 0.0], true, true),
+            (&[0.0, 0.0, 0.0], true, true),
+            (&[2.0, nan, 0.0], true, true),
+            (&[2.0, 1.0, f32::NEG_INFINITY], false, true),
+        ];
+        for (z, wrong, none) in rows {
+            let logits = Tensor::new(&[1, 3], z.to_vec());
+            assert_eq!(misclassified(&logits, &[0]), [wrong], "{z:?}");
+            assert_eq!(undecided(&logits), [none], "{z:?}");
+        }
+    }
 }

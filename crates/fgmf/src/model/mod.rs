@@ -14,7 +14,7 @@ pub(crate) mod transform;
 
 pub use crate::record::Passes;
 pub use access::{Curvature, FeatureGradient, Gradients, LossGradient, Scores, Variants};
-pub use answer::{misclassified, predictions, softmax};
+pub use answer::{misclassified, predictions, softmax, undecided};
 pub use averaged::{Averaged, Smoothed};
 pub use counted::Counted;
 pub use error_rate::{breaks, error_rate};

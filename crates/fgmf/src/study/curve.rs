@@ -4,9 +4,10 @@
 //! point that broke it lies in the larger ball, too. So a curve never rises.
 
 use crate::error::Result;
-use crate::record::{CurvePoint, Proportion, VerdictRecord};
+use crate::record::{CurvePoint, ExampleRecord, Proportion, VerdictRecord};
+use crate::study::breach::Breach;
 use crate::study::entry::{Entry, SuiteJob};
-use crate::study::suite::{Searched, search_all};
+use crate::study::suite::{SuiteOutcome, search_all};
 use crate::study::suite_state::remove;
 use crate::study::suite_verdict::verdict;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub struct Curve {
     pub points: Vec<CurvePoint>,
     /// The verdict at the radius of the job, if it is among the radii and was asked for.
     pub verdict: Option<VerdictRecord>,
+    /// Adversarial points in balls that are no larger than the job's, the first of each example.
+    pub breaches: Vec<Breach>,
 }
 
 fn state_of(state: &Path, number: usize) -> PathBuf {
@@ -36,6 +39,9 @@ pub fn remove_curve_state(state: &Path, radii: &[f64]) -> Result<()> {
 /// Robust accuracy at several radii, each by all attacks of a suite: radius 0 gives the clean
 /// accuracy. A curve that does not reach the chance level at a large radius is a sign of masking.
 ///
+/// `known` is what a suite did at the radius of the job. What it broke has fallen at that radius
+/// and at larger ones. It may be empty.
+///
 /// The probes of the verdict run once at most: at the radius of the job, if `judged`. `state` names
 /// a file beside which each radius keeps what was done, so that the same call goes on after a kill;
 /// [`remove_curve_state`] removes it. `watch` hears (radii done, examples done at this radius).
@@ -44,6 +50,7 @@ pub fn curve(
     job: &SuiteJob<'_>,
     radii: &[f64],
     judged: bool,
+    known: &[ExampleRecord],
     state: Option<&Path>,
     watch: &mut dyn FnMut(usize, usize),
 ) -> Result<Curve> {
@@ -51,6 +58,7 @@ pub fn curve(
     order.sort_by(|&a, &b| radii[a].total_cmp(&radii[b]));
     let mut fallen = vec![false; job.data.len()];
     let (mut clean, mut verdict_at) = (Proportion::new(0, 0), None);
+    let mut breaches = Vec::new();
     let mut points: Vec<Option<CurvePoint>> = vec![None; radii.len()];
     for (done, i) in order.into_iter().enumerate() {
         let threat = job.threat.with_eps(radii[i])?;
@@ -60,27 +68,43 @@ pub fn curve(
         };
         let kept = state.map(|s| state_of(s, i));
         let mut heard = |n: usize, _: usize, _: usize| watch(done, n);
-        let Searched {
-            parts, examples, ..
-        } = search_all(entries, &job_at, kept.as_deref(), None, &mut heard)?;
-        for (fallen, example) in fallen.iter_mut().zip(&examples) {
-            *fallen |= !example.robust;
+        let all = search_all(entries, &job_at, kept.as_deref(), None, &mut heard)?;
+        let mut examples = all.examples.clone();
+        let mut images = all.images.clone();
+        if judged && verdict_at.is_none() && (radii[i] - job.threat.eps()).abs() < 1e-12 {
+            let (verdict, breaches) = verdict(entries, &job_at, &all)?;
+            let mut outcome = SuiteOutcome::of(entries, &job_at, all, &verdict);
+            outcome.admit(&job_at, &breaches)?;
+            images = outcome.adversarial.to_f32();
+            examples = outcome.examples;
+            verdict_at = Some(verdict.record());
         }
-        let right = examples.iter().filter(|e| e.clean_prediction == e.label);
+        let size = images.len() / examples.len().max(1);
+        let (inside, reached) = (radii[i] <= job.threat.eps(), radii[i] >= job.threat.eps());
+        for (at, example) in examples.iter().enumerate() {
+            if inside && !fallen[at] && example.broken_by.is_some() {
+                breaches.push(Breach {
+                    example: at,
+                    finder: format!("eps {}", radii[i]),
+                    point: images[at * size..(at + 1) * size].to_vec(),
+                });
+            }
+            let before = known.get(at).is_some_and(|e| reached && !e.robust);
+            fallen[at] |= !example.robust || before;
+        }
+        let right = examples.iter().filter(|e| e.right_before());
         clean = Proportion::new(right.count(), examples.len());
         let standing = fallen.iter().filter(|f| !**f).count();
         points[i] = Some(CurvePoint {
             eps: radii[i],
             robust: Proportion::new(standing, examples.len()),
         });
-        if judged && verdict_at.is_none() && (radii[i] - job.threat.eps()).abs() < 1e-12 {
-            verdict_at = Some(verdict(entries, &job_at, &parts, &examples)?.record());
-        }
     }
     Ok(Curve {
         clean,
         points: points.into_iter().flatten().collect(),
         verdict: verdict_at,
+        breaches,
     })
 }
 
@@ -137,13 +161,13 @@ mod tests {
         let state = folder.path().join("run.state.jsonl");
         let radii = [0.3, 0.0, 0.05];
         let mut never = |_: usize, _: usize| {};
-        let all = curve(&entries, &job, &radii, false, None, &mut never).unwrap();
+        let all = curve(&entries, &job, &radii, false, &[], None, &mut never).unwrap();
         // The radii that were done before the kill, in the order they are done.
-        curve(&entries, &job, &radii, false, Some(&state), &mut never).unwrap();
+        curve(&entries, &job, &radii, false, &[], Some(&state), &mut never).unwrap();
         std::fs::remove_file(state_of(&state, 0)).unwrap();
         let mut asked = 0;
         let mut count = |_: usize, _: usize| asked += 1;
-        let again = curve(&entries, &job, &radii, false, Some(&state), &mut count).unwrap();
+        let again = curve(&entries, &job, &radii, false, &[], Some(&state), &mut count).unwrap();
         assert_eq!(again.points, all.points);
         assert_eq!(again.points[1].robust, all.clean);
         assert!(again.points[2].robust.count >= again.points[0].robust.count);
@@ -195,7 +219,7 @@ mod tests {
         };
         let entries = [entry("misled", Attack::White(Box::new(Misled)))];
         let mut never = |_: usize, _: usize| {};
-        let found = curve(&entries, &job, &[0.1, 0.3], true, None, &mut never).unwrap();
+        let found = curve(&entries, &job, &[0.1, 0.3], true, &[], None, &mut never).unwrap();
         assert!(
             found.clean.count > found.points[0].robust.count,
             "{found:?}"

@@ -72,7 +72,8 @@ pub fn judge_model(
         clean,
         points,
         verdict,
-    } = curve(&entries, &job, &RADII, true, state, watch)?;
+        ..
+    } = curve(&entries, &job, &RADII, true, &[], state, watch)?;
     let flags = verdict.iter().flat_map(|v| &v.flags).map(|f| {
         let eps = threat.eps();
         format!("{} at eps {eps}: {} ({})", f.id, f.advice, f.evidence)

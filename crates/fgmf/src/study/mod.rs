@@ -1,6 +1,7 @@
 //! Studies: attacks and metrics over a data set, in a fixed order, with state that survives a kill.
 
 pub(crate) mod adversarial;
+pub(crate) mod breach;
 pub(crate) mod cases;
 pub(crate) mod compare;
 pub(crate) mod curve;
@@ -15,6 +16,7 @@ pub(crate) mod suite_verdict;
 pub(crate) mod suites;
 
 pub use adversarial::read_adversarial;
+pub use breach::Breach;
 pub use cases::{CASE_IMAGES, case_settings, explain_models};
 pub use curve::{Curve, curve, remove_curve_state};
 pub use demo_models::{DemoModel, plans};

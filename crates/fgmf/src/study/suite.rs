@@ -6,14 +6,16 @@ use crate::attack::sealed::run_attack;
 use crate::data::batch::{Batch, batch_of};
 use crate::defend::knowledge::attacker_rules;
 use crate::error::{Error, Result};
-use crate::model::answer::predictions;
+use crate::model::answer::{misclassified, predictions, undecided};
 use crate::model::oracle::Oracle;
 use crate::record::{AttackRow, ExampleRecord, Passes, Proportion, VerdictRecord};
 use crate::store::atomic;
 use crate::store::build::build;
+use crate::study::breach::Breach;
 use crate::study::entry::{Entry, SuiteJob};
-use crate::study::suite_state::{Broken, Part, StateFile, SuiteHeader};
+use crate::study::suite_state::{Broken, Part, Searched, StateFile, SuiteHeader};
 use crate::study::suite_verdict::verdict;
+use crate::verdict::judge::Verdict;
 use fgmf_net::Tensor;
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
@@ -41,13 +43,27 @@ pub struct SuiteOutcome {
 }
 
 impl SuiteOutcome {
+    /// What the attacks of a suite did, and the verdict.
+    pub(crate) fn of(
+        entries: &[Entry],
+        job: &SuiteJob<'_>,
+        all: Searched,
+        verdict: &Verdict,
+    ) -> Self {
+        let [c, h, w] = job.data.shape();
+        Self {
+            rows: summarise(entries, &all.parts, &all.examples),
+            verdict: verdict.record(),
+            adversarial: Tensor::new(&[all.examples.len(), c, h, w], all.images),
+            stopped: all.examples.len() < job.data.len(),
+            examples: all.examples,
+        }
+    }
+
     /// Examples that were right before any attack.
     pub fn clean(&self) -> Proportion {
         Proportion::new(
-            self.examples
-                .iter()
-                .filter(|e| e.clean_prediction == e.label)
-                .count(),
+            self.examples.iter().filter(|e| e.right_before()).count(),
             self.examples.len(),
         )
     }
@@ -58,6 +74,72 @@ impl SuiteOutcome {
             self.examples.iter().filter(|e| e.robust).count(),
             self.examples.len(),
         )
+    }
+
+    /// Counts adversarial points that something other than the suite's attacks found: every point
+    /// counts, whoever found it. Each is projected and judged anew. What holds takes its example
+    /// down, and a row for each finder says how many.
+    pub fn admit(&mut self, job: &SuiteJob<'_>, breaches: &[Breach]) -> Result<()> {
+        let standing = |e: &ExampleRecord| e.robust;
+        let open: Vec<&Breach> = breaches
+            .iter()
+            .filter(|b| self.examples.get(b.example).is_some_and(standing))
+            .collect();
+        let rows: Vec<usize> = open.iter().map(|b| b.example).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let clean = batch_of(job.data, &rows);
+        let size = clean.x.len() / rows.len();
+        let mut points = Vec::with_capacity(clean.x.len());
+        for (breach, origin) in open.iter().zip(clean.x.to_f32().chunks_exact(size)) {
+            let mut point = breach.point.clone();
+            job.threat.project(origin, &mut point);
+            points.extend(point);
+        }
+        let x = Tensor::new::<f32>(clean.x.shape(), points);
+        let wrong = misclassified(&job.net.logits(&x)?, &clean.labels);
+        let (points, origins) = (x.to_f32(), clean.x.to_f32());
+        let mut images = self.adversarial.to_f32();
+        let mut finders: Vec<(&str, usize, usize)> = Vec::new();
+        for (j, breach) in open.iter().enumerate() {
+            let example = &mut self.examples[breach.example];
+            if !example.robust {
+                // An earlier point of the list has it.
+                continue;
+            }
+            let at = finders.iter().position(|(f, ..)| *f == breach.finder);
+            let at = at.unwrap_or_else(|| {
+                finders.push((&breach.finder, 0, 0));
+                finders.len() - 1
+            });
+            finders[at].1 += 1;
+            if wrong[j] {
+                let (point, origin) = (&points[j * size..][..size], &origins[j * size..][..size]);
+                finders[at].2 += 1;
+                example.robust = false;
+                example.broken_by = Some(breach.finder.clone());
+                example.distance = Some(job.threat.distance(origin, point));
+                images[breach.example * size..][..size].copy_from_slice(point);
+            }
+        }
+        self.adversarial = Tensor::new(self.adversarial.shape(), images);
+        let mut left = self.overall().count + finders.iter().map(|f| f.2).sum::<usize>();
+        for (finder, attempted, broken) in finders.into_iter().filter(|(.., broken)| *broken > 0) {
+            left -= broken;
+            let standing = Proportion::new(left, self.examples.len());
+            self.rows.push(AttackRow {
+                name: finder.into(),
+                robust_accuracy: standing.value,
+                interval: standing.interval,
+                attempted,
+                broken,
+                passes: Passes::default(),
+                seconds: 0.0,
+                params: serde_json::json!({}),
+            });
+        }
+        Ok(())
     }
 
     /// Writes the adversarial images as a safetensors file with one array,
@@ -100,23 +182,10 @@ pub fn run_suite_until(
     watch: &mut dyn FnMut(usize, usize, usize),
 ) -> Result<SuiteOutcome> {
     let all = search_all(entries, job, state, threshold, watch)?;
-    let [c, h, w] = job.data.shape();
-    let verdict = verdict(entries, job, &all.parts, &all.examples)?.record();
-    Ok(SuiteOutcome {
-        rows: summarise(entries, &all.parts, &all.examples),
-        verdict,
-        adversarial: Tensor::new(&[all.examples.len(), c, h, w], all.images),
-        stopped: all.examples.len() < job.data.len(),
-        examples: all.examples,
-    })
-}
-
-/// What the attacks of a suite did, before anything is made of it.
-pub(crate) struct Searched {
-    pub(crate) parts: Vec<Part>,
-    pub(crate) examples: Vec<ExampleRecord>,
-    /// The adversarial image where one was found, the clean image elsewhere.
-    pub(crate) images: Vec<f32>,
+    let (verdict, breaches) = verdict(entries, job, &all)?;
+    let mut outcome = SuiteOutcome::of(entries, job, all, &verdict);
+    outcome.admit(job, &breaches)?;
+    Ok(outcome)
 }
 
 /// The attacks of [`run_suite_until`], without verdict.
@@ -133,6 +202,7 @@ pub(crate) fn search_all(
     let total = job.data.len();
     let indices: Vec<usize> = (0..total).collect();
     let (mut parts, mut examples, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    let mut undecided = Vec::new();
     for rows in indices.chunks(BLOCK) {
         let standing = examples
             .iter()
@@ -159,6 +229,7 @@ pub(crate) fn search_all(
                 standing + share(block.standing().len()),
             );
         }
+        undecided.extend(block.undecided);
         examples.extend(block.examples);
         images.extend(block.adversarial);
         let safe = examples.iter().filter(|e| e.robust).count();
@@ -171,6 +242,7 @@ pub(crate) fn search_all(
     Ok(Searched {
         parts,
         examples,
+        undecided,
         images,
     })
 }
@@ -199,23 +271,31 @@ fn header(entries: &[Entry], job: &SuiteJob<'_>) -> SuiteHeader {
 struct Block {
     batch: Batch,
     examples: Vec<ExampleRecord>,
+    /// Of its examples, by index, those for which the model names no class.
+    undecided: Vec<u64>,
     adversarial: Vec<f32>,
 }
 
 impl Block {
     fn new(job: &SuiteJob<'_>, rows: &[usize]) -> Result<Self> {
         let batch = batch_of(job.data, rows);
-        let clean = predictions(&job.net.logits(&batch.x)?);
+        let logits = job.net.logits(&batch.x)?;
+        let (clean, wrong) = (predictions(&logits), misclassified(&logits, &batch.labels));
         let example = |i: usize| ExampleRecord {
             index: rows[i],
             label: batch.labels[i],
             clean_prediction: clean[i],
-            robust: clean[i] == batch.labels[i],
+            robust: !wrong[i],
             broken_by: None,
             distance: None,
         };
+        let nameless = undecided(&logits).into_iter().zip(rows);
         Ok(Self {
             examples: (0..rows.len()).map(example).collect(),
+            undecided: nameless
+                .filter(|(u, _)| *u)
+                .map(|(_, &i)| i as u64)
+                .collect(),
             adversarial: batch.x.to_f32(),
             batch,
         })
@@ -286,10 +366,7 @@ impl Block {
 
 fn summarise(entries: &[Entry], parts: &[Part], examples: &[ExampleRecord]) -> Vec<AttackRow> {
     let n = examples.len();
-    let mut left = examples
-        .iter()
-        .filter(|e| e.clean_prediction == e.label)
-        .count();
+    let mut left = examples.iter().filter(|e| e.right_before()).count();
     let mut rows = Vec::with_capacity(entries.len());
     for (number, entry) in entries.iter().enumerate() {
         let of = || parts.iter().filter(|p| p.entry == number);

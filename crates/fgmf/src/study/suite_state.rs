@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::hash::sha256;
-use crate::record::{BuildRecord, Passes};
+use crate::record::{BuildRecord, ExampleRecord, Passes};
 use crate::store::journal::Journal;
 use crate::store::{atomic, disk};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,16 @@ pub(crate) struct Broken {
     /// Position in the block.
     pub(crate) row: usize,
     pub(crate) distance: f64,
+}
+
+/// What the attacks of a suite did, before anything is made of it.
+pub(crate) struct Searched {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) examples: Vec<ExampleRecord>,
+    /// Examples for which the model names no class.
+    pub(crate) undecided: Vec<u64>,
+    /// The adversarial image where one was found, the clean image elsewhere.
+    pub(crate) images: Vec<f32>,
 }
 
 /// The open files, and what they held.

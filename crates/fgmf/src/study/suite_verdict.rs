@@ -9,23 +9,30 @@ use crate::error::Result;
 use crate::model::access::Gradients;
 use crate::model::oracle::Oracle;
 use crate::record::ExampleRecord;
+use crate::study::breach::Breach;
 use crate::study::entry::{Entry, SuiteJob};
-use crate::study::suite_state::Part;
+use crate::study::suite_state::{Part, Searched};
 use crate::verdict::evidence::{Found, Versus};
 use crate::verdict::judge::{Verdict, judge};
-use crate::verdict::probes::{ProbeParams, Probes, Target, gather};
+use crate::verdict::probes::{ProbeParams, ProbePoint, Probes, Target, gather};
 use fgmf_net::Precision;
 
 /// Examples that the probes of the verdict look at.
 const PROBED: usize = 128;
 
 /// The verdict: what the suite saw of its own attacks, and probes on the first [`PROBED`] examples.
+/// With it come the adversarial points that the probes found.
 pub(crate) fn verdict(
     entries: &[Entry],
     job: &SuiteJob<'_>,
-    parts: &[Part],
-    examples: &[ExampleRecord],
-) -> Result<Verdict> {
+    searched: &Searched,
+) -> Result<(Verdict, Vec<Breach>)> {
+    let Searched {
+        parts,
+        examples,
+        undecided,
+        ..
+    } = searched;
     let SuiteJob {
         net,
         data,
@@ -57,13 +64,18 @@ pub(crate) fn verdict(
         &ProbeParams::default(),
         seed,
     )?;
-    let missed = broken
-        .into_iter()
+    let missed: Vec<u64> = broken
+        .iter()
+        .map(|b| b.index)
         .filter(|&i| examples[i as usize].robust)
         .collect();
     evidence.missed = Some(Found {
         examples: missed,
         of: rows.len(),
+    });
+    evidence.undecided = Some(Found {
+        examples: undecided.clone(),
+        of: examples.len(),
     });
     let transferred = |e: &Entry| e.attack.id() == transfer::ID;
     evidence.black_box = against(entries, examples, |e| !transferred(e));
@@ -84,7 +96,13 @@ pub(crate) fn verdict(
         seen(|p| &p.non_finite),
         examples.len(),
     );
-    Ok(judge(&evidence))
+    let breach = |b: ProbePoint| Breach {
+        example: b.index as usize,
+        finder: format!("probe:{}", b.probe),
+        point: b.point,
+    };
+    let breaches = broken.into_iter().map(breach).collect();
+    Ok((judge(&evidence), breaches))
 }
 
 /// Adds what attacks on all examples met to what the probes found on the first of them.

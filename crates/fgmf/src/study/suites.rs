@@ -43,7 +43,9 @@ fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
                     "apgd-t-straight-through",
                 ]);
             }
+            all.push("pgd-down");
             all.extend(&STANDARD[2..]);
+            all.push("hop-skip-jump");
             all
         }
         "plus" => vec![
@@ -69,7 +71,9 @@ fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
 ///   with the mask frozen at each step and with the layer taken for the identity; where it rounds
 ///   or serves lies, both forms again with that taken for the identity; where it rounds, both again
 ///   with the slope of a soft rounding; where it rounds or picks its largest activations,
-///   untargeted Auto-PGD on both losses with gradients averaged over small noise.
+///   untargeted Auto-PGD on both losses with gradients averaged over small noise. It also has PGD
+///   down the served loss, and a search by labels alone (HopSkipJump): scores that are turned round
+///   mislead neither.
 /// - `plus`: Auto-PGD on both losses with 5 restarts, FAB with 5 restarts, the targeted attacks of
 ///   `standard`, Square (last, so that it sees what all gradients leave; AutoAttack has it before
 ///   the targeted ones, which leaves the same examples standing).

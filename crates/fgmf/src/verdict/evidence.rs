@@ -77,6 +77,10 @@ pub struct Evidence {
     pub non_finite: Option<Found>,
     /// Examples whose margin rises by less than half of what the gradient promises.
     pub contradicted: Option<Found>,
+    /// Examples for which no class is named: the largest logits are equal, or one is not finite.
+    pub undecided: Option<Found>,
+    /// Steps down the served loss against steps up.
+    pub descent: Option<Versus>,
     /// One step against many.
     pub one_step: Option<Versus>,
     /// Scores alone against gradients.

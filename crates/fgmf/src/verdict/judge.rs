@@ -127,7 +127,9 @@ mod tests {
             probabilities: found(0, 100),
             zero_gradients: found(0, 100),
             non_finite: found(0, 100),
+            undecided: found(0, 100),
             contradicted: found(0, 100),
+            descent: versus(0, 100),
             one_step: versus(0, 100),
             black_box: versus(0, 100),
             wider: wider(40, 10),
@@ -164,6 +166,11 @@ mod tests {
                 &|e| e.probabilities = found(100, 100),
             ),
             case(
+                Sign::UndecidedOutput,
+                &|e| e.undecided = found(2, 1000),
+                &|e| e.undecided = found(3, 1000),
+            ),
+            case(
                 Sign::ZeroGradient,
                 &|e| e.zero_gradients = found(0, 1),
                 &|e| e.zero_gradients = found(1, 100),
@@ -177,6 +184,11 @@ mod tests {
                 Sign::GradientContradicted,
                 &|e| e.contradicted = found(10, 100),
                 &|e| e.contradicted = found(11, 100),
+            ),
+            case(
+                Sign::DescentBeatsAscent,
+                &|e| e.descent = versus(1, 100),
+                &|e| e.descent = versus(2, 100),
             ),
             case(
                 Sign::OneStepBeatsMany,

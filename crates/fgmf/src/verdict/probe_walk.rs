@@ -1,6 +1,7 @@
-//! The search of the probes: steepest ascent from the image, with its course kept.
+//! The search of the probes: steepest ascent from the image, or descent, with its course kept.
 
 use crate::attack::ascent::{OwnGradients, Rule, Seen, ascend};
+use crate::attack::loss::AttackLoss;
 use crate::attack::parts::kept::Kept;
 use crate::data::batch::Batch;
 use crate::error::Result;
@@ -8,7 +9,7 @@ use crate::model::access::Gradients;
 use crate::model::error_rate::{breaks, error_rate};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
-use fgmf_net::head::{CrossEntropy, Head};
+use fgmf_net::head::Head;
 
 /// What a search along gradients did, one an example.
 pub(crate) struct Walk {
@@ -66,14 +67,24 @@ impl Rule<Course<'_>> for Climb<'_> {
     }
 }
 
-/// Steps of steepest ascent of the cross-entropy from the image; an example ends at its first
-/// adversarial point. Where one wrong answer settles nothing, all steps are made, and the point of
-/// largest loss is judged anew.
+/// Which way a walk goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Up the served loss, as attacks go.
+    Up,
+    /// Down the served loss: where a defence turns its margins round, that is the way out.
+    Down,
+}
+
+/// Steps of steepest ascent of the cross-entropy from the image, or descent. An example ends at its
+/// first adversarial point. Where one wrong answer settles nothing, all steps are made, and the
+/// point of largest loss is judged anew.
 pub(crate) fn walk(
     model: &dyn Gradients,
     batch: &Batch,
     threat: &ThreatModel,
     steps: usize,
+    way: Way,
 ) -> Result<Walk> {
     let clean = batch.x.to_f32();
     let size = (clean.len() / batch.len().max(1)).max(1);
@@ -97,7 +108,11 @@ pub(crate) fn walk(
     };
     let head = |rows: &[usize]| -> Box<dyn Head> {
         let labels: Vec<usize> = rows.iter().map(|&i| batch.labels[i]).collect();
-        Box::new(CrossEntropy::labels(&labels))
+        let loss = match way {
+            Way::Up => AttackLoss::CrossEntropy,
+            Way::Down => AttackLoss::NegativeCrossEntropy,
+        };
+        loss.head(&labels, &[])
     };
     let source = OwnGradients {
         model,

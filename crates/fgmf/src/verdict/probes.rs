@@ -9,8 +9,9 @@
 //!    ½ with ∇L in `f64`);
 //! 3. (m(x + h s) − m(x − h s)) / 2h against ‖∇m‖₁, s = sign ∇m, h = 0.002 of the value range: what
 //!    the gradient promises against what the scores do, less than half is a contradiction;
-//! 4. one step of eps against many of 2.5 eps / steps; at twice eps, examples broken and largest
-//!    loss reached; with eps the whole range (times √d for L2, d for L1);
+//! 4. steps down L against steps up; one step of eps against many of 2.5 eps / steps; at twice eps,
+//!    examples broken and largest loss reached; with eps the whole range (times √d for L2, d for
+//!    L1);
 //! 5. the rise of L over the last tenth of the many steps, as a share of its whole rise, for
 //!    examples that stand;
 //! 6. |m(x + δ) − m(x)| / |m(x)|, capped at 1, δ uniform with |δᵢ| at most 8/255 of the range, mean
@@ -19,7 +20,7 @@
 //! 7. where the caller has them: rules that go around a defence, another model's examples, a search
 //!    by scores alone.
 //!
-//! Cost: at most 4 (steps + 1) + directions + 13 forward passes an example, and about as many
+//! Cost: at most 5 (steps + 1) + directions + 13 forward passes an example, and about as many
 //! backward passes as steps.
 //!
 //! Differences from Pintor et al. 2022: (1) instability is measured on the margin, which does not
@@ -32,11 +33,11 @@ use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::measure::similarity::cosine;
 use crate::model::access::{Gradients, LossGradient};
-use crate::model::answer::misclassified;
+use crate::model::answer::{misclassified, undecided};
 use crate::rng::{Purpose, Stream};
 use crate::threat::{Norm, ThreatModel};
 use crate::verdict::evidence::{Evidence, Found, Versus, Wider};
-use crate::verdict::probe_walk::walk;
+use crate::verdict::probe_walk::{Way, walk};
 use crate::verdict::threshold::RANDOM_GAP;
 use fgmf_net::head::{CrossEntropy, Head, Margin};
 use fgmf_net::{Precision, Tensor};
@@ -125,9 +126,19 @@ impl<'a> Target<'a> {
 pub struct Probes {
     /// For [`judge`](crate::verdict::judge()).
     pub evidence: Evidence,
-    /// Examples for which some probe found an adversarial point within the threat, positions in the
-    /// data set.
-    pub broken: Vec<u64>,
+    /// The first adversarial point within the threat that a probe found, one an example.
+    pub broken: Vec<ProbePoint>,
+}
+
+/// An adversarial point that a probe found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbePoint {
+    /// Position of the example in the data set.
+    pub index: u64,
+    /// The probe.
+    pub probe: &'static str,
+    /// The image.
+    pub point: Vec<f32>,
 }
 
 /// Gathers evidence on the first examples of a batch.
@@ -156,6 +167,7 @@ pub fn gather(
     }
     e.randomised = Some(found(&batch.index, &differs));
     e.probabilities = Some(found(&batch.index, &probabilities(&first)));
+    e.undecided = Some(found(&batch.index, &undecided(&first)));
     let wrong = misclassified(&first, &batch.labels);
     let right: Vec<usize> = (0..batch.len()).filter(|&i| !wrong[i]).collect();
     if right.is_empty() {
@@ -361,21 +373,36 @@ fn searches(
     steps: usize,
     seed: u64,
     e: &mut Evidence,
-) -> Result<(Vec<u64>, Vec<usize>)> {
+) -> Result<(Vec<ProbePoint>, Vec<usize>)> {
     let walk_on = |model: &dyn Gradients, threat: &ThreatModel, steps: usize| {
-        walk(model, batch, threat, steps)
+        walk(model, batch, threat, steps, Way::Up)
+    };
+    let mut broken: Vec<ProbePoint> = Vec::new();
+    let mut take = |probe: &'static str, hit: &[bool], points: &[Vec<f32>]| {
+        for i in (0..batch.len()).filter(|&i| hit[i]) {
+            if broken.iter().all(|b| b.index != batch.index[i]) {
+                broken.push(ProbePoint {
+                    index: batch.index[i],
+                    probe,
+                    point: points[i].clone(),
+                });
+            }
+        }
     };
     let many = walk_on(target.model, threat, steps)?;
+    take("ascent", &many.broken, &many.points);
     let reference = named(&batch.index, &many.broken);
     let versus = |challenger: Vec<u64>| Versus {
         challenger,
         reference: reference.clone(),
         of: batch.len(),
     };
-    let mut broken = reference.clone();
-    let one = named(&batch.index, &walk_on(target.model, threat, 1)?.broken);
-    broken.extend(&one);
-    e.one_step = Some(versus(one));
+    let down = walk(target.model, batch, threat, steps, Way::Down)?;
+    take("descent", &down.broken, &down.points);
+    e.descent = Some(versus(named(&batch.index, &down.broken)));
+    let one = walk_on(target.model, threat, 1)?;
+    take("one-step", &one.broken, &one.points);
+    e.one_step = Some(versus(named(&batch.index, &one.broken)));
     if threat.eps() > 0.0 {
         let wider = walk_on(target.model, &threat.with_eps(2.0 * threat.eps())?, steps)?;
         let stands: Vec<usize> = (0..batch.len()).filter(|&i| !many.broken[i]).collect();
@@ -410,19 +437,14 @@ fn searches(
     if let Some(model) = target.bypass {
         let around = walk_on(model, threat, steps)?;
         e.bypass = Some(versus(named(&batch.index, &around.broken)));
-        broken.extend(named(&batch.index, &around.broken));
+        take("bypass", &around.broken, &around.points);
     }
     if let Some(model) = target.surrogate {
-        let points = Tensor::new::<f32>(
-            batch.x.shape(),
-            walk_on(model, threat, steps)?.points.concat(),
-        );
-        let moved = named(
-            &batch.index,
-            &misclassified(&target.model.logits(&points)?, &batch.labels),
-        );
-        broken.extend(&moved);
-        e.transfer = Some(versus(moved));
+        let theirs = walk_on(model, threat, steps)?.points;
+        let x = Tensor::new::<f32>(batch.x.shape(), theirs.concat());
+        let moved = misclassified(&target.model.logits(&x)?, &batch.labels);
+        take("transfer", &moved, &theirs);
+        e.transfer = Some(versus(named(&batch.index, &moved)));
     }
     if let Some(search) = target.black_box {
         let mut won = Vec::new();
@@ -430,12 +452,19 @@ fn searches(
             let part = batch.select(&left);
             let outcome = run_black_box(search, target.model, &part, threat, seed)?;
             won = named(&part.index, &outcome.success);
+            let size = outcome.adversarial.len() / part.len();
+            let found = outcome.adversarial.to_f32();
+            for (j, &i) in left.iter().enumerate().filter(|(j, _)| outcome.success[*j]) {
+                let mut hit = vec![false; batch.len()];
+                hit[i] = true;
+                let mut points = vec![Vec::new(); batch.len()];
+                points[i] = found[j * size..(j + 1) * size].to_vec();
+                take("black-box", &hit, &points);
+            }
         }
-        broken.extend(&won);
         e.black_box = Some(versus(won));
     }
-    broken.sort_unstable();
-    broken.dedup();
+    broken.sort_by_key(|b| b.index);
     Ok((broken, left))
 }
 
@@ -458,7 +487,7 @@ mod tests {
     use crate::model::served::Served;
     use crate::verdict::judge::{Level, judge};
     use crate::verdict::sign::Sign;
-    use fgmf_net::op::{Op, Softmax};
+    use fgmf_net::op::{Binary, Op, Softmax};
     use fgmf_net::{Builder, Session};
     use fgmf_testkit::finite::{uniform, uniform_tensor};
     use fgmf_testkit::toys;
@@ -633,6 +662,41 @@ mod tests {
             )
             .has(Sign::RandomisedOutput)
         );
+    }
+
+    /// z / (0.001 + z²) keeps the answer, and every gradient is true. It falls where z is large, so
+    /// steps up the served loss lead away from the boundary.
+    #[test]
+    fn scores_that_are_turned_round_are_seen_by_steps_down() {
+        let w = uniform(3, 64, -1.0, 1.0);
+        let turned: Vec<f64> = w.iter().map(|w| -w).collect();
+        let plain = toys::linear(&[w, turned], &[0.0; 2], [1, 8, 8]).cast(Precision::F32);
+        let mut b = Builder::new("turned", "image", [1, 8, 8]).unwrap();
+        let image = b.input();
+        let z = plain.graft(&mut b, image).unwrap();
+        let small = Tensor::new::<f32>(&[1, 1], vec![0.001]);
+        let small = b.parameter("small", small, false).unwrap();
+        let op = |o| Op::Binary(o);
+        let square = b.node("square", op(Binary::Mul), &[z, z]).unwrap();
+        let below = b.node("below", op(Binary::Add), &[square, small]).unwrap();
+        let served = b.node("served", op(Binary::Div), &[z, below]).unwrap();
+        let net = Session::new(b.finish(served).unwrap());
+        let images = batch(&net);
+        let oracle = Oracle::new(&net);
+        let v = probe(&Target::new(&oracle), &images);
+        assert!(v.has(Sign::DescentBeatsAscent), "{:?}", v.flags);
+        assert_eq!(v.level, Level::Masked);
+        // The same network without it gives no such sign.
+        let honest = probe(&Target::new(&Oracle::new(&plain)), &batch(&plain));
+        assert!(!honest.has(Sign::DescentBeatsAscent), "{:?}", honest.flags);
+    }
+
+    #[test]
+    fn outputs_that_name_no_class_are_counted() {
+        let net = toys::linear(&vec![vec![0.0; 64]; 3], &[0.5; 3], [1, 8, 8]).cast(Precision::F32);
+        let v = probe(&Target::new(&Oracle::new(&net)), &batch(&net));
+        assert!(v.has(Sign::UndecidedOutput));
+        assert_ne!(v.level, Level::Trustworthy);
     }
 
     #[test]

@@ -15,9 +15,11 @@ use serde_json::json;
 pub enum Sign {
     RandomisedOutput,
     ProbabilitiesAsLogits,
+    UndecidedOutput,
     ZeroGradient,
     NonFiniteGradient,
     GradientContradicted,
+    DescentBeatsAscent,
     OneStepBeatsMany,
     BlackBoxBeatsWhiteBox,
     LargerEpsDoesNotHelp,
@@ -33,12 +35,14 @@ pub enum Sign {
 
 impl Sign {
     /// All, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::RandomisedOutput,
         Self::ProbabilitiesAsLogits,
+        Self::UndecidedOutput,
         Self::ZeroGradient,
         Self::NonFiniteGradient,
         Self::GradientContradicted,
+        Self::DescentBeatsAscent,
         Self::OneStepBeatsMany,
         Self::BlackBoxBeatsWhiteBox,
         Self::LargerEpsDoesNotHelp,
@@ -56,9 +60,11 @@ impl Sign {
         match self {
             Self::RandomisedOutput => "randomised-output",
             Self::ProbabilitiesAsLogits => "probabilities-as-logits",
+            Self::UndecidedOutput => "undecided-output",
             Self::ZeroGradient => "zero-gradient",
             Self::NonFiniteGradient => "non-finite-gradient",
             Self::GradientContradicted => "gradient-contradicted",
+            Self::DescentBeatsAscent => "descent-beats-ascent",
             Self::OneStepBeatsMany => "one-step-beats-many",
             Self::BlackBoxBeatsWhiteBox => "black-box-beats-white-box",
             Self::LargerEpsDoesNotHelp => "larger-eps-does-not-help",
@@ -82,6 +88,10 @@ impl Sign {
             Self::ProbabilitiesAsLogits => {
                 "every output lies in [0, 1] and rows sum to 1 within 1e-5 (croce2020)"
             }
+            Self::UndecidedOutput => {
+                "for 2 images or more, above 0.2%, no class is named: the largest logits \
+                    are equal, or one is not finite (ours)"
+            }
             Self::ZeroGradient => "the loss gradient of any image is exactly 0 (croce2020)",
             Self::NonFiniteGradient => {
                 "a loss or its gradient is infinite or not a number for any image"
@@ -89,6 +99,10 @@ impl Sign {
             Self::GradientContradicted => {
                 "for more than 10% of images the margin rises by less than half of what \
                     its gradient promises (ours)"
+            }
+            Self::DescentBeatsAscent => {
+                "steps down the served loss break examples that steps up leave: 2 or \
+                    more, above 0.2 points (ours)"
             }
             Self::OneStepBeatsMany => {
                 "one step breaks examples that many steps leave: 2 or more, above 0.2 \
@@ -138,6 +152,7 @@ impl Sign {
         matches!(
             self,
             Self::GradientContradicted
+                | Self::DescentBeatsAscent
                 | Self::OneStepBeatsMany
                 | Self::BlackBoxBeatsWhiteBox
                 | Self::LargerEpsDoesNotHelp
@@ -157,6 +172,9 @@ impl Sign {
             Self::ProbabilitiesAsLogits => {
                 "remove the softmax at the end: losses on logits saturate behind it"
             }
+            Self::UndecidedOutput => {
+                "such images count as wrong: look for saturated or overflowing outputs"
+            }
             Self::ZeroGradient => {
                 "the loss is flat at these images: attack the margin, another precision \
                     or a smooth surrogate"
@@ -165,6 +183,9 @@ impl Sign {
             Self::GradientContradicted => {
                 "served gradients are not those of the loss: replace the backward rule, \
                     or estimate gradients from scores"
+            }
+            Self::DescentBeatsAscent => {
+                "served scores are turned round: attack down the loss, and by labels alone"
             }
             Self::OneStepBeatsMany => {
                 "the loss surface misleads iterative attacks: use more restarts, other \
@@ -224,11 +245,15 @@ impl Sign {
             Self::ProbabilitiesAsLogits => {
                 found(&e.probabilities, &|f| f.any() && f.examples.len() == f.of)
             }
+            Self::UndecidedOutput => found(&e.undecided, &|f| {
+                f.examples.len() >= WIN_LEAST && f.share() > WIN_SHARE
+            }),
             Self::ZeroGradient => found(&e.zero_gradients, &Found::any),
             Self::NonFiniteGradient => found(&e.non_finite, &Found::any),
             Self::GradientContradicted => {
                 found(&e.contradicted, &|f| f.share() > CONTRADICTED_SHARE)
             }
+            Self::DescentBeatsAscent => versus(&e.descent),
             Self::OneStepBeatsMany => versus(&e.one_step),
             Self::BlackBoxBeatsWhiteBox => versus(&e.black_box),
             Self::LargerEpsDoesNotHelp => e.wider.as_ref().map(|w| {

@@ -463,6 +463,66 @@ fn suites_hand_back_the_adversarial_images() {
     }
 }
 
+/// What probes find counts: behind a rounding in front, FGSM and PGD see no gradient, and the probe
+/// that goes around it does.
+#[test]
+fn what_a_probe_breaks_is_broken() {
+    let (data, threat) = (dataset(60), threat(Norm::Linf));
+    let bits = fgmf::defend::BitDepthParams { bits: 3 };
+    let net = Session::new(fgmf::defend::with_bit_depth(&cnn(), &bits).unwrap());
+    let entries = suite("quick", &net, Norm::Linf).unwrap();
+    let job = SuiteJob {
+        net: &net,
+        model_sha256: "",
+        data: &data,
+        threat: &threat,
+        seed: 3,
+    };
+    let outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
+    let probed = |e: &&fgmf::record::ExampleRecord| {
+        e.broken_by
+            .as_ref()
+            .is_some_and(|f| f.starts_with("probe:"))
+    };
+    let found = outcome.examples.iter().filter(probed).count();
+    assert!(found > 0, "{:?}", outcome.verdict);
+    let row = outcome.rows.last().unwrap();
+    assert!(row.name.starts_with("probe:"), "{row:?}");
+    assert!((row.robust_accuracy - outcome.overall().value).abs() < 1e-12);
+    let labels: Vec<usize> = outcome.examples.iter().map(|e| e.label).collect();
+    let wrong = misclassified(&net.logits(&outcome.adversarial).unwrap(), &labels);
+    let points = outcome.adversarial.to_f32();
+    for (i, e) in outcome.examples.iter().enumerate() {
+        assert_eq!(wrong[i], !e.robust, "example {i}");
+        assert!(threat.contains(&data.image(i), &points[i * 144..(i + 1) * 144]));
+    }
+}
+
+/// An image that falls in a smaller ball has fallen in the suite's, and one that the suite broke
+/// has fallen at every larger radius of a curve.
+#[test]
+fn balls_are_nested_across_a_curve_and_its_suite() {
+    let (net, data, threat) = (cnn(), dataset(40), threat(Norm::Linf));
+    let entries = suite("fgsm", &net, Norm::Linf).unwrap();
+    let job = SuiteJob {
+        net: &net,
+        model_sha256: "",
+        data: &data,
+        threat: &threat,
+        seed: 3,
+    };
+    let mut outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
+    let radii = [0.25 * threat.eps(), 0.5 * threat.eps(), 3.0 * threat.eps()];
+    let mut never = |_: usize, _: usize| {};
+    let known = outcome.examples.clone();
+    let found = curve(&entries, &job, &radii, false, &known, None, &mut never).unwrap();
+    let before = outcome.overall().count;
+    assert!(found.points[2].robust.count <= before);
+    outcome.admit(&job, &found.breaches).unwrap();
+    assert!(outcome.overall().count <= found.points[1].robust.count);
+    assert!(outcome.overall().count <= before);
+}
+
 /// Every suite, whole, on a linear model: it breaks the examples whose boundary is inside the ball,
 /// and no others.
 #[test]
@@ -621,7 +681,16 @@ fn curves_fall() {
         seed: 3,
     };
     let mut watch = |_: usize, _: usize| {};
-    let measured = curve(&entries, &job, &[0.0, 0.02, 0.5], false, None, &mut watch).unwrap();
+    let measured = curve(
+        &entries,
+        &job,
+        &[0.0, 0.02, 0.5],
+        false,
+        &[],
+        None,
+        &mut watch,
+    )
+    .unwrap();
     let points = measured.points;
     let clean = run_suite(&entries, &job, None, &mut |_, _, _| {})
         .unwrap()

@@ -358,7 +358,9 @@ impl Apgd {
 impl WhiteBox for Apgd {
     fn id(&self) -> &'static str {
         match self.params.loss {
-            AttackLoss::CrossEntropy | AttackLoss::ErrorProbability => "apgd-ce",
+            AttackLoss::CrossEntropy
+            | AttackLoss::NegativeCrossEntropy
+            | AttackLoss::ErrorProbability => "apgd-ce",
             AttackLoss::Margin | AttackLoss::CappedMargin | AttackLoss::Dlr => "apgd-dlr",
             AttackLoss::TargetedMargin | AttackLoss::TargetedDlr => "apgd-t",
         }

@@ -53,13 +53,52 @@ pub fn served_rules(net: &Network) -> Result<Rules> {
     Ok(rules)
 }
 
+/// Nodes at the end of a network that squash its scores one by one and keep their order: softmax,
+/// exponentials, logarithms, sigmoids. Where they saturate, their derivative is lost, and the scores
+/// before them have one.
+fn squashed_end(net: &Network) -> Vec<usize> {
+    let mut out = Vec::new();
+    let mut value = net.output();
+    while let Some(i) = net.producer(value) {
+        let node = &net.nodes()[i];
+        let mut data = node
+            .inputs
+            .iter()
+            .filter(|id| net.parameter(**id).is_none());
+        let (Some(&input), None) = (data.next(), data.next()) else {
+            break;
+        };
+        match &node.op {
+            Op::Softmax(_)
+            | Op::Unary(
+                Unary::Exp
+                | Unary::Log
+                | Unary::Sqrt
+                | Unary::Sigmoid
+                | Unary::Tanh
+                | Unary::HardSigmoid { .. }
+                | Unary::Clip { .. },
+            ) => out.push(i),
+            // Constants added or multiplied have derivatives of their own.
+            Op::Binary(_) | Op::Reshape(_) | Op::Flatten(_) => {}
+            _ => break,
+        }
+        value = input;
+    }
+    out
+}
+
 /// Rules of an attacker who goes around what has no useful derivative (BPDA, Athalye et al. 2018):
-/// every rounding, in networks of ours and of others, and the clips beside them count as the
-/// identity; served lies are left out. `None` if the network holds nothing of the kind, so that its
-/// true derivative is all there is to know.
+/// every rounding, in networks of ours and of others, the clips beside them, and what squashes the
+/// scores at the end count as the identity; served lies are left out. `None` if the network holds
+/// nothing of the kind, so that its true derivative is all there is to know.
 pub fn bypass_rules(net: &Network) -> Option<Rules> {
     let mut rules = Rules::exact();
     let mut found = lying_gate::lies(net);
+    for i in squashed_end(net) {
+        rules.set(i, Arc::new(StraightThrough(0)));
+        found = true;
+    }
     for (i, node) in net.nodes().iter().enumerate() {
         if matches!(node.op, Op::Unary(Unary::Round)) || node.name.ends_with(BYPASSED_CLIP) {
             rules.set(i, Arc::new(StraightThrough(0)));
@@ -118,6 +157,48 @@ pub(crate) mod tests {
             &[n, 1, 12, 12],
             (0..n * 144).map(|i| (i * 29 % 97) as f32 / 96.0).collect(),
         )
+    }
+
+    /// log(softmax(30 z) + 10⁻⁶) is flat in single precision wherever the network is sure. Around
+    /// it there is a gradient, and what is in the middle of a network stays as it is.
+    #[test]
+    fn squashed_scores_are_gone_around() {
+        use fgmf_net::op::{Binary, Softmax};
+        use fgmf_net::{Builder, head::CrossEntropy};
+        let plain = base();
+        assert!(bypass_rules(&plain).is_none());
+        let mut b = Builder::new("squashed", "image", [1, 12, 12]).unwrap();
+        let image = b.input();
+        let z = plain.graft(&mut b, image).unwrap();
+        let constant = |v: f32| Tensor::new::<f32>(&[1, 1], vec![v]);
+        let many = b.parameter("many", constant(3e4), false).unwrap();
+        let few = b.parameter("few", constant(1e-6), false).unwrap();
+        let sharp = b
+            .node("sharp", Op::Binary(Binary::Mul), &[z, many])
+            .unwrap();
+        let softmax = Op::Softmax(Softmax {
+            axis: 1,
+            log: false,
+        });
+        let p = b.node("p", softmax, &[sharp]).unwrap();
+        let above = b.node("above", Op::Binary(Binary::Add), &[p, few]).unwrap();
+        let log = b.node("log", Op::Unary(Unary::Log), &[above]).unwrap();
+        let net = Session::new(b.finish(log).unwrap());
+        let (x, labels) = (
+            images(4),
+            crate::model::predictions(&net.logits(&images(4)).unwrap()),
+        );
+        let largest = |rules| {
+            let oracle = crate::model::Oracle::with_rules(&net, rules);
+            use crate::model::Gradients;
+            let at = oracle
+                .loss_gradient(&x, &CrossEntropy::labels(&labels))
+                .unwrap();
+            let all = at.gradient.to_f32();
+            all.iter().fold(0.0f32, |m, v| m.max(v.abs()))
+        };
+        assert!(largest(Rules::exact()) < 1e-6);
+        assert!(largest(bypass_rules(&net).unwrap()) > 1e-3);
     }
 
     /// A defended network is a file like any other: written and read back, it answers the same and

@@ -9,7 +9,7 @@ pub fn undecided(logits: &Tensor) -> Vec<bool> {
     let none = |z: &[f32]| {
         let top = z[argmax(z)];
         let bad = z.iter().any(|v| !v.is_finite());
-        bad || z.iter().filter(|v| **v == top).count() > 1
+        bad || z.iter().filter(|v| **v >= top).count() > 1
     };
     logits.to_f32().chunks_exact(k).map(none).collect()
 }

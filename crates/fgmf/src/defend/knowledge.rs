@@ -80,7 +80,12 @@ fn squashed_end(net: &Network) -> Vec<usize> {
                 | Unary::Clip { .. },
             ) => out.push(i),
             // Constants added or multiplied have derivatives of their own.
-            Op::Binary(_) | Op::Reshape(_) | Op::Flatten(_) => {}
+            Op::Unary(Unary::Identity)
+            | Op::Binary(_)
+            | Op::Reshape(_)
+            | Op::Flatten(_)
+            | Op::Squeeze(_)
+            | Op::Unsqueeze(_) => {}
             _ => break,
         }
         value = input;

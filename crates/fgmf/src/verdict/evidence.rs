@@ -1,5 +1,6 @@
 //! What the verdict is a function of.
 
+use crate::record::Proportion;
 use crate::verdict::threshold::{WIN_LEAST, WIN_SHARE};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,12 @@ impl Found {
     /// Share of examples, 0 of none.
     pub fn share(&self) -> f64 {
         self.examples.len() as f64 / self.of.max(1) as f64
+    }
+
+    /// Whether the share is above this with 95% certainty: the lower end of its Wilson interval is.
+    /// A share of few examples proves little.
+    pub(crate) fn surely_above(&self, share: f64) -> bool {
+        Proportion::new(self.examples.len(), self.of).interval[0] > share
     }
 
     pub(crate) fn any(&self) -> bool {

@@ -202,21 +202,21 @@ mod tests {
             ),
             case(
                 Sign::LargerEpsDoesNotHelp,
-                &|e| e.wider = wider(0, 48),
-                &|e| e.wider = wider(0, 49),
+                &|e| e.wider = wider(0, 58),
+                &|e| e.wider = wider(0, 59),
             ),
             case(
                 Sign::UnboundedAttackFails,
-                &|e| e.unbounded = found(10, 100),
-                &|e| e.unbounded = found(11, 100),
+                &|e| e.unbounded = found(15, 100),
+                &|e| e.unbounded = found(16, 100),
             ),
-            case(Sign::SilentSuccess, &|e| e.missed = found(1, 100), &|e| {
-                e.missed = found(2, 100)
+            case(Sign::SilentSuccess, &|e| e.missed = found(4, 100), &|e| {
+                e.missed = found(5, 100)
             }),
             case(
                 Sign::UnfinishedOptimisation,
-                &|e| e.unfinished = found(12, 50),
-                &|e| e.unfinished = found(13, 50),
+                &|e| e.unfinished = found(18, 50),
+                &|e| e.unfinished = found(19, 50),
             ),
             case(
                 Sign::TransferBeatsWhiteBox,
@@ -233,8 +233,8 @@ mod tests {
                 &|e| e.instability = Some(0.1),
                 &|e| e.instability = Some(f64::NAN),
             ),
-            case(Sign::Saturation, &|e| e.saturated = found(5, 100), &|e| {
-                e.saturated = found(6, 100)
+            case(Sign::Saturation, &|e| e.saturated = found(9, 100), &|e| {
+                e.saturated = found(10, 100)
             }),
         ];
         assert_eq!(cases.iter().map(|c| c.0).collect::<Vec<_>>(), Sign::ALL);

@@ -2,8 +2,8 @@
 
 use crate::verdict::evidence::{Evidence, Found, Versus};
 use crate::verdict::threshold::{
-    CONTRADICTED_SHARE, SATURATED_SHARE, STUCK_SHARE, UNFINISHED_SHARE, UNSTABLE_MEAN, WIN_LEAST,
-    WIN_SHARE,
+    CONTRADICTED_SHARE, MISSED_SHARE, SATURATED_SHARE, STUCK_SHARE, UNFINISHED_SHARE,
+    UNSTABLE_MEAN, WIN_LEAST, WIN_SHARE,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -114,19 +114,19 @@ impl Sign {
             }
             Self::LargerEpsDoesNotHelp => {
                 "twice the radius breaks no more examples, and for more than half of \
-                    those that stand the loss is no larger (athalye2018)"
+                    those that stand, with 95% certainty, the loss is no larger (athalye2018)"
             }
             Self::UnboundedAttackFails => {
                 "more than one in k examples stands when any image is allowed, k the \
-                    number of classes (athalye2018)"
+                    number of classes, with 95% certainty (athalye2018)"
             }
             Self::SilentSuccess => {
-                "examples are called robust although adversarial ones were seen: 2 or \
-                    more, above 0.2 points (pintor2022)"
+                "the probes break more than 2% of the images beyond what the suite's attacks \
+                    broke, with 95% certainty (pintor2022)"
             }
             Self::UnfinishedOptimisation => {
-                "for more than a quarter of standing examples the last tenth of the \
-                    search adds over 5% of the rise (pintor2022)"
+                "for more than a quarter of standing examples, with 95% certainty, the last \
+                    tenth of the search adds over 5% of the rise (pintor2022)"
             }
             Self::TransferBeatsWhiteBox => {
                 "another model's examples break what gradients leave: 2 or more, above \
@@ -141,8 +141,8 @@ impl Sign {
                     10% in the mean (pintor2022)"
             }
             Self::Saturation => {
-                "for more than 5% of images the cross-entropy gradient is 0 and the \
-                    margin's is not, or its cosine with f64 is below 0.5 (ours)"
+                "for more than 5% of images, with 95% certainty, the cross-entropy gradient \
+                    is 0 and the margin's is not, or its cosine with f64 is below 0.5 (ours)"
             }
         }
     }
@@ -201,7 +201,7 @@ impl Sign {
                 "an attack that may show any image must win: the search itself is broken"
             }
             Self::SilentSuccess => {
-                "keep the best point of the path, and count these examples as broken"
+                "the suite is too weak for this model: run `standard` or `adaptive`"
             }
             Self::UnfinishedOptimisation => {
                 "use more steps or a larger step size until the loss levels off"
@@ -250,15 +250,14 @@ impl Sign {
             }),
             Self::ZeroGradient => found(&e.zero_gradients, &Found::any),
             Self::NonFiniteGradient => found(&e.non_finite, &Found::any),
-            Self::GradientContradicted => {
-                found(&e.contradicted, &|f| f.share() > CONTRADICTED_SHARE)
-            }
+            Self::GradientContradicted => found(&e.contradicted, &|f| {
+                f.examples.len() >= WIN_LEAST && f.share() > CONTRADICTED_SHARE
+            }),
             Self::DescentBeatsAscent => versus(&e.descent),
             Self::OneStepBeatsMany => versus(&e.one_step),
             Self::BlackBoxBeatsWhiteBox => versus(&e.black_box),
             Self::LargerEpsDoesNotHelp => e.wider.as_ref().map(|w| {
-                let raised =
-                    w.broken_at_twice <= w.broken && w.stuck.any() && w.stuck.share() > STUCK_SHARE;
+                let raised = w.broken_at_twice <= w.broken && w.stuck.surely_above(STUCK_SHARE);
                 let counts = json!({
                     "broken_at_twice_eps": w.broken_at_twice, "broken": w.broken,
                     "examples": w.stuck.examples.len(), "n": w.stuck.of,
@@ -266,15 +265,13 @@ impl Sign {
                 });
                 (raised, counts)
             }),
-            Self::UnboundedAttackFails => {
-                found(&e.unbounded, &|f| f.share() > 1.0 / e.classes.max(2) as f64)
+            Self::UnboundedAttackFails => found(&e.unbounded, &|f| {
+                f.surely_above(1.0 / e.classes.max(2) as f64)
+            }),
+            Self::SilentSuccess => found(&e.missed, &|f| f.surely_above(MISSED_SHARE)),
+            Self::UnfinishedOptimisation => {
+                found(&e.unfinished, &|f| f.surely_above(UNFINISHED_SHARE))
             }
-            Self::SilentSuccess => found(&e.missed, &|f| {
-                f.examples.len() >= WIN_LEAST && f.share() > WIN_SHARE
-            }),
-            Self::UnfinishedOptimisation => found(&e.unfinished, &|f| {
-                f.examples.len() >= WIN_LEAST && f.share() > UNFINISHED_SHARE
-            }),
             Self::TransferBeatsWhiteBox => versus(&e.transfer),
             Self::BypassBeatsPlain => versus(&e.bypass),
             Self::UnstablePredictions => {
@@ -283,7 +280,7 @@ impl Sign {
                 e.instability
                     .map(|v| (!calm(v), json!({ "mean_relative_change": v })))
             }
-            Self::Saturation => found(&e.saturated, &|f| f.share() > SATURATED_SHARE),
+            Self::Saturation => found(&e.saturated, &|f| f.surely_above(SATURATED_SHARE)),
         }
     }
 }

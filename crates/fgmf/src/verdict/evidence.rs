@@ -51,6 +51,11 @@ impl Versus {
             .collect()
     }
 
+    /// Whether the challenger broke more than this share beyond the reference, with 95% certainty.
+    pub(crate) fn surely_beaten_by(&self, share: f64) -> bool {
+        Proportion::new(self.wins().len(), self.of).interval[0] > share
+    }
+
     pub(crate) fn beaten(&self) -> bool {
         let wins = self.wins().len();
         wins >= WIN_LEAST && wins as f64 > WIN_SHARE * self.of as f64
@@ -100,6 +105,8 @@ pub struct Evidence {
     pub missed: Option<Found>,
     /// Standing examples whose loss still rose at the end of the search.
     pub unfinished: Option<Found>,
+    /// Four times the steps on these, against the search.
+    pub longer: Option<Versus>,
     /// Adversarial examples of another model against the model's own gradients.
     pub transfer: Option<Versus>,
     /// Backward rules that go around a defence, or a mean over its draws, against the gradients

@@ -136,6 +136,7 @@ mod tests {
             unbounded: found(0, 100),
             missed: found(0, 100),
             unfinished: found(0, 50),
+            longer: versus(0, 100),
             transfer: versus(0, 100),
             bypass: versus(0, 100),
             instability: Some(0.03),
@@ -215,8 +216,14 @@ mod tests {
             }),
             case(
                 Sign::UnfinishedOptimisation,
-                &|e| e.unfinished = found(18, 50),
-                &|e| e.unfinished = found(19, 50),
+                &|e| {
+                    e.unfinished = found(19, 50);
+                    e.longer = versus(4, 100);
+                },
+                &|e| {
+                    e.unfinished = found(19, 50);
+                    e.longer = versus(5, 100);
+                },
             ),
             case(
                 Sign::TransferBeatsWhiteBox,

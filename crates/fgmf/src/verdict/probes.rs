@@ -13,7 +13,7 @@
 //!    examples broken and largest loss reached; with eps the whole range (times √d for L2, d for
 //!    L1);
 //! 5. the rise of L over the last tenth of the many steps, as a share of its whole rise, for
-//!    examples that stand;
+//!    examples that stand; four times the steps where it still rises;
 //! 6. |m(x + δ) − m(x)| / |m(x)|, capped at 1, δ uniform with |δᵢ| at most 8/255 of the range, mean
 //!    over directions and examples that stand (one beside the boundary changes by much and proves
 //!    nothing);
@@ -364,6 +364,11 @@ fn instability(
     Ok(sum / (directions * batch.len()) as f64)
 }
 
+/// Positions of what was hit.
+fn hits(hit: &[bool]) -> impl Iterator<Item = usize> {
+    (0..hit.len()).filter(|&i| hit[i])
+}
+
 /// Probes 4, 5 and 7; returns what was broken within the threat, and the rows that the many steps
 /// left.
 fn searches(
@@ -378,19 +383,19 @@ fn searches(
         walk(model, batch, threat, steps, Way::Up)
     };
     let mut broken: Vec<ProbePoint> = Vec::new();
-    let mut take = |probe: &'static str, hit: &[bool], points: &[Vec<f32>]| {
-        for i in (0..batch.len()).filter(|&i| hit[i]) {
-            if broken.iter().all(|b| b.index != batch.index[i]) {
-                broken.push(ProbePoint {
-                    index: batch.index[i],
-                    probe,
-                    point: points[i].clone(),
-                });
-            }
+    let mut take = |probe: &'static str, row: usize, point: &[f32]| {
+        let index = batch.index[row];
+        if broken.iter().all(|b| b.index != index) {
+            let point = point.to_vec();
+            broken.push(ProbePoint {
+                index,
+                probe,
+                point,
+            });
         }
     };
     let many = walk_on(target.model, threat, steps)?;
-    take("ascent", &many.broken, &many.points);
+    hits(&many.broken).for_each(|i| take("ascent", i, &many.points[i]));
     let reference = named(&batch.index, &many.broken);
     let versus = |challenger: Vec<u64>| Versus {
         challenger,
@@ -398,10 +403,10 @@ fn searches(
         of: batch.len(),
     };
     let down = walk(target.model, batch, threat, steps, Way::Down)?;
-    take("descent", &down.broken, &down.points);
+    hits(&down.broken).for_each(|i| take("descent", i, &down.points[i]));
     e.descent = Some(versus(named(&batch.index, &down.broken)));
     let one = walk_on(target.model, threat, 1)?;
-    take("one-step", &one.broken, &one.points);
+    hits(&one.broken).for_each(|i| take("one-step", i, &one.points[i]));
     e.one_step = Some(versus(named(&batch.index, &one.broken)));
     if threat.eps() > 0.0 {
         let wider = walk_on(target.model, &threat.with_eps(2.0 * threat.eps())?, steps)?;
@@ -434,16 +439,30 @@ fn searches(
     let of_left = |hit: &[bool]| left.iter().map(|&i| hit[i]).collect::<Vec<_>>();
     let left_index: Vec<u64> = left.iter().map(|&i| batch.index[i]).collect();
     e.unfinished = Some(found(&left_index, &of_left(&many.unfinished)));
+    let open: Vec<usize> = left
+        .iter()
+        .copied()
+        .filter(|&i| many.unfinished[i])
+        .collect();
+    if !open.is_empty() {
+        let part = batch.select(&open);
+        let longer = walk(target.model, &part, threat, 4 * steps, Way::Up)?;
+        let hit: Vec<usize> = (0..open.len()).filter(|&j| longer.broken[j]).collect();
+        e.longer = Some(versus(hit.iter().map(|&j| part.index[j]).collect()));
+        for j in hit {
+            take("longer", open[j], &longer.points[j]);
+        }
+    }
     if let Some(model) = target.bypass {
         let around = walk_on(model, threat, steps)?;
         e.bypass = Some(versus(named(&batch.index, &around.broken)));
-        take("bypass", &around.broken, &around.points);
+        hits(&around.broken).for_each(|i| take("bypass", i, &around.points[i]));
     }
     if let Some(model) = target.surrogate {
         let theirs = walk_on(model, threat, steps)?.points;
         let x = Tensor::new::<f32>(batch.x.shape(), theirs.concat());
         let moved = misclassified(&target.model.logits(&x)?, &batch.labels);
-        take("transfer", &moved, &theirs);
+        hits(&moved).for_each(|i| take("transfer", i, &theirs[i]));
         e.transfer = Some(versus(named(&batch.index, &moved)));
     }
     if let Some(search) = target.black_box {
@@ -455,11 +474,7 @@ fn searches(
             let size = outcome.adversarial.len() / part.len();
             let found = outcome.adversarial.to_f32();
             for (j, &i) in left.iter().enumerate().filter(|(j, _)| outcome.success[*j]) {
-                let mut hit = vec![false; batch.len()];
-                hit[i] = true;
-                let mut points = vec![Vec::new(); batch.len()];
-                points[i] = found[j * size..(j + 1) * size].to_vec();
-                take("black-box", &hit, &points);
+                take("black-box", i, &found[j * size..(j + 1) * size]);
             }
         }
         e.black_box = Some(versus(won));

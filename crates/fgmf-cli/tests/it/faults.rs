@@ -43,7 +43,7 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Disturbs the command at each of its calls. `at_least` calls there are.
-fn undisturbed(command: &[&str], folder: &Path, at_least: u64) {
+fn undisturbed(command: &[&str], folder: &Path, kinds: &[&str], at_least: u64) {
     let reference = folder.join("reference");
     let run = |out: &Path, fault: Option<String>| {
         let mut made =
@@ -55,7 +55,7 @@ fn undisturbed(command: &[&str], folder: &Path, at_least: u64) {
     };
     assert!(run(&reference, None).status.success());
     let expected = contents(&reference);
-    for what in ["kill", "error"] {
+    for what in kinds {
         let mut calls = 1;
         loop {
             let out = folder.join(format!("{what}-{calls}"));
@@ -63,10 +63,11 @@ fn undisturbed(command: &[&str], folder: &Path, at_least: u64) {
             if broken.status.success() {
                 break;
             }
-            if what == "error" {
+            if *what != "kill" {
                 let said = String::from_utf8_lossy(&broken.stderr).into_owned();
                 assert_eq!(broken.status.code(), Some(2), "call {calls}: {said}");
                 assert!(said.starts_with("error:"), "call {calls}: {said}");
+                assert_eq!(said.contains("this is a bug"), *what == "panic", "{said}");
             }
             let again = run(&out, None);
             let said = String::from_utf8_lossy(&again.stderr).into_owned();
@@ -93,6 +94,7 @@ fn training_at_every_call() {
     undisturbed(
         &[&["train"], &DATA[..], &settings].concat(),
         folder.path(),
+        &["kill", "error", "panic"],
         20,
     );
 }
@@ -105,14 +107,14 @@ fn attack_at_every_call() {
         "--suite",
         "fgsm,mi-fgsm",
         "--limit",
-        "24",
+        "8",
         "--eps",
         "0.02",
         "--curve",
         "0.01",
     ];
     let command = [&["attack", text(&model)], &DATA[..], &settings].concat();
-    undisturbed(&command, folder.path(), 30);
+    undisturbed(&command, folder.path(), &["kill", "error"], 30);
 }
 
 #[test]
@@ -128,7 +130,7 @@ fn evaluation_at_every_call() {
         "sparseness",
     ];
     let command = [&["evaluate", text(&model)], &DATA[..], &settings].concat();
-    undisturbed(&command, folder.path(), 12);
+    undisturbed(&command, folder.path(), &["kill", "error"], 12);
 }
 
 /// A few numbers that look random.
@@ -290,4 +292,30 @@ fn one_process_a_folder() {
     .concat();
     // The claim ends with its process; the state is that of another run.
     assert!(crate::refused(&other).contains("other settings"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let full = || std::fs::File::create("/dev/full").unwrap();
+    let run = |arguments: &[&str]| fgmf(arguments);
+    let output = run(&["info", text(&model)])
+        .stdout(full())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("error: standard output"), "{said}");
+    // Where errors cannot be told, the exit code tells.
+    let status = run(&["info", "absent.onnx"]).stderr(full()).status();
+    assert_eq!(status.unwrap().code(), Some(2));
+    // A reader who has seen enough is no error.
+    let mut child = run(&["info", text(&model), "--json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
 }

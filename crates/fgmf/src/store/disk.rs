@@ -1,8 +1,8 @@
 //! Every call by which the library changes a disk.
 //!
 //! Each call is a point at which a test can kill the process, or let the call fail. The environment
-//! variable `FGMF_FAULT` says where: `kill:N` or `error:N`, calls counted from 1. Whatever the
-//! point, the same command without it must then end like one that nobody disturbed.
+//! variable `FGMF_FAULT` says where: `kill:N`, `panic:N` or `error:N`, calls counted from 1. Whatever
+//! the point, the same command without it must then end like one that nobody disturbed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Write};
@@ -11,22 +11,23 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a test asked for.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Fault {
-    kills: bool,
+    what: String,
     at: u64,
 }
 
-fn fault() -> Option<Fault> {
+fn fault() -> Option<&'static Fault> {
     static ASKED: OnceLock<Option<Fault>> = OnceLock::new();
-    *ASKED.get_or_init(|| {
+    let asked = ASKED.get_or_init(|| {
         let text = std::env::var("FGMF_FAULT").ok()?;
         let (what, at) = text.split_once(':')?;
         Some(Fault {
-            kills: what == "kill",
+            what: what.to_owned(),
             at: at.parse().ok()?,
         })
-    })
+    });
+    asked.as_ref()
 }
 
 fn point() -> Result<()> {
@@ -37,8 +38,10 @@ fn point() -> Result<()> {
     if CALLS.fetch_add(1, Ordering::Relaxed) + 1 != fault.at {
         return Ok(());
     }
-    if fault.kills {
-        std::process::abort();
+    match fault.what.as_str() {
+        "kill" => std::process::abort(),
+        "panic" => unreachable!("a fault that FGMF_FAULT asked for"),
+        _ => {}
     }
     Err(Error::other("a fault that FGMF_FAULT asked for"))
 }

@@ -56,7 +56,7 @@ impl Session {
             let outcome = ready.run(&chunk, &Rules::exact(), &mut |_| Vec::new())?;
             Ok(plain(outcome.values))
         })?;
-        Ok(self.joined(chunks, ids))
+        Ok(self.joined(chunks, ids, |first, _| first))
     }
 
     /// Loss and its gradient in the given values (the images, feature maps).
@@ -106,7 +106,7 @@ impl Session {
             values.push(v);
             gradients.push(g);
         }
-        let mut made = self.joined(values, &made).into_iter();
+        let mut made = self.joined(values, &made, |first, _| first).into_iter();
         let mut value = |&id: &ValueId| {
             if id == self.input() {
                 Some(x.clone())
@@ -118,7 +118,7 @@ impl Session {
             losses,
             logits: Tensor::concat(&logits, 0),
             values: at.iter().filter_map(&mut value).collect(),
-            gradients: self.joined(gradients, at),
+            gradients: self.joined(gradients, at, |sum, g| sum.add(g)),
         })
     }
 
@@ -134,20 +134,21 @@ impl Session {
     }
 
     /// The values of all chunks along their batch axis, which a transposition may have moved from
-    /// the front; the memory of the chunks is used again.
-    fn joined(&self, chunks: Vec<Vec<Tensor>>, ids: &[ValueId]) -> Vec<Tensor> {
-        let axis = |id: &ValueId| {
-            self.value(*id)
-                .shape
-                .iter()
-                .position(|d| matches!(d, Dim::Batch(_)))
-                .unwrap_or(0)
-        };
+    /// the front; the memory of the chunks is used again. Of a value without a batch axis `still`
+    /// makes one out of two chunks'.
+    fn joined(
+        &self,
+        chunks: Vec<Vec<Tensor>>,
+        ids: &[ValueId],
+        still: impl Fn(Tensor, &Tensor) -> Tensor,
+    ) -> Vec<Tensor> {
         let whole = |(i, id): (usize, &ValueId)| {
-            Tensor::concat(
-                &chunks.iter().map(|c| c[i].clone()).collect::<Vec<_>>(),
-                axis(id),
-            )
+            let grows = |d: &Dim| matches!(d, Dim::Batch(_));
+            let parts: Vec<Tensor> = chunks.iter().map(|c| c[i].clone()).collect();
+            match (self.value(*id).shape.iter().position(grows), &parts[..]) {
+                (None, [first, others @ ..]) => others.iter().fold(first.clone(), &still),
+                (axis, _) => Tensor::concat(&parts, axis.unwrap_or(0)),
+            }
         };
         let joined = ids.iter().enumerate().map(whole).collect();
         self.engine().reuse(&mut chunks.into_iter().flatten());

@@ -2,6 +2,8 @@
 //! gradients of any value, training, backward rules, and the same bytes for any batch and any
 //! number of threads.
 
+mod patterns;
+
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::op::{
     AveragePool, BatchNorm, Binary, Concat, Conv, Flatten, GlobalAveragePool, LayerNorm, MatMul,

@@ -9,7 +9,8 @@ use crate::graph::ValueId;
 use crate::tensor::Tensor;
 use fgmf_kernels::{Attention as Head, Strided};
 
-/// `y = softmax(scale q kᵀ) v` over `[n, h, t, d]`.
+/// `y = softmax(scale q kᵀ) v` over `[n, h, t, d]`. The first axis is the batch or a multiple of
+/// it: windows of images, heads that are part of the batch.
 #[derive(Debug)]
 pub(super) struct Attention {
     pub(super) q: ValueId,
@@ -108,13 +109,14 @@ impl Step for Attention {
 
     fn forward(&self, run: &mut Run<'_>) {
         let operands = self.operands(run);
-        let (s, heads) = (self.sizes(&operands), operands[0].shape[1]);
+        let s = self.sizes(&operands);
+        let [outer, heads] = [operands[0].shape[0], operands[0].shape[1]];
         let [q, k, v] = &operands;
         let [qs, ks, vs] = [q, k, v].map(|o| o.array.values::<f32>());
-        let mut weights = run.arena.take_rows(run.n * heads * s.queries * s.keys);
+        let mut weights = run.arena.take_rows(outer * heads * s.queries * s.keys);
         let mut y = run
             .arena
-            .take_rows(run.n * heads * s.queries * s.value_width);
+            .take_rows(outer * heads * s.queries * s.value_width);
         let mut one = run.arena.take_rows(s.queries * s.value_width);
         let layout = self.layout(heads, &s);
         for (i, weights) in weights.chunks_exact_mut(s.queries * s.keys).enumerate() {
@@ -144,7 +146,8 @@ impl Step for Attention {
         };
         let (g, weights) = (g.values::<f32>(), run.tensor(self.weights));
         let operands = self.operands(run);
-        let (s, heads) = (self.sizes(&operands), operands[0].shape[1]);
+        let s = self.sizes(&operands);
+        let [outer, heads] = [operands[0].shape[0], operands[0].shape[1]];
         let [q, k, v] = &operands;
         let [qs, ks, vs] = [q, k, v].map(|o| o.array.values::<f32>());
         let sizes = [
@@ -152,7 +155,7 @@ impl Step for Attention {
             s.keys * s.width,
             s.keys * s.value_width,
         ];
-        let [mut dq, mut dk, mut dv] = sizes.map(|len| run.arena.take_rows(run.n * heads * len));
+        let [mut dq, mut dk, mut dv] = sizes.map(|len| run.arena.take_rows(outer * heads * len));
         let mut one = run.arena.take_rows(s.queries * s.value_width);
         let layout = self.layout(heads, &s);
         let each = dq
@@ -180,7 +183,6 @@ impl Step for Attention {
             s.backward(parts, weights, &one, &mut run.arena.attention, [dq, dk, dv]);
         }
         run.arena.give_rows(one);
-        let [n, h] = [run.n, heads];
         for (id, view, d, size) in [
             (self.q, &q.view, dq, [s.queries, s.width]),
             // The gradient is that of the keys as rows.
@@ -201,7 +203,7 @@ impl Step for Attention {
                         factor: 1.0,
                         ..view.clone()
                     },
-                    &[n, h, size[0], size[1]],
+                    &[outer, heads, size[0], size[1]],
                     d,
                 );
             } else {

@@ -13,9 +13,9 @@ use super::step::Step;
 use super::view::View;
 use crate::error::{Error, Result};
 use crate::graph::op::{Binary, Gemm, Mode, Op, Unary};
-use crate::graph::{Network, Node, Source, ValueId, concrete};
+use crate::graph::{Dim, Network, Node, Source, ValueId, concrete};
 use crate::run::engine::Purpose;
-use crate::tensor::Precision;
+use crate::tensor::{Precision, Tensor};
 use fgmf_kernels::{Activation, BlockedConv, Pool2d, max_pool_blocked_fits};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -164,12 +164,17 @@ impl<'a> Compiler<'a> {
         concrete(&self.net.value(id).shape, 1)
     }
 
+    /// Whether each image has one row of the value's first axis: blocked maps are so.
+    fn per_image(&self, id: ValueId) -> bool {
+        self.net.value(id).shape.first() == Some(&Dim::Batch(1))
+    }
+
     fn is_blocked(&self, id: ValueId) -> bool {
         self.homes[id.0] == Home::Blocked
     }
 
     fn stored(&self, id: ValueId) -> Option<Vec<f64>> {
-        self.net.parameter(id).map(crate::tensor::Tensor::to_f64)
+        self.net.parameter(id).map(Tensor::to_f64)
     }
 
     /// The only node that reads a value, if the value need not exist by itself.
@@ -280,23 +285,21 @@ impl<'a> Compiler<'a> {
         let (map, Some(dense)) = (self.shape(x), self.follower(y)) else {
             return false;
         };
-        let reads = match &self.net.nodes()[dense].op {
-            Op::Gemm(op) => self.plain(dense, op),
-            Op::MatMul(_) => self
-                .net
-                .parameter(self.net.nodes()[dense].inputs[1])
-                .is_some_and(|w| w.rank() == 2),
-            _ => false,
+        let follower = &self.net.nodes()[dense];
+        let weight = match (&follower.op, &follower.inputs[..]) {
+            (Op::Gemm(op), &[rows, weight, ..]) if rows == y && self.plain(dense, op) => weight,
+            (Op::MatMul(_), &[rows, weight]) if rows == y => weight,
+            _ => return false,
         };
-        let inputs = &self.net.nodes()[dense].inputs;
-        let fits = map[1].is_multiple_of(LANES)
-            && self.shape(y) == [1, map.iter().product()]
-            && inputs[0] == y
-            && !self.needs.of(inputs[1]);
-        if reads && fits {
+        let matrix = self.net.parameter(weight).is_some_and(|w| w.rank() == 2);
+        let fits = self.per_image(y)
+            && map[1].is_multiple_of(LANES)
+            && self.shape(y) == [1, map.iter().product()];
+        let reads = matrix && fits && !self.needs.of(weight);
+        if reads {
             self.maps.insert(dense, x);
         }
-        reads && fits
+        reads
     }
 
     /// What a dense layer reads: rows, or a feature map of so many channels and cells.
@@ -380,12 +383,10 @@ impl<'a> Compiler<'a> {
         let (Op::MatMul(_), &[left, v]) = (&nodes[last].op, &nodes[last].inputs[..]) else {
             return false;
         };
-        let heads = |id: ValueId| self.shape(id).get(1).copied();
-        let alike = [k, v].iter().all(|&id| {
-            self.shape(id).len() == 4
-                && heads(id) == heads(q)
-                && net.value(id).shape[0] == net.value(q).shape[0]
-        });
+        let shape = |id: ValueId| net.value(id).shape.as_slice();
+        let alike = [q, k, v]
+            .iter()
+            .all(|&id| shape(id).len() == 4 && shape(id)[..2] == shape(q)[..2]);
         if op.log
             || !matches!(op.axis, -1 | 3)
             || left != weights
@@ -429,10 +430,10 @@ impl<'a> Compiler<'a> {
             .follower(nodes[turn].outputs[0])
             .filter(|_| t.perm == [0, 2, 1, 3])?;
         let all = nodes[merge].outputs[0];
-        let [h, rows, d] = self.shape(y)[1..] else {
+        let [outer, h, rows, d] = self.shape(y)[..] else {
             return None;
         };
-        (matches!(nodes[merge].op, Op::Reshape(_)) && self.shape(all) == [1, rows, h * d])
+        (matches!(nodes[merge].op, Op::Reshape(_)) && self.shape(all) == [outer, rows, h * d])
             .then_some((all, [turn, merge]))
     }
 
@@ -494,7 +495,7 @@ impl<'a> Compiler<'a> {
             return None;
         };
         let bias = net.nodes()[node].inputs.get(2).copied();
-        net.parameter(weight)?;
+        net.parameter(weight).filter(|_| self.per_image(x))?;
         if let Some(b) = bias {
             net.parameter(b)?;
         }
@@ -662,15 +663,18 @@ impl<'a> Compiler<'a> {
     fn plain(&self, node: usize, op: &Gemm) -> bool {
         let n = &self.net.nodes()[node];
         let outputs = self.shape(n.outputs[0])[1];
-        let vector = n
-            .inputs
-            .get(2)
-            .is_none_or(|&b| self.net.parameter(b).is_some_and(|b| b.len() == outputs));
+        let vector = n.inputs.get(2).is_none_or(|&b| self.is_vector(b, outputs));
         vector
             && op.alpha == 1.0
             && op.beta == 1.0
             && !op.trans_a
             && self.net.parameter(n.inputs[1]).is_some()
+    }
+
+    /// Whether a value is stored and holds one number for each of `len` columns.
+    fn is_vector(&self, id: ValueId, len: usize) -> bool {
+        let of = |b: &Tensor| b.shape().last() == Some(&len) && b.len() == len;
+        self.net.parameter(id).is_some_and(of)
     }
 
     fn gemm(&mut self, node: usize, op: &Gemm) -> Option<Box<dyn Step>> {
@@ -680,6 +684,9 @@ impl<'a> Compiler<'a> {
         let n = &self.net.nodes()[node];
         let (weight, bias, y) = (n.inputs[1], n.inputs.get(2).copied(), n.outputs[0]);
         let (x, map) = self.dense_input(node);
+        if self.net.parameter(x).is_some() {
+            return None;
+        }
         let (relu, y) = self.relu(y);
         Some(Box::new(Dense {
             x,
@@ -712,12 +719,7 @@ impl<'a> Compiler<'a> {
                 .copied()
                 .filter(|&id| id != y)
                 .collect();
-            let vector = |id: &&ValueId| {
-                self.net
-                    .parameter(**id)
-                    .is_some_and(|b| b.shape().last() == Some(&outputs) && b.len() == outputs)
-            };
-            if let Some(&b) = others.iter().find(vector) {
+            if let Some(&b) = others.iter().find(|&&id| self.is_vector(id, outputs)) {
                 bias = Some(b);
                 y = self.fuse(next);
             }
@@ -746,11 +748,12 @@ impl<'a> Compiler<'a> {
     /// of the same kind joins it.
     fn scale(&mut self, node: usize) -> Option<Box<dyn Step>> {
         let x = self.net.nodes()[node].inputs[0];
-        let shape = self.shape(x);
-        if shape.len() != 4 || self.is_blocked(x) || self.net.parameter(x).is_some() {
+        let &[_, Dim::Fixed(channels), _, _] = self.net.value(x).shape.as_slice() else {
+            return None;
+        };
+        if self.is_blocked(x) || self.net.parameter(x).is_some() {
             return None;
         }
-        let channels = shape[1];
         let (mut scale, mut shift) = (vec![1.0; channels], vec![0.0; channels]);
         let mut y = x;
         let mut next = Some(node);

@@ -86,7 +86,11 @@ impl Run<'_> {
             ours,
             blocked: None,
         };
-        if self.places.homes[id.0] == Home::Blocked {
+        if self.net.parameter(id).is_some() {
+            if let Some(g) = &new.rows {
+                self.add_parameter(id, g.to_f32());
+            }
+        } else if self.places.homes[id.0] == Home::Blocked {
             new.make_blocked(&shape, &mut self.arena);
             if let Some(b) = new.blocked.take() {
                 self.add_blocked_cotangent(id, b);
@@ -105,9 +109,17 @@ impl Run<'_> {
         if part.is_all_of(&whole, shape) {
             return self.accumulate(part.base, g.reshape(&whole), ours);
         }
-        self.change_cotangent(part.base, |sum| {
-            part.scatter_add(shape, &g.values::<f32>(), sum)
-        });
+        if self.places.views[part.base.0].is_some() {
+            // Nothing reads the cotangent of a view: what holds the view gets it.
+            let mut sum = self.arena.take_rows(whole.iter().product());
+            sum.fill(0.0);
+            part.scatter_add(shape, &g.values::<f32>(), &mut sum);
+            self.accumulate(part.base, Tensor::new(&whole, sum), true);
+        } else {
+            self.change_cotangent(part.base, |sum| {
+                part.scatter_add(shape, &g.values::<f32>(), sum)
+            });
+        }
         Slot {
             rows: Some(g),
             ours,

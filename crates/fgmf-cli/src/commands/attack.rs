@@ -30,7 +30,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     if let Some(n) = a.limit {
         data.truncate(n)?;
     }
-    check_fit(&net, &data)?;
+    check_fit(&net, &mut data)?;
     let _claim = Folder::claim(&a.out)?;
     let out = a.out.join("attack.json");
     refuse_another(

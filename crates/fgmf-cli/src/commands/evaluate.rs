@@ -24,7 +24,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let (mut net, sha256) = read_model(&a.model)?;
     let mut data = load(&a.data, a.split.parse()?)?;
     data.truncate(a.limit)?;
-    check_fit(&net, &data)?;
+    check_fit(&net, &mut data)?;
     let [c, h, w] = data.shape();
     let attacker = Attacker::new(&a.attacked, "pgd", [data.len(), c, h, w], a.seed)?;
     let rows: Vec<usize> = (0..data.len()).collect();

@@ -1,7 +1,7 @@
 //! What commands share: files of models, facts of data and machine.
 
 use anyhow::Result;
-use fgmf::data::Dataset;
+use fgmf::data::{Dataset, class_names};
 use fgmf_net::{Network, Session};
 use fgmf_record::{DataRecord, MachineRecord};
 use std::path::Path;
@@ -12,8 +12,8 @@ pub(crate) fn read_model(path: &Path) -> Result<(Session, String)> {
     Ok((Session::new(net), sha256))
 }
 
-/// An error unless the data is what the model takes.
-pub(crate) fn check_fit(net: &Network, data: &Dataset) -> Result<()> {
+/// Gives the data the labels of the model; an error unless it is what the model takes.
+pub(crate) fn check_fit(net: &Network, data: &mut Dataset) -> Result<()> {
     if net.image_shape() != data.shape() {
         return Err(fgmf::Error::mismatch(
             "match model and data",
@@ -22,14 +22,7 @@ pub(crate) fn check_fit(net: &Network, data: &Dataset) -> Result<()> {
         )
         .into());
     }
-    if data.classes().len() > net.classes() {
-        return Err(fgmf::Error::mismatch(
-            "match model and data",
-            format!("at most {} classes", net.classes()),
-            data.classes().len(),
-        )
-        .into());
-    }
+    data.relabel(class_names(net).as_deref(), net.classes())?;
     Ok(())
 }
 

@@ -61,7 +61,8 @@ pub(crate) fn load(dir: &Path, entries: &[FileEntry], split: Split) -> Result<Da
     }
     let (shape, pixels) = read_all(&files)?;
     let labels = files.into_iter().map(|(_, label)| label).collect();
-    Dataset::new(files::name_of(dir), split, classes, shape, pixels, labels)
+    let data = Dataset::new(files::name_of(dir), split, classes, shape, pixels, labels)?;
+    Ok(data.by_folder())
 }
 
 fn is_test(index: usize) -> bool {

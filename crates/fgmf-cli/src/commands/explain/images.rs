@@ -30,7 +30,7 @@ impl<'a> Images<'a> {
         };
         let mut data = load(data, a.split.parse()?)?;
         data.truncate(a.limit)?;
-        check_fit(net, &data)?;
+        check_fit(net, &mut data)?;
         Ok(Self::Data(data))
     }
 

@@ -76,6 +76,34 @@ fn two_folders_share_their_classes() {
     );
 }
 
+/// Two of ten classes are the labels 2 and 7 of the model, not 0 and 1.
+#[test]
+fn a_subset_of_the_classes_keeps_the_labels_of_the_model() {
+    let dir = tempdir().unwrap();
+    save(&dir, "test/seven/1.png", &grey(3, 1));
+    save(&dir, "test/two/1.png", &grey(3, 2));
+    let names = [
+        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
+    ]
+    .map(str::to_owned);
+    let mut data = load(&dir, Split::Test).unwrap();
+    data.relabel(Some(&names), 10).unwrap();
+    assert_eq!((data.labels(), data.classes()), (&[7, 2][..], &names[..]));
+    let mut data = load(&dir, Split::Test).unwrap();
+    assert!(data.relabel(None, 10).is_err());
+    data.relabel(None, 2).unwrap();
+    assert_eq!(data.labels(), [0, 1]);
+    for folder in ["seven", "two"] {
+        let path = dir.path().join("test");
+        let number = if folder == "two" { "2" } else { "7" };
+        fs::rename(path.join(folder), path.join(number)).unwrap();
+    }
+    let mut data = load(&dir, Split::Test).unwrap();
+    data.relabel(None, 10).unwrap();
+    assert_eq!(data.labels(), [2, 7]);
+    assert_eq!(data.classes()[7], "7");
+}
+
 #[test]
 fn odd_files_are_named() {
     let dir = tempdir().unwrap();

@@ -18,6 +18,8 @@ pub struct Dataset {
     labels: Vec<usize>,
     /// Whether labels are positions of folders instead of numbers in a file.
     by_folder: bool,
+    chosen: Option<&'static str>,
+    notes: Vec<String>,
 }
 
 impl Dataset {
@@ -73,6 +75,8 @@ impl Dataset {
             pixels,
             labels,
             by_folder: false,
+            chosen: None,
+            notes: Vec::new(),
         })
     }
 
@@ -81,6 +85,22 @@ impl Dataset {
     pub(crate) fn by_folder(mut self) -> Self {
         self.by_folder = true;
         self
+    }
+
+    /// With how its images were chosen, and what was done to them while they were read.
+    pub(crate) fn with_facts(mut self, chosen: Option<&'static str>, notes: Vec<String>) -> Self {
+        (self.chosen, self.notes) = (chosen, notes);
+        self
+    }
+
+    /// How the images were chosen among those of the split; `None` for all, or for the first.
+    pub fn chosen(&self) -> Option<&str> {
+        self.chosen
+    }
+
+    /// What was done to some of the images while they were read, such as turning them upright.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Gives images from class folders the labels of a model with this many `classes` and, where

@@ -126,7 +126,7 @@ pub(crate) struct Train {
     /// Learning rate over the run: cyclic, cosine.
     #[arg(long, default_value = "cyclic")]
     pub(crate) schedule: String,
-    /// First training images used.
+    /// This many training images: the first, or of class folders some of each class.
     #[arg(long)]
     pub(crate) limit: Option<usize>,
     /// Seed.
@@ -151,7 +151,7 @@ pub(crate) struct Attack {
     /// Part of the data: test, train.
     #[arg(long, default_value = "test")]
     pub(crate) split: String,
-    /// First images used.
+    /// This many images: the first, or of class folders some of each class.
     #[arg(long)]
     pub(crate) limit: Option<usize>,
     /// Norm: linf, l2, l1.
@@ -200,7 +200,7 @@ pub(crate) struct Explain {
     /// Part of the data: test, train.
     #[arg(long, default_value = "test")]
     pub(crate) split: String,
-    /// First images of the data used.
+    /// This many images of the data: the first, or of class folders some of each class.
     #[arg(long, short = 'n', default_value_t = 16)]
     pub(crate) limit: usize,
     /// Methods.
@@ -289,7 +289,7 @@ pub(crate) struct Evaluate {
     /// Part of the data: test, train.
     #[arg(long, default_value = "test")]
     pub(crate) split: String,
-    /// First images used.
+    /// This many images: the first, or of class folders some of each class.
     #[arg(long, short = 'n', default_value_t = 100)]
     pub(crate) limit: usize,
     /// Explainers.

@@ -20,7 +20,12 @@ fn main() -> ExitCode {
             .build()?;
         threads.install(|| commands::run(&arguments))
     };
-    std::panic::set_hook(Box::new(|found| console::bug(&found.to_string())));
+    std::panic::set_hook(Box::new(|found| {
+        // A panic while an image is decoded becomes an error of that file.
+        if !fgmf::data::is_decoding() {
+            console::bug(&found.to_string());
+        }
+    }));
     match std::panic::catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(Outcome::Done)) => ExitCode::SUCCESS,
         Ok(Ok(Outcome::BelowThreshold)) => ExitCode::from(1),

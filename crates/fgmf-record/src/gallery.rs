@@ -118,6 +118,7 @@ mod tests {
                 sha256: "ab".into(),
             },
             data: Some(DataRecord {
+                chosen: None,
                 name: "d".into(),
                 split: Split::Test,
                 n: 1,

@@ -25,6 +25,9 @@ pub struct DataRecord {
     pub sha256: String,
     /// Class names, by label.
     pub classes: Vec<String>,
+    /// How the examples were chosen among those of the split; absent for all, or for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
 }
 
 impl DataRecord {

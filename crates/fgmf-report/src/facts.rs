@@ -8,8 +8,10 @@ use serde_json::Value;
 /// The data used.
 pub(crate) fn data(data: &DataRecord) -> String {
     let classes: Vec<String> = data.classes.iter().map(|c| escape(c)).collect();
+    let chosen = data.chosen.as_ref();
+    let chosen = chosen.map_or_else(String::new, |how| format!(", {}", escape(how)));
     format!(
-        "{}, {} split, {} examples<br>{}<br><span class=\"detail\">classes: {}</span>",
+        "{}, {} split, {} examples{chosen}<br>{}<br><span class=\"detail\">classes: {}</span>",
         escape(&data.name),
         data.split,
         count(data.n),

@@ -63,6 +63,7 @@ fn data(split: Split, n: usize) -> DataRecord {
         n,
         sha256: "ab".repeat(32),
         classes,
+        chosen: None,
     }
 }
 

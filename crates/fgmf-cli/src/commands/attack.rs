@@ -1,13 +1,12 @@
 //! `fgmf attack`.
 
 use crate::arguments::{Arguments, Attack};
-use crate::commands::shared::{check_fit, data_record, percent, read_model};
+use crate::commands::shared::{data_for, data_record, how_chosen, percent, read_model};
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::data::load;
 use fgmf::store::{Folder, build, refuse_another, write};
 use fgmf::study::{
     SuiteJob, curve, remove_curve_state, remove_state, run_suite_until, suite, transfer,
@@ -26,11 +25,9 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     if let Some(path) = &a.surrogate {
         entries.push(transfer(&read_model(path)?.0)?);
     }
-    let mut data = load(&a.data, a.split.parse()?)?;
-    if let Some(n) = a.limit {
-        data.truncate(n)?;
-    }
-    check_fit(&net, &data)?;
+    // A run that may stop early needs images in a mixed order.
+    let limit = a.limit.or(a.stop_early.then_some(usize::MAX));
+    let data = data_for(&net, &a.data, &a.split, limit)?;
     let _claim = Folder::claim(&a.out)?;
     let out = a.out.join("attack.json");
     refuse_another(
@@ -127,11 +124,12 @@ fn table(r: &AttackRecord) -> String {
     let interval = |i: [f64; 2]| format!("[{}, {}]", percent(i[0]), percent(i[1]));
     let mut lines = vec![
         format!(
-            "{} on {} ({}, n = {}), {} eps {}",
+            "{} on {} ({}, n = {}{}), {} eps {}",
             one_line(&r.model.file),
             one_line(&r.data.name),
             r.data.split,
             r.data.n,
+            how_chosen(&r.data),
             r.threat.norm,
             r.threat.eps
         ),

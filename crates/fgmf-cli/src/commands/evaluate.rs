@@ -4,12 +4,11 @@ use crate::arguments::{Arguments, Evaluate};
 use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::memory::images_at_once;
-use crate::commands::shared::{check_fit, data_record, read_model};
+use crate::commands::shared::{data_for, data_record, how_chosen, read_model};
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
-use fgmf::data::load;
 use fgmf::explain::{Context, applicable, with_parameters};
 use fgmf::model::Oracle;
 use fgmf::store::{Folder, build, refuse_another, remove, write};
@@ -22,9 +21,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
     let metrics = metrics(&a.metrics, &settings)?;
     let (mut net, sha256) = read_model(&a.model)?;
-    let mut data = load(&a.data, a.split.parse()?)?;
-    data.truncate(a.limit)?;
-    check_fit(&net, &data)?;
+    let data = data_for(&net, &a.data, &a.split, Some(a.limit))?;
     let [c, h, w] = data.shape();
     let attacker = Attacker::new(&a.attacked, "pgd", [data.len(), c, h, w], a.seed)?;
     let rows: Vec<usize> = (0..data.len()).collect();
@@ -113,12 +110,13 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
 fn table(r: &EvaluationRecord) -> String {
     let inputs: Vec<&str> = r.inputs.iter().map(|i| i.name.as_str()).collect();
     let mut lines = vec![format!(
-        "{} on {} ({}, n = {}), {} eps {}, seed {}; mean [95% interval]; p: Wilcoxon \
+        "{} on {} ({}, n = {}{}), {} eps {}, seed {}; mean [95% interval]; p: Wilcoxon \
             signed-rank of {}",
         one_line(&r.model.file),
         one_line(&r.data.name),
         r.data.split,
         r.data.n,
+        how_chosen(&r.data),
         r.threat.norm,
         r.threat.eps,
         r.seed,

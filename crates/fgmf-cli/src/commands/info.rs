@@ -6,6 +6,7 @@ use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
+use fgmf::data::class_names;
 use fgmf::explain::choose_layer;
 use fgmf_net::{Network, Source};
 use serde_json::json;
@@ -70,12 +71,18 @@ fn facts(net: &Network, sha256: &str) -> serde_json::Value {
     })
 }
 
+/// The number of classes, and their names where the model carries them.
+fn classes(net: &Network) -> String {
+    let names = class_names(net).map(|names| format!(": {}", one_line(&names.join(", "))));
+    format!("{}{}", net.classes(), names.unwrap_or_default())
+}
+
 fn text(net: &Network, sha256: &str) -> String {
     let [c, h, w] = net.image_shape();
     let mut lines = vec![
         format!("{}  (sha256 {sha256})", one_line(&net.name)),
         format!("images      {c}x{h}x{w} in [0, 1]"),
-        format!("classes     {}", net.classes()),
+        format!("classes     {}", classes(net)),
         format!("parameters  {} trainable", net.parameter_count()),
         format!(
             "cost        {:.2} MFLOP an image, forward (convolutions and products)",

@@ -1,7 +1,9 @@
 //! What commands share: files of models, facts of data and machine.
 
+use crate::console;
+use crate::console::one_line;
 use anyhow::Result;
-use fgmf::data::Dataset;
+use fgmf::data::{DataRequest, Dataset, class_names, load_part};
 use fgmf_net::{Network, Session};
 use fgmf_record::{DataRecord, MachineRecord};
 use std::path::Path;
@@ -12,8 +14,25 @@ pub(crate) fn read_model(path: &Path) -> Result<(Session, String)> {
     Ok((Session::new(net), sha256))
 }
 
-/// An error unless the data is what the model takes.
-pub(crate) fn check_fit(net: &Network, data: &Dataset) -> Result<()> {
+/// The part of a data set that is wanted, with the labels of the model; an error unless it is what
+/// the model takes. What was done to images while they were read is said.
+pub(crate) fn data_for(
+    net: &Network,
+    source: &str,
+    split: &str,
+    limit: Option<usize>,
+) -> Result<Dataset> {
+    let wanted = DataRequest::new(limit, Some(net.image_shape()));
+    let mut data = load_part(source, split.parse()?, &wanted)?;
+    check_fit(net, &mut data)?;
+    for note in data.notes() {
+        console::say(false, &format!("note: {note}"));
+    }
+    Ok(data)
+}
+
+/// Gives the data the labels of the model; an error unless it is what the model takes.
+fn check_fit(net: &Network, data: &mut Dataset) -> Result<()> {
     if net.image_shape() != data.shape() {
         return Err(fgmf::Error::mismatch(
             "match model and data",
@@ -22,14 +41,7 @@ pub(crate) fn check_fit(net: &Network, data: &Dataset) -> Result<()> {
         )
         .into());
     }
-    if data.classes().len() > net.classes() {
-        return Err(fgmf::Error::mismatch(
-            "match model and data",
-            format!("at most {} classes", net.classes()),
-            data.classes().len(),
-        )
-        .into());
-    }
+    data.relabel(class_names(net).as_deref(), net.classes())?;
     Ok(())
 }
 
@@ -40,7 +52,14 @@ pub(crate) fn data_record(data: &Dataset) -> DataRecord {
         n: data.len(),
         sha256: data.sha256(),
         classes: data.classes().to_vec(),
+        chosen: data.chosen().map(str::to_owned),
     }
+}
+
+/// How the images were chosen, for a line that tells their number.
+pub(crate) fn how_chosen(data: &DataRecord) -> String {
+    let chosen = data.chosen.as_ref();
+    chosen.map_or_else(String::new, |how| format!(", {}", one_line(how)))
 }
 
 pub(crate) fn machine() -> MachineRecord {

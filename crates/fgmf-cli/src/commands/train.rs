@@ -6,7 +6,7 @@ use crate::console;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::data::{Dataset, Split, load};
+use fgmf::data::{DataRequest, Dataset, Split, load_part};
 use fgmf::defend::{KWtaParams, ResizePadParams, SgamParams};
 use fgmf::train::{ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit};
 use fgmf_net::Network;
@@ -24,9 +24,10 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
         None => from_flags(a)?,
     };
     config.check()?;
-    let mut data = load(&config.data, Split::Train)?;
-    if let Some(n) = config.limit {
-        data.truncate(n)?;
+    let wanted = DataRequest::new(config.limit, None);
+    let data = load_part(&config.data, Split::Train, &wanted)?;
+    for note in data.notes() {
+        console::say(false, &format!("note: {note}"));
     }
     let (net, run) = train(global, &config, &data, &a.out, "training")?;
     if global.json {

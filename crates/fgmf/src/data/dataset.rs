@@ -1,5 +1,6 @@
 //! One split of labelled images in memory.
 
+use crate::data::labelling::labels_of;
 use crate::error::{Error, Result};
 use crate::record::Split;
 use sha2::{Digest, Sha256};
@@ -15,6 +16,10 @@ pub struct Dataset {
     /// `[n, channels, height, width]`, bytes as stored.
     pixels: Vec<u8>,
     labels: Vec<usize>,
+    /// Whether labels are positions of folders instead of numbers in a file.
+    by_folder: bool,
+    chosen: Option<&'static str>,
+    notes: Vec<String>,
 }
 
 impl Dataset {
@@ -69,7 +74,67 @@ impl Dataset {
             shape,
             pixels,
             labels,
+            by_folder: false,
+            chosen: None,
+            notes: Vec::new(),
         })
+    }
+
+    /// With labels that are positions in a list of folders; [`relabel`](Self::relabel) gives them
+    /// a model's meaning.
+    pub(crate) fn by_folder(mut self) -> Self {
+        self.by_folder = true;
+        self
+    }
+
+    /// With how its images were chosen, and what was done to them while they were read.
+    pub(crate) fn with_facts(mut self, chosen: Option<&'static str>, notes: Vec<String>) -> Self {
+        (self.chosen, self.notes) = (chosen, notes);
+        self
+    }
+
+    /// How the images were chosen among those of the split; `None` for all, or for the first.
+    pub fn chosen(&self) -> Option<&str> {
+        self.chosen
+    }
+
+    /// What was done to some of the images while they were read, such as turning them upright.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Gives images from class folders the labels of a model with this many `classes` and, where
+    /// it carries them, these `names`. Other data keeps its labels, which are numbers in its files.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when a folder is no class of the model, when a model without names has
+    /// another number of classes than there are folders, or when other data has more classes than
+    /// the model.
+    pub fn relabel(&mut self, names: Option<&[String]>, classes: usize) -> Result<()> {
+        if !self.by_folder {
+            if self.classes.len() > classes {
+                let (expected, found) = (format!("at most {classes} classes"), self.classes.len());
+                return Err(Error::mismatch("match model and data", expected, found));
+            }
+            return Ok(());
+        }
+        let of_folder = labels_of(&self.classes, names, classes)?;
+        let mut renamed: Vec<String> = match names {
+            Some(names) => names.to_vec(),
+            None => (0..classes).map(|label| label.to_string()).collect(),
+        };
+        if names.is_none() {
+            for (&label, folder) in of_folder.iter().zip(&self.classes) {
+                renamed[label].clone_from(folder);
+            }
+        }
+        for label in &mut self.labels {
+            *label = of_folder[*label];
+        }
+        self.classes = renamed;
+        // The labels are now those of the model, and another model may read them as they are.
+        self.by_folder = false;
+        Ok(())
     }
 
     /// Number of images, at least 1.

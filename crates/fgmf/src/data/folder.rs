@@ -7,11 +7,12 @@ use crate::data::dataset::Dataset;
 use crate::data::files;
 use crate::data::files::FileEntry;
 use crate::data::limits::MAX_BYTES;
-use crate::data::picture::read_like;
+use crate::data::picture::{StillImage, read_like};
+use crate::data::request::{DataRequest, SPREAD, spread};
 use crate::error::{Error, Result};
 use crate::record::Split;
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Without split folders, every this many files of a class one is for testing.
@@ -20,13 +21,18 @@ const TEST_EVERY: usize = 5;
 const CHUNK: usize = 16 << 20;
 
 /// Loads one split: `dir/{train,test}/CLASS/*`, or `dir/CLASS/*` with every 5th file of each class
-/// for testing.
-pub(crate) fn load(dir: &Path, entries: &[FileEntry], split: Split) -> Result<Dataset> {
+/// for testing. Only the images of the `wanted` part are decoded.
+pub(crate) fn load(
+    dir: &Path,
+    entries: &[FileEntry],
+    split: Split,
+    wanted: &DataRequest,
+) -> Result<Dataset> {
     let is_split = |entry: &&FileEntry| Split::find(&entry.name).is_some();
     let halves = only_folders(entries, "`train`, `test` or class folders")?
         .iter()
         .filter(is_split);
-    let (classes, files) = if halves.clone().next().is_none() {
+    let (classes, mut files) = if halves.clone().next().is_none() {
         let mut files = Vec::new();
         for (label, class) in entries.iter().enumerate() {
             let paths = image_files(class)?.into_iter().enumerate();
@@ -59,9 +65,17 @@ pub(crate) fn load(dir: &Path, entries: &[FileEntry], split: Split) -> Result<Da
             format!("images for split {split} (1 of {TEST_EVERY} files of a class is for testing)");
         return Err(Error::data(dir, expected, "none"));
     }
-    let (shape, pixels) = read_all(&files)?;
+    let mut chosen = None;
+    if let Some(limit) = wanted.limit {
+        let labels: Vec<usize> = files.iter().map(|(_, label)| *label).collect();
+        let rows = spread(&labels, limit);
+        chosen = (rows.len() < files.len()).then_some(SPREAD);
+        files = rows.into_iter().map(|i| files[i].clone()).collect();
+    }
+    let (shape, pixels, notes) = read_all(&files, wanted.shape)?;
     let labels = files.into_iter().map(|(_, label)| label).collect();
-    Dataset::new(files::name_of(dir), split, classes, shape, pixels, labels)
+    let data = Dataset::new(files::name_of(dir), split, classes, shape, pixels, labels)?;
+    Ok(data.by_folder().with_facts(chosen, notes))
 }
 
 fn is_test(index: usize) -> bool {
@@ -148,37 +162,67 @@ fn image_files(class: &FileEntry) -> Result<Vec<PathBuf>> {
     Ok(entries.into_iter().map(|entry| entry.path).collect())
 }
 
-/// Decodes in parallel, gathers in order: the first bad file by name is the one reported, whatever
-/// the number of threads. Only images of the first one's shape are decoded.
-fn read_all(files: &[(PathBuf, usize)]) -> Result<([usize; 3], Vec<u8>)> {
+/// Decodes in parallel, gathers in order: the first bad file is the one reported, whatever the
+/// number of threads. Only images of the `wanted` shape, or of the first one's, are decoded.
+fn read_all(
+    files: &[(PathBuf, usize)],
+    wanted: Option<[usize; 3]>,
+) -> Result<([usize; 3], Vec<u8>, Vec<String>)> {
     let Some(((first, _), others)) = files.split_first() else {
-        return Ok(([0; 3], Vec::new()));
+        return Ok(([0; 3], Vec::new(), Vec::new()));
     };
-    let (shape, mut pixels) = read_like(first, None)?;
-    let area = pixels.len().max(1);
+    let like = |found: [usize; 3], path: &Path, shape: [usize; 3], reason: &str| {
+        if found == shape {
+            return Ok(());
+        }
+        let expected = format!("{} {reason}", size(shape));
+        Err(Error::data(path, expected, size(found)))
+    };
+    let image = read_like(first, wanted)?;
+    let shape = image.shape;
+    if let Some(wanted) = wanted {
+        like(shape, first, wanted, "as the model takes")?;
+    }
+    let area = image.bytes.len().max(1);
     if (area as u64).saturating_mul(files.len() as u64) > MAX_BYTES {
         let found = format!("{} images of {area} bytes", files.len());
         let expected = format!("at most {MAX_BYTES} bytes of pixels in all");
         return Err(Error::data(first, expected, found));
     }
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut pixels = Vec::with_capacity(area.saturating_mul(files.len()));
+    let mut gather = |image: &StillImage| {
+        pixels.extend_from_slice(&image.bytes);
+        for note in &image.notes {
+            *counts.entry(note).or_default() += 1;
+        }
+    };
+    gather(&image);
+    let reason = format!("like `{}`", first.display());
     for chunk in others.chunks((CHUNK / area).max(1)) {
         let images: Vec<_> = chunk
             .par_iter()
             .map(|(path, _)| read_like(path, Some(shape)))
             .collect();
         for (image, (path, _)) in images.into_iter().zip(chunk) {
-            let (found, bytes) = image?;
-            if found != shape {
-                let expected = format!("{} like `{}`", size(shape), first.display());
-                return Err(Error::data(path, expected, size(found)));
-            }
-            pixels.extend_from_slice(&bytes);
+            let image = image?;
+            like(image.shape, path, shape, &reason)?;
+            gather(&image);
         }
     }
-    Ok((shape, pixels))
+    let n = files.len();
+    let notes = counts
+        .into_iter()
+        .map(|(note, count)| format!("{count} of {n} images: {note}"))
+        .collect();
+    Ok((shape, pixels, notes))
 }
 
 fn size([c, h, w]: [usize; 3]) -> String {
-    let kind = if c == 1 { "grey" } else { "RGB" };
+    let kind = match c {
+        1 => "grey".to_owned(),
+        3 => "RGB".to_owned(),
+        c => format!("{c} channels"),
+    };
     format!("{w}x{h} pixels (width x height), {kind}")
 }

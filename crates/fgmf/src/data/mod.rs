@@ -9,12 +9,16 @@ pub(crate) mod embedded;
 pub(crate) mod files;
 pub(crate) mod folder;
 pub(crate) mod idx;
+pub(crate) mod labelling;
 pub(crate) mod limits;
 pub(crate) mod picture;
+pub(crate) mod request;
 pub(crate) mod source;
 
 pub use crate::record::Split;
 pub use batch::{Batch, batch_of};
 pub use dataset::Dataset;
-pub use picture::read_image;
-pub use source::{EMBEDDED, load};
+pub use labelling::class_names;
+pub use picture::{StillImage, is_decoding, read_image, read_image_of};
+pub use request::DataRequest;
+pub use source::{EMBEDDED, load, load_part};

@@ -3,40 +3,104 @@
 use crate::data::files;
 use crate::data::limits::MAX_SIDE;
 use crate::error::{Error, Result};
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use std::cell::Cell;
 use std::io::Cursor;
+use std::panic::catch_unwind;
 use std::path::Path;
 
 /// Longest image file, in bytes, and most bytes its decoder may ask for.
 const MAX_IMAGE: u64 = 256 << 20;
 
-/// Reads one PNG or JPEG file: channels (1 grey, 3 RGB), height, width, and bytes `[channels,
-/// height, width]`.
+const TURNED: &str = "turned upright, as the EXIF data of the file says";
+const BLENDED: &str = "transparency blended over white";
+
+/// One image file, decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StillImage {
+    /// `[channels, height, width]`; 1 channel is grey, 3 are RGB.
+    pub shape: [usize; 3],
+    /// Bytes in that order.
+    pub bytes: Vec<u8>,
+    /// What was done to the stored picture.
+    pub notes: Vec<&'static str>,
+}
+
+/// Reads one PNG or JPEG file.
 ///
-/// The format is told by content, not by name. Alpha is dropped, 16 bits are reduced to 8, palettes
-/// become RGB; a turn asked for by EXIF is not made.
+/// The format is told by content, not by name. A turn asked for by EXIF is made, transparency is
+/// blended over white, 16 bits are reduced to 8, palettes become RGB.
 ///
 /// # Errors
 /// [`Error::Io`] when the file cannot be read; [`Error::Data`] when it is not a whole PNG or JPEG
 /// image, or is larger than 256 MiB or 16384 pixels a side.
-pub fn read_image(path: &Path) -> Result<(usize, usize, usize, Vec<u8>)> {
-    let ([c, h, w], bytes) = read_like(path, None)?;
-    Ok((c, h, w, bytes))
+pub fn read_image(path: &Path) -> Result<StillImage> {
+    read_like(path, None)
+}
+
+/// [`read_image`] of an image that must be of this `[channels, height, width]`. The size that the
+/// file states is checked before it is decoded.
+///
+/// # Errors
+/// As [`read_image`]; [`Error::Data`] when the shape is another.
+pub fn read_image_of(path: &Path, shape: [usize; 3]) -> Result<StillImage> {
+    let image = read_like(path, Some(shape))?;
+    if image.shape == shape {
+        return Ok(image);
+    }
+    let text = |[c, h, w]: [usize; 3]| format!("{c}x{h}x{w}");
+    let expected = format!("an image of {} (channels, rows, columns)", text(shape));
+    Err(Error::data(path, expected, text(image.shape)))
 }
 
 /// [`read_image`] that goes no further than the header, and gives no bytes, when the shape is not
 /// `like`.
-pub(crate) fn read_like(path: &Path, like: Option<[usize; 3]>) -> Result<([usize; 3], Vec<u8>)> {
+pub(crate) fn read_like(path: &Path, like: Option<[usize; 3]>) -> Result<StillImage> {
     let bytes = files::read(path, MAX_IMAGE)?;
-    let wrong = |found: String| Error::data(path, "a whole PNG or JPEG image", found);
-    let refused = |error: image::ImageError| wrong(error.to_string());
-    let format =
-        image::guess_format(&bytes).map_err(|_| wrong("another kind of file".to_owned()))?;
+    let decoded = {
+        let _mark = DecodingMark::set();
+        catch_unwind(|| decode(bytes, like))
+    };
+    let decoded = decoded.unwrap_or_else(|_| Err("a file that its decoder fails on".to_owned()));
+    decoded.map_err(|found| Error::data(path, "a whole PNG or JPEG image", found))
+}
+
+thread_local! {
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is decoding an image. A panic is then caught and becomes an error of the
+/// file, so a panic hook has nothing to say.
+pub fn is_decoding() -> bool {
+    DECODING.get()
+}
+
+/// Set while an image is decoded.
+struct DecodingMark;
+
+impl DecodingMark {
+    fn set() -> Self {
+        DECODING.set(true);
+        Self
+    }
+}
+
+impl Drop for DecodingMark {
+    fn drop(&mut self) {
+        DECODING.set(false);
+    }
+}
+
+/// The image, or what was found in its place.
+fn decode(bytes: Vec<u8>, like: Option<[usize; 3]>) -> std::result::Result<StillImage, String> {
+    let refused = |error: image::ImageError| error.to_string();
+    let format = image::guess_format(&bytes).map_err(|_| "another kind of file".to_owned())?;
     match format {
         ImageFormat::Png => {}
         ImageFormat::Jpeg if jpeg_ends(&bytes) => {}
-        ImageFormat::Jpeg => return Err(wrong("a JPEG file without its end".to_owned())),
-        other => return Err(wrong(format!("a file of kind {other:?}"))),
+        ImageFormat::Jpeg => return Err("a JPEG file without its end".to_owned()),
+        other => return Err(format!("a file of kind {other:?}")),
     }
     let mut limits = Limits::default();
     limits.max_image_width = u32::try_from(MAX_SIDE).ok();
@@ -44,31 +108,76 @@ pub(crate) fn read_like(path: &Path, like: Option<[usize; 3]>) -> Result<([usize
     limits.max_alloc = Some(MAX_IMAGE);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits.clone());
-    let decoder = reader.into_decoder().map_err(refused)?;
+    let mut decoder = reader.into_decoder().map_err(refused)?;
     limits.reserve(decoder.total_bytes()).map_err(refused)?;
-    let (width, height) = decoder.dimensions();
-    let channels = if decoder.color_type().has_color() {
-        3
-    } else {
-        1
-    };
+    let orientation = decoder.orientation().map_err(refused)?;
+    let (mut width, mut height) = decoder.dimensions();
+    if on_its_side(orientation) {
+        (width, height) = (height, width);
+    }
+    let color = decoder.color_type();
+    let channels = if color.has_color() { 3 } else { 1 };
     let shape = [channels, height as usize, width as usize];
     if shape.contains(&0) {
-        return Err(wrong(format!("{width}x{height} pixels")));
+        return Err(format!("{width}x{height} pixels"));
     }
+    let mut notes = Vec::new();
     if like.is_some_and(|like| like != shape) {
-        return Ok((shape, Vec::new()));
+        let bytes = Vec::new();
+        return Ok(StillImage {
+            shape,
+            bytes,
+            notes,
+        });
     }
-    let image = DynamicImage::from_decoder(decoder).map_err(refused)?;
-    if channels == 1 {
-        return Ok((shape, image.into_luma8().into_raw()));
+    let mut image = DynamicImage::from_decoder(decoder).map_err(refused)?;
+    if orientation != Orientation::NoTransforms {
+        image.apply_orientation(orientation);
+        notes.push(TURNED);
     }
-    let stored = image.into_rgb8().into_raw();
-    let mut planes = Vec::with_capacity(stored.len());
+    let stored = match (color.has_alpha(), channels) {
+        (false, 1) => image.into_luma8().into_raw(),
+        (false, _) => image.into_rgb8().into_raw(),
+        (true, 1) => over_white::<1>(&image.into_luma_alpha8().into_raw(), &mut notes),
+        (true, _) => over_white::<3>(&image.into_rgba8().into_raw(), &mut notes),
+    };
+    let mut bytes = Vec::with_capacity(stored.len());
     for channel in 0..channels {
-        planes.extend(stored.iter().skip(channel).step_by(channels));
+        bytes.extend(stored.iter().skip(channel).step_by(channels));
     }
-    Ok((shape, planes))
+    Ok(StillImage {
+        shape,
+        bytes,
+        notes,
+    })
+}
+
+/// Whether rows become columns.
+fn on_its_side(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(
+        orientation,
+        Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH
+    )
+}
+
+/// Pixels of `C` colours and an alpha, laid over white.
+fn over_white<const C: usize>(stored: &[u8], notes: &mut Vec<&'static str>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(stored.len() / (C + 1) * C);
+    let mut blended = false;
+    for pixel in stored.chunks_exact(C + 1) {
+        let alpha = u16::from(pixel[C]);
+        blended |= alpha < 255;
+        for &colour in &pixel[..C] {
+            // At most 255 * 255; rounded to nearest.
+            let sum = u16::from(colour) * alpha + 255 * (255 - alpha);
+            out.push(((u32::from(sum) + 127) / 255) as u8);
+        }
+    }
+    if blended {
+        notes.push(BLENDED);
+    }
+    out
 }
 
 /// The decoder fills a cut JPEG with grey and says nothing. Scan data cannot hold the end marker,
@@ -94,22 +203,120 @@ mod tests {
         path
     }
 
+    fn facts(path: &Path) -> ([usize; 3], Vec<u8>, Vec<&'static str>) {
+        let image = read_image(path).unwrap();
+        (image.shape, image.bytes, image.notes)
+    }
+
     #[test]
-    fn alpha_is_dropped_and_sixteen_bits_become_eight() {
+    fn alpha_is_blended_over_white_and_sixteen_bits_become_eight() {
         let dir = tempdir().unwrap();
-        let read = |image: DynamicImage| read_image(&save(&dir, "x.png", &image)).unwrap();
-        let rgba = image::RgbaImage::from_fn(2, 1, |x, _| Rgba([x as u8, 10, 20, 0]));
-        assert_eq!(read(rgba.into()), (3, 1, 2, vec![0, 1, 10, 10, 20, 20]));
+        let read = |image: DynamicImage| facts(&save(&dir, "x.png", &image));
+        let alpha = [0, 128, 255];
+        let rgba =
+            image::RgbaImage::from_fn(3, 1, |x, _| Rgba([x as u8, 10, 20, alpha[x as usize]]));
+        // 1 * 128 / 255 + 127 = 127.5, 10: 132.02, 20: 137.04.
+        let planes = vec![255, 128, 2, 255, 132, 10, 255, 137, 20];
+        assert_eq!(read(rgba.into()), ([3, 1, 3], planes, vec![BLENDED]));
         let grey = image::ImageBuffer::from_pixel(1, 2, LumaA([40_u8, 0]));
         assert_eq!(
             read(DynamicImage::ImageLumaA8(grey)),
-            (1, 2, 1, vec![40, 40])
+            ([1, 2, 1], vec![255, 255], vec![BLENDED])
+        );
+        let solid = image::ImageBuffer::from_pixel(1, 1, LumaA([40_u8, 255]));
+        assert_eq!(
+            read(DynamicImage::ImageLumaA8(solid)),
+            ([1, 1, 1], vec![40], vec![])
         );
         let deep = image::ImageBuffer::from_pixel(1, 1, Rgb([0_u16, 0x8080, 0xffff]));
         assert_eq!(
             read(DynamicImage::ImageRgb16(deep)),
-            (3, 1, 1, vec![0, 0x80, 0xff])
+            ([3, 1, 1], vec![0, 0x80, 0xff], vec![])
         );
+    }
+
+    /// TIFF data with nothing but an orientation.
+    fn exif(orientation: u8) -> Vec<u8> {
+        let tag = [0x12, 1, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
+        [&b"II*\0\x08\0\0\0\x01\0"[..], &tag, &[0; 4]].concat()
+    }
+
+    /// A picture of 2 columns and 3 rows, stored as it is, with an orientation in the file.
+    fn turned(dir: &TempDir, orientation: u8) -> PathBuf {
+        let grey = image::GrayImage::from_fn(2, 3, |x, y| image::Luma([(10 * y + x) as u8]));
+        let path = save(dir, "x.png", &grey.into());
+        let bytes = fs::read(&path).unwrap();
+        let chunk = [&b"eXIf"[..], &exif(orientation)].concat();
+        let mut crc = flate2::Crc::new();
+        crc.update(&chunk);
+        let length = (chunk.len() as u32 - 4).to_be_bytes();
+        let (head, tail) = bytes.split_at(33);
+        let whole = [head, &length, &chunk, &crc.sum().to_be_bytes(), tail].concat();
+        fs::write(&path, whole).unwrap();
+        path
+    }
+
+    #[test]
+    fn pictures_are_turned_as_exif_says() {
+        let dir = tempdir().unwrap();
+        // Stored rows: 0 1, 10 11, 20 21. Orientation 3 is half a turn, 6 a quarter turn clockwise
+        // to be made, 8 one the other way.
+        for (orientation, shape, bytes) in [
+            (3, [1, 3, 2], [21, 20, 11, 10, 1, 0]),
+            (6, [1, 2, 3], [20, 10, 0, 21, 11, 1]),
+            (8, [1, 2, 3], [1, 11, 21, 0, 10, 20]),
+        ] {
+            let path = turned(&dir, orientation);
+            assert_eq!(facts(&path), (shape, bytes.to_vec(), vec![TURNED]));
+            assert!(read_image_of(&path, shape).is_ok());
+        }
+        assert!(facts(&turned(&dir, 1)).2.is_empty());
+        let message = read_image_of(&turned(&dir, 6), [1, 3, 2])
+            .unwrap_err()
+            .to_string();
+        assert!(message.ends_with("found 1x2x3"), "{message}");
+        let path = save(&dir, "x.jpg", &image::GrayImage::new(8, 16).into());
+        let bytes = fs::read(&path).unwrap();
+        let block = [&b"Exif\0\0"[..], &exif(6)].concat();
+        let length = (block.len() as u16 + 2).to_be_bytes();
+        let whole = [&bytes[..2], &[0xff, 0xe1], &length, &block, &bytes[2..]].concat();
+        fs::write(&path, whole).unwrap();
+        let (shape, _, notes) = facts(&path);
+        assert_eq!((shape, notes), ([1, 8, 16], vec![TURNED]));
+    }
+
+    /// A palette of a length that is no multiple of three panics in the decoder.
+    #[test]
+    fn a_panic_in_the_decoder_is_an_error_of_the_file() {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("x.png");
+        fs::write(&path, PALETTE).unwrap();
+        let message = read_image(&path).unwrap_err().to_string();
+        assert!(
+            message.contains("x.png: expected a whole PNG or JPEG image, found"),
+            "{message}"
+        );
+        assert!(!is_decoding());
+    }
+
+    const PALETTE: &[u8] = include_bytes!("../../tests/fixtures/palette_length.png");
+
+    /// The size in the header is refused before the pixels, which are damaged, are looked at.
+    #[test]
+    fn a_size_is_checked_before_decoding() {
+        let dir = tempdir().unwrap();
+        let path = save(&dir, "x.png", &RgbImage::new(40, 20).into());
+        let mut bytes = fs::read(&path).unwrap();
+        let end = bytes.len() - 20;
+        bytes[end] ^= 0xff;
+        fs::write(&path, bytes).unwrap();
+        let message = read_image_of(&path, [3, 28, 28]).unwrap_err().to_string();
+        assert!(
+            message
+                .contains("expected an image of 3x28x28 (channels, rows, columns), found 3x20x40"),
+            "{message}"
+        );
+        assert!(read_image_of(&path, [3, 20, 40]).is_err());
     }
 
     #[test]
@@ -122,7 +329,7 @@ mod tests {
                 &RgbImage::from_fn(16, 16, |x, y| Rgb([x as u8 * 9, y as u8 * 7, 3])).into(),
             );
             let bytes = fs::read(&path).unwrap();
-            assert_eq!(read_image(&path).unwrap().3.len(), 3 * 16 * 16);
+            assert_eq!(read_image(&path).unwrap().bytes.len(), 3 * 16 * 16);
             // What follows the pixels of a PNG, its 12-byte end chunk, is not needed.
             for end in 0..bytes.len() - 12 {
                 fs::write(&path, &bytes[..end]).unwrap();

@@ -1,6 +1,7 @@
 //! A data set by name or path: which reader fits.
 
 use crate::data::dataset::Dataset;
+use crate::data::request::DataRequest;
 use crate::data::{cifar, embedded, files, folder, idx};
 use crate::error::{Error, Result};
 use crate::record::Split;
@@ -26,6 +27,23 @@ pub const EMBEDDED: &str = embedded::NAME;
 /// [`Error::Data`] when the folder is of no or of several kinds, or a file is not what it claims to
 /// be; [`Error::Io`] when the system refuses to read it.
 pub fn load(source: &str, split: Split) -> Result<Dataset> {
+    load_part(source, split, &DataRequest::default())
+}
+
+/// [`load`] of what is wanted only. From class folders no other image is decoded.
+///
+/// # Errors
+/// As [`load`]; [`Error::Parameter`] when the limit is 0.
+pub fn load_part(source: &str, split: Split, wanted: &DataRequest) -> Result<Dataset> {
+    wanted.check()?;
+    let mut data = read(source, split, wanted)?;
+    if let Some(limit) = wanted.limit {
+        data.truncate(limit)?;
+    }
+    Ok(data)
+}
+
+fn read(source: &str, split: Split, wanted: &DataRequest) -> Result<Dataset> {
     if source == EMBEDDED {
         return embedded::load(split);
     }
@@ -55,7 +73,7 @@ pub fn load(source: &str, split: Split) -> Result<Dataset> {
         )),
         (true, false) => idx::load(dir, &entries, split),
         (false, true) => cifar::load(dir, split),
-        (false, false) if has(&|entry| entry.is_dir) => folder::load(dir, &entries, split),
+        (false, false) if has(&|entry| entry.is_dir) => folder::load(dir, &entries, split, wanted),
         (false, false) => {
             let found = match entries.first() {
                 Some(entry) => format!("{} other files, such as `{}`", entries.len(), entry.name),

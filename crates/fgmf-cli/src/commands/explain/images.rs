@@ -1,10 +1,12 @@
 //! Images to be explained: single files, or the first of a data set.
 
 use crate::arguments::Explain;
-use crate::commands::shared::check_fit;
+use crate::commands::shared::data_for;
+use crate::console;
+use crate::console::one_line;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::data::{Dataset, load, read_image};
+use fgmf::data::{Dataset, read_image_of};
 use fgmf_net::{Network, Tensor};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -28,10 +30,7 @@ impl<'a> Images<'a> {
                 None => Ok(Self::Files(&a.images)),
             };
         };
-        let mut data = load(data, a.split.parse()?)?;
-        data.truncate(a.limit)?;
-        check_fit(net, &data)?;
-        Ok(Self::Data(data))
+        Ok(Self::Data(data_for(net, data, &a.split, Some(a.limit))?))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -115,17 +114,15 @@ fn stem(path: &Path) -> String {
 }
 
 fn file(net: &Network, path: &Path) -> Result<Vec<f32>> {
-    let (channels, height, width, bytes) = read_image(path)?;
-    let [c, h, w] = net.image_shape();
-    if [channels, height, width] != [c, h, w] {
-        return Err(Error::data(
-            path,
-            format!("an image of {c}x{h}x{w} (channels, rows, columns)"),
-            format!("{channels}x{height}x{width}"),
-        )
-        .into());
+    let image = read_image_of(path, net.image_shape())?;
+    for note in &image.notes {
+        console::say(
+            false,
+            &format!("note: {}: {note}", one_line(&path.to_string_lossy())),
+        );
     }
-    Ok(bytes.iter().map(|&b| f32::from(b) / 255.0).collect())
+    let bytes = image.bytes.iter();
+    Ok(bytes.map(|&b| f32::from(b) / 255.0).collect())
 }
 
 #[cfg(test)]

@@ -76,6 +76,77 @@ fn two_folders_share_their_classes() {
     );
 }
 
+/// Two of ten classes are the labels 2 and 7 of the model, not 0 and 1.
+#[test]
+fn a_subset_of_the_classes_keeps_the_labels_of_the_model() {
+    let dir = tempdir().unwrap();
+    save(&dir, "test/seven/1.png", &grey(3, 1));
+    save(&dir, "test/two/1.png", &grey(3, 2));
+    let names = [
+        "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
+    ]
+    .map(str::to_owned);
+    let mut data = load(&dir, Split::Test).unwrap();
+    data.relabel(Some(&names), 10).unwrap();
+    assert_eq!((data.labels(), data.classes()), (&[7, 2][..], &names[..]));
+    let mut data = load(&dir, Split::Test).unwrap();
+    assert!(data.relabel(None, 10).is_err());
+    data.relabel(None, 2).unwrap();
+    assert_eq!(data.labels(), [0, 1]);
+    for folder in ["seven", "two"] {
+        let path = dir.path().join("test");
+        let number = if folder == "two" { "2" } else { "7" };
+        fs::rename(path.join(folder), path.join(number)).unwrap();
+    }
+    let mut data = load(&dir, Split::Test).unwrap();
+    data.relabel(None, 10).unwrap();
+    assert_eq!(data.labels(), [2, 7]);
+    assert_eq!(data.classes()[7], "7");
+}
+
+/// Of ten folders a limit of 24 takes two or three images each, and decodes no other.
+#[test]
+fn a_limit_is_spread_over_the_folders_before_decoding() {
+    let dir = tempdir().unwrap();
+    for class in 0..10 {
+        for i in 0..12 {
+            save(
+                &dir,
+                &format!("test/{class}/{i:02}.png"),
+                &grey(3, 9 * class + i),
+            );
+        }
+    }
+    let path = dir.path().to_str().unwrap();
+    let part = |limit, shape| {
+        crate::data::source::load_part(path, Split::Test, &DataRequest::new(limit, shape))
+    };
+    let some = part(Some(24), None).unwrap();
+    assert!(some.class_counts().iter().all(|&n| n == 2 || n == 3));
+    assert_eq!(some.chosen(), Some(SPREAD));
+    let whole = part(None, None).unwrap();
+    assert_eq!((whole.chosen(), whole.labels()[11]), (None, 0));
+    let labels: Vec<usize> = (0..120).map(|i| i / 12).collect();
+    let first = spread(&labels, 1)[0];
+    for (i, label) in labels.iter().enumerate().filter(|(i, _)| *i != first) {
+        let name = format!("test/{label}/{:02}.png", i % 12);
+        fs::write(dir.path().join(name), "no image").unwrap();
+    }
+    let one = part(Some(1), Some([1, 2, 3])).unwrap();
+    assert_eq!(one.image(0), whole.image(first));
+    let message = part(Some(1), Some([3, 2, 3])).unwrap_err().to_string();
+    assert!(
+        message.contains("expected 3x2 pixels (width x height), RGB as the model takes"),
+        "{message}"
+    );
+    assert!(
+        part(Some(0), None)
+            .unwrap_err()
+            .to_string()
+            .contains("`limit`")
+    );
+}
+
 #[test]
 fn odd_files_are_named() {
     let dir = tempdir().unwrap();

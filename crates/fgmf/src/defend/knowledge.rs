@@ -53,9 +53,9 @@ pub fn served_rules(net: &Network) -> Result<Rules> {
     Ok(rules)
 }
 
-/// Nodes at the end of a network that squash its scores and keep their order: softmax, exponentials,
-/// logarithms, sigmoids. Where they saturate, their derivative is lost, and the scores before them
-/// have one.
+/// Nodes at the end of a network that squash its scores and keep their order: softmax,
+/// exponentials, logarithms, sigmoids. Where they saturate, their derivative is lost, and the
+/// scores before them have one.
 fn squashed_end(net: &Network) -> Vec<usize> {
     let mut out = Vec::new();
     let mut value = net.output();

@@ -1,8 +1,8 @@
 //! Every call by which the library changes a disk.
 //!
 //! Each call is a point at which a test can kill the process, or let the call fail. The environment
-//! variable `FGMF_FAULT` says where: `kill:N`, `panic:N` or `error:N`, calls counted from 1. Whatever
-//! the point, the same command without it must then end like one that nobody disturbed.
+//! variable `FGMF_FAULT` says where: `kill:N`, `panic:N` or `error:N`, calls counted from 1.
+//! Whatever the point, the same command without it must then end like one that nobody disturbed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Write};

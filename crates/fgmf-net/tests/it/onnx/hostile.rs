@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 /// What a file is read as. A slow machine gets five times as long as the promise.
 #[track_caller]
+#[allow(clippy::print_stdout, reason = "times of a failing test")]
 fn soon(what: &str, bytes: &[u8]) -> Result<Network, Error> {
     let start = Instant::now();
     let read = onnx::from_bytes(bytes);

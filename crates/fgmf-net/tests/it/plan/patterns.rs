@@ -66,6 +66,7 @@ impl Made {
     }
 
     /// A dense layer behind `x`, and the plan against the walk: logits, gradients, training.
+    #[allow(clippy::print_stdout, reason = "names the case that fails")]
     fn judge(mut self, what: &str, x: ValueId) {
         println!("{what}");
         let flat = self.node(Op::Flatten(Flatten { axis: 1 }), &[x]);

@@ -44,6 +44,7 @@ mod attention;
 mod axis;
 mod blocked;
 mod conv;
+mod copies;
 mod dense;
 mod gemm;
 mod grid;
@@ -70,6 +71,7 @@ pub use blocked::{
     global_average_blocked_grad, max_pool_blocked, max_pool_blocked_fits, max_pool_blocked_grad,
 };
 pub use conv::{conv2d, conv2d_grad_input, conv2d_grad_weight};
+pub use copies::{conv_copies, conv_phases};
 pub use dense::matmul;
 pub use gemm::{MatmulEpilogue, PackedMatrix, matmul_packed};
 pub use pool::{Pool2d, avg_pool2d, avg_pool2d_adjoint, gather_planes, max_pool2d, scatter_planes};

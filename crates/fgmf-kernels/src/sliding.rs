@@ -20,15 +20,19 @@ impl Input {
         let out = s.out_size();
         let [(rows, row_taps), (cols, col_taps)] = [0, 1].map(|i| {
             let (stride, dilation) = (s.stride[i], s.dilation[i]);
+            // Phases of taps come back in the order in which they came first.
             let mut phases: Vec<usize> = Vec::new();
+            let mut period = usize::MAX;
             let taps: Vec<(usize, usize)> = (0..s.kernel[i])
                 .map(|tap| {
                     let (shift, phase) = (tap * dilation / stride, tap * dilation % stride);
-                    let slot = phases.iter().position(|&p| p == phase).unwrap_or_else(|| {
+                    if tap > 0 && phase == 0 {
+                        period = period.min(tap);
+                    }
+                    if tap < period {
                         phases.push(phase);
-                        phases.len() - 1
-                    });
-                    (slot, shift)
+                    }
+                    (tap % period, shift)
                 })
                 .collect();
             let axis = GridAxis {
@@ -142,15 +146,17 @@ fn phases(s: &Conv2d, i: usize) -> Vec<Phase> {
         .filter_map(|phase| {
             let from = before.saturating_sub(phase).div_ceil(stride);
             let to = (before + len).saturating_sub(phase).div_ceil(stride);
-            let taps = (0..s.kernel[i])
-                .filter(|tap| tap * s.dilation[i] % stride == phase)
-                .map(|tap| (tap, tap * s.dilation[i] / stride))
-                .collect();
+            let taps = || {
+                (0..s.kernel[i])
+                    .filter(|tap| tap * s.dilation[i] % stride == phase)
+                    .map(|tap| (tap, tap * s.dilation[i] / stride))
+                    .collect()
+            };
             (from < to).then(|| Phase {
                 from,
                 to,
                 cell: from * stride + phase - before,
-                taps,
+                taps: taps(),
             })
         })
         .collect()

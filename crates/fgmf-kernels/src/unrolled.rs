@@ -8,7 +8,7 @@ use crate::sliding::{Forward, GradInput, GradWeight};
 use pulp::{Simd, WithSimd};
 
 /// Columns of a product, roughly: enough for its tiles, few enough for the cache.
-const COLUMNS: usize = 192;
+pub(crate) const COLUMNS: usize = 192;
 
 /// Whether unrolling pays. Decided by the shape of one image, so that a batch of any size, on any
 /// processor, is computed alike.

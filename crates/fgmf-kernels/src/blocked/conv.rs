@@ -49,7 +49,7 @@ pub struct BlockedConv {
 }
 
 /// Channels up to which an image is kept in rows.
-const STEM_CHANNELS: usize = 8;
+pub(crate) const STEM_CHANNELS: usize = 8;
 
 impl BlockedConv {
     /// Prepares a convolution whose shape passed [`Conv2d::check`]; `None` for groups that are

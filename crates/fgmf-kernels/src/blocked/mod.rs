@@ -21,6 +21,7 @@ pub use channel::{
     add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments,
     channel_products, channel_sums, gate,
 };
+pub(crate) use conv::STEM_CHANNELS;
 pub use conv::{BlockedConv, Epilogue};
 pub(crate) use layout::to_blocked_apart;
 pub use layout::{blocked_len, from_blocked, to_blocked};

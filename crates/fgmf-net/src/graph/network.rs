@@ -1,5 +1,6 @@
 //! A network as data: values, nodes, parameters, in the order they are computed.
 
+use super::budget::Budget;
 use super::op::{MAX_VALUES, Op};
 use crate::error::{Error, Result};
 use crate::tensor::{Precision, Tensor};
@@ -223,7 +224,9 @@ impl Network {
     /// Multiplications of one forward pass for one image (convolutions and matrix products), as
     /// twice as many FLOPs.
     pub fn flops(&self) -> u64 {
-        self.nodes.iter().map(|n| self.node_flops(n)).sum()
+        self.nodes
+            .iter()
+            .fold(0u64, |sum, n| sum.saturating_add(self.node_flops(n)))
     }
 
     /// The part of [`Self::flops`] that convolutions have.
@@ -378,6 +381,7 @@ pub struct Builder {
     net: Network,
     names: HashSet<String>,
     counter: usize,
+    budget: Budget,
 }
 
 impl Builder {
@@ -412,6 +416,7 @@ impl Builder {
             net,
             names: HashSet::from([input.to_owned()]),
             counter: 0,
+            budget: Budget::default(),
         })
     }
 
@@ -449,6 +454,8 @@ impl Builder {
 
     /// Adds a stored array.
     pub fn parameter(&mut self, name: &str, tensor: Tensor, trainable: bool) -> Result<ValueId> {
+        let wrong = |reason| Error::Graph(format!("stored array `{name}`: {reason}"));
+        self.budget.stored(tensor.len()).map_err(wrong)?;
         let shape = tensor.shape().iter().map(|&d| Dim::Fixed(d)).collect();
         self.value(
             name.to_owned(),
@@ -512,6 +519,11 @@ impl Builder {
                 )));
             }
         }
+        let numbers = shapes
+            .iter()
+            .map(|s| concrete(s, 1).iter().product::<usize>())
+            .sum();
+        self.budget.node(numbers).map_err(wrong)?;
         for (i, name) in outputs.iter().enumerate() {
             if self.names.contains(name) || outputs[..i].contains(name) {
                 return Err(twice(name));

@@ -7,7 +7,7 @@ use super::spelled::merge;
 use super::step::step;
 use super::survey::{is_standard, survey};
 use crate::error::{Error, Result};
-use crate::graph::{Builder, Network};
+use crate::graph::{Builder, MOST_NODES, Network};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
@@ -28,6 +28,12 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         return Err(Error::Graph(
             "expected dense stored arrays, found sparse ones".to_owned(),
         ));
+    }
+    if graph.node.len() > MOST_NODES {
+        return Err(Error::Graph(format!(
+            "expected at most {MOST_NODES} nodes, found {}",
+            graph.node.len()
+        )));
     }
     let mut metadata: BTreeMap<String, String> = model
         .metadata_props
@@ -53,6 +59,7 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         known: HashMap::new(),
         ids,
         folded: 0,
+        looked_at: 0,
     };
     scope.add_parameters()?;
     for node in std::mem::take(&mut scope.survey.steps) {

@@ -7,12 +7,17 @@ use crate::graph::op::{Expand, Op};
 use crate::graph::{Builder, Dim, PROBES, ValueId};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What a part of a file turns into, or what is wrong with it.
 pub(super) type Reading<T> = std::result::Result<T, String>;
 
 /// Most axes of a value.
 pub(super) const MOST_AXES: usize = 8;
+
+/// Most numbers of constants that nodes look at while the file is read, counted once for each node.
+/// Tables of positions of the largest transformers have half a million.
+const MOST_LOOKED_AT: usize = 1 << 25;
 
 /// The network so far and all values that later nodes may use.
 pub(super) struct Scope<'a> {
@@ -23,6 +28,7 @@ pub(super) struct Scope<'a> {
     pub(super) known: HashMap<&'a str, Known>,
     pub(super) ids: HashMap<&'a str, ValueId>,
     pub(super) folded: usize,
+    pub(super) looked_at: usize,
 }
 
 impl<'a> Scope<'a> {
@@ -37,6 +43,25 @@ impl<'a> Scope<'a> {
             self.ids.insert(&t.name, id);
         }
         Ok(())
+    }
+
+    /// Counts numbers of constants that a node looks at, however often it is.
+    pub(super) fn look_at(&mut self, known: &Known) -> Reading<()> {
+        // Axes of size 0 hide none of the others.
+        let size = |a: &Arc<Array>| {
+            let all = a.shape.iter().map(|&d| d.max(1));
+            all.fold(1, usize::saturating_mul)
+        };
+        let larger = known.0.iter().map(size).max().unwrap_or(0);
+        self.looked_at = self.looked_at.saturating_add(larger);
+        if self.looked_at <= MOST_LOOKED_AT {
+            return Ok(());
+        }
+        Err(format!(
+            "expected nodes that read at most {MOST_LOOKED_AT} numbers of constants in all, \
+                found {} up to here",
+            self.looked_at
+        ))
     }
 
     /// A value known at reading time; `None` if it is computed from the image.

@@ -48,10 +48,11 @@ impl<'a> Site<'_, 'a> {
         let Some(name) = self.name(i) else {
             return Ok(None);
         };
-        let known = self.scope.constant(name)?;
-        known.map(Some).ok_or_else(|| {
+        let known = self.scope.constant(name)?.ok_or_else(|| {
             format!("expected a constant for input {i}, found `{name}`, which depends on the image")
-        })
+        })?;
+        self.scope.look_at(&known)?;
+        Ok(Some(known))
     }
 
     /// Integers of input `i` at both probes, which may depend on the batch size.

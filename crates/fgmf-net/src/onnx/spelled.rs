@@ -19,8 +19,8 @@ use std::collections::{HashMap, HashSet};
 const BEFORE: usize = 10;
 /// Most nodes behind it.
 const BEHIND: usize = 5;
-/// Deepest nesting of nodes that is looked through.
-const DEPTH: usize = 16;
+/// Most nodes of a spelling. The longest that exporters write has eleven.
+const NODES: usize = 24;
 
 /// One spelling.
 struct Found {
@@ -144,41 +144,45 @@ impl<'a> Spellings<'a> {
         out
     }
 
+    /// The nodes behind node `seed` of which each alone reads the one before.
+    fn behind(&self, seed: usize) -> Vec<usize> {
+        let mut out = Vec::new();
+        let mut last = seed;
+        while out.len() < BEHIND {
+            let readers = self.nodes[last].output.first();
+            let readers = readers.and_then(|name| self.readers.get(name.as_str()));
+            let only = readers
+                .filter(|r| r.len() == 1)
+                .and_then(|r| r.iter().next());
+            match only.filter(|&&r| self.nodes.get(r).is_some_and(|n| operator(n).is_some())) {
+                Some(&next) => out.push(next),
+                None => break,
+            }
+            last = out[out.len() - 1];
+        }
+        out
+    }
+
     /// The spelling around node `seed`.
     fn around(&self, seed: usize, form: Unary, grid: &Tensor) -> Option<Found> {
         let wanted = form.run(&grid.clone().into(), 0).value.to_f64();
+        let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * b.abs().max(1.0);
         let before = self.before(seed);
-        let mut last = seed;
-        for _ in 0..BEHIND {
-            let [name] = self.nodes[last].output.as_slice() else {
-                return None;
-            };
-            let readers = self.readers.get(name.as_str())?;
-            last = *readers
-                .iter()
-                .next()
-                .filter(|&&r| readers.len() == 1 && r < self.nodes.len())?;
-            operator(&self.nodes[last])?;
+        for last in self.behind(seed) {
             let y = self.nodes[last].output[0].as_str();
             for &x in &before {
-                let mut known: HashMap<&str, Option<Dual>> =
-                    HashMap::from([(x, Some(grid.clone().into()))]);
-                let Some(made) = self.value(y, &mut known, DEPTH) else {
+                let known = HashMap::from([(x, Some(grid.clone().into()))]);
+                let mut look = Look {
+                    all: self,
+                    seed,
+                    known,
+                    nodes: HashSet::new(),
+                };
+                let Some(made) = look.value(y).map(|y| y.value.to_f64()) else {
                     continue;
                 };
-                let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * b.abs().max(1.0);
-                if made.value.to_f64().iter().zip(&wanted).all(close)
-                    && made.value.len() == wanted.len()
-                {
-                    let nodes: HashSet<usize> = known
-                        .keys()
-                        .filter(|&&k| k != x)
-                        .filter_map(|k| self.maker.get(k).copied())
-                        .collect();
-                    let nodes: HashSet<usize> = nodes
-                        .into_iter()
-                        .filter(|&i| operator(&self.nodes[i]).is_some())
-                        .collect();
+                if made.len() == wanted.len() && made.iter().zip(&wanted).all(close) {
+                    let nodes = look.nodes;
                     let stays = |&i: &usize| {
                         i == last
                             || self
@@ -219,37 +223,6 @@ impl<'a> Spellings<'a> {
         out
     }
 
-    /// A value as a function of what is known, `None` where it depends on something else.
-    fn value(
-        &self,
-        name: &'a str,
-        known: &mut HashMap<&'a str, Option<Dual>>,
-        depth: usize,
-    ) -> Option<Dual> {
-        if let Some(done) = known.get(name) {
-            return done.clone();
-        }
-        if let Some(number) = self.numbers.get(name) {
-            return Some(number.clone().into());
-        }
-        let node = &self.nodes[*self.maker.get(name)?];
-        let op = operator(node).filter(|_| depth > 0);
-        let compute = |op: Op, known: &mut HashMap<&'a str, Option<Dual>>| {
-            let inputs = node
-                .input
-                .iter()
-                .map(|i| self.value(i, known, depth - 1))
-                .collect::<Option<Vec<_>>>()?;
-            op.operator()
-                .forward(&inputs.iter().collect::<Vec<_>>(), Mode::Evaluate)
-                .0
-                .pop()
-        };
-        let made = op.and_then(|op| compute(op, known));
-        known.insert(name, made.clone());
-        made
-    }
-
     fn gelu(&self, last: usize, x: &str, form: Unary) -> NodeProto {
         let text = AttributeProto {
             name: "approximate".into(),
@@ -276,5 +249,48 @@ impl<'a> Spellings<'a> {
             domain,
             attribute,
         }
+    }
+}
+
+/// Values as functions of one of them, around one `Erf` or `Tanh`.
+struct Look<'s, 'a> {
+    all: &'s Spellings<'a>,
+    seed: usize,
+    known: HashMap<&'a str, Option<Dual>>,
+    /// Nodes that have been looked at.
+    nodes: HashSet<usize>,
+}
+
+impl<'a> Look<'_, 'a> {
+    /// A value, `None` where it depends on something else than what is known.
+    fn value(&mut self, name: &'a str) -> Option<Dual> {
+        if let Some(done) = self.known.get(name) {
+            return done.clone();
+        }
+        if let Some(number) = self.all.numbers.get(name) {
+            return Some(number.clone().into());
+        }
+        let made = self.computed(*self.all.maker.get(name)?);
+        self.known.insert(name, made.clone());
+        made
+    }
+
+    fn computed(&mut self, at: usize) -> Option<Dual> {
+        let node = &self.all.nodes[at];
+        let op = operator(node)?;
+        // Another of its kind belongs to another spelling.
+        if (matches!(op, Op::Unary(_)) && at != self.seed) || self.nodes.len() == NODES {
+            return None;
+        }
+        self.nodes.insert(at);
+        let inputs = node
+            .input
+            .iter()
+            .map(|i| self.value(i))
+            .collect::<Option<Vec<_>>>()?;
+        op.operator()
+            .forward(&inputs.iter().collect::<Vec<_>>(), Mode::Evaluate)
+            .0
+            .pop()
     }
 }

@@ -101,6 +101,16 @@ fn fold<'a>(scope: &mut Scope<'a>, step: &Listed<'a>) -> Reading<Known> {
                 }
             })
             .collect::<Reading<_>>()?;
+        // Two of these at a time meet all of the others' numbers.
+        if matches!(node.op_type.as_str(), "Min" | "Max") && inputs.len() > LONGEST {
+            return Err(format!(
+                "expected at most {LONGEST} constants, found {}",
+                inputs.len()
+            ));
+        }
+        for known in inputs.iter().flatten() {
+            scope.look_at(known)?;
+        }
         let at = |p: usize| {
             evaluate(
                 node,

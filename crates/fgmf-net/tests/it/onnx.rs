@@ -1,6 +1,8 @@
 //! ONNX in and out: fixtures of PyTorch exports, round trips, refused and damaged files.
 
 mod damage;
+mod fuzz;
+mod hostile;
 mod imports;
 #[allow(
     dead_code,

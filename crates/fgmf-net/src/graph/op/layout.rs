@@ -419,10 +419,12 @@ impl Operator for Gather {
         arity(inputs, 1, 1)?;
         let x = inputs[0];
         let axis = resolve_axis(self.axis, x.len())?;
-        if self.index.is_empty() || self.index.iter().any(|&i| i >= x[axis]) {
+        let beyond = self.index.iter().find(|&&i| i >= x[axis]);
+        if self.index.is_empty() || beyond.is_some() {
             return Err(format!(
-                "expected positions below {}, found {:?}",
-                x[axis], self.index
+                "expected positions below {}, found {}",
+                x[axis],
+                beyond.map_or("none".to_owned(), ToString::to_string)
             ));
         }
         if self

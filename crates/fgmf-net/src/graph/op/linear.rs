@@ -2,6 +2,7 @@
 //! matrix products.
 
 use super::base::{Local, Mode, Operator, Saved, arity, rank};
+use super::bounds;
 use crate::dual::Dual;
 use crate::tensor::broadcast_shape;
 use fgmf_kernels::Conv2d;
@@ -79,6 +80,7 @@ impl Operator for Conv {
         check_bias(inputs, w[0])?;
         let s = self.geometry(x, w);
         s.check().map_err(|e| e.to_string())?;
+        bounds::convolution(&s)?;
         let [oh, ow] = s.out_size();
         Ok(vec![vec![x[0], w[0], oh, ow]])
     }
@@ -163,6 +165,7 @@ impl Operator for ConvTranspose {
                 self.output_padding
             ));
         }
+        bounds::convolution(&s)?;
         check_bias(inputs, s.c_in)?;
         Ok(vec![vec![s.n, s.c_in, s.h, s.w]])
     }

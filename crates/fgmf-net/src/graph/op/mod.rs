@@ -6,6 +6,7 @@
 //! product need no further code.
 
 mod base;
+mod bounds;
 mod elementwise;
 mod layout;
 mod linear;

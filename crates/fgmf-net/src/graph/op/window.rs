@@ -1,6 +1,7 @@
 //! Pooling and resizing of the two spatial axes.
 
 use super::base::{Local, Mode, Operator, Saved, arity, rank};
+use super::bounds;
 use crate::dual::Dual;
 use fgmf_kernels::{Coordinates, Pool2d, Resize2d, ResizeMode};
 
@@ -49,7 +50,9 @@ impl Window {
         let x = inputs[0];
         rank("an input", x, 4)?;
         let s = self.geometry(x);
+        bounds::pooling_window(&s)?;
         s.check().map_err(|e| e.to_string())?;
+        bounds::pooling(&s)?;
         let [oh, ow] = s.out_size();
         Ok(vec![vec![x[0], x[1], oh, ow]])
     }

@@ -88,10 +88,10 @@ const EXTREMES: [i64; 14] = [
 ];
 
 /// A small generator: the sequence is the same everywhere.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -99,7 +99,7 @@ impl Dice {
         ((self.0 >> 33) % n.max(1) as u64) as usize
     }
 
-    fn of<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
+    pub(super) fn of<'a, T>(&mut self, list: &'a [T]) -> Option<&'a T> {
         if list.is_empty() {
             None
         } else {
@@ -179,7 +179,7 @@ fn mutate_node(graph: &mut GraphProto, dice: &mut Dice) {
     }
 }
 
-fn mutate(model: &mut ModelProto, dice: &mut Dice) {
+pub(super) fn mutate(model: &mut ModelProto, dice: &mut Dice) {
     let Some(graph) = model.graph.as_mut() else {
         return;
     };

@@ -66,7 +66,9 @@ impl Made {
     }
 
     /// A dense layer behind `x`, and the plan against the walk: logits, gradients, training.
-    fn judge(mut self, x: ValueId) {
+    #[allow(clippy::print_stdout, reason = "names the case that fails")]
+    fn judge(mut self, what: &str, x: ValueId) {
+        println!("{what}");
         let flat = self.node(Op::Flatten(Flatten { axis: 1 }), &[x]);
         let fgmf_net::Dim::Fixed(k) = self.b.network().value(flat).shape[1] else {
             unreachable!("rows")
@@ -195,13 +197,14 @@ fn whatever_reads_the_rows_of_a_map_agrees_with_the_walk() {
             let mut m = Made::new();
             let map = m.conv(m.b.input(), [2, 16]);
             let x = m.node(rows.clone(), &[map]);
+            let what = format!("{rows:?}, {op:?}");
             let mut inputs = vec![x];
             inputs.extend(stored.iter().map(|s| m.stored(s, 0.1, 0.5)));
             let mut y = m.node(op, &inputs);
             if stored.first().is_some_and(|s| s.len() == 3) {
                 y = m.reshape(y, &[-1, 5]);
             }
-            m.judge(y);
+            m.judge(&what, y);
         }
     }
 }
@@ -218,7 +221,7 @@ fn splits_and_turns_of_rows_of_a_map_agree_with_the_walk() {
     });
     let names = ["a".to_owned(), "b".to_owned()];
     let halves = m.b.nodes("split", split, &[rows], &names).unwrap();
-    m.judge(halves[1]);
+    m.judge("Split", halves[1]);
 
     let mut m = Made::new();
     let map = m.conv(m.b.input(), [2, 16]);
@@ -226,11 +229,12 @@ fn splits_and_turns_of_rows_of_a_map_agree_with_the_walk() {
     let turned = m.transpose(rows, &[1, 0]);
     let active = m.node(Op::Unary(Unary::Gelu), &[turned]);
     let back = m.transpose(active, &[1, 0]);
-    m.judge(back);
+    m.judge("Transpose", back);
 }
 
 /// How an attention lays its tokens and heads out.
 struct Layout {
+    name: &'static str,
     /// Of `[n, 12, 8]`, before the transpositions.
     split: &'static [i64],
     /// Of queries and values.
@@ -242,8 +246,8 @@ struct Layout {
     joined: &'static [i64],
 }
 
-/// Heads beside the batch.
 const PLAIN: Layout = Layout {
+    name: "heads beside the batch",
     split: &[0, 12, 2, 4],
     turn: [0, 2, 1, 3],
     turn_keys: [0, 2, 3, 1],
@@ -255,20 +259,20 @@ const PLAIN: Layout = Layout {
 fn attention_of_any_layout_agrees_with_the_walk() {
     let layouts = [
         PLAIN,
-        // Windows in the batch.
         Layout {
+            name: "windows in the batch",
             split: &[-1, 6, 2, 4],
             joined: &[-1, 6, 8],
             ..PLAIN
         },
-        // Heads in the batch.
         Layout {
+            name: "heads in the batch",
             merge: &[-1, 1],
             joined: &[-1, 12, 4],
             ..PLAIN
         },
-        // Heads side by side, the fastest.
         Layout {
+            name: "heads side by side, the fastest",
             split: &[0, 12, 4, 2],
             turn: [0, 3, 1, 2],
             turn_keys: [0, 3, 2, 1],
@@ -307,7 +311,7 @@ fn attention_of_any_layout_agrees_with_the_walk() {
         let joined = m.reshape(turned, l.joined);
         let active = m.node(Op::Unary(Unary::Gelu), &[joined]);
         let images = m.reshape(active, &[-1, 96]);
-        m.judge(images);
+        m.judge(l.name, images);
     }
 }
 
@@ -321,14 +325,14 @@ fn convolutions_of_parts_of_images_and_of_stored_images_agree_with_the_walk() {
     let second = m.conv(active, [16, 16]);
     let sum = m.node(Op::Binary(Binary::Add), &[second, active]);
     let images = m.reshape(sum, &[-1, 768]);
-    m.judge(images);
+    m.judge("parts of images", images);
 
     let mut m = Made::new();
     let stored = m.stored(&[1, 2, 4, 6], 0.0, 1.0);
     let still = m.conv(stored, [2, 16]);
     let map = m.conv(m.b.input(), [2, 16]);
     let sum = m.node(Op::Binary(Binary::Add), &[map, still]);
-    m.judge(sum);
+    m.judge("a stored image", sum);
 }
 
 #[test]
@@ -338,7 +342,7 @@ fn arithmetic_of_stored_numbers_trains_as_the_walk_does() {
         let stored = m.stored(&[2, 1, 1], -1.0, 1.0);
         let factor = m.node(Op::Unary(unary), &[stored]);
         let y = m.node(Op::Binary(Binary::Mul), &[m.b.input(), factor]);
-        m.judge(y);
+        m.judge("an activation of stored numbers", y);
     }
     let mut m = Made::new();
     let [weight, column] = [[5, 4], [5, 1]].map(|s| m.stored(&s, -1.0, 1.0));
@@ -348,7 +352,7 @@ fn arithmetic_of_stored_numbers_trains_as_the_walk_does() {
     let rows = m.reshape(m.b.input(), &[0, 48]);
     let few = m.product(rows, &[48, 5]);
     let y = m.node(Op::MatMul(MatMul), &[few, matrix]);
-    m.judge(y);
+    m.judge("a column added to a product of stored numbers", y);
 }
 
 #[test]
@@ -359,7 +363,7 @@ fn scaling_where_the_batch_is_not_first_agrees_with_the_walk() {
     let y = m.node(Op::Binary(Binary::Add), &[turned, by]);
     let y = m.node(Op::Unary(Unary::Gelu), &[y]);
     let back = m.transpose(y, &[1, 0, 2, 3]);
-    m.judge(back);
+    m.judge("the batch second", back);
 }
 
 #[test]

@@ -14,6 +14,16 @@ fn known(ids: &[&'static str], words: &[(&'static str, &'static str)]) -> Possib
         .into()
 }
 
+/// A radius: a number, or a fraction such as 8/255.
+fn radius(text: &str) -> Result<f64, String> {
+    let number = |part: &str| part.trim().parse::<f64>().ok();
+    let value = match text.split_once('/') {
+        None => number(text),
+        Some((above, below)) => number(above).zip(number(below)).map(|(a, b)| a / b),
+    };
+    value.ok_or_else(|| "expected a number or a fraction, such as 0.03 or 8/255".to_owned())
+}
+
 const ALL_METRICS: (&str, &str) = ("all", "Every one but certified-top-k, which is slow.");
 
 const ALL_METHODS: (&str, &str) = ("all", "Every one that applies to the model.");
@@ -108,8 +118,8 @@ pub(crate) struct Train {
     /// Norm trained against: linf, l2, l1.
     #[arg(long, default_value = "linf")]
     pub(crate) norm: String,
-    /// Radius trained against, in pixel units of 0 to 1.
-    #[arg(long, default_value_t = 0.1)]
+    /// Radius trained against, in pixel units of 0 to 1, such as 0.1 or 8/255.
+    #[arg(long, default_value_t = 0.1, value_parser = radius)]
     pub(crate) eps: f64,
     /// Passes over the data.
     #[arg(long)]
@@ -157,8 +167,8 @@ pub(crate) struct Attack {
     /// Norm: linf, l2, l1.
     #[arg(long, default_value = "linf")]
     pub(crate) norm: String,
-    /// Radius, in pixel units of 0 to 1.
-    #[arg(long, default_value_t = 0.1)]
+    /// Radius, in pixel units of 0 to 1, such as 0.1 or 8/255.
+    #[arg(long, default_value_t = 0.1, value_parser = radius)]
     pub(crate) eps: f64,
     /// Attacks: quick, standard (AutoAttack), adaptive (that, and what goes around a defence),
     /// plus, rand; or names of attacks, separated by commas.
@@ -177,7 +187,7 @@ pub(crate) struct Attack {
     #[arg(long, requires = "min_robust")]
     pub(crate) stop_early: bool,
     /// Also run the whole suite at these radii: a security curve.
-    #[arg(long, value_name = "EPS,…", value_delimiter = ',')]
+    #[arg(long, value_name = "EPS,…", value_delimiter = ',', value_parser = radius)]
     pub(crate) curve: Option<Vec<f64>>,
     /// Exit 1 unless the masking verdict is `trustworthy`.
     #[arg(long)]
@@ -275,7 +285,7 @@ pub(crate) struct Attacked {
     #[arg(long, default_value = "linf")]
     pub(crate) norm: String,
     /// Its radius, in pixel units of 0 to 1: of attacked images and of what may be done to maps.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, value_parser = radius)]
     pub(crate) eps: f64,
 }
 
@@ -330,4 +340,18 @@ pub(crate) struct Evaluate {
 pub(crate) struct Info {
     /// Model (ONNX).
     pub(crate) model: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_radius_is_a_number_or_a_fraction() {
+        assert_eq!(radius("8/255"), Ok(8.0 / 255.0));
+        assert_eq!(radius("0.1"), Ok(0.1));
+        for text in ["8/", "/255", "8/255/2", "x", ""] {
+            assert!(radius(text).is_err(), "{text}");
+        }
+    }
 }

@@ -1,20 +1,18 @@
 //! What to do about errors whose cure is known.
 
 use fgmf::Error;
+use std::path::Path;
 
 /// One sentence, if we know the fix.
 pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
     let known = error.downcast_ref::<Error>()?;
     match known {
         Error::Network(fgmf_net::Error::File { source, .. }) => Some(of_model(source)),
-        Error::Data { path, .. }
-            if path.extension().is_some_and(|e| {
-                ["png", "jpg", "jpeg"]
-                    .iter()
-                    .any(|i| e.eq_ignore_ascii_case(i))
-            }) =>
-        {
+        Error::Data { path, .. } if ends_in(path, &["png", "jpg", "jpeg"]) => {
             Some("`fgmf info MODEL.onnx` shows the images a model takes")
+        }
+        Error::Data { path, .. } if ends_in(path, &["webp", "gif", "bmp", "tif", "tiff"]) => {
+            Some("save the picture as a PNG file")
         }
         Error::Data { .. } => Some(
             "DATA is `fashion-mnist-mini`, a folder of IDX files, CIFAR-10 batches, or \
@@ -23,8 +21,17 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
         Error::Mismatch { .. } => {
             Some("`fgmf info MODEL.onnx` shows the images and classes a model takes")
         }
+        Error::Parameter { name: "eps", .. } => {
+            Some("eps is in pixel units of [0, 1]; 8/255 is what papers write as 8")
+        }
         _ => None,
     }
+}
+
+/// Whether a file name ends in one of these, in small letters or capitals.
+fn ends_in(path: &Path, ends: &[&str]) -> bool {
+    let end = path.extension().unwrap_or_default();
+    ends.iter().any(|e| end.eq_ignore_ascii_case(e))
 }
 
 /// For a model file, by what is wrong in it.
@@ -47,6 +54,17 @@ mod tests {
     fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
         let at = bytes.windows(from.len()).position(|w| w == from).unwrap();
         [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+    }
+
+    #[test]
+    fn another_kind_of_picture_is_to_be_saved_anew() {
+        let hint = |path: &str| {
+            let error = Error::data(Path::new(path), "a whole PNG or JPEG image", "another kind");
+            of(&error.into()).unwrap()
+        };
+        assert!(hint("x.WEBP").contains("as a PNG file"));
+        assert!(hint("x.PNG").contains("fgmf info"));
+        assert!(hint("folder").contains("fashion-mnist-mini"));
     }
 
     /// A network's error reaches the hints as it is, inside that of its file.

@@ -38,11 +38,31 @@ impl Proportion {
             interval: [(centre - half).max(0.0), (centre + half).min(1.0)],
         }
     }
+
+    /// Whether a share of right answers is no better than a guess among this many classes: at
+    /// least 50 answers, and the interval begins at `1 / classes` or below.
+    pub fn is_at_chance(&self, classes: usize) -> bool {
+        self.n >= 50 && self.interval[0] * classes as f64 <= 1.0
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chance_needs_answers_enough() {
+        for (count, n, classes, at_chance) in [
+            (12, 100, 10, true),
+            (2, 100, 10, true),
+            (31, 100, 10, false),
+            (4, 40, 10, false),
+            (55, 100, 2, true),
+        ] {
+            let share = Proportion::new(count, n);
+            assert_eq!(share.is_at_chance(classes), at_chance, "{count} of {n}");
+        }
+    }
 
     /// Wilson's own interval for 8 of 10, and the edge cases that a normal approximation gets
     /// wrong.

@@ -1,7 +1,9 @@
 //! `fgmf attack`.
 
 use crate::arguments::{Arguments, Attack};
-use crate::commands::shared::{data_for, data_record, how_chosen, percent, read_model};
+use crate::commands::shared::{
+    data_for, data_record, how_chosen, percent, read_model, threat_on, warn_of_chance,
+};
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
@@ -11,7 +13,6 @@ use fgmf::store::{Folder, build, refuse_another, write};
 use fgmf::study::{
     SuiteJob, curve, remove_curve_state, remove_state, run_suite_until, suite, transfer,
 };
-use fgmf::threat::ThreatModel;
 use fgmf_record::{Accuracy, AttackRecord, Level, ModelFile, RobustAccuracy};
 use serde_json::json;
 
@@ -19,8 +20,13 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     if let Some(m) = a.min_robust.filter(|m| !(0.0..=1.0).contains(m)) {
         return Err(Error::parameter("min-robust", "0 to 1", m).into());
     }
-    let threat = ThreatModel::new(a.norm.parse()?, a.eps, [0.0, 1.0])?;
+    let norm = a.norm.parse()?;
     let (net, sha256) = read_model(&a.model)?;
+    let threat = threat_on(norm, a.eps, net.image_shape())?;
+    let radii = a.curve.as_deref().unwrap_or_default();
+    radii
+        .iter()
+        .try_for_each(|&eps| threat_on(norm, eps, net.image_shape()).map(drop))?;
     let mut entries = suite(&a.suite, &net, threat.norm())?;
     if let Some(path) = &a.surrogate {
         entries.push(transfer(&read_model(path)?.0)?);
@@ -40,10 +46,6 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
             "seed": a.seed,
         }),
     )?;
-    let radii = a.curve.as_deref().unwrap_or_default();
-    radii
-        .iter()
-        .try_for_each(|&eps| threat.with_eps(eps).map(drop))?;
     let bar = console::bar(global.quiet, data.len(), "attacking");
     let mut watch = |done: usize, _: usize, standing: usize| {
         bar.set_position(done as u64);
@@ -79,6 +81,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     bar.finish_and_clear();
     outcome.save_adversarial(&a.out.join("adversarial.safetensors"))?;
     let (clean, overall) = (outcome.clean(), outcome.overall());
+    warn_of_chance(clean.count, clean.n, net.classes());
     let record = AttackRecord {
         model: ModelFile {
             file: a.model.display().to_string(),

@@ -1,6 +1,7 @@
 //! Attacked images beside clean ones.
 
 use crate::arguments::Attacked;
+use crate::commands::shared::threat_on;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::attack::{ApgdParams, Attack, PgdParams, run_attack};
@@ -30,7 +31,10 @@ impl Attacker {
     /// From the command line; `shape` is that of all images, `usual` the attack where none is
     /// named.
     pub(super) fn new(flags: &Attacked, usual: &str, shape: [usize; 4], seed: u64) -> Result<Self> {
-        let threat = ThreatModel::new(flags.norm.parse()?, flags.eps, [0.0, 1.0])?;
+        let threat = {
+            let [_, c, h, w] = shape;
+            threat_on(flags.norm.parse()?, flags.eps, [c, h, w])?
+        };
         let own = match flags.explain.as_str() {
             "clean" => false,
             "own" => true,

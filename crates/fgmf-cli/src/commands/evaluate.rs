@@ -4,7 +4,7 @@ use crate::arguments::{Arguments, Evaluate};
 use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::memory::images_at_once;
-use crate::commands::shared::{data_for, data_record, how_chosen, read_model};
+use crate::commands::shared::{data_for, data_record, how_chosen, read_model, warn_of_chance};
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
@@ -59,6 +59,10 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         }),
     )?;
     let inputs = attacker.inputs(&oracle, &x, 0, None)?;
+    // What is explained on clean images is the model's own answer.
+    let answers = inputs.first().map_or(&[][..], |clean| &clean.targets);
+    let right = answers.iter().zip(data.labels()).filter(|(a, b)| a == b);
+    warn_of_chance(right.count(), answers.len(), net.classes());
     let _claim = Folder::claim(&a.out)?;
     let bar = console::bar(global.quiet, 1, "evaluating");
     let mut watch = |done: usize, all: usize| {

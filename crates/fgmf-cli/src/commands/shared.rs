@@ -4,8 +4,9 @@ use crate::console;
 use crate::console::one_line;
 use anyhow::Result;
 use fgmf::data::{DataRequest, Dataset, class_names, load_part};
+use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::{Network, Session};
-use fgmf_record::{DataRecord, MachineRecord};
+use fgmf_record::{DataRecord, MachineRecord, Proportion};
 use std::path::Path;
 
 /// A model file and its hash.
@@ -43,6 +44,33 @@ fn check_fit(net: &Network, data: &mut Dataset) -> Result<()> {
     }
     data.relabel(class_names(net).as_deref(), net.classes())?;
     Ok(())
+}
+
+/// The threat, unless its radius is larger than the largest distance of two images of this shape.
+pub(crate) fn threat_on(norm: Norm, eps: f64, [c, h, w]: [usize; 3]) -> Result<ThreatModel> {
+    let threat = ThreatModel::new(norm, eps, [0.0, 1.0])?;
+    let widest = threat.distance(&vec![0.0; c * h * w], &vec![1.0; c * h * w]);
+    if eps <= widest {
+        return Ok(threat);
+    }
+    let expected = format!("at most {widest}, the largest {norm} distance of two images");
+    Err(fgmf::Error::parameter("eps", expected, eps).into())
+}
+
+/// Warns of a model that answers clean images no better than by chance.
+pub(crate) fn warn_of_chance(right: usize, n: usize, classes: usize) {
+    let clean = Proportion::new(right, n);
+    if clean.is_at_chance(classes) {
+        console::say(
+            false,
+            &format!(
+                "warning: clean accuracy {} on {n} images is no better than chance among {classes} \
+                 classes; likely causes: normalisation (it belongs into the model), the order of \
+                 the classes, the value range (the model gets values in [0, 1])",
+                percent(clean.value)
+            ),
+        );
+    }
 }
 
 pub(crate) fn data_record(data: &Dataset) -> DataRecord {

@@ -1,7 +1,7 @@
 //! `fgmf train`.
 
 use crate::arguments::{Arguments, Train};
-use crate::commands::shared::percent;
+use crate::commands::shared::{percent, threat_on};
 use crate::console;
 use crate::outcome::Outcome;
 use anyhow::Result;
@@ -29,6 +29,7 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
     for note in data.notes() {
         console::say(false, &format!("note: {note}"));
     }
+    threat_on(config.norm, config.eps, data.shape())?;
     let (net, run) = train(global, &config, &data, &a.out, "training")?;
     if global.json {
         console::result(&serde_json::to_string_pretty(&run)?)?;

@@ -243,8 +243,8 @@ fn explain_writes_a_gallery() {
     );
     assert_eq!(
         std::fs::read_dir(&out).unwrap().count(),
-        4,
-        "gallery.html, gallery.json, maps, pages"
+        5,
+        "gallery.html, gallery.json, explain.files.txt, maps, pages"
     );
 
     let scores = folder.path().join("scores");

@@ -7,6 +7,7 @@
 mod commands;
 mod corrupt;
 mod faults;
+mod inputs;
 mod kill;
 
 use std::path::Path;

@@ -32,7 +32,8 @@ pub(crate) fn load(
     let halves = only_folders(entries, "`train`, `test` or class folders")?
         .iter()
         .filter(is_split);
-    let (classes, mut files) = if halves.clone().next().is_none() {
+    let one_folder = halves.clone().next().is_none();
+    let (classes, mut files) = if one_folder {
         let mut files = Vec::new();
         for (label, class) in entries.iter().enumerate() {
             let paths = image_files(class)?.into_iter().enumerate();
@@ -72,7 +73,12 @@ pub(crate) fn load(
         chosen = (rows.len() < files.len()).then_some(SPREAD);
         files = rows.into_iter().map(|i| files[i].clone()).collect();
     }
-    let (shape, pixels, notes) = read_all(&files, wanted.shape)?;
+    let (shape, pixels, mut notes) = read_all(&files, wanted.shape)?;
+    if one_folder {
+        notes.push(format!(
+            "without folders `train` and `test`, 1 of {TEST_EVERY} files of a class is for testing"
+        ));
+    }
     let labels = files.into_iter().map(|(_, label)| label).collect();
     let data = Dataset::new(files::name_of(dir), split, classes, shape, pixels, labels)?;
     Ok(data.by_folder().with_facts(chosen, notes))

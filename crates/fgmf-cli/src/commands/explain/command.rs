@@ -5,6 +5,7 @@ use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::explain::block::Block;
 use crate::commands::explain::images::Images;
+use crate::commands::explain::written::WrittenFiles;
 use crate::commands::memory::images_at_once;
 use crate::commands::shared::{data_record, percent, read_model};
 use crate::console;
@@ -59,6 +60,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let folders = ["", "maps", "pages"].map(|folder| a.out.join(folder));
     let claimed = folders.iter().map(|folder| Folder::claim(folder));
     let _claims = claimed.collect::<fgmf::Result<Vec<Folder>>>()?;
+    let mut written = WrittenFiles::open(&a.out)?;
 
     let mut about = GalleryRecord {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -119,6 +121,9 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
                 parameters: i.parameters.clone(),
             })
             .collect();
+        if start == 0 {
+            written.expect(files(&stems, &about))?;
+        }
         about.threat = (inputs.len() > 1).then(|| attacker.threat().record());
         block.add_rows(&mut about.rows, start);
         for i in 0..block.len() {
@@ -153,6 +158,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     )?;
     let json = serde_json::to_string_pretty(&about)?;
     write(&a.out.join("gallery.json"), json.as_bytes())?;
+    written.finish()?;
     console::result(&if global.json {
         json
     } else {
@@ -200,6 +206,24 @@ fn explainers(
         }
         with_parameters(id, parameters)
     })
+}
+
+/// Every file of a run, in its folder.
+fn files(stems: &[String], about: &GalleryRecord) -> Vec<String> {
+    let mut files = vec!["gallery.html".to_owned(), "gallery.json".to_owned()];
+    for stem in stems {
+        files.push(format!("pages/{stem}.png"));
+        for (method, input) in about
+            .explainers
+            .iter()
+            .flat_map(|e| about.inputs.iter().map(move |i| (&e.id, &i.id)))
+        {
+            for kind in ["png", "json"] {
+                files.push(format!("maps/{stem}.{method}.{input}.{kind}"));
+            }
+        }
+    }
+    files
 }
 
 /// A file from its parts.

@@ -44,6 +44,7 @@ fn one_folder_is_split_by_every_fifth_file() {
         (test.classes(), test.class_counts()),
         (train.classes(), vec![0, 2])
     );
+    assert!(test.notes()[0].contains("1 of 5 files of a class is for testing"));
     assert_eq!((test.shape(), test.image(1)[1]), ([1, 2, 3], 10.0 / 255.0));
     assert_eq!(train.image(0)[5..], [105.0 / 255.0]);
     fs::remove_dir_all(dir.path().join("b")).unwrap();

@@ -229,6 +229,8 @@ fn the_search_for_gelu_does_not_grow_faster_than_the_file() {
         nodes.push(node(&format!("Mul t{i} g{i} -> g{}", i + 1)));
     }
     nodes.push(node("Identity g4000 -> f"));
-    let _ = soon(&bytes(&classifier(nodes, vec![floats("one", &[1], &[1.0])])),
-    );
+    let _ = soon(&bytes(&classifier(
+        nodes,
+        vec![floats("one", &[1], &[1.0])],
+    )));
 }

@@ -1,7 +1,7 @@
-//! Mutants of files, each from its number and a seed alone: read, and where a mutant is accepted and
-//! small, compiled and run once, with the gradient.
+//! Mutants of files, each from its number and a seed alone. A mutant is read. Where it is accepted
+//! and small, it is compiled and run once, with the gradient.
 //!
-//! `FGMF_FUZZ_MUTANTS` says how many (some thousand without it), `FGMF_FUZZ_SEED` sets the seed, and
+//! `FGMF_FUZZ_MUTANTS` says how many (some thousand without it). `FGMF_FUZZ_SEED` sets the seed.
 //! `FGMF_FUZZ_ONLY` makes one mutant again, by number.
 
 use super::damage::{Dice, mutate};

@@ -10,6 +10,7 @@
 //! last judgement, and a success does not end them. They share [`Best`] and [`or_budget`] only.
 
 use crate::attack::base::{Candidate, Ending, images};
+use crate::attack::loss::AttackLoss;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
@@ -40,15 +41,31 @@ pub(crate) trait Source {
 /// A model's own gradients.
 pub(crate) struct OwnGradients<'a> {
     pub(crate) model: &'a dyn Gradients,
-    /// What is increased, for these rows of the batch.
-    pub(crate) head: &'a dyn Fn(&[usize]) -> Box<dyn Head>,
+    /// What is increased.
+    pub(crate) loss: AttackLoss,
+    /// Of the batch.
     pub(crate) labels: &'a [usize],
+    /// Of the batch, if the loss has a target; otherwise empty.
+    pub(crate) targets: &'a [usize],
+}
+
+impl OwnGradients<'_> {
+    /// The loss of these rows of the batch, and their labels.
+    fn loss_of(&self, rows: &[usize]) -> (Box<dyn Head>, Vec<usize>) {
+        let of = |all: &[usize]| rows.iter().map(|&i| all[i]).collect::<Vec<usize>>();
+        let labels = of(self.labels);
+        let targets = if self.targets.is_empty() {
+            Vec::new()
+        } else {
+            of(self.targets)
+        };
+        (self.loss.head(&labels, &targets), labels)
+    }
 }
 
 impl Source for OwnGradients<'_> {
     fn look(&self, x: &Tensor, rows: &[usize], last: bool) -> Result<Look> {
-        let head = (self.head)(rows);
-        let labels: Vec<usize> = rows.iter().map(|&i| self.labels[i]).collect();
+        let (head, labels) = self.loss_of(rows);
         if last {
             let logits = self.model.logits(x)?;
             let broken = misclassified(&logits, &labels);
@@ -68,7 +85,7 @@ impl Source for OwnGradients<'_> {
     }
 
     fn slopes(&self, x: &Tensor, rows: &[usize], _: usize) -> Result<Vec<f32>> {
-        let at = self.model.loss_gradient(x, (self.head)(rows).as_ref())?;
+        let at = self.model.loss_gradient(x, self.loss_of(rows).0.as_ref())?;
         Ok(at.gradient.into_f32())
     }
 }

@@ -18,12 +18,12 @@ use crate::attack::ascent::{OwnGradients, Rule, Seen, ascend, or_budget};
 use crate::attack::base::{
     Attack, AttackBuild, AttackMethod, Candidate, Ending, Seed, SuiteName, WhiteBox, images,
 };
+use crate::attack::loss::AttackLoss;
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
-use fgmf_net::head::{CrossEntropy, Head};
 use serde::{Deserialize, Serialize};
 
 pub(crate) const METHODS: &[AttackMethod] = &[AttackMethod {
@@ -166,14 +166,11 @@ impl WhiteBox for MiFgsm {
         };
         let mut states: Vec<Carried<'_>> = clean.chunks_exact(size).map(fresh).collect();
         let rows: Vec<usize> = (0..batch.len()).collect();
-        let head = |rows: &[usize]| -> Box<dyn Head> {
-            let labels: Vec<usize> = rows.iter().map(|&i| batch.labels[i]).collect();
-            Box::new(CrossEntropy::labels(&labels))
-        };
         let source = OwnGradients {
             model,
-            head: &head,
+            loss: AttackLoss::CrossEntropy,
             labels: &batch.labels,
+            targets: &[],
         };
         let rule = Momentum {
             threat,

@@ -205,14 +205,11 @@ impl Pgd {
             }
         };
         let starts = rows.par_iter().map(start).collect::<Vec<_>>().concat();
-        let head = |rows: &[usize]| {
-            let labels: Vec<usize> = rows.iter().map(|&i| batch.labels[i]).collect();
-            self.params.loss.head(&labels, &[])
-        };
         let source = OwnGradients {
             model,
-            head: &head,
+            loss: self.params.loss,
             labels: &batch.labels,
+            targets: &[],
         };
         let rule = Steps {
             threat,

@@ -9,7 +9,6 @@ use crate::model::access::Gradients;
 use crate::model::error_rate::{breaks, error_rate};
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
-use fgmf_net::head::Head;
 
 /// What a search along gradients did, one an example.
 pub(crate) struct Walk {
@@ -106,18 +105,14 @@ pub(crate) fn walk(
         alpha: one as f32,
         settles: model.settles(),
     };
-    let head = |rows: &[usize]| -> Box<dyn Head> {
-        let labels: Vec<usize> = rows.iter().map(|&i| batch.labels[i]).collect();
-        let loss = match way {
-            Way::Up => AttackLoss::CrossEntropy,
-            Way::Down => AttackLoss::NegativeCrossEntropy,
-        };
-        loss.head(&labels, &[])
-    };
     let source = OwnGradients {
         model,
-        head: &head,
+        loss: match way {
+            Way::Up => AttackLoss::CrossEntropy,
+            Way::Down => AttackLoss::NegativeCrossEntropy,
+        },
         labels: &batch.labels,
+        targets: &[],
     };
     let (rows, starts): (Vec<usize>, _) = ((0..batch.len()).collect(), clean.clone());
     ascend(

@@ -297,19 +297,11 @@ impl Apgd {
         let best = best.iter_mut().enumerate();
         let best = best.filter_map(|(i, b)| next.next_if_eq(&i).map(|_| b));
         let mut states: Vec<(ApgdWalk<'_>, &mut Best)> = walks.into_iter().zip(best).collect();
-        let head = |rows: &[usize]| {
-            let of = |v: &[usize]| rows.iter().map(|&i| v[i]).collect::<Vec<usize>>();
-            let targets = if goals.is_empty() {
-                Vec::new()
-            } else {
-                of(goals)
-            };
-            self.params.loss.head(&of(&task.batch.labels), &targets)
-        };
         let source = OwnGradients {
             model: task.model,
-            head: &head,
+            loss: self.params.loss,
             labels: &task.batch.labels,
+            targets: goals,
         };
         let (shape, steps) = (task.batch.x.shape(), phase.steps);
         ascend(&source, &phase, shape, steps, &rows, starts, &mut states)?;

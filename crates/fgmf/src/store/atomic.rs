@@ -17,6 +17,14 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.finish()
 }
 
+/// The bytes of a file; `None` if it is not there.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).map_err(Error::io(path)),
+    }
+}
+
 /// Removes a file, if it is there, and what a kill left of writing it.
 pub fn remove(path: &Path) -> Result<()> {
     let files = [path, &temporary(path)];

@@ -2,6 +2,7 @@
 //! overwritten.
 
 use crate::error::{Error, Result};
+use crate::store::atomic;
 use crate::store::journal::differences;
 use std::path::Path;
 
@@ -10,16 +11,15 @@ use std::path::Path;
 /// `own` names what makes the run: fields of the record, nested as in it. Fields of the record that
 /// `own` lacks may be anything. An error names the fields that differ.
 pub fn refuse_another(path: &Path, own: &serde_json::Value) -> Result<()> {
-    let text = match std::fs::read_to_string(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(Error::io(path))?,
+    let Some(bytes) = atomic::read_if_there(path)? else {
+        return Ok(());
     };
     let refused = |found: String| {
         let way = "choose another folder, or delete the file";
         let text = format!("expected no finished run but this one, found {found}; {way}");
         Error::record(path, text)
     };
-    let found = serde_json::from_str(&text).map_err(|e| refused(format!("no record ({e})")))?;
+    let found = serde_json::from_slice(&bytes).map_err(|e| refused(format!("no record ({e})")))?;
     // Read as the other is: a number may be read as its neighbour.
     let own = serde_json::from_str(&own.to_string()).map_err(|e| Error::record(path, e))?;
     let others = differences(&own, &found);

@@ -63,10 +63,7 @@ impl Journal {
         let head = serde_json::to_string(header).map_err(|e| Error::record(path, e))?;
         let mut digest = chained("", &head);
         let mut kept = framed(&digest, &head);
-        let bytes = match std::fs::read(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            other => other.map_err(Error::io(path))?,
-        };
+        let bytes = atomic::read_if_there(path)?.unwrap_or_default();
         let text = String::from_utf8(bytes).map_err(|_| refused(&"a file that is no text"))?;
         let mut lines = text.split_inclusive('\n');
         if let Some(first) = lines.next().filter(|l| !kept.starts_with(*l)) {

@@ -8,7 +8,7 @@ pub(crate) mod folder;
 pub(crate) mod journal;
 pub(crate) mod model;
 
-pub use atomic::{Whole, remove, write};
+pub use atomic::{Whole, read_if_there, remove, write};
 pub use build::build;
 pub use finished::refuse_another;
 pub use folder::Folder;

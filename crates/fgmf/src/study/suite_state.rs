@@ -1,6 +1,6 @@
 //! What a suite has done so far, on disk.
 //!
-//! A journal has a line for each attack on each block. Beside it (extension `f32`) stand the
+//! A journal has a line for each attack on each block, with the digest of its images. Beside it (extension `f32`) stand the
 //! adversarial images of those lines, as little-endian numbers in the order of the lines. An attack
 //! that was cut short leaves a torn line, or images without a line. Both are dropped on opening.
 
@@ -12,7 +12,6 @@ use crate::store::{atomic, disk};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// First line: what the rest belongs to.
@@ -43,9 +42,6 @@ pub(crate) struct Part {
     pub(crate) non_finite: Vec<usize>,
     pub(crate) passes: Passes,
     pub(crate) seconds: f64,
-    /// SHA-256 of the adversarial images as they are stored; the state sets it.
-    #[serde(default)]
-    pub(crate) images: String,
 }
 
 /// An example that was broken.
@@ -89,18 +85,15 @@ impl StateFile {
     /// Opens or starts the state at `path`; an error if it belongs to another run.
     pub(crate) fn open(path: &Path, header: &SuiteHeader, image: [usize; 3]) -> Result<Self> {
         let images_path = images_path(path);
-        let bytes = match std::fs::read(&images_path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
-            other => other.map_err(Error::io(&images_path))?,
-        };
+        let bytes = atomic::read_if_there(&images_path)?.unwrap_or_default();
         let size = 4 * image.iter().product::<usize>();
         let (mut known, mut used) = (BTreeMap::new(), 0);
-        let journal = Journal::open(path, header, |part: Part| {
+        let journal = Journal::open(path, header, |(part, digest): (Part, String)| {
             let end = used + size * part.broken.len();
             let Some(images) = bytes.get(used..end) else {
                 return Ok(false);
             };
-            if sha256(images) != part.images {
+            if sha256(images) != digest {
                 return Err("its images have another digest".to_owned());
             }
             let values = images.chunks_exact(4);
@@ -132,9 +125,6 @@ impl StateFile {
         disk::put(&mut self.images, &bytes)
             .and_then(|()| disk::sync(&self.images))
             .map_err(Error::io(&self.images_path))?;
-        self.journal.append(&Part {
-            images: sha256(&bytes),
-            ..part.clone()
-        })
+        self.journal.append(&(part, sha256(&bytes)))
     }
 }

@@ -152,10 +152,8 @@ pub(super) fn load(
     fresh: &Network,
     pixels: usize,
 ) -> Result<Option<Checkpoint>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(path)(e)),
+    let Some(bytes) = atomic::read_if_there(path)? else {
+        return Ok(None);
     };
     let broken = |e: &dyn std::fmt::Display| {
         Error::record(

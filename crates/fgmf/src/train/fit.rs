@@ -2,6 +2,7 @@
 
 use crate::data::batch::{Batch, batch_of};
 use crate::data::dataset::Dataset;
+use crate::data::labelling::CLASSES_KEY;
 use crate::defend;
 use crate::defend::resize_pad::ResizePadParams;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::train::optimise::{OptimiserState, clip};
 use crate::train::salience::Salience;
 use fgmf_net::op::Op;
 use fgmf_net::zoo::{self, ZooConfig};
-use fgmf_net::{Network, Session, Tensor, onnx};
+use fgmf_net::{Network, Session, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -78,7 +79,7 @@ pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Netw
     };
     let mut net = zoo::build(&shape)?;
     net.metadata
-        .insert("fgmf.classes".into(), data.classes().join("\n"));
+        .insert(CLASSES_KEY.into(), data.classes().join("\n"));
     net.metadata
         .insert("fgmf.objective".into(), config.objective.name().into());
     if let Some(k_wta) = &config.k_wta {
@@ -264,10 +265,11 @@ fn finish(
     net: Network,
     log: Vec<EpochRecord>,
 ) -> Result<(Network, Run)> {
-    let bytes = onnx::to_bytes(&net)?;
-    atomic::write(&folder.join("model.onnx"), &bytes)?;
+    let file = folder.join("model.onnx");
+    model::write_model(&file, &net)?;
     // The saved file is what is judged, so that what is returned is what a reader of the file gets.
-    let net = Session::new(onnx::from_bytes(&bytes)?);
+    let (net, model_sha256) = model::read_model(&file)?;
+    let net = Session::new(net);
     let mut correct = 0;
     let indices: Vec<usize> = (0..data.len()).collect();
     for rows in indices.chunks(1024) {
@@ -284,7 +286,7 @@ fn finish(
         config: config.clone(),
         data_sha256,
         n: data.len(),
-        model_sha256: crate::hash::sha256(&bytes),
+        model_sha256,
         log,
         clean_train_accuracy: Proportion::new(correct, data.len()),
     };

@@ -109,6 +109,13 @@ impl ExampleRecord {
     pub fn right_before(&self) -> bool {
         self.robust || self.broken_by.is_some()
     }
+
+    /// Takes the example down: who broke it, and how far from the image.
+    pub fn fall(&mut self, by: &str, distance: f64) {
+        self.robust = false;
+        self.broken_by = Some(by.into());
+        self.distance = Some(distance);
+    }
 }
 
 /// What the signs add up to.

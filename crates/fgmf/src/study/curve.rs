@@ -69,16 +69,16 @@ pub fn curve(
         let kept = state.map(|s| state_of(s, i));
         let mut heard = |n: usize, _: usize, _: usize| watch(done, n);
         let all = search_all(entries, &job_at, kept.as_deref(), None, &mut heard)?;
-        let mut examples = all.examples.clone();
-        let mut images = all.images.clone();
-        if judged && verdict_at.is_none() && (radii[i] - job.threat.eps()).abs() < 1e-12 {
-            let (verdict, breaches) = verdict(entries, &job_at, &all)?;
+        let at_the_job = (radii[i] - job.threat.eps()).abs() < 1e-12;
+        let (examples, images) = if judged && verdict_at.is_none() && at_the_job {
+            let (verdict, found) = verdict(entries, &job_at, &all)?;
             let mut outcome = SuiteOutcome::of(entries, &job_at, all, &verdict);
-            outcome.admit(&job_at, &breaches)?;
-            images = outcome.adversarial.to_f32();
-            examples = outcome.examples;
+            outcome.admit(&job_at, &found)?;
             verdict_at = Some(verdict.record());
-        }
+            (outcome.examples, outcome.adversarial.to_f32())
+        } else {
+            (all.examples, all.images)
+        };
         let size = images.len() / examples.len().max(1);
         let (inside, reached) = (radii[i] <= job.threat.eps(), radii[i] >= job.threat.eps());
         for (at, example) in examples.iter().enumerate() {

@@ -2,7 +2,7 @@
 //! with a state file, so that a run that was killed goes on where it was, to the same result.
 
 use crate::attack::base::Ending;
-use crate::attack::sealed::run_attack;
+use crate::attack::sealed::{run_attack, run_black_box};
 use crate::data::batch::{Batch, batch_of};
 use crate::defend::knowledge::attacker_rules;
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::model::oracle::Oracle;
 use crate::record::{AttackRow, ExampleRecord, Passes, Proportion, VerdictRecord};
 use crate::store::atomic;
 use crate::store::build::build;
-use crate::study::breach::Breach;
+use crate::study::breach::{Breach, Handed};
 use crate::study::entry::{Entry, SuiteJob};
 use crate::study::suite_state::{Broken, Part, Searched, StateFile, SuiteHeader};
 use crate::study::suite_verdict::verdict;
@@ -77,67 +77,47 @@ impl SuiteOutcome {
     }
 
     /// Counts adversarial points that something other than the suite's attacks found: every point
-    /// counts, whoever found it. Each is projected and judged anew. What holds takes its example
-    /// down, and a row for each finder says how many.
+    /// counts, whoever found it. The sealed entry projects each and judges it anew. What holds takes
+    /// its example down, and a row for each finder says how many.
     pub fn admit(&mut self, job: &SuiteJob<'_>, breaches: &[Breach]) -> Result<()> {
-        let standing = |e: &ExampleRecord| e.robust;
-        let open: Vec<&Breach> = breaches
-            .iter()
-            .filter(|b| self.examples.get(b.example).is_some_and(standing))
-            .collect();
-        let rows: Vec<usize> = open.iter().map(|b| b.example).collect();
-        if rows.is_empty() {
+        let stands = |b: &&Breach| self.examples.get(b.example).is_some_and(|e| e.robust);
+        let open: Vec<&Breach> = breaches.iter().filter(stands).collect();
+        if open.is_empty() {
             return Ok(());
         }
-        let clean = batch_of(job.data, &rows);
-        let size = clean.x.len() / rows.len();
-        let mut points = Vec::with_capacity(clean.x.len());
-        for (breach, origin) in open.iter().zip(clean.x.to_f32().chunks_exact(size)) {
-            let mut point = breach.point.clone();
-            job.threat.project(origin, &mut point);
-            points.extend(point);
-        }
-        let x = Tensor::new::<f32>(clean.x.shape(), points);
-        let wrong = misclassified(&job.net.logits(&x)?, &clean.labels);
-        let (points, origins) = (x.to_f32(), clean.x.to_f32());
+        let examples: Vec<usize> = open.iter().map(|b| b.example).collect();
+        let mut batch = batch_of(job.data, &examples);
+        batch.index = (0..open.len() as u64).collect();
+        let judge = Oracle::new(job.net);
+        let found = run_black_box(&Handed(&open), &judge, &batch, job.threat, job.seed)?;
+        let points = found.adversarial.to_f32();
+        let size = points.len() / open.len();
         let mut images = self.adversarial.to_f32();
-        let mut finders: Vec<(&str, usize, usize)> = Vec::new();
+        let (n, mut left) = (self.examples.len(), self.overall().count);
+        let mut rows: Vec<AttackRow> = Vec::new();
         for (j, breach) in open.iter().enumerate() {
             let example = &mut self.examples[breach.example];
             if !example.robust {
                 // An earlier point of the list has it.
                 continue;
             }
-            let at = finders.iter().position(|(f, ..)| *f == breach.finder);
+            let at = rows.iter().position(|r| r.name == breach.finder);
             let at = at.unwrap_or_else(|| {
-                finders.push((&breach.finder, 0, 0));
-                finders.len() - 1
+                rows.push(row(&breach.finder));
+                rows.len() - 1
             });
-            finders[at].1 += 1;
-            if wrong[j] {
-                let (point, origin) = (&points[j * size..][..size], &origins[j * size..][..size]);
-                finders[at].2 += 1;
-                example.robust = false;
-                example.broken_by = Some(breach.finder.clone());
-                example.distance = Some(job.threat.distance(origin, point));
-                images[breach.example * size..][..size].copy_from_slice(point);
+            rows[at].attempted += 1;
+            if found.success[j] {
+                rows[at].broken += 1;
+                example.fall(&breach.finder, found.distance[j]);
+                images[breach.example * size..][..size]
+                    .copy_from_slice(&points[j * size..][..size]);
             }
         }
         self.adversarial = Tensor::new(self.adversarial.shape(), images);
-        let mut left = self.overall().count + finders.iter().map(|f| f.2).sum::<usize>();
-        for (finder, attempted, broken) in finders.into_iter().filter(|(.., broken)| *broken > 0) {
-            left -= broken;
-            let standing = Proportion::new(left, self.examples.len());
-            self.rows.push(AttackRow {
-                name: finder.into(),
-                robust_accuracy: standing.value,
-                interval: standing.interval,
-                attempted,
-                broken,
-                passes: Passes::default(),
-                seconds: 0.0,
-                params: serde_json::json!({}),
-            });
+        for found in rows.into_iter().filter(|r| r.broken > 0) {
+            left -= found.broken;
+            self.rows.push(standing(found, left, n));
         }
         Ok(())
     }
@@ -357,10 +337,33 @@ impl Block {
         let size = self.adversarial.len() / self.examples.len();
         for (broken, point) in part.broken.iter().zip(found.chunks_exact(size)) {
             let example = &mut self.examples[broken.row];
-            (example.robust, example.broken_by, example.distance) =
-                (false, Some(name.into()), Some(broken.distance));
+            example.fall(name, broken.distance);
             self.adversarial[broken.row * size..(broken.row + 1) * size].copy_from_slice(point);
         }
+    }
+}
+
+/// A row that nothing is known of yet.
+fn row(name: &str) -> AttackRow {
+    AttackRow {
+        name: name.into(),
+        robust_accuracy: 0.0,
+        interval: [0.0; 2],
+        attempted: 0,
+        broken: 0,
+        passes: Passes::default(),
+        seconds: 0.0,
+        params: serde_json::json!({}),
+    }
+}
+
+/// The row where `left` of `n` examples stand after it.
+fn standing(row: AttackRow, left: usize, n: usize) -> AttackRow {
+    let share = Proportion::new(left, n);
+    AttackRow {
+        robust_accuracy: share.value,
+        interval: share.interval,
+        ..row
     }
 }
 
@@ -369,22 +372,16 @@ fn summarise(entries: &[Entry], parts: &[Part], examples: &[ExampleRecord]) -> V
     let mut left = examples.iter().filter(|e| e.right_before()).count();
     let mut rows = Vec::with_capacity(entries.len());
     for (number, entry) in entries.iter().enumerate() {
-        let of = || parts.iter().filter(|p| p.entry == number);
-        let broken = of().map(|p| p.broken.len()).sum();
-        left -= broken;
-        let standing = Proportion::new(left, n);
-        let mut passes = Passes::default();
-        of().for_each(|p| passes += p.passes);
-        rows.push(AttackRow {
-            name: entry.name.clone(),
-            robust_accuracy: standing.value,
-            interval: standing.interval,
-            attempted: of().map(|p| p.attempted).sum(),
-            broken,
-            passes,
-            seconds: of().map(|p| p.seconds).sum(),
-            params: describe(entry),
-        });
+        let mut found = row(&entry.name);
+        found.params = describe(entry);
+        for part in parts.iter().filter(|p| p.entry == number) {
+            found.attempted += part.attempted;
+            found.broken += part.broken.len();
+            found.passes += part.passes;
+            found.seconds += part.seconds;
+        }
+        left -= found.broken;
+        rows.push(standing(found, left, n));
     }
     rows
 }

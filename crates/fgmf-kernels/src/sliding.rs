@@ -146,17 +146,14 @@ fn phases(s: &Conv2d, i: usize) -> Vec<Phase> {
         .filter_map(|phase| {
             let from = before.saturating_sub(phase).div_ceil(stride);
             let to = (before + len).saturating_sub(phase).div_ceil(stride);
-            let taps = || {
-                (0..s.kernel[i])
-                    .filter(|tap| tap * s.dilation[i] % stride == phase)
-                    .map(|tap| (tap, tap * s.dilation[i] / stride))
-                    .collect()
-            };
             (from < to).then(|| Phase {
                 from,
                 to,
                 cell: from * stride + phase - before,
-                taps: taps(),
+                taps: (0..s.kernel[i])
+                    .filter(|tap| tap * s.dilation[i] % stride == phase)
+                    .map(|tap| (tap, tap * s.dilation[i] / stride))
+                    .collect(),
             })
         })
         .collect()

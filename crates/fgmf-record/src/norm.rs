@@ -12,6 +12,15 @@ impl Norm {
         }
     }
 
+    /// ‖v‖ of a vector of n ones: 1 for Linf, √n for L2, n for L1.
+    pub fn of_ones(self, n: usize) -> f64 {
+        match self {
+            Self::Linf => 1.0,
+            Self::L2 => (n as f64).sqrt(),
+            Self::L1 => n as f64,
+        }
+    }
+
     /// ‖v‖ in this norm, accumulated in `f64`; NaN if any value is.
     pub fn of(self, v: impl Iterator<Item = f64>) -> f64 {
         match self {
@@ -39,6 +48,8 @@ mod tests {
         let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
         assert!(near(of(Norm::Linf), 4.0) && near(of(Norm::L2), 5.0) && near(of(Norm::L1), 7.0));
         assert!(Norm::ALL.iter().all(|n| n.dual().dual() == *n));
+        let ones = |norm: Norm| norm.of([1.0; 7].into_iter());
+        assert!(Norm::ALL.iter().all(|n| near(n.of_ones(7), ones(*n))));
     }
 
     #[test]

@@ -110,18 +110,18 @@ impl ThreatModel {
             .map(|&o| (f64::from(o) - lo).max(hi - f64::from(o))))
     }
 
+    /// Largest distance of two images of so many values within the bounds.
+    pub fn widest(&self, values: usize) -> f64 {
+        let [lo, hi] = self.bounds;
+        (hi - lo) * self.norm.of_ones(values)
+    }
+
     /// Whether `x` is in the ball around `origin` and in the bounds, up to the rounding of `f32`:
     /// one part in 10⁶ of the value range for each coordinate that the norm adds up (1 for Linf, √d
     /// for L2, d for L1).
     pub fn contains(&self, origin: &[f32], x: &[f32]) -> bool {
         let [lo, hi] = self.bounds;
-        let n = origin.len() as f64;
-        let coordinates = match self.norm {
-            Norm::Linf => 1.0,
-            Norm::L2 => n.sqrt(),
-            Norm::L1 => n,
-        };
-        let slack = 1e-6 * (hi - lo) * coordinates;
+        let slack = 1e-6 * self.widest(origin.len());
         let inside = |v: &f32| f64::from(*v) >= lo - 1e-6 && f64::from(*v) <= hi + 1e-6;
         self.distance(origin, x) <= self.eps + slack && x.iter().all(inside)
     }

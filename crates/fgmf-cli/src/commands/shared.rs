@@ -49,7 +49,7 @@ fn check_fit(net: &Network, data: &mut Dataset) -> Result<()> {
 /// The threat, unless its radius is larger than the largest distance of two images of this shape.
 pub(crate) fn threat_on(norm: Norm, eps: f64, [c, h, w]: [usize; 3]) -> Result<ThreatModel> {
     let threat = ThreatModel::new(norm, eps, [0.0, 1.0])?;
-    let widest = threat.distance(&vec![0.0; c * h * w], &vec![1.0; c * h * w]);
+    let widest = threat.widest(c * h * w);
     if eps <= widest {
         return Ok(threat);
     }

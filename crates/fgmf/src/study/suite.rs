@@ -77,8 +77,8 @@ impl SuiteOutcome {
     }
 
     /// Counts adversarial points that something other than the suite's attacks found: every point
-    /// counts, whoever found it. The sealed entry projects each and judges it anew. What holds takes
-    /// its example down, and a row for each finder says how many.
+    /// counts, whoever found it. The sealed entry projects each and judges it anew. What holds
+    /// takes its example down, and a row for each finder says how many.
     pub fn admit(&mut self, job: &SuiteJob<'_>, breaches: &[Breach]) -> Result<()> {
         let stands = |b: &&Breach| self.examples.get(b.example).is_some_and(|e| e.robust);
         let open: Vec<&Breach> = breaches.iter().filter(stands).collect();

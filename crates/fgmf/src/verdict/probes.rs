@@ -424,14 +424,7 @@ fn searches(
             },
         });
     }
-    let [lo, hi] = threat.bounds();
-    let d = (batch.x.len() / batch.len()) as f64;
-    let whole = (hi - lo)
-        * match threat.norm() {
-            Norm::Linf => 1.0,
-            Norm::L2 => d.sqrt(),
-            Norm::L1 => d,
-        };
+    let whole = threat.widest(batch.x.len() / batch.len());
     let anywhere = walk_on(target.model, &threat.with_eps(whole)?, steps)?;
     let standing: Vec<bool> = anywhere.broken.iter().map(|b| !b).collect();
     e.unbounded = Some(found(&batch.index, &standing));

@@ -181,13 +181,7 @@ impl MapSearch<'_> {
             let side =
                 |length: usize| ((share.sqrt() * length as f64).round() as usize).clamp(1, length);
             let (rows, columns) = (side(h), side(w));
-            let size = (c * rows * columns) as f64;
-            let step = threat.eps()
-                / match threat.norm() {
-                    Norm::Linf => 1.0,
-                    Norm::L2 => size.sqrt(),
-                    Norm::L1 => size,
-                };
+            let step = threat.eps() / threat.norm().of_ones(c * rows * columns);
             let propose = |i: usize| {
                 let mut rng = self.subject.stream(Draw::Search, 16 + query, i);
                 let (top, left) = (

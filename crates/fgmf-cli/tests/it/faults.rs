@@ -86,13 +86,21 @@ fn undisturbed(command: &[&str], folder: &Path, kinds: &[&str], at_least: u64) {
 }
 
 const DATA: [&str; 2] = ["--data", "fashion-mnist-mini"];
+const TRAINING: [&str; 6] = ["--objective", "standard", "--limit", "64", "--epochs", "2"];
+const EVALUATION: [&str; 6] = [
+    "-n",
+    "70",
+    "--explainers",
+    "saliency,grad-cam",
+    "--metrics",
+    "sparseness",
+];
 
 #[test]
 fn training_at_every_call() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = ["--objective", "standard", "--limit", "64", "--epochs", "2"];
     undisturbed(
-        &[&["train"], &DATA[..], &settings].concat(),
+        &[&["train"], &DATA[..], &TRAINING].concat(),
         folder.path(),
         &["kill", "error", "panic"],
         20,
@@ -121,15 +129,7 @@ fn attack_at_every_call() {
 fn evaluation_at_every_call() {
     let folder = tempfile::tempdir().unwrap();
     let model = small_model(folder.path());
-    let settings = [
-        "-n",
-        "70",
-        "--explainers",
-        "saliency,grad-cam",
-        "--metrics",
-        "sparseness",
-    ];
-    let command = [&["evaluate", text(&model)], &DATA[..], &settings].concat();
+    let command = [&["evaluate", text(&model)], &DATA[..], &EVALUATION].concat();
     undisturbed(&command, folder.path(), &["kill", "error"], 12);
 }
 
@@ -212,8 +212,7 @@ fn damaged_state(command: &[&str], folder: &Path, kept: &[&str], kill_at: u64, h
 #[test]
 fn damaged_checkpoints() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = ["--objective", "standard", "--limit", "64", "--epochs", "2"];
-    let command = [&["train"], &DATA[..], &settings].concat();
+    let command = [&["train"], &DATA[..], &TRAINING].concat();
     damaged_state(&command, folder.path(), &["resume.safetensors"], 14, 60);
 }
 
@@ -231,15 +230,7 @@ fn damaged_attacks() {
 fn damaged_evaluations() {
     let folder = tempfile::tempdir().unwrap();
     let model = small_model(folder.path());
-    let settings = [
-        "-n",
-        "70",
-        "--explainers",
-        "saliency,grad-cam",
-        "--metrics",
-        "sparseness",
-    ];
-    let command = [&["evaluate", text(&model)], &DATA[..], &settings].concat();
+    let command = [&["evaluate", text(&model)], &DATA[..], &EVALUATION].concat();
     damaged_state(&command, folder.path(), &["evaluation.state.jsonl"], 14, 60);
 }
 

@@ -343,6 +343,16 @@ fn bad_batches_are_refused() {
     }
 }
 
+fn job_on<'a>(net: &'a Session, data: &'a Dataset, threat: &'a ThreatModel) -> SuiteJob<'a> {
+    SuiteJob {
+        net,
+        model_sha256: "",
+        data,
+        threat,
+        seed: 3,
+    }
+}
+
 fn dataset(n: usize) -> Dataset {
     let pixels = (0..n * 144)
         .map(|i| ((i * 31 + i / 7) % 256) as u8)
@@ -438,13 +448,7 @@ fn suites_resume_to_the_same_result() {
 fn suites_hand_back_the_adversarial_images() {
     let (net, data, threat) = (cnn(), dataset(40), threat(Norm::L2));
     let entries = suite("quick", &net, Norm::L2).unwrap();
-    let job = SuiteJob {
-        net: &net,
-        model_sha256: "",
-        data: &data,
-        threat: &threat,
-        seed: 3,
-    };
+    let job = job_on(&net, &data, &threat);
     let outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
     let labels: Vec<usize> = outcome.examples.iter().map(|e| e.label).collect();
     let wrong = misclassified(&net.logits(&outcome.adversarial).unwrap(), &labels);
@@ -471,13 +475,7 @@ fn what_a_probe_breaks_is_broken() {
     let bits = fgmf::defend::BitDepthParams { bits: 3 };
     let net = Session::new(fgmf::defend::with_bit_depth(&cnn(), &bits).unwrap());
     let entries = suite("quick", &net, Norm::Linf).unwrap();
-    let job = SuiteJob {
-        net: &net,
-        model_sha256: "",
-        data: &data,
-        threat: &threat,
-        seed: 3,
-    };
+    let job = job_on(&net, &data, &threat);
     let outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
     let probed = |e: &&fgmf::record::ExampleRecord| {
         e.broken_by
@@ -504,13 +502,7 @@ fn what_a_probe_breaks_is_broken() {
 fn balls_are_nested_across_a_curve_and_its_suite() {
     let (net, data, threat) = (cnn(), dataset(40), threat(Norm::Linf));
     let entries = suite("fgsm", &net, Norm::Linf).unwrap();
-    let job = SuiteJob {
-        net: &net,
-        model_sha256: "",
-        data: &data,
-        threat: &threat,
-        seed: 3,
-    };
+    let job = job_on(&net, &data, &threat);
     let mut outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
     let radii = [0.25 * threat.eps(), 0.5 * threat.eps(), 3.0 * threat.eps()];
     let mut never = |_: usize, _: usize| {};
@@ -673,13 +665,7 @@ fn suites_can_be_lists_of_attacks() {
 fn curves_fall() {
     let (net, data, threat) = (cnn(), dataset(60), threat(Norm::Linf));
     let entries = suite("quick", &net, Norm::Linf).unwrap();
-    let job = SuiteJob {
-        net: &net,
-        model_sha256: "",
-        data: &data,
-        threat: &threat,
-        seed: 3,
-    };
+    let job = job_on(&net, &data, &threat);
     let mut watch = |_: usize, _: usize| {};
     let measured = curve(
         &entries,

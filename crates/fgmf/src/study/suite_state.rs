@@ -1,8 +1,9 @@
 //! What a suite has done so far, on disk.
 //!
-//! A journal has a line for each attack on each block, with the digest of its images. Beside it (extension `f32`) stand the
-//! adversarial images of those lines, as little-endian numbers in the order of the lines. An attack
-//! that was cut short leaves a torn line, or images without a line. Both are dropped on opening.
+//! A journal has a line for each attack on each block, with the digest of its images. Beside it
+//! (extension `f32`) stand the adversarial images of those lines, as little-endian numbers in the
+//! order of the lines. An attack that was cut short leaves a torn line, or images without a line.
+//! Both are dropped on opening.
 
 use crate::error::{Error, Result};
 use crate::hash::sha256;

@@ -22,6 +22,8 @@ pub enum Purpose {
     Evaluation = 6,
     /// Transforms of the training images.
     Augmentation = 7,
+    /// Points at which a guide is fitted.
+    Guide = 8,
 }
 
 /// A stream of random numbers.

@@ -5,7 +5,7 @@ use crate::defend::sgam::apply_node;
 use crate::defend::soft_rounding::SoftRounding;
 use crate::defend::{lying_gate, sgam};
 use crate::error::Result;
-use fgmf_net::op::{Op, Unary};
+use fgmf_net::op::{Binary, Op, Unary};
 use fgmf_net::rule::{BackwardRule, OnlyInput, StraightThrough};
 use fgmf_net::{Network, Rules};
 use std::sync::Arc;
@@ -20,7 +20,10 @@ pub fn attacker_rules(net: &Network, knowledge: MaskKnowledge) -> Rules {
         rules
     };
     match knowledge {
-        MaskKnowledge::EndToEnd => Rules::exact(),
+        MaskKnowledge::EndToEnd
+        | MaskKnowledge::Readout
+        | MaskKnowledge::DeepReadout
+        | MaskKnowledge::Double => Rules::exact(),
         MaskKnowledge::FrozenMask => on_mask(Arc::new(OnlyInput(0))),
         MaskKnowledge::StraightThrough => on_mask(Arc::new(StraightThrough(0))),
         MaskKnowledge::Bypass => super::bypass_rules(net).unwrap_or_default(),
@@ -43,6 +46,25 @@ pub enum MaskKnowledge {
     /// As [`Self::Bypass`], and every rounding taken for a soft one, whose slope is largest at the
     /// jumps: [`SoftRounding`].
     SoftRounding,
+    /// Scores read from what the last layers with weights give, fitted to the classes that the
+    /// model names; what is in front of the first such layers is taken for the identity where it
+    /// gives nearly the image: [`cuts`](super::cuts).
+    Readout,
+    /// As [`Self::Readout`], one layer with weights earlier.
+    DeepReadout,
+    /// The true derivative in double precision, where single precision loses it.
+    Double,
+}
+
+impl MaskKnowledge {
+    /// Which cut it reads, if it reads one.
+    pub fn cut(self) -> Option<usize> {
+        match self {
+            Self::Readout => Some(0),
+            Self::DeepReadout => Some(1),
+            _ => None,
+        }
+    }
 }
 
 /// Rules of a deployment that serves gradients: SGAM's gate and the lie of a lying gate, where the
@@ -124,12 +146,29 @@ pub fn soft_rules(net: &Network) -> Option<Rules> {
     Some(rules)
 }
 
-/// Whether the loss is full of kinks and jumps: the network rounds, or picks its largest
-/// activations. [`Smoothed`](crate::model::Smoothed) gradients see over the kinks.
+/// Whether the loss is full of kinks and jumps: the network rounds, picks its largest activations,
+/// folds or cuts values (a rectifier alone, up to 6 or not, is not meant).
+/// [`Smoothed`](crate::model::Smoothed) gradients see over the kinks.
 pub fn is_rough(net: &Network) -> bool {
-    net.nodes()
-        .iter()
-        .any(|n| matches!(n.op, Op::Unary(Unary::Round) | Op::TopK(_)))
+    let relu6 = |min: f64, max: f64| min.abs() < 1e-12 && [6.0, f64::INFINITY].contains(&max);
+    net.nodes().iter().any(|n| match n.op {
+        Op::Unary(Unary::Round | Unary::Abs) | Op::TopK(_) => true,
+        Op::Unary(Unary::Clip { min, max }) => !relu6(min, max),
+        _ => false,
+    })
+}
+
+/// Whether single precision may lose derivatives: scores go through exponentials, logarithms,
+/// quotients or what else squashes them at the end.
+pub fn is_delicate(net: &Network) -> bool {
+    let quotient = |n: &fgmf_net::Node| {
+        let made = |id: &fgmf_net::ValueId| net.parameter(*id).is_none();
+        matches!(n.op, Op::Binary(Binary::Div | Binary::Pow)) && n.inputs.get(1).is_some_and(made)
+    };
+    let steep = |n: &fgmf_net::Node| {
+        matches!(n.op, Op::Unary(Unary::Exp | Unary::Log | Unary::Reciprocal)) || quotient(n)
+    };
+    !squashed_end(net).is_empty() || net.nodes().iter().any(steep)
 }
 
 #[cfg(test)]

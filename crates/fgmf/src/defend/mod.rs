@@ -18,6 +18,7 @@ pub(crate) mod logit_scaling;
 pub(crate) mod lying_gate;
 pub(crate) mod noise;
 pub(crate) mod parts;
+pub(crate) mod readout;
 pub(crate) mod resize_pad;
 pub(crate) mod sgam;
 pub(crate) mod soft_rounding;
@@ -28,12 +29,13 @@ pub use bit_depth::{BitDepthParams, with_bit_depth};
 pub use jpeg::{JpegParams, with_jpeg};
 pub use k_wta::{KWtaParams, with_k_wta};
 pub use knowledge::{
-    MaskKnowledge, attacker_rules, bypass_rules, is_rough, served_rules, soft_rules,
+    MaskKnowledge, attacker_rules, bypass_rules, is_delicate, is_rough, served_rules, soft_rules,
 };
 pub use list::{by_id, ids, with_parameters};
 pub use logit_scaling::{LogitScalingParams, with_logit_scaling};
 pub use lying_gate::{Lie, LyingGateParams, with_lying_gate};
 pub use noise::{AdditiveNoise, AdditiveNoiseParams};
+pub use readout::{Readout, cuts, fronts, read_at};
 pub use resize_pad::{ResizePad, ResizePadParams};
 pub use sgam::{MASK, MaskForm, SALIENCY, SgamParams, has_mask, with_sgam};
 pub use soft_rounding::SoftRounding;

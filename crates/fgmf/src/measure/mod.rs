@@ -6,6 +6,7 @@
 pub(crate) mod checked;
 pub(crate) mod complexity;
 pub(crate) mod localisation;
+pub(crate) mod logistic;
 pub(crate) mod paired;
 pub(crate) mod probability;
 pub(crate) mod similarity;
@@ -16,6 +17,7 @@ pub(crate) mod weighting;
 pub use crate::record::{PairedTest, mean_interval};
 pub use complexity::{entropy, histogram_entropy, moran};
 pub use localisation::{hit, mass, rank};
+pub use logistic::{Logistic, logistic};
 pub use paired::{holm, paired_t, wilcoxon};
 pub use probability::{binomial_bounds, normal_cdf, normal_quantile};
 pub use similarity::{cosine, pearson, spearman, top_k_overlap};

@@ -9,6 +9,7 @@ pub(crate) mod demo_models;
 pub(crate) mod entry;
 pub(crate) mod evaluation;
 pub(crate) mod evaluation_state;
+pub(crate) mod guides;
 pub(crate) mod judged;
 pub(crate) mod suite;
 pub(crate) mod suite_state;

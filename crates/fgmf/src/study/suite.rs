@@ -6,13 +6,16 @@ use crate::attack::sealed::{run_attack, run_black_box};
 use crate::data::batch::{Batch, batch_of};
 use crate::defend::knowledge::attacker_rules;
 use crate::error::{Error, Result};
+use crate::model::access::Gradients;
 use crate::model::answer::{misclassified, predictions, undecided};
+use crate::model::guided::Guided;
 use crate::model::oracle::Oracle;
 use crate::record::{AttackRow, ExampleRecord, Passes, Proportion, VerdictRecord};
 use crate::store::atomic;
 use crate::store::build::build;
 use crate::study::breach::{Breach, Handed};
 use crate::study::entry::{Entry, SuiteJob};
+use crate::study::guides::Guides;
 use crate::study::suite_state::{Broken, Part, Searched, StateFile, SuiteHeader};
 use crate::study::suite_verdict::verdict;
 use crate::verdict::judge::Verdict;
@@ -183,6 +186,7 @@ pub(crate) fn search_all(
     let indices: Vec<usize> = (0..total).collect();
     let (mut parts, mut examples, mut images) = (Vec::new(), Vec::new(), Vec::new());
     let mut undecided = Vec::new();
+    let mut guides = Guides::default();
     for rows in indices.chunks(BLOCK) {
         let standing = examples
             .iter()
@@ -193,7 +197,7 @@ pub(crate) fn search_all(
             let (part, found) = match log.as_mut().and_then(|l| l.take(rows[0], number)) {
                 Some(known) => known,
                 None => {
-                    let (part, found) = block.attack(entry, number, job)?;
+                    let (part, found) = block.attack(entry, number, job, &mut guides)?;
                     if let Some(log) = &mut log {
                         log.append(&part, &found)?;
                     }
@@ -289,7 +293,13 @@ impl Block {
     }
 
     /// Runs an attack on what stands: what it did, and the adversarial images it found.
-    fn attack(&self, entry: &Entry, number: usize, job: &SuiteJob<'_>) -> Result<(Part, Vec<f32>)> {
+    fn attack(
+        &self,
+        entry: &Entry,
+        number: usize,
+        job: &SuiteJob<'_>,
+        guides: &mut Guides,
+    ) -> Result<(Part, Vec<f32>)> {
         let started = Instant::now();
         let rows = self.standing();
         let mut part = Part {
@@ -301,13 +311,11 @@ impl Block {
         let mut found = Vec::new();
         if !rows.is_empty() {
             let oracle = Oracle::with_rules(job.net, attacker_rules(job.net, entry.knowledge));
-            let outcome = run_attack(
-                &entry.attack,
-                &oracle,
-                &self.batch.select(&rows),
-                job.threat,
-                job.seed,
-            )?;
+            let guide = guides.of(entry.knowledge, job)?;
+            let guided = guide.map(|g| Guided::new(&oracle, g));
+            let model = guided.as_ref().map_or(&oracle as &dyn Gradients, |g| g);
+            let standing = self.batch.select(&rows);
+            let outcome = run_attack(&entry.attack, model, &standing, job.threat, job.seed)?;
             let points = outcome.adversarial.values::<f32>();
             for ((j, &i), point) in rows
                 .iter()

@@ -78,8 +78,14 @@ pub(crate) fn verdict(
         of: examples.len(),
     });
     let transferred = |e: &Entry| e.attack.id() == transfer::ID;
-    evidence.black_box = against(entries, examples, |e| !transferred(e));
-    evidence.transfer = against(entries, examples, transferred);
+    let reads = |e: &Entry| e.knowledge.cut().is_some();
+    // A search by scores that stands before one by gradients has beaten nothing.
+    let last = entries.iter().rposition(by_gradients);
+    let late = |i: usize| last.is_some_and(|l| i > l) && !reads(&entries[i]);
+    let versus = |such: &dyn Fn(usize) -> bool| against(entries, examples, such);
+    evidence.black_box = versus(&|i| late(i) && !transferred(&entries[i]));
+    evidence.transfer = versus(&|i| late(i) && transferred(&entries[i]));
+    evidence.readout = versus(&|i| reads(&entries[i]));
     let own = |e: &Entry| e.knowledge == MaskKnowledge::EndToEnd;
     let seen = |rows: fn(&Part) -> &[usize]| -> Vec<u64> {
         let of = parts.iter().filter(|p| own(&entries[p.entry]));
@@ -114,17 +120,16 @@ fn add(found: &mut Option<Found>, more: Vec<u64>, of: usize) {
     found.of = of;
 }
 
-/// What such attacks broke after all attacks by gradients had been made, against what these broke.
-/// `None` where that was not tried.
+/// What such attacks broke after those by gradients that stand before the first of them, against
+/// what these broke. `None` where that was not tried.
 fn against(
     entries: &[Entry],
     examples: &[ExampleRecord],
-    such: impl Fn(&Entry) -> bool,
+    such: &dyn Fn(usize) -> bool,
 ) -> Option<Versus> {
-    let white = |e: &Entry| matches!(e.attack, Attack::White(_));
-    let last_white = entries.iter().rposition(white)?;
-    let late = |i: usize| i > last_white && such(&entries[i]);
-    if !(0..entries.len()).any(late) {
+    let first = (0..entries.len()).find(|&i| such(i))?;
+    let reference = |i: usize| i < first && by_gradients(&entries[i]);
+    if !(0..entries.len()).any(reference) {
         return None;
     }
     let broken = |by: &dyn Fn(usize) -> bool| {
@@ -140,8 +145,13 @@ fn against(
             .collect()
     };
     Some(Versus {
-        challenger: broken(&late),
-        reference: broken(&|i| white(&entries[i])),
+        challenger: broken(such),
+        reference: broken(&reference),
         of: examples.len(),
     })
+}
+
+/// Whether an attack follows slopes, of the model or of what goes around its defence.
+fn by_gradients(entry: &Entry) -> bool {
+    matches!(entry.attack, Attack::White(_)) && entry.knowledge.cut().is_none()
 }

@@ -2,7 +2,8 @@
 
 use crate::attack::base::Attack;
 use crate::attack::list::{by_name, names as known_names, with_surrogate};
-use crate::defend::knowledge::{MaskKnowledge, bypass_rules, is_rough, soft_rules};
+use crate::defend::knowledge::{MaskKnowledge, bypass_rules, is_delicate, is_rough, soft_rules};
+use crate::defend::readout::cuts;
 use crate::defend::sgam::has_mask;
 use crate::error::{Error, Result};
 use crate::study::entry::Entry;
@@ -15,6 +16,7 @@ pub const SUITES: [&str; 5] = ["quick", "standard", "adaptive", "plus", "rand"];
 /// Attacks that a suite of that name has for this network.
 fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
     const STANDARD: [&str; 4] = ["apgd-ce", "apgd-t", "fab-t", "square"];
+    const READOUT: [&str; 3] = ["apgd-ce-readout", "apgd-t-readout", "apgd-ce-deep-readout"];
     Some(match name {
         "quick" => vec!["fgsm", "pgd-20"],
         "standard" => STANDARD.to_vec(),
@@ -27,13 +29,6 @@ fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
             if soft_rules(net).is_some() {
                 all.extend(["apgd-ce-soft", "apgd-t-soft"]);
             }
-            if rough {
-                all.extend(if rounds {
-                    ["apgd-ce-smooth-bypass", "apgd-dlr-smooth-bypass"]
-                } else {
-                    ["apgd-ce-smooth", "apgd-dlr-smooth"]
-                });
-            }
             all.extend(&STANDARD[..2]);
             if has_mask(net) {
                 all.extend([
@@ -43,9 +38,20 @@ fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
                     "apgd-t-straight-through",
                 ]);
             }
-            all.push("pgd-down");
-            all.extend(&STANDARD[2..]);
-            all.push("hop-skip-jump");
+            all.extend(["pgd-down", STANDARD[2]]);
+            if is_delicate(net) {
+                all.push("apgd-ce-double");
+            }
+            all.extend(&READOUT[..[0, 2, 3][cuts(net).len()]]);
+            // Dear, so they see what the others leave.
+            if rough {
+                all.extend(if rounds {
+                    ["apgd-ce-smooth-bypass", "apgd-dlr-smooth-bypass"]
+                } else {
+                    ["apgd-ce-smooth", "apgd-dlr-smooth"]
+                });
+            }
+            all.extend([STANDARD[3], "hop-skip-jump"]);
             all
         }
         "plus" => vec![
@@ -71,17 +77,20 @@ fn names(name: &str, net: &Network) -> Option<Vec<&'static str>> {
 ///   with the mask frozen at each step and with the layer taken for the identity; where it rounds
 ///   or serves lies, both forms again with that taken for the identity; where it rounds, both again
 ///   with the slope of a soft rounding; where it rounds or picks its largest activations,
-///   untargeted Auto-PGD on both losses with gradients averaged over small noise. It also has PGD
-///   down the served loss, and a search by labels alone (HopSkipJump): scores that are turned round
-///   mislead neither.
+///   untargeted Auto-PGD on both losses with gradients averaged over small noise; where it squashes
+///   its scores or takes their logarithm, Auto-PGD along slopes in double precision. It also has
+///   PGD down the served loss, Auto-PGD along scores that are read from inner values and fitted to
+///   the classes that the model names, and a search by labels alone (HopSkipJump): scores that are
+///   turned round mislead none of them.
 /// - `plus`: Auto-PGD on both losses with 5 restarts, FAB with 5 restarts, the targeted attacks of
 ///   `standard`, Square (last, so that it sees what all gradients leave; AutoAttack has it before
 ///   the targeted ones, which leaves the same examples standing).
 /// - `rand`: Auto-PGD on both losses with gradients averaged over 20 passes, for networks that draw
 ///   random numbers.
 /// - Names of attacks, separated by commas: those. An ending tells what is known of the defence:
-///   `-smooth` averages gradients over small noise, and after it `-bypass`, `-soft`, `-frozen-mask`
-///   and `-straight-through` are [`MaskKnowledge`].
+///   `-smooth` averages gradients over small noise, and after it `-bypass`, `-soft`,
+///   `-frozen-mask`, `-straight-through`, `-readout`, `-deep-readout` and `-double` are
+///   [`MaskKnowledge`].
 ///
 /// Networks with fewer classes than a loss or a number of targets needs get the plain margin, and
 /// as many targets as there are; the settings recorded say so.
@@ -94,11 +103,22 @@ pub fn suite(name: &str, net: &Network, norm: Norm) -> Result<Vec<Entry>> {
             ("-straight-through", MaskKnowledge::StraightThrough),
             ("-bypass", MaskKnowledge::Bypass),
             ("-soft", MaskKnowledge::SoftRounding),
+            ("-deep-readout", MaskKnowledge::DeepReadout),
+            ("-readout", MaskKnowledge::Readout),
+            ("-double", MaskKnowledge::Double),
         ];
         let tagged = tags
             .into_iter()
             .find_map(|(tag, knowledge)| Some((name.strip_suffix(tag)?, knowledge)));
         let (plain, knowledge) = tagged.unwrap_or((name, MaskKnowledge::EndToEnd));
+        if let Some(cut) = knowledge.cut().filter(|cut| *cut >= cuts(net).len()) {
+            let expected = "a network with inner values that a decision can be read from";
+            return Err(Error::mismatch(
+                "suite",
+                expected,
+                format!("{name}: no cut {cut}"),
+            ));
+        }
         Ok(Entry {
             name: (*name).into(),
             attack: lone(plain, norm, net.classes())?,

@@ -112,6 +112,9 @@ pub struct Evidence {
     /// Backward rules that go around a defence, or a mean over its draws, against the gradients
     /// that are served.
     pub bypass: Option<Versus>,
+    /// Scores read from inner values, fitted to the classes named, against the gradients that are
+    /// served.
+    pub readout: Option<Versus>,
     /// Mean relative change of the margin of standing examples under small random noise, each
     /// capped at 1.
     pub instability: Option<f64>,

@@ -139,6 +139,7 @@ mod tests {
             longer: versus(0, 100),
             transfer: versus(0, 100),
             bypass: versus(0, 100),
+            readout: versus(0, 100),
             instability: Some(0.03),
             saturated: found(0, 100),
         }
@@ -234,6 +235,11 @@ mod tests {
                 Sign::BypassBeatsPlain,
                 &|e| e.bypass = versus(1, 100),
                 &|e| e.bypass = versus(2, 100),
+            ),
+            case(
+                Sign::ReadoutBeatsPlain,
+                &|e| e.readout = versus(1, 100),
+                &|e| e.readout = versus(2, 100),
             ),
             case(
                 Sign::UnstablePredictions,

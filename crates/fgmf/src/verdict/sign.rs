@@ -28,6 +28,7 @@ pub enum Sign {
     UnfinishedOptimisation,
     TransferBeatsWhiteBox,
     BypassBeatsPlain,
+    ReadoutBeatsPlain,
     UnstablePredictions,
     #[serde(rename = "f32-saturation")]
     Saturation,
@@ -35,7 +36,7 @@ pub enum Sign {
 
 impl Sign {
     /// All, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::RandomisedOutput,
         Self::ProbabilitiesAsLogits,
         Self::UndecidedOutput,
@@ -51,6 +52,7 @@ impl Sign {
         Self::UnfinishedOptimisation,
         Self::TransferBeatsWhiteBox,
         Self::BypassBeatsPlain,
+        Self::ReadoutBeatsPlain,
         Self::UnstablePredictions,
         Self::Saturation,
     ];
@@ -73,6 +75,7 @@ impl Sign {
             Self::UnfinishedOptimisation => "unfinished-optimisation",
             Self::TransferBeatsWhiteBox => "transfer-beats-white-box",
             Self::BypassBeatsPlain => "bypass-beats-plain",
+            Self::ReadoutBeatsPlain => "readout-beats-plain",
             Self::UnstablePredictions => "unstable-predictions",
             Self::Saturation => "f32-saturation",
         }
@@ -137,6 +140,10 @@ impl Sign {
                 "going around the defence breaks what served gradients leave: 2 or more, \
                     above 0.2 points (athalye2018)"
             }
+            Self::ReadoutBeatsPlain => {
+                "scores read from inner values and fitted to the classes named lead to examples \
+                    that served gradients leave: 2 or more, above 0.2 points (ours)"
+            }
             Self::UnstablePredictions => {
                 "small random noise changes the margin of standing examples by more than \
                     10% in the mean (pintor2022)"
@@ -160,6 +167,7 @@ impl Sign {
                 | Self::UnboundedAttackFails
                 | Self::TransferBeatsWhiteBox
                 | Self::BypassBeatsPlain
+                | Self::ReadoutBeatsPlain
         )
     }
 
@@ -212,6 +220,9 @@ impl Sign {
             }
             Self::BypassBeatsPlain => {
                 "report the attack that goes around the defence; the plain figure is masking"
+            }
+            Self::ReadoutBeatsPlain => {
+                "the scores hide what the classes show: report the attack that reads inner values"
             }
             Self::UnstablePredictions => {
                 "the surface is rough: average gradients over small noise, and use \
@@ -277,6 +288,7 @@ impl Sign {
             }
             Self::TransferBeatsWhiteBox => versus(&e.transfer),
             Self::BypassBeatsPlain => versus(&e.bypass),
+            Self::ReadoutBeatsPlain => versus(&e.readout),
             Self::UnstablePredictions => {
                 // Written so that a NaN raises the flag.
                 let calm = |v: f64| v <= UNSTABLE_MEAN;

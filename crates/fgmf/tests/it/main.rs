@@ -7,6 +7,7 @@
 mod attacks;
 mod autoattack;
 mod explain_parity;
+mod fuzz;
 mod hidden;
 mod layering;
 mod minimum_norm;

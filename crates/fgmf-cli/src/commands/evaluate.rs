@@ -30,7 +30,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let cap = images_at_once(&mut net, &a.memory, 3 * x.len(), &metrics)?;
     let oracle = Oracle::new(&net);
     let able = if a.explainers == ["all"] {
-        applicable(&oracle, cap)
+        applicable(&oracle, cap, &|id| with_parameters(id, settings.of(id)))
     } else {
         Vec::new()
     };

@@ -23,6 +23,9 @@ pub struct Attribution {
     pub completeness_gap: Option<f64>,
     /// Name of the value of the graph that was looked at, if one was.
     pub layer: Option<String>,
+    /// Why that value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_reason: Option<&'static str>,
     /// Agreement of the parts of the method (Spearman, −1 to 1), if it has parts.
     pub agreement: Option<f64>,
     /// First less second part of the method, if it has two, each on its common scale: 1 x h x w, −1

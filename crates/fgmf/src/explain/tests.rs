@@ -67,7 +67,8 @@ fn methods_that_apply_are_found() {
             .into_iter()
             .filter(|id| architecture == Architecture::ConvvitTiny || !wants_attention(id))
             .collect();
-        assert_eq!(applicable(&Oracle::new(&net), 64), expected);
+        let defaults = |id: &str| with_parameters(id, serde_json::json!({}));
+        assert_eq!(applicable(&Oracle::new(&net), 64, &defaults), expected);
     }
 }
 
@@ -172,6 +173,7 @@ fn what_does_not_fit_is_an_error() {
     }
     let unknown = grad_cam_pp(CamParams {
         layer: Some("nowhere".into()),
+        ..CamParams::default()
     })
     .unwrap();
     let told = explain(&unknown, &oracle, &x, &[0, 1], &context)

@@ -116,6 +116,7 @@ fn attribution(values: Vec<f32>, [height, width]: [usize; 2], target: usize) -> 
         disagreement: None,
         note: None,
         withheld: None,
+        layer_reason: None,
     }
 }
 
@@ -443,9 +444,10 @@ fn every_explainer_can_be_judged() {
     let image = [1, 12, 12];
     let net = zoo(Architecture::CnnTiny, image);
     let oracle = Oracle::new(&net);
-    let explainers: Vec<Box<dyn Explainer>> = applicable(&oracle, 256)
+    let make = |id: &str| crate::explain::with_parameters(id, serde_json::json!({}));
+    let explainers: Vec<Box<dyn Explainer>> = applicable(&oracle, 256, &make)
         .into_iter()
-        .map(|id| crate::explain::list::by_id(id).unwrap())
+        .map(|id| make(id).unwrap())
         .collect();
     let metrics: Vec<Box<dyn Metric>> =
         vec![Box::new(Sparseness), by_id("lerf-minus-morf").unwrap()];

@@ -12,4 +12,5 @@ mod minimum_norm;
 mod planted;
 mod quantus;
 mod registry;
+mod tokens;
 mod training;

@@ -18,7 +18,7 @@ use fgmf::model::Oracle;
 use fgmf::store::{Folder, Whole, write};
 use fgmf_record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
 use fgmf_report::{gallery_head, gallery_image, gallery_tail, page_png};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
@@ -173,39 +173,42 @@ fn explainers(
     oracle: &Oracle<'_>,
     cap: usize,
 ) -> Result<Vec<Box<dyn Explainer>>> {
+    let layer = a.layer.as_ref().map(|l| ("layer", "layer", json!(l)));
+    let grid = a.grid.map(|g| ("grid", "token_grid", json!(g)));
+    let flags: Vec<(&'static str, &'static str, Value)> = layer.into_iter().chain(grid).collect();
+    let takes = |id: &str, key: &str, value: &Value| {
+        with_parameters(id, json!({ key: value.clone() })).is_ok()
+    };
+    let make = |id: &str| {
+        let mut parameters = settings.of(id);
+        for (_, key, value) in &flags {
+            if takes(id, key, value)
+                && let Some(fields) = parameters.as_object_mut()
+            {
+                fields.insert((*key).into(), value.clone());
+            }
+        }
+        with_parameters(id, parameters)
+    };
     let all = if a.methods == ["all"] {
-        applicable(oracle, cap)
+        applicable(oracle, cap, &make)
     } else {
         Vec::new()
     };
-    let looks = |id: &str| {
-        with_parameters(id, json!({})).is_ok_and(|e| {
-            e.parameters()
-                .as_object()
-                .is_some_and(|p| p.contains_key("layer"))
-        })
-    };
-    let used = || {
-        a.methods
+    for (flag, key, value) in &flags {
+        let mut used = a
+            .methods
             .iter()
             .map(String::as_str)
-            .chain(all.iter().copied())
-    };
-    if let Some(layer) = a.layer.as_ref().filter(|_| !used().any(looks)) {
-        let mut able = ids();
-        able.retain(|id| looks(id));
-        let expected = format!("a method that looks at a layer: {}", able.join(", "));
-        return Err(Error::parameter("layer", expected, layer).into());
-    }
-    chosen(&a.methods, &all, |id| {
-        let mut parameters = settings.of(id);
-        if let (Some(layer), Some(fields)) = (&a.layer, parameters.as_object_mut())
-            && looks(id)
-        {
-            fields.insert("layer".into(), layer.as_str().into());
+            .chain(all.iter().copied());
+        if !used.any(|id| takes(id, key, value)) {
+            let mut able = ids();
+            able.retain(|id| takes(id, key, value));
+            let expected = format!("a method that looks at a layer: {}", able.join(", "));
+            return Err(Error::parameter(flag, expected, a.methods.join(", ")).into());
         }
-        with_parameters(id, parameters)
-    })
+    }
+    chosen(&a.methods, &all, make)
 }
 
 /// Every file of a run, in its folder.

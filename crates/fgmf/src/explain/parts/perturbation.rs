@@ -204,14 +204,14 @@ impl Grid {
                 let side = |t: usize| if grouped(t) < 4 { t } else { grouped(t) };
                 [side(h), side(w)]
             }
-            LayerKind::Map { .. }
+            LayerKind::Map { .. } | LayerKind::ChannelsLast { .. }
                 if image
                     .iter()
                     .all(|s| s.is_multiple_of(4) && (28..=32).contains(s)) =>
             {
                 image.map(|s| s / 4)
             }
-            LayerKind::Map { .. } => [8, 8],
+            LayerKind::Map { .. } | LayerKind::ChannelsLast { .. } => [8, 8],
         };
         Self {
             cells: [cells[0].min(image[0]), cells[1].min(image[1])],
@@ -434,6 +434,7 @@ mod tests {
                     id: net.input(),
                     name: String::new(),
                     kind,
+                    reason: "",
                 },
                 image,
             )

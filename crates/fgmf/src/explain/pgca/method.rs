@@ -37,8 +37,8 @@
 use crate::error::{Error, Result};
 use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod, Make};
 use crate::explain::parts::ask::{calls, four, map_record};
-use crate::explain::parts::cam::{Cam, cams, curved, resolve};
-use crate::explain::parts::layer::TargetLayer;
+use crate::explain::parts::cam::{Cam, cams, check_layer, curved};
+use crate::explain::parts::layer::{TargetLayer, layer_of};
 use crate::explain::parts::map::{bounds, deviation};
 use crate::explain::parts::perturbation::{Fills, Grid, Perturbation};
 use crate::explain::pgca::consensus::{Enhancement, enhance};
@@ -117,9 +117,7 @@ impl PgcaParams {
             return Err(Error::parameter("levels", "1 to 8", self.levels));
         }
         let gradient = self.gradient.as_ref().map(make).transpose()?;
-        if self.layer.as_deref() == Some("") {
-            return Err(Error::parameter("layer", "a name", "nothing"));
-        }
+        check_layer(self.layer.as_ref(), self.token_grid)?;
         match self.grid {
             Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => Err(
                 Error::parameter("grid", "1 to 256 cells a side", format!("{grid:?}")),
@@ -179,7 +177,7 @@ impl Pgca {
     ) -> Result<Vec<(Attribution, PgcaParts)>> {
         let p = &self.params;
         let [_, _, h, w] = four(x);
-        let layer = resolve(model.network(), p.layer.as_deref())?;
+        let layer = layer_of(model.network(), p.layer.as_deref(), p.token_grid)?;
         let grid = p.grid.map_or_else(
             || Ok(Grid::automatic(&layer, [h, w])),
             |cells| Grid::new(cells, [h, w]),
@@ -244,6 +242,7 @@ impl Pgca {
                 signed: false,
                 completeness_gap: None,
                 layer: Some(layer.name.clone()),
+                layer_reason: Some(layer.reason),
                 agreement: Some(fused.parts.agreement),
                 disagreement: Some(MapRecord {
                     channels: 1,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// | field | default | range |
 /// | --- | --- | --- |
 /// | `layer` | none: chosen by rule | name of a value of the graph |
+/// | `token_grid` | none: by rule | rows and columns of tokens, 1 or more each |
 /// | `grid` | none: chosen by rule | rows and columns of cells, each 1 to 256 |
 /// | `levels` | 1: grids, each with twice the cells a side of the one before | 1 to 8 |
 /// | `overlap` | false: windows half a cell further, too | |
@@ -39,6 +40,9 @@ use serde::{Deserialize, Serialize};
 pub struct PgcaParams {
     /// Value of the graph for Grad-CAM++.
     pub layer: Option<String>,
+    /// Rows and columns of tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_grid: Option<[usize; 2]>,
     /// Rows and columns of cells.
     pub grid: Option<[usize; 2]>,
     /// Grids.
@@ -93,6 +97,7 @@ impl Default for PgcaParams {
     fn default() -> Self {
         Self {
             layer: None,
+            token_grid: None,
             grid: None,
             levels: 1,
             overlap: false,

@@ -72,7 +72,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let state = a.out.join("evaluation.state.jsonl");
     let context = Context {
         seed: a.seed,
-        first_index: 0,
+        names: None,
         cap,
     };
     let job = EvaluationJob {

@@ -19,10 +19,11 @@ pub fn explain(
     context: &Context,
 ) -> Result<Vec<Attribution>> {
     check(model, x, targets, context)?;
+    let names = context.names_of(x);
     let mut out = Vec::with_capacity(targets.len());
     for call in calls(targets.len(), context.cap) {
         let part = Context {
-            first_index: context.first_index.wrapping_add(call.start as u64),
+            names: Some(&names[call.clone()]),
             ..*context
         };
         let found = explainer.attribute(
@@ -78,6 +79,13 @@ pub(crate) fn check(
             "explain",
             expected,
             format!("{n} targets and images of shape {:?}", x.shape()),
+        ));
+    }
+    if let Some(names) = context.names.filter(|names| names.len() != n) {
+        return Err(Error::mismatch(
+            "explain",
+            format!("{n} names of images"),
+            names.len(),
         ));
     }
     if let Some(y) = targets.iter().find(|&&y| y >= model.classes()) {

@@ -83,7 +83,7 @@ impl Explainer for Planted {
                 context.seed,
                 Purpose::Explanation,
                 0,
-                context.first_index + i as u64,
+                context.names_of(x)[i],
             );
             for j in 0..size {
                 let exact = self.weights[target][j] * values[i * size + j];
@@ -406,7 +406,7 @@ fn batch_equals_singles() {
         let run = |start: usize, len: usize, cap: usize| {
             let context = Context {
                 seed: 2,
-                first_index: 30 + start as u64,
+                names: None,
                 cap,
             };
             let (x, targets) = (

@@ -5,7 +5,8 @@ use crate::data::{Batch, Dataset, batch_of};
 use crate::defend::MASK;
 use crate::error::{Error, Result};
 use crate::explain::{
-    Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain, make,
+    Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain, image_names,
+    make,
 };
 use crate::measure::{mean_interval, spearman, top_k_overlap};
 use crate::model::softmax;
@@ -79,8 +80,11 @@ fn view(s: &DemoModel, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result
     let attack = Attack::White(Box::new(PgdParams::default().check()?));
     let adversarial = run_attack(&attack, &oracle, batch, threat, seed)?.adversarial;
     let (pgca, ig) = explainers()?;
+    // Clean and attacked maps have the same draws.
+    let names = image_names(&batch.x);
     let context = Context {
         seed,
+        names: Some(&names),
         ..Context::default()
     };
     let both = |e: &dyn Explainer| -> Result<[Vec<Attribution>; 2]> {

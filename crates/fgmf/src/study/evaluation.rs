@@ -1,7 +1,7 @@
 //! Explainers x metrics x inputs: one run that goes on after a kill.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, image_names};
 use crate::explain::sealed::explain;
 use crate::explain::subject::Subject;
 use crate::metric::base::{Metric, MetricValues};
@@ -43,8 +43,9 @@ pub struct EvaluationJob<'a> {
     pub inputs: &'a [EvaluationInput],
     /// Which changes count as small.
     pub threat: &'a ThreatModel,
-    /// Seed, position of the first example in its data set, most images in a model call.
-    pub context: Context,
+    /// Seed, most images in a model call, and names of the examples: those of the first input's
+    /// images if none are given, so that every input has the same draws.
+    pub context: Context<'a>,
 }
 
 /// Examples that are explained and judged together, and after which a run can go on. Only mosaics,
@@ -125,7 +126,7 @@ pub fn evaluate_maps(
         "inputs": inputs,
         "threat": job.threat.record(),
         "seed": job.context.seed,
-        "first_index": job.context.first_index,
+        "names": job.context.names,
     });
     let mut state = EvaluationState::open(state, &EvaluationHeader::new(&what, &logits))?;
     let blocks: Vec<(usize, usize)> = (0..n)
@@ -190,8 +191,12 @@ pub(crate) fn one(
     (start, len): (usize, usize),
     first: &mut Option<Vec<Attribution>>,
 ) -> Result<(MetricValues, Vec<Attribution>)> {
+    let names = match job.context.names {
+        Some(names) => names[start..start + len].to_vec(),
+        None => image_names(&job.inputs[0].x.rows(start, len)),
+    };
     let context = Context {
-        first_index: job.context.first_index.wrapping_add(start as u64),
+        names: Some(&names),
         ..job.context
     };
     let maps = |input: &EvaluationInput| {

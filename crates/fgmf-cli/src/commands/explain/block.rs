@@ -39,7 +39,7 @@ impl Block {
         metrics: &[Box<dyn Metric>],
         inputs: &[EvaluationInput],
         threat: &ThreatModel,
-        context: Context,
+        context: Context<'_>,
     ) -> Result<Self> {
         let mut seen = inputs
             .iter()

@@ -103,7 +103,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         let inputs = attacker.inputs(&oracle, &x, start, a.class)?;
         let context = Context {
             seed: a.seed,
-            first_index: start as u64,
+            names: None,
             cap,
         };
         let block = Block::new(

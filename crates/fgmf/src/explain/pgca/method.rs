@@ -507,27 +507,29 @@ mod tests {
         }
         .check(&make)
         .unwrap();
-        let run = |seed, first_index| {
+        let run = |seed, names: Option<&[u64]>| {
             pgca.with_parts(
                 &oracle,
                 &x,
                 &[0, 0],
                 &Context {
                     seed,
-                    first_index,
+                    names,
                     cap: 5,
                 },
             )
             .unwrap()
         };
-        let a = run(1, 0);
+        let a = run(1, Some(&[7, 8]));
         assert_eq!(
             (oracle.passes().forward, oracle.passes().backward),
             (2 + 2 * 4 * 3, 2)
         );
         assert_ne!(a[0].1.cells, a[1].1.cells);
-        assert_eq!(a[1].1.cells, run(1, 1)[0].1.cells);
-        assert_ne!(a[0].1.cells, run(2, 0)[0].1.cells);
+        assert_eq!(a[1].1.cells, run(1, Some(&[8, 7]))[0].1.cells);
+        assert_ne!(a[0].1.cells, run(2, Some(&[7, 8]))[0].1.cells);
+        let own = run(1, None);
+        assert_eq!(own[0].1.cells, own[1].1.cells);
     }
 
     #[test]

@@ -39,6 +39,14 @@ pub struct Attribution {
     pub withheld: Option<String>,
 }
 
+impl Attribution {
+    /// Whether the map is the same everywhere: it points at nothing.
+    pub fn is_empty(&self) -> bool {
+        let values = &self.values.values;
+        values.iter().all(|v| v.total_cmp(&values[0]).is_eq())
+    }
+}
+
 /// What an explanation depends on besides model, images and parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context<'a> {

@@ -250,6 +250,7 @@ impl Explainer for NoiseTunnel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::base::image_names;
     use crate::explain::list::make;
     use crate::explain::sealed::explain;
     use crate::explain::toy;
@@ -328,7 +329,7 @@ mod tests {
         };
         let gradients: Vec<Vec<f64>> = (0..8)
             .map(|s| {
-                let mut stream = Stream::new(0, Purpose::Explanation, s, 0);
+                let mut stream = Stream::new(0, Purpose::Explanation, s, image_names(&x)[0]);
                 w.iter()
                     .zip(x.to_f64())
                     .map(|(w, x)| 3.0 * w * (x + 0.2 * f64::from(stream.normal())).powi(2))

@@ -10,7 +10,7 @@ use fgmf_net::Tensor;
 ///
 /// Checks shapes, targets, precision and that pixels are finite; hands the method at most
 /// [`Context::cap`] images at a time; checks that one finite map of the image's size came back for
-/// each.
+/// each. A map that is the same everywhere is withheld: nothing was found for the class.
 pub fn explain(
     explainer: &dyn Explainer,
     model: &dyn Gradients,
@@ -59,8 +59,17 @@ pub fn explain(
             ));
         }
     }
+    for map in out.iter_mut().filter(|map| map.is_empty()) {
+        map.withheld = Some(match map.withheld.take() {
+            Some(reason) => format!("{NOTHING}: {reason}"),
+            None => NOTHING.to_owned(),
+        });
+    }
     Ok(out)
 }
+
+/// What is said of a map that is the same everywhere.
+const NOTHING: &str = "nothing found for this class";
 
 pub(crate) fn check(
     model: &dyn Gradients,

@@ -642,3 +642,58 @@ fn misuse_is_refused() {
     );
     assert!(serde_json::from_str::<RoadParams>(r#"{"noises": 3}"#).is_err());
 }
+
+/// A map that is the same everywhere has no figure and is in no mean; how many there are is said.
+#[test]
+fn maps_that_found_nothing_are_left_out() {
+    struct Half;
+    impl Explainer for Half {
+        fn id(&self) -> &'static str {
+            "half"
+        }
+
+        fn parameters(&self) -> serde_json::Value {
+            serde_json::json!({})
+        }
+
+        fn attribute(
+            &self,
+            _: &dyn Gradients,
+            _: &Tensor,
+            targets: &[usize],
+            _: &Context<'_>,
+        ) -> Result<Vec<Attribution>> {
+            let one = |&target: &usize| {
+                let value = |i| if target == 1 { 0.0 } else { (i as f32).sin() };
+                attribution((0..64).map(value).collect(), [8, 8], target)
+            };
+            Ok(targets.iter().map(one).collect())
+        }
+    }
+    let net = zoo(Architecture::CnnTiny, [1, 8, 8]);
+    let oracle = Oracle::new(&net);
+    let explainers: Vec<Box<dyn Explainer>> = vec![Box::new(Half)];
+    let metrics: Vec<Box<dyn Metric>> =
+        vec![Box::new(Sparseness), by_id("lerf-minus-morf").unwrap()];
+    let (inputs, threat) = (two_inputs(2, [1, 8, 8]), threat(0.05));
+    let job = job(&oracle, &explainers, &metrics, &inputs, &threat);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let found = evaluate(&job, Some(&state), &mut |_, _| {}).unwrap();
+    assert!(found.rows.iter().any(|r| r.metric == "map-shift"));
+    for row in &found.rows {
+        assert!(
+            row.n == 1 && row.values[0].is_some() && row.values[1].is_none(),
+            "{row:?}"
+        );
+    }
+    let counts = found
+        .nothing_found
+        .iter()
+        .map(|f| (f.input.as_str(), f.maps));
+    assert_eq!(counts.collect::<Vec<_>>(), [("clean", 1), ("moved", 1)]);
+    assert_eq!(evaluate(&job, Some(&state), &mut |_, _| {}).unwrap(), found);
+    let maps = explain(&Half, &oracle, &inputs[0].x, &[0, 1], &Context::default()).unwrap();
+    let withheld = [None, Some("nothing found for this class")];
+    assert_eq!([0, 1].map(|i| maps[i].withheld.as_deref()), withheld);
+}

@@ -150,9 +150,9 @@ fn means(subjects: &[DemoModel], views: &[View]) -> Result<Vec<MeanRecord>> {
         ] {
             for (s, v) in subjects.iter().zip(views) {
                 let maps = if pick == 0 { &v.pgca } else { &v.gradients };
-                let values = maps[0]
-                    .iter()
-                    .zip(&maps[1])
+                let pairs = maps[0].iter().zip(&maps[1]);
+                let values = pairs
+                    .filter(|(a, b)| !a.is_empty() && !b.is_empty())
                     .map(|(a, b)| Ok(likeness(a, b)?[figure]))
                     .collect::<Result<Vec<f64>>>()?;
                 let (mean, interval) = mean_interval(&values);
@@ -168,7 +168,8 @@ fn means(subjects: &[DemoModel], views: &[View]) -> Result<Vec<MeanRecord>> {
         }
     }
     for (s, v) in subjects.iter().zip(views) {
-        let values: Vec<f64> = v.pgca[0].iter().filter_map(|a| a.agreement).collect();
+        let found = v.pgca[0].iter().filter(|a| !a.is_empty());
+        let values: Vec<f64> = found.filter_map(|a| a.agreement).collect();
         let (mean, interval) = mean_interval(&values);
         let reading = "Spearman correlation of the perturbation map and Grad-CAM++ on clean \
             images: how far the two kinds of evidence say the same.";

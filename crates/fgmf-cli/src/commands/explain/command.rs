@@ -7,7 +7,7 @@ use crate::commands::explain::block::Block;
 use crate::commands::explain::images::Images;
 use crate::commands::explain::written::WrittenFiles;
 use crate::commands::memory::images_at_once;
-use crate::commands::shared::{data_record, percent, read_model};
+use crate::commands::shared::{ExplainedModel, data_record, percent};
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
@@ -28,7 +28,8 @@ const BLOCK: usize = 64;
 
 pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
-    let (mut net, sha256) = read_model(&a.model)?;
+    let mut model = ExplainedModel::read(&a.model)?;
+    let net = &mut model.net;
     if let Some(c) = a.class.filter(|&c| c >= net.classes()) {
         return Err(Error::parameter("class", format!("below {}", net.classes()), c).into());
     }
@@ -38,16 +39,16 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         a.metrics.as_slice()
     };
     let metrics = metrics(wanted, &settings)?;
-    let images = Images::new(a, &net)?;
+    let images = Images::new(a, net)?;
     let [c, h, w] = net.image_shape();
     // A block, attacked, in both precisions, and its maps.
     let cap = images_at_once(
-        &mut net,
+        net,
         &a.memory,
         BLOCK * (8 * c + 8 * a.methods.len()) * h * w,
         &metrics,
     )?;
-    let oracle = Oracle::new(&net);
+    let oracle = Oracle::new(&model.net);
     let explainers = explainers(a, &settings, &oracle, cap)?;
     settings.check(
         &explainers
@@ -66,7 +67,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         version: env!("CARGO_PKG_VERSION").into(),
         model: ModelFile {
             file: a.model.display().to_string(),
-            sha256,
+            sha256: model.sha256.clone(),
         },
         data: if let Images::Data(data) = &images {
             Some(data_record(data))
@@ -99,7 +100,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     // file without a name, gone however this ends.
     let mut sections = tempfile::tempfile_in(&a.out).map_err(Error::io(&a.out))?;
     for start in (0..images.len()).step_by(BLOCK) {
-        let x = images.batch(&net, start, BLOCK.min(images.len() - start))?;
+        let x = images.batch(&model.net, start, BLOCK.min(images.len() - start))?;
         let inputs = attacker.inputs(&oracle, &x, start, a.class)?;
         let context = Context {
             seed: a.seed,
@@ -107,6 +108,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             cap,
         };
         let block = Block::new(
+            &model,
             &oracle,
             &explainers,
             &metrics,
@@ -137,7 +139,8 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
                 views,
             });
             let pictures = block.pictures(i);
-            block.write_maps(i, &about, at, &a.out.join("maps"))?;
+            let left_out = block.write_maps(i, &about, at, &a.out.join("maps"))?;
+            written.leave_out(&left_out);
             write(
                 &a.out.join("pages").join(format!("{}.png", stems[at])),
                 &page_png(&about, at, &pictures)?,
@@ -266,7 +269,7 @@ fn table(about: &GalleryRecord) -> String {
                     .filter(own)
                     .filter_map(|r| Some(format!("{} {:.3}", r.figure, r.values[at]?)));
                 let layer = map.layer.iter().map(|l| format!("layer {l}"));
-                let kept = map.withheld.iter().map(|w| format!("not to be shown: {w}"));
+                let kept = map.withheld.iter().map(|w| format!("withheld: {w}"));
                 let doubts = map.doubts.iter().map(|d| format!("in doubt: {d}"));
                 let all: Vec<String> = layer.chain(figures).chain(kept).chain(doubts).collect();
                 lines.push(format!("  {}: {}", method.id, all.join(", ")));

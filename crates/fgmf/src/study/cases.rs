@@ -35,7 +35,7 @@ struct View {
 
 fn explainers() -> Result<(impl Explainer, impl Explainer)> {
     Ok((
-        PgcaParams::default().check(&make)?,
+        PgcaParams::published().check(&make)?,
         IntegratedGradientsParams::default().check()?,
     ))
 }

@@ -3,7 +3,7 @@
     python experiments/explanations/collect.py OUT [METHOD [PART ...]] > tables.md
 
 Reads OUT/<part>/<net>/<method>/evaluation.json. METHOD is what the others are compared with
-(default pgca). PART is claims, stability or grid (default all).
+(default pgca-published). PART is claims, stability or grid (default all).
 
 Means have 95% intervals (normal approximation). Paired tests are Wilcoxon's signed-rank test
 (normal approximation with ties, as `fgmf evaluate` computes it). Holm corrects them over the rows
@@ -15,7 +15,7 @@ import pathlib
 import sys
 
 OUT = pathlib.Path(sys.argv[1])
-PGCA = sys.argv[2] if len(sys.argv) > 2 else "pgca"
+PGCA = sys.argv[2] if len(sys.argv) > 2 else "pgca-published"
 
 
 def read(part):

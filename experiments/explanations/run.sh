@@ -15,10 +15,10 @@ fgmf=${FGMF:-${CARGO_TARGET_DIR:-target}/release/fgmf}
 [ -n "${FGMF:-}" ] || cargo build --release --locked --quiet
 variants=experiments/explanations/variants.txt
 
-all="pgca saliency gradient-x-input guided-backprop integrated-gradients gradient-shap deep-lift deep-shap lrp-epsilon lrp-alpha-beta
+all="pgca-published saliency gradient-x-input guided-backprop integrated-gradients gradient-shap deep-lift deep-shap lrp-epsilon lrp-alpha-beta
   grad-cam grad-cam-pp layer-cam score-cam occlusion rise kernel-shap smooth-grad square-grad var-grad contrast"
 forms=$(grep -v '^#' "$variants" | cut -d' ' -f1)
-few="pgca pgca-faithful deep-shap gradient-shap grad-cam-pp"
+few="pgca-published pgca-faithful deep-shap gradient-shap grad-cam-pp"
 
 # net-seed: the settings of experiments/first-form, and standard.json here.
 train() {
@@ -67,7 +67,7 @@ stability() {
   search() { evaluate stability "$net" "$method$1" "$method" attacked-stability "$n" "\"attacked-stability\": {$2}" --attack none; }
   for net in $nets; do
     [[ $net = *-0 ]] || continue
-    for method in pgca grad-cam-pp pgca-faithful; do
+    for method in pgca-published grad-cam-pp pgca-faithful; do
       search '' ''
       search @gradients '"queries": 0'
       search @scores '"steps": 0, "queries": 200'

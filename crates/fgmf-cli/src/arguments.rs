@@ -24,6 +24,15 @@ fn radius(text: &str) -> Result<f64, String> {
     value.ok_or_else(|| "expected a number or a fraction, such as 0.03 or 8/255".to_owned())
 }
 
+/// Rows and columns, such as 2x8.
+fn grid(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once(['x', 'X']);
+    let sides = sides.and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
+    sides
+        .filter(|sides| !sides.contains(&0))
+        .ok_or_else(|| "expected rows x columns, such as 2x8".to_owned())
+}
+
 const ALL_METRICS: (&str, &str) = ("all", "Every one but certified-top-k, which is slow.");
 
 const ALL_METHODS: (&str, &str) = ("all", "Every one that applies to the model.");
@@ -243,6 +252,10 @@ pub(crate) struct Explain {
     /// given.
     #[arg(long)]
     pub(crate) layer: Option<String>,
+    /// Rows x columns of a transformer's tokens, where they do not follow from the model and the
+    /// image.
+    #[arg(long, value_name = "RxC", value_parser = grid)]
+    pub(crate) grid: Option<[usize; 2]>,
     #[command(flatten)]
     pub(crate) attacked: Attacked,
     /// Seed.

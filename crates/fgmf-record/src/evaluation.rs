@@ -81,6 +81,18 @@ impl FigureRow {
     }
 }
 
+/// How many maps of an explainer on one kind of input are the same everywhere: nothing was found
+/// for the class. They have no figures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NothingFound {
+    /// Explainer.
+    pub explainer: String,
+    /// Input.
+    pub input: String,
+    /// Such maps.
+    pub maps: usize,
+}
+
 /// A test of paired differences against 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairedTest {
@@ -175,6 +187,12 @@ pub struct EvaluationRecord {
     pub metrics: Vec<MethodRecord>,
     /// Figures.
     pub rows: Vec<FigureRow>,
+    /// Maps without figures, where there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nothing_found: Vec<NothingFound>,
+    /// What the model does to the scores that are explained, if it squashes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explained_before: Option<String>,
     /// The first input against each of the others.
     pub input_tests: Vec<InputTest>,
     /// Every pair of explainers.

@@ -20,7 +20,7 @@ pub use attack::{
     VerdictRecord,
 };
 pub use evaluation::{
-    CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest,
+    CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest, NothingFound,
     PairedDifference, PairedTest,
 };
 pub use gallery::{GalleryRecord, ImageRecord, MapFacts, MapPicture, ViewPictures, ViewRecord};

@@ -452,7 +452,7 @@ impl Explanation {
     /// PGCA as it is by default, with the noise that its streams draw for the cells,
     /// `[n, draws, c, h, w]`.
     fn pgca(task: Task) -> Fallible<Self> {
-        let params = PgcaParams::default();
+        let params = PgcaParams::published();
         let (n, draws, [c, h, w]) = (task.batch.len(), params.noise_draws, task.net.image_shape());
         let noise = |i: usize| {
             let mut stream = Stream::new(

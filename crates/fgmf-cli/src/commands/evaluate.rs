@@ -4,7 +4,7 @@ use crate::arguments::{Arguments, Evaluate};
 use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::memory::images_at_once;
-use crate::commands::shared::{data_for, data_record, how_chosen, read_model, warn_of_chance};
+use crate::commands::shared::{ExplainedModel, data_for, data_record, how_chosen, warn_of_chance};
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
@@ -20,7 +20,12 @@ use serde_json::json;
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
     let metrics = metrics(&a.metrics, &settings)?;
-    let (mut net, sha256) = read_model(&a.model)?;
+    let ExplainedModel {
+        mut net,
+        sha256,
+        before,
+        ..
+    } = ExplainedModel::read(&a.model)?;
     let data = data_for(&net, &a.data, &a.split, Some(a.limit))?;
     let [c, h, w] = data.shape();
     let attacker = Attacker::new(&a.attacked, "pgd", [data.len(), c, h, w], a.seed)?;
@@ -30,7 +35,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let cap = images_at_once(&mut net, &a.memory, 3 * x.len(), &metrics)?;
     let oracle = Oracle::new(&net);
     let able = if a.explainers == ["all"] {
-        applicable(&oracle, cap)
+        applicable(&oracle, cap, &|id| with_parameters(id, settings.of(id)))
     } else {
         Vec::new()
     };
@@ -72,7 +77,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let state = a.out.join("evaluation.state.jsonl");
     let context = Context {
         seed: a.seed,
-        first_index: 0,
+        names: None,
         cap,
     };
     let job = EvaluationJob {
@@ -99,6 +104,8 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         explainers: found.explainers,
         metrics: found.metrics,
         rows: found.rows,
+        nothing_found: found.nothing_found,
+        explained_before: before,
         input_tests: found.input_tests,
         explainer_tests: found.explainer_tests,
         criteria: found.criteria,
@@ -172,6 +179,12 @@ fn table(r: &EvaluationRecord) -> String {
             );
         }
     }
+    lines.extend(r.nothing_found.iter().map(|f| {
+        format!(
+            "nothing found for the class by {} on {}: {} of {} maps, left out of every figure",
+            f.explainer, f.input, f.maps, r.data.n
+        )
+    }));
     for row in &r.criteria {
         let weights: Vec<String> = row
             .criteria

@@ -50,7 +50,9 @@ fn weights(net: &Network, node: &fgmf_net::Node) -> usize {
 }
 
 fn facts(net: &Network, sha256: &str) -> serde_json::Value {
-    let layer = choose_layer(net).ok().map(|l| l.name);
+    let layer = choose_layer(net).ok();
+    let reason = layer.as_ref().map(|l| l.reason);
+    let layer = layer.map(|l| l.name);
     let nodes: Vec<_> = net
         .nodes()
         .iter()
@@ -66,7 +68,8 @@ fn facts(net: &Network, sha256: &str) -> serde_json::Value {
     json!({
         "name": net.name, "sha256": sha256, "image": net.image_shape(), "classes": net.classes(),
         "parameters": net.parameter_count(),
-        "flops_per_image": net.flops(), "explained_layer": layer, "operators": operators(net),
+        "flops_per_image": net.flops(), "explained_layer": layer,
+        "explained_layer_reason": reason, "operators": operators(net),
         "metadata": net.metadata, "nodes": nodes,
     })
 }
@@ -90,7 +93,10 @@ fn text(net: &Network, sha256: &str) -> String {
         ),
         format!(
             "explained   {}",
-            one_line(&choose_layer(net).map_or_else(|e| e.to_string(), |l| l.name))
+            one_line(&choose_layer(net).map_or_else(
+                |e| e.to_string(),
+                |l| format!("{}, {}: {}", l.name, l.kind, l.reason)
+            ))
         ),
         format!(
             "operators   {}",

@@ -4,6 +4,8 @@ use crate::console;
 use crate::console::one_line;
 use anyhow::Result;
 use fgmf::data::{DataRequest, Dataset, class_names, load_part};
+use fgmf::defend::unsquashed;
+use fgmf::model::softmax;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::{Network, Session};
 use fgmf_record::{DataRecord, MachineRecord, Proportion};
@@ -13,6 +15,52 @@ use std::path::Path;
 pub(crate) fn read_model(path: &Path) -> Result<(Session, String)> {
     let (net, sha256) = fgmf::store::read_model(path)?;
     Ok((Session::new(net), sha256))
+}
+
+/// A model as it is explained.
+pub(crate) struct ExplainedModel {
+    pub(crate) net: Session,
+    pub(crate) sha256: String,
+    /// What the model does to its scores at the end, if it squashes them: the scores before are
+    /// explained.
+    pub(crate) before: Option<String>,
+    /// Whether each class has a probability of its own (a sigmoid at the end).
+    independent: bool,
+}
+
+impl ExplainedModel {
+    /// Reads a model; says so if its scores are squashed at the end.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let (net, sha256) = read_model(path)?;
+        let Some(found) = unsquashed(&net)? else {
+            return Ok(Self {
+                net,
+                sha256,
+                before: None,
+                independent: false,
+            });
+        };
+        let before = found.operators.join(", ");
+        console::say(
+            false,
+            &format!("note: the model ends in {before}; the values before it are explained"),
+        );
+        Ok(Self {
+            net: Session::new(found.network),
+            sha256,
+            independent: found.operators == ["Sigmoid"],
+            before: Some(before),
+        })
+    }
+
+    /// Probabilities of all classes.
+    pub(crate) fn probabilities(&self, scores: &[f64]) -> Vec<f64> {
+        if self.independent {
+            scores.iter().map(|z| 1.0 / (1.0 + (-z).exp())).collect()
+        } else {
+            softmax(scores)
+        }
+    }
 }
 
 /// The part of a data set that is wanted, with the labels of the model; an error unless it is what

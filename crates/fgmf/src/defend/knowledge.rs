@@ -7,7 +7,7 @@ use crate::defend::{lying_gate, sgam};
 use crate::error::Result;
 use fgmf_net::op::{Binary, Op, Unary};
 use fgmf_net::rule::{BackwardRule, OnlyInput, StraightThrough};
-use fgmf_net::{Network, Rules};
+use fgmf_net::{Builder, Network, Rules};
 use std::sync::Arc;
 
 /// Rules of an attacker who knows the defence.
@@ -113,6 +113,40 @@ fn squashed_end(net: &Network) -> Vec<usize> {
         value = input;
     }
     out
+}
+
+/// A network that gives the scores before they are squashed at the end (softmax, its logarithm,
+/// sigmoid): what is explained of such a model.
+#[derive(Clone, Debug)]
+pub struct Unsquashed {
+    /// The network without these operators.
+    pub network: Network,
+    /// Their names, first one first.
+    pub operators: Vec<&'static str>,
+}
+
+/// The network without what squashes its scores at the end, the same that [`bypass_rules`] goes
+/// around; `None` if there is nothing of the kind.
+pub fn unsquashed(net: &Network) -> Result<Option<Unsquashed>> {
+    let mut squashing = squashed_end(net);
+    squashing.reverse();
+    if squashing.is_empty() {
+        return Ok(None);
+    }
+    let mut b = Builder::new(&net.name, &net.value(net.input()).name, net.image_shape())?;
+    let image = b.input();
+    let mut at = 0;
+    let scores = net.graft_with(&mut b, image, &mut |_, _, inputs| {
+        at += 1;
+        Ok(squashing.contains(&(at - 1)).then(|| vec![inputs[0]]))
+    })?;
+    let mut network = b.finish(scores)?;
+    network.metadata = net.metadata.clone();
+    let operators = squashing.iter().map(|&i| net.nodes()[i].op.name());
+    Ok(Some(Unsquashed {
+        network,
+        operators: operators.collect(),
+    }))
 }
 
 /// Rules of an attacker who goes around what has no useful derivative (BPDA, Athalye et al. 2018):
@@ -243,6 +277,16 @@ pub(crate) mod tests {
         };
         assert!(largest(Rules::exact()) < 1e-6);
         assert!(largest(bypass_rules(&net).unwrap()) > 1e-3);
+        // What is explained are the scores before.
+        assert!(unsquashed(&plain).unwrap().is_none());
+        let found = unsquashed(&net).unwrap().unwrap();
+        assert_eq!(found.operators, ["Softmax", "Log"]);
+        let (z, sharp) = (
+            plain.logits(&x).unwrap().to_f32(),
+            Session::new(found.network).logits(&x).unwrap().to_f32(),
+        );
+        let same = |(z, s): (&f32, &f32)| (3e4 * z - s).abs() <= 1e-5 * s.abs().max(1.0);
+        assert!(z.iter().zip(&sharp).all(same), "{z:?}, {sharp:?}");
     }
 
     /// A defended network is a file like any other: written and read back, it answers the same and

@@ -29,7 +29,8 @@ pub use bit_depth::{BitDepthParams, with_bit_depth};
 pub use jpeg::{JpegParams, with_jpeg};
 pub use k_wta::{KWtaParams, with_k_wta};
 pub use knowledge::{
-    MaskKnowledge, attacker_rules, bypass_rules, is_delicate, is_rough, served_rules, soft_rules,
+    MaskKnowledge, Unsquashed, attacker_rules, bypass_rules, is_delicate, is_rough, served_rules,
+    soft_rules, unsquashed,
 };
 pub use list::{by_id, ids, with_parameters};
 pub use logit_scaling::{LogitScalingParams, with_logit_scaling};

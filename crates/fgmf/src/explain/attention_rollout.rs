@@ -2,13 +2,18 @@
 //! the answer.
 //!
 //! Â_l = ½ (mean over heads of A_l + I), rows summing to one; rollout = Â_L … Â_2 Â_1. The map is
-//! the class token's row, or the mean of all rows where the network has no class token, laid over
+//! the row of the token that the answer is read from, or the mean of several (of all where patches
+//! are averaged), laid over
 //! the image, resampled (bilinear) and stretched to `[0, 1]`.
 //!
-//! No parameters. Values in `[0, 1]`. Cost: one forward and one backward pass (of which the values
+//! | parameter | default | range |
+//! | --- | --- | --- |
+//! | `token_grid` | none: by rule | rows and columns of tokens, 1 or more each |
+//!
+//! Values in `[0, 1]`. Cost: one forward and one backward pass (of which the values
 //! are used) an image.
 //!
-//! Differences from the paper: (1) the row, where there is no class token. A network without
+//! Differences from the paper: (1) the rows, where there is no class token. A network without
 //! attention, or whose layers attend to different tokens, is refused.
 //!
 //! Known limits: it does not know the class. Whatever is explained, the map is the same;
@@ -18,6 +23,7 @@ use crate::error::Result;
 use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, plain};
 use crate::explain::parts::attention::{Attention, identity, product};
+use crate::explain::parts::layer::check_grid;
 use crate::model::access::Gradients;
 use crate::settings::read;
 use fgmf_net::head::Logit;
@@ -33,21 +39,28 @@ pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
     build: |settings, _| Ok(Box::new(read::<AttentionRolloutParams>(settings)?.check()?)),
 }];
 
-/// Settings of [`AttentionRollout`]: none.
+/// Settings of [`AttentionRollout`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct AttentionRolloutParams {}
+pub struct AttentionRolloutParams {
+    /// Rows and columns of tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_grid: Option<[usize; 2]>,
+}
 
 impl AttentionRolloutParams {
     /// The method. Whether it applies shows when it meets a network.
     pub fn check(self) -> Result<AttentionRollout> {
-        Ok(AttentionRollout)
+        check_grid(self.token_grid)?;
+        Ok(AttentionRollout { params: self })
     }
 }
 
 /// Attention rollout.
-#[derive(Clone, Copy, Debug)]
-pub struct AttentionRollout;
+#[derive(Clone, Debug)]
+pub struct AttentionRollout {
+    params: AttentionRolloutParams,
+}
 
 /// The product of the layers' attention, first layer first; `heads` holds every `[t, t]` of a
 /// layer.
@@ -75,7 +88,7 @@ impl Explainer for AttentionRollout {
     }
 
     fn parameters(&self) -> serde_json::Value {
-        serde_json::json!(AttentionRolloutParams {})
+        serde_json::json!(self.params)
     }
 
     fn attribute(
@@ -85,7 +98,8 @@ impl Explainer for AttentionRollout {
         targets: &[usize],
         _: &Context,
     ) -> Result<Vec<Attribution>> {
-        let attention = Attention::of(model.network(), "attention rollout")?;
+        let attention =
+            Attention::of(model.network(), "attention rollout", self.params.token_grid)?;
         let ([_, _, h, w], n) = (four(x), targets.len());
         let run = model.features(x, &Logit::new(targets), &attention.layers, &Rules::exact())?;
         let layers: Vec<Vec<Vec<f64>>> = run.values.iter().map(|v| attention.heads(v, n)).collect();
@@ -135,7 +149,7 @@ mod tests {
     fn a_network_without_attention_is_refused() {
         let net = toy::linear(&[vec![1.0; 64], vec![0.0; 64]], [1, 8, 8]);
         let told = explain(
-            &AttentionRollout,
+            &AttentionRolloutParams::default().check().unwrap(),
             &Oracle::new(&net),
             &toy::images([1, 1, 8, 8], 1),
             &[0],

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::method::Method;
 use crate::model::access::Gradients;
+use crate::model::transform::content;
 use crate::record::MapRecord;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ pub struct Attribution {
     pub completeness_gap: Option<f64>,
     /// Name of the value of the graph that was looked at, if one was.
     pub layer: Option<String>,
+    /// Why that value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_reason: Option<&'static str>,
     /// Agreement of the parts of the method (Spearman, −1 to 1), if it has parts.
     pub agreement: Option<f64>,
     /// First less second part of the method, if it has two, each on its common scale: 1 x h x w, −1
@@ -35,26 +39,49 @@ pub struct Attribution {
     pub withheld: Option<String>,
 }
 
+impl Attribution {
+    /// Whether the map is the same everywhere: it points at nothing.
+    pub fn is_empty(&self) -> bool {
+        let values = &self.values.values;
+        values.iter().all(|v| v.total_cmp(&values[0]).is_eq())
+    }
+}
+
 /// What an explanation depends on besides model, images and parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
-    /// Seed of random fills.
+pub struct Context<'a> {
+    /// Seed of random draws.
     pub seed: u64,
-    /// Position of the first image in its data set; images count on from it. Names the random
-    /// streams.
-    pub first_index: u64,
+    /// Names of the images, one an image, by which their random draws are told apart. Where none
+    /// are given, an image is named by its pixels, so that its map does not depend on its place
+    /// among others. Given, they let a changed image have the draws of the one it was made of.
+    pub names: Option<&'a [u64]>,
     /// Most images in one model call, 1 or more. Bounds memory and changes no result.
     pub cap: usize,
 }
 
-impl Default for Context {
+impl Default for Context<'_> {
     fn default() -> Self {
         Self {
             seed: 0,
-            first_index: 0,
+            names: None,
             cap: 256,
         }
     }
+}
+
+impl Context<'_> {
+    /// The names of the images `x`.
+    pub(crate) fn names_of(&self, x: &Tensor) -> Vec<u64> {
+        self.names.map_or_else(|| image_names(x), <[u64]>::to_vec)
+    }
+}
+
+/// A number for each image of `x [n, …]` that depends on its pixels alone: for
+/// [`Context::names`].
+pub fn image_names(x: &Tensor) -> Vec<u64> {
+    let size = x.shape().iter().skip(1).product::<usize>().max(1);
+    x.to_f32().chunks_exact(size).map(content).collect()
 }
 
 /// A method that explains. Implement this; call [`explain`](crate::explain::explain).
@@ -71,7 +98,7 @@ pub trait Explainer: Sync {
         model: &dyn Gradients,
         x: &Tensor,
         targets: &[usize],
-        context: &Context,
+        context: &Context<'_>,
     ) -> Result<Vec<Attribution>>;
 }
 

@@ -2,11 +2,13 @@
 //!
 //! At a feature map A `[d, h, w]` with g = ∂z/∂A, z the target logit: w_d = mean of g_d over
 //! positions; map = max(0, Σ_d w_d A_d), resampled to the image (bilinear, half-pixel centres) and
-//! stretched to `[0, 1]`. Tokens `[t, d]` are laid out as a map first, without the class token.
+//! stretched to `[0, 1]`. Tokens `[t, d]` are laid out as a map first, without learned tokens
+//! (class, distillation, registers).
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
 //! | `layer` | none: chosen by rule | name of a value of the graph, `[n, c, h, w]` or `[n, t, d]` |
+//! | `token_grid` | none: by rule | rows and columns of tokens, 1 or more each |
 //!
 //! Values in `[0, 1]`; a map that is the same everywhere becomes zeros. Cost: one forward and one
 //! backward pass an image.
@@ -112,7 +114,8 @@ mod tests {
         }
         assert!(
             grad_cam(CamParams {
-                layer: Some(String::new())
+                layer: Some(String::new()),
+                ..CamParams::default()
             })
             .is_err()
         );

@@ -3,11 +3,13 @@
 //! At a feature map A `[d, h, w]` with g = ∂z/∂A, z the target logit: α = g² / (2 g² + (Σ A) g³ +
 //! 10⁻⁶) where g ≠ 0, else 0, with the sum over positions; w_d = Σ α max(g, 0) over positions; map
 //! = max(0, Σ_d w_d A_d). It is resampled to the image (bilinear, half-pixel centres) and stretched
-//! to `[0, 1]`. Tokens `[t, d]` are laid out as a map first, without the class token.
+//! to `[0, 1]`. Tokens `[t, d]` are laid out as a map first, without learned tokens (class,
+//! distillation, registers).
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
 //! | `layer` | none: chosen by rule | name of a value of the graph, `[n, c, h, w]` or `[n, t, d]` |
+//! | `token_grid` | none: by rule | rows and columns of tokens, 1 or more each |
 //!
 //! Values in `[0, 1]`; a map that is the same everywhere becomes zeros. Cost: one forward and one
 //! backward pass an image.

@@ -103,10 +103,10 @@ impl GradientShap {
         })
     }
 
-    /// Every sample of the image `index`.
-    fn draws(&self, references: usize, size: usize, seed: u64, index: u64) -> Vec<ShapDraw> {
+    /// Every sample of the image of that name.
+    fn draws(&self, references: usize, size: usize, seed: u64, name: u64) -> Vec<ShapDraw> {
         let (mut stream, samples, sigma) = (
-            Stream::new(seed, Purpose::Explanation, 0, index),
+            Stream::new(seed, Purpose::Explanation, 0, name),
             self.params.samples,
             self.params.sigma,
         );
@@ -151,6 +151,7 @@ impl Explainer for GradientShap {
         targets: &[usize],
         context: &Context,
     ) -> Result<Vec<Attribution>> {
+        let names = context.names_of(x);
         let ([_, c, h, w], samples) = (four(x), self.params.samples);
         let references = self.background.like(x)?;
         let (values, b, m, size) = (
@@ -169,15 +170,7 @@ impl Explainer for GradientShap {
             for item in call.clone() {
                 let image = item / samples;
                 if draws.0 != image {
-                    draws = (
-                        image,
-                        self.draws(
-                            m,
-                            size,
-                            context.seed,
-                            context.first_index.wrapping_add(image as u64),
-                        ),
-                    );
+                    draws = (image, self.draws(m, size, context.seed, names[image]));
                 }
                 let ShapDraw {
                     reference,

@@ -201,15 +201,14 @@ impl Explainer for KernelShap {
             None => Grid::automatic(&choose_layer(model.network())?, [h, w]),
         };
         let cells = grid.len();
-        let of = |image: usize| {
-            let index = context.first_index.wrapping_add(image as u64);
+        let of = |name: u64| {
             sets(
                 cells,
                 p.samples,
-                &mut Stream::new(context.seed, Purpose::Explanation, 0, index),
+                &mut Stream::new(context.seed, Purpose::Explanation, 0, name),
             )
         };
-        let all: Vec<Vec<Set>> = (0..targets.len()).map(of).collect();
+        let all: Vec<Vec<Set>> = context.names_of(x).into_iter().map(of).collect();
         let each = all.first().map_or(0, Vec::len) + 2;
         let hide = |image: usize, variant: usize, pixels: &mut [f64]| match variant {
             0 => {}

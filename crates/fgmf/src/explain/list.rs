@@ -38,9 +38,13 @@ pub fn make(inner: &Inner) -> Result<Box<dyn Explainer>> {
 }
 
 /// Ids of the methods that explain a grey image of the model: the others need something that it
-/// does not have (attention, a layer, an operator with a rule). Found by trying each, with at most
-/// `cap` images in a model call.
-pub fn applicable(model: &dyn Gradients, cap: usize) -> Vec<&'static str> {
+/// does not have (attention, a layer, an operator with a rule). Found by trying each, as `make`
+/// makes it ([`by_id`] with settings), with at most `cap` images in a model call.
+pub fn applicable(
+    model: &dyn Gradients,
+    cap: usize,
+    make: &dyn Fn(&str) -> Result<Box<dyn Explainer>>,
+) -> Vec<&'static str> {
     let ([c, h, w], precision) = (
         model.image_shape(),
         model.network().precision().unwrap_or(Precision::F32),
@@ -52,6 +56,6 @@ pub fn applicable(model: &dyn Gradients, cap: usize) -> Vec<&'static str> {
     };
     let explains = |e: Box<dyn Explainer>| explain(e.as_ref(), model, &x, &[0], &context).is_ok();
     let mut able = ids();
-    able.retain(|id| by_id(id).is_some_and(explains));
+    able.retain(|id| make(id).is_ok_and(explains));
     able
 }

@@ -35,7 +35,7 @@ mod toy;
 pub(crate) mod transformer_attribution;
 
 pub use attention_rollout::{AttentionRollout, AttentionRolloutParams};
-pub use base::{Attribution, Context, Explainer, Inner, Make};
+pub use base::{Attribution, Context, Explainer, Inner, Make, image_names};
 pub use contrast::{Contrast, ContrastParams};
 pub use deep_lift::{DeepLift, DeepLiftParams};
 pub use deep_shap::{DeepShap, DeepShapParams};

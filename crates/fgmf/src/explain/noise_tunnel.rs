@@ -137,16 +137,11 @@ pub struct NoiseTunnel {
 }
 
 impl NoiseTunnel {
-    fn noisy(&self, x: &Tensor, sample: u64, context: &Context) -> Tensor {
+    fn noisy(&self, x: &Tensor, sample: u64, seed: u64, names: &[u64]) -> Tensor {
         let mut values = x.to_f64();
         let size = values.len() / x.shape()[0];
-        for (i, image) in values.chunks_exact_mut(size).enumerate() {
-            let mut stream = Stream::new(
-                context.seed,
-                Purpose::Explanation,
-                sample,
-                context.first_index.wrapping_add(i as u64),
-            );
+        for (image, &name) in values.chunks_exact_mut(size).zip(names) {
+            let mut stream = Stream::new(seed, Purpose::Explanation, sample, name);
             image
                 .iter_mut()
                 .for_each(|v| *v += self.params.sigma * f64::from(stream.normal()));
@@ -194,6 +189,7 @@ impl Explainer for NoiseTunnel {
         context: &Context,
     ) -> Result<Vec<Attribution>> {
         let ([_, _, h, w], n, samples) = (four(x), targets.len(), self.params.samples);
+        let names = context.names_of(x);
         let (mut first, mut second) = (vec![0.0; n * h * w], vec![0.0; n * h * w]);
         let mut withheld: Vec<(usize, Option<String>)> = vec![(0, None); n];
         let (mut layer, mut signed) = (None, false);
@@ -202,9 +198,13 @@ impl Explainer for NoiseTunnel {
                 Stream::new(context.seed, Purpose::Explanation, sample, u64::MAX).below(u64::MAX);
             let found = self.inner.attribute(
                 model,
-                &self.noisy(x, sample, context),
+                &self.noisy(x, sample, context.seed, &names),
                 targets,
-                &Context { seed, ..*context },
+                &Context {
+                    seed,
+                    names: Some(&names),
+                    ..*context
+                },
             )?;
             if found.len() != n || found.iter().any(|a| a.values.values.len() != h * w) {
                 return Err(Error::mismatch(
@@ -250,6 +250,7 @@ impl Explainer for NoiseTunnel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::base::image_names;
     use crate::explain::list::make;
     use crate::explain::sealed::explain;
     use crate::explain::toy;
@@ -328,7 +329,7 @@ mod tests {
         };
         let gradients: Vec<Vec<f64>> = (0..8)
             .map(|s| {
-                let mut stream = Stream::new(0, Purpose::Explanation, s, 0);
+                let mut stream = Stream::new(0, Purpose::Explanation, s, image_names(&x)[0]);
                 w.iter()
                     .zip(x.to_f64())
                     .map(|(w, x)| 3.0 * w * (x + 0.2 * f64::from(stream.normal())).powi(2))

@@ -92,10 +92,10 @@ pub struct Rise {
 }
 
 impl Rise {
-    /// Mask number `mask` of the image `index`, `[h, w]`.
-    fn mask(&self, seed: u64, mask: usize, index: u64, [h, w]: [usize; 2]) -> Vec<f64> {
+    /// Mask number `mask` of the image of that name, `[h, w]`.
+    fn mask(&self, seed: u64, mask: usize, name: u64, [h, w]: [usize; 2]) -> Vec<f64> {
         let s = self.params.cells;
-        let mut stream = Stream::new(seed, Purpose::Explanation, mask as u64, index);
+        let mut stream = Stream::new(seed, Purpose::Explanation, mask as u64, name);
         let bits: Vec<f64> = (0..s * s)
             .map(|_| f64::from(u8::from(f64::from(stream.unit()) < self.params.keep)))
             .collect();
@@ -134,14 +134,8 @@ impl Explainer for Rise {
                 p.cells,
             ));
         }
-        let mask = |image: usize, k: usize| {
-            self.mask(
-                context.seed,
-                k,
-                context.first_index.wrapping_add(image as u64),
-                [h, w],
-            )
-        };
+        let names = context.names_of(x);
+        let mask = |image: usize, k: usize| self.mask(context.seed, k, names[image], [h, w]);
         let hide = |image: usize, k: usize, pixels: &mut [f64]| {
             let m = mask(image, k);
             pixels
@@ -224,7 +218,7 @@ mod tests {
         .unwrap();
         let context = Context {
             seed: 3,
-            first_index: 5,
+            names: Some(&[5]),
             cap: 7,
         };
         let oracle = Oracle::new(&net);

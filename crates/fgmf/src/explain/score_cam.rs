@@ -4,11 +4,12 @@
 //! At a feature map A `[d, h, w]`: M_d = A_d resampled to the image (bilinear, half-pixel centres)
 //! and stretched to `[0, 1]`; s_d = z(x ∘ M_d), z the target logit; w = softmax(s) over channels;
 //! map = max(0, Σ_d w_d A_d), resampled and stretched to `[0, 1]`. Tokens `[t, d]` are laid out as
-//! a map first, without the class token.
+//! a map first, without class, distillation and register tokens.
 //!
 //! | parameter | default | range |
 //! | --- | --- | --- |
 //! | `layer` | none: chosen by rule | name of a value of the graph, `[n, c, h, w]` or `[n, t, d]` |
+//! | `token_grid` | none: by rule | rows and columns of tokens, 1 or more each |
 //!
 //! Values in `[0, 1]`; a map that is the same everywhere becomes zeros. Cost: 1 + d forward passes
 //! and one backward pass (of which the values are used) an image.
@@ -22,6 +23,7 @@
 use crate::error::Result;
 use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::four;
+use crate::explain::parts::layer::layer_of;
 use crate::explain::parts::perturbation::Score;
 use crate::explain::parts::{cam, map};
 use crate::model::access::Gradients;
@@ -45,12 +47,15 @@ pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
 pub struct ScoreCamParams {
     /// Value of the graph to read.
     pub layer: Option<String>,
+    /// Rows and columns of tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_grid: Option<[usize; 2]>,
 }
 
 impl ScoreCamParams {
     /// The checked method. Whether the layer exists shows when it meets a network.
     pub fn check(self) -> Result<ScoreCam> {
-        cam::check_layer(self.layer.as_ref())?;
+        cam::check_layer(self.layer.as_ref(), self.token_grid)?;
         Ok(ScoreCam { params: self })
     }
 }
@@ -77,8 +82,9 @@ impl Explainer for ScoreCam {
         targets: &[usize],
         context: &Context,
     ) -> Result<Vec<Attribution>> {
-        let layer = cam::resolve(model.network(), self.params.layer.as_deref())?;
-        let ([_, _, h, w], from) = (four(x), cam::size(&layer));
+        let p = &self.params;
+        let layer = layer_of(model.network(), p.layer.as_deref(), p.token_grid)?;
+        let ([_, _, h, w], from) = (four(x), layer.kind.size());
         let positions = from[0] * from[1];
         let readings = cam::read(model, x, targets, &layer, context.cap)?;
         let channels = readings.first().map_or(0, |r| r.values.len() / positions);

@@ -10,7 +10,7 @@ use fgmf_net::Tensor;
 ///
 /// Checks shapes, targets, precision and that pixels are finite; hands the method at most
 /// [`Context::cap`] images at a time; checks that one finite map of the image's size came back for
-/// each.
+/// each. A map that is the same everywhere is withheld: nothing was found for the class.
 pub fn explain(
     explainer: &dyn Explainer,
     model: &dyn Gradients,
@@ -19,10 +19,11 @@ pub fn explain(
     context: &Context,
 ) -> Result<Vec<Attribution>> {
     check(model, x, targets, context)?;
+    let names = context.names_of(x);
     let mut out = Vec::with_capacity(targets.len());
     for call in calls(targets.len(), context.cap) {
         let part = Context {
-            first_index: context.first_index.wrapping_add(call.start as u64),
+            names: Some(&names[call.clone()]),
             ..*context
         };
         let found = explainer.attribute(
@@ -58,8 +59,17 @@ pub fn explain(
             ));
         }
     }
+    for map in out.iter_mut().filter(|map| map.is_empty()) {
+        map.withheld = Some(match map.withheld.take() {
+            Some(reason) => format!("{NOTHING}: {reason}"),
+            None => NOTHING.to_owned(),
+        });
+    }
     Ok(out)
 }
+
+/// What is said of a map that is the same everywhere.
+const NOTHING: &str = "nothing found for this class";
 
 pub(crate) fn check(
     model: &dyn Gradients,
@@ -78,6 +88,13 @@ pub(crate) fn check(
             "explain",
             expected,
             format!("{n} targets and images of shape {:?}", x.shape()),
+        ));
+    }
+    if let Some(names) = context.names.filter(|names| names.len() != n) {
+        return Err(Error::mismatch(
+            "explain",
+            format!("{n} names of images"),
+            names.len(),
         ));
     }
     if let Some(y) = targets.iter().find(|&&y| y >= model.classes()) {

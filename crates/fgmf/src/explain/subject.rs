@@ -1,7 +1,7 @@
 //! What a metric is handed, and the few ways in which metrics question a model.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, image_names};
 use crate::explain::sealed::explain;
 use crate::model::access::Scores;
 use crate::model::oracle::Oracle;
@@ -26,8 +26,8 @@ pub struct Subject<'a> {
     pub maps: &'a [Attribution],
     /// Which changes of an image count as small; its bounds are those of an image.
     pub threat: &'a ThreatModel,
-    /// Seed, position of the first image in its data set, and most images in a model call.
-    pub context: Context,
+    /// Seed, names of the images, and most images in a model call.
+    pub context: Context<'a>,
 }
 
 /// Which number of a model is a score of a class.
@@ -102,15 +102,18 @@ impl Subject<'_> {
             .collect()
     }
 
-    /// The random numbers of example `i`. They do not depend on the explainer or the input, so that
+    /// The random numbers of example `i`, named as in [`Context::names`]. They do not depend on the explainer or the input, so that
     /// differences between these are not differences of draws.
     pub(crate) fn stream(&self, what: Draw, round: usize, i: usize) -> Stream {
-        let index = self.context.first_index.wrapping_add(i as u64);
+        let name = match self.context.names {
+            Some(names) => names[i],
+            None => image_names(&self.x.rows(i, 1))[0],
+        };
         Stream::new(
             self.context.seed,
             Purpose::Evaluation,
             (what as u64) << 32 | round as u64,
-            index,
+            name,
         )
     }
 
@@ -160,7 +163,12 @@ impl Subject<'_> {
 
     /// [`Subject::explain`] by another model.
     pub(crate) fn explain_with(&self, oracle: &Oracle<'_>, x: &Tensor) -> Result<Vec<Vec<f64>>> {
-        let maps = explain(self.explainer, oracle, x, self.targets, &self.context)?;
+        let names = self.context.names_of(self.x);
+        let context = Context {
+            names: Some(&names),
+            ..self.context
+        };
+        let maps = explain(self.explainer, oracle, x, self.targets, &context)?;
         Ok(maps
             .into_iter()
             .map(|m| m.values.values.into_iter().map(f64::from).collect())

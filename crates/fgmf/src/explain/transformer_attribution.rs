@@ -2,21 +2,27 @@
 //! through the layers.
 //!
 //! With A_l the attention of layer l and z the target logit: Ā_l = mean over heads of max(0,
-//! ∂z/∂A_l ∘ A_l); R_0 = I, R_l = R_{l−1} + Ā_l R_{l−1}. The map is the class token's row of R, or
-//! the mean of all rows where the network has no class token, laid over the image, resampled
+//! ∂z/∂A_l ∘ A_l); R_0 = I, R_l = R_{l−1} + Ā_l R_{l−1}. The map is the
+//! row of R of the token that the answer is read from, or the mean of several (of all where patches
+//! are averaged), laid over the image, resampled
 //! (bilinear) and stretched to `[0, 1]`.
 //!
-//! No parameters. Values in `[0, 1]`. Cost: one forward and one backward pass an image.
+//! | parameter | default | range |
+//! | --- | --- | --- |
+//! | `token_grid` | none: by rule | rows and columns of tokens, 1 or more each |
+//!
+//! Values in `[0, 1]`. Cost: one forward and one backward pass an image.
 //!
 //! Differences: the rule is that of the authors' ICCV paper for self-attention. Their CVPR paper
 //! takes the LRP relevance of A_l in place of A_l; the ICCV paper drops it for the attention
-//! itself. (1) The row, where there is no class token. A network without attention, or whose layers
-//! attend to different tokens, is refused.
+//! itself. (1) The rows, where there is no class token. A network without attention, or whose
+//! layers attend to different tokens, is refused.
 
 use crate::error::Result;
 use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, plain};
 use crate::explain::parts::attention::{Attention, identity, product};
+use crate::explain::parts::layer::check_grid;
 use crate::model::access::Gradients;
 use crate::settings::read;
 use fgmf_net::head::Logit;
@@ -36,21 +42,28 @@ pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
     },
 }];
 
-/// Settings of [`TransformerAttribution`]: none.
+/// Settings of [`TransformerAttribution`]; the table is at the top of the method's page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct TransformerAttributionParams {}
+pub struct TransformerAttributionParams {
+    /// Rows and columns of tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_grid: Option<[usize; 2]>,
+}
 
 impl TransformerAttributionParams {
     /// The method. Whether it applies shows when it meets a network.
     pub fn check(self) -> Result<TransformerAttribution> {
-        Ok(TransformerAttribution)
+        check_grid(self.token_grid)?;
+        Ok(TransformerAttribution { params: self })
     }
 }
 
 /// Transformer attribution.
-#[derive(Clone, Copy, Debug)]
-pub struct TransformerAttribution;
+#[derive(Clone, Debug)]
+pub struct TransformerAttribution {
+    params: TransformerAttributionParams,
+}
 
 /// R from attention and gradients, `[heads, t, t]` a layer, first layer first.
 fn relevance(layers: &[(Vec<f64>, Vec<f64>)], t: usize) -> Vec<f64> {
@@ -78,7 +91,7 @@ impl Explainer for TransformerAttribution {
     }
 
     fn parameters(&self) -> serde_json::Value {
-        serde_json::json!(TransformerAttributionParams {})
+        serde_json::json!(self.params)
     }
 
     fn attribute(
@@ -88,7 +101,11 @@ impl Explainer for TransformerAttribution {
         targets: &[usize],
         _: &Context,
     ) -> Result<Vec<Attribution>> {
-        let attention = Attention::of(model.network(), "transformer attribution")?;
+        let attention = Attention::of(
+            model.network(),
+            "transformer attribution",
+            self.params.token_grid,
+        )?;
         let ([_, _, h, w], n) = (four(x), targets.len());
         let run = model.features(x, &Logit::new(targets), &attention.layers, &Rules::exact())?;
         let of = |t: &[Tensor]| t.iter().map(|v| attention.heads(v, n)).collect::<Vec<_>>();
@@ -135,7 +152,7 @@ mod tests {
     fn a_network_without_attention_is_refused() {
         let net = toy::linear(&[vec![1.0; 64], vec![0.0; 64]], [1, 8, 8]);
         let told = explain(
-            &TransformerAttribution,
+            &TransformerAttributionParams::default().check().unwrap(),
             &Oracle::new(&net),
             &toy::images([1, 1, 8, 8], 1),
             &[0],

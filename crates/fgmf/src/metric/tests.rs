@@ -83,7 +83,7 @@ impl Explainer for Planted {
                 context.seed,
                 Purpose::Explanation,
                 0,
-                context.first_index + i as u64,
+                context.names_of(x)[i],
             );
             for j in 0..size {
                 let exact = self.weights[target][j] * values[i * size + j];
@@ -116,6 +116,7 @@ fn attribution(values: Vec<f32>, [height, width]: [usize; 2], target: usize) -> 
         disagreement: None,
         note: None,
         withheld: None,
+        layer_reason: None,
     }
 }
 
@@ -405,7 +406,7 @@ fn batch_equals_singles() {
         let run = |start: usize, len: usize, cap: usize| {
             let context = Context {
                 seed: 2,
-                first_index: 30 + start as u64,
+                names: None,
                 cap,
             };
             let (x, targets) = (
@@ -443,9 +444,10 @@ fn every_explainer_can_be_judged() {
     let image = [1, 12, 12];
     let net = zoo(Architecture::CnnTiny, image);
     let oracle = Oracle::new(&net);
-    let explainers: Vec<Box<dyn Explainer>> = applicable(&oracle, 256)
+    let make = |id: &str| crate::explain::with_parameters(id, serde_json::json!({}));
+    let explainers: Vec<Box<dyn Explainer>> = applicable(&oracle, 256, &make)
         .into_iter()
-        .map(|id| crate::explain::list::by_id(id).unwrap())
+        .map(|id| make(id).unwrap())
         .collect();
     let metrics: Vec<Box<dyn Metric>> =
         vec![Box::new(Sparseness), by_id("lerf-minus-morf").unwrap()];
@@ -639,4 +641,59 @@ fn misuse_is_refused() {
         .is_err()
     );
     assert!(serde_json::from_str::<RoadParams>(r#"{"noises": 3}"#).is_err());
+}
+
+/// A map that is the same everywhere has no figure and is in no mean; how many there are is said.
+#[test]
+fn maps_that_found_nothing_are_left_out() {
+    struct Half;
+    impl Explainer for Half {
+        fn id(&self) -> &'static str {
+            "half"
+        }
+
+        fn parameters(&self) -> serde_json::Value {
+            serde_json::json!({})
+        }
+
+        fn attribute(
+            &self,
+            _: &dyn Gradients,
+            _: &Tensor,
+            targets: &[usize],
+            _: &Context<'_>,
+        ) -> Result<Vec<Attribution>> {
+            let one = |&target: &usize| {
+                let value = |i| if target == 1 { 0.0 } else { (i as f32).sin() };
+                attribution((0..64).map(value).collect(), [8, 8], target)
+            };
+            Ok(targets.iter().map(one).collect())
+        }
+    }
+    let net = zoo(Architecture::CnnTiny, [1, 8, 8]);
+    let oracle = Oracle::new(&net);
+    let explainers: Vec<Box<dyn Explainer>> = vec![Box::new(Half)];
+    let metrics: Vec<Box<dyn Metric>> =
+        vec![Box::new(Sparseness), by_id("lerf-minus-morf").unwrap()];
+    let (inputs, threat) = (two_inputs(2, [1, 8, 8]), threat(0.05));
+    let job = job(&oracle, &explainers, &metrics, &inputs, &threat);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let found = evaluate(&job, Some(&state), &mut |_, _| {}).unwrap();
+    assert!(found.rows.iter().any(|r| r.metric == "map-shift"));
+    for row in &found.rows {
+        assert!(
+            row.n == 1 && row.values[0].is_some() && row.values[1].is_none(),
+            "{row:?}"
+        );
+    }
+    let counts = found
+        .nothing_found
+        .iter()
+        .map(|f| (f.input.as_str(), f.maps));
+    assert_eq!(counts.collect::<Vec<_>>(), [("clean", 1), ("moved", 1)]);
+    assert_eq!(evaluate(&job, Some(&state), &mut |_, _| {}).unwrap(), found);
+    let maps = explain(&Half, &oracle, &inputs[0].x, &[0, 1], &Context::default()).unwrap();
+    let withheld = [None, Some("nothing found for this class")];
+    assert_eq!([0, 1].map(|i| maps[i].withheld.as_deref()), withheld);
 }

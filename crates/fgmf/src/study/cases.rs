@@ -5,7 +5,8 @@ use crate::data::{Batch, Dataset, batch_of};
 use crate::defend::MASK;
 use crate::error::{Error, Result};
 use crate::explain::{
-    Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain, make,
+    Attribution, Context, Explainer, IntegratedGradientsParams, PgcaParams, explain, image_names,
+    make,
 };
 use crate::measure::{mean_interval, spearman, top_k_overlap};
 use crate::model::softmax;
@@ -34,7 +35,7 @@ struct View {
 
 fn explainers() -> Result<(impl Explainer, impl Explainer)> {
     Ok((
-        PgcaParams::default().check(&make)?,
+        PgcaParams::published().check(&make)?,
         IntegratedGradientsParams::default().check()?,
     ))
 }
@@ -79,8 +80,11 @@ fn view(s: &DemoModel, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result
     let attack = Attack::White(Box::new(PgdParams::default().check()?));
     let adversarial = run_attack(&attack, &oracle, batch, threat, seed)?.adversarial;
     let (pgca, ig) = explainers()?;
+    // Clean and attacked maps have the same draws.
+    let names = image_names(&batch.x);
     let context = Context {
         seed,
+        names: Some(&names),
         ..Context::default()
     };
     let both = |e: &dyn Explainer| -> Result<[Vec<Attribution>; 2]> {
@@ -146,9 +150,9 @@ fn means(subjects: &[DemoModel], views: &[View]) -> Result<Vec<MeanRecord>> {
         ] {
             for (s, v) in subjects.iter().zip(views) {
                 let maps = if pick == 0 { &v.pgca } else { &v.gradients };
-                let values = maps[0]
-                    .iter()
-                    .zip(&maps[1])
+                let pairs = maps[0].iter().zip(&maps[1]);
+                let values = pairs
+                    .filter(|(a, b)| !a.is_empty() && !b.is_empty())
                     .map(|(a, b)| Ok(likeness(a, b)?[figure]))
                     .collect::<Result<Vec<f64>>>()?;
                 let (mean, interval) = mean_interval(&values);
@@ -164,7 +168,8 @@ fn means(subjects: &[DemoModel], views: &[View]) -> Result<Vec<MeanRecord>> {
         }
     }
     for (s, v) in subjects.iter().zip(views) {
-        let values: Vec<f64> = v.pgca[0].iter().filter_map(|a| a.agreement).collect();
+        let found = v.pgca[0].iter().filter(|a| !a.is_empty());
+        let values: Vec<f64> = found.filter_map(|a| a.agreement).collect();
         let (mean, interval) = mean_interval(&values);
         let reading = "Spearman correlation of the perturbation map and Grad-CAM++ on clean \
             images: how far the two kinds of evidence say the same.";

@@ -1,7 +1,7 @@
 //! Explainers x metrics x inputs: one run that goes on after a kill.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::base::{Attribution, Context, Explainer, image_names};
 use crate::explain::sealed::explain;
 use crate::explain::subject::Subject;
 use crate::metric::base::{Metric, MetricValues};
@@ -10,7 +10,9 @@ use crate::metric::parts::info::{Figure, Info};
 use crate::model::access::Scores;
 use crate::model::answer::argmax;
 use crate::model::oracle::Oracle;
-use crate::record::{CriteriaRow, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord};
+use crate::record::{
+    CriteriaRow, ExplainerTest, FigureRow, InputRecord, InputTest, MethodRecord, NothingFound,
+};
 use crate::study::compare;
 use crate::study::evaluation_state::{EvaluationHeader, EvaluationState};
 use crate::threat::ThreatModel;
@@ -43,8 +45,9 @@ pub struct EvaluationJob<'a> {
     pub inputs: &'a [EvaluationInput],
     /// Which changes count as small.
     pub threat: &'a ThreatModel,
-    /// Seed, position of the first example in its data set, most images in a model call.
-    pub context: Context,
+    /// Seed, most images in a model call, and names of the examples: those of the first input's
+    /// images if none are given, so that every input has the same draws.
+    pub context: Context<'a>,
 }
 
 /// Examples that are explained and judged together, and after which a run can go on. Only mosaics,
@@ -62,6 +65,8 @@ pub struct Evaluation {
     pub metrics: Vec<MethodRecord>,
     /// Figures.
     pub rows: Vec<FigureRow>,
+    /// Maps that are the same everywhere, which have no figures.
+    pub nothing_found: Vec<NothingFound>,
     /// The first input against each of the others.
     pub input_tests: Vec<InputTest>,
     /// Every pair of explainers.
@@ -75,8 +80,8 @@ pub struct Evaluation {
 /// Checks that the inputs hold the same number of examples, that ids are unique, that every metric
 /// keeps to its figures and gives finite values; shapes, targets and pixels are checked by
 /// [`explain`]. Where there is a second input, `map-shift` compares the maps of the same example on
-/// the first and on it. `state` names a file that keeps what was done, so that the same call goes
-/// on after a kill, to the same values; the caller removes it. `watch` hears (steps done, all).
+/// the first and on it. A map that is the same everywhere has no figures. `state` names a file
+/// that keeps what was done, so that the same call goes on after a kill, to the same values; the caller removes it. `watch` hears (steps done, all).
 pub fn evaluate(
     job: &EvaluationJob<'_>,
     state: Option<&Path>,
@@ -125,7 +130,7 @@ pub fn evaluate_maps(
         "inputs": inputs,
         "threat": job.threat.record(),
         "seed": job.context.seed,
-        "first_index": job.context.first_index,
+        "names": job.context.names,
     });
     let mut state = EvaluationState::open(state, &EvaluationHeader::new(&what, &logits))?;
     let blocks: Vec<(usize, usize)> = (0..n)
@@ -157,7 +162,7 @@ pub fn evaluate_maps(
             }
         }
     }
-    let rows = rows.finish(&infos(job));
+    let (rows, nothing_found) = rows.finish(&infos(job));
     let names: Vec<&str> = job.inputs.iter().map(|i| i.name.as_str()).collect();
     let ids: Vec<&str> = job.explainers.iter().map(|e| e.id()).collect();
     let (input_tests, explainer_tests) = (
@@ -170,6 +175,7 @@ pub fn evaluate_maps(
         explainers,
         metrics,
         rows,
+        nothing_found,
         input_tests,
         explainer_tests,
         criteria,
@@ -181,8 +187,8 @@ pub(crate) fn infos(job: &EvaluationJob<'_>) -> Vec<&'static Info> {
     job.metrics.iter().map(|m| m.info()).chain(shift).collect()
 }
 
-/// Values of all metrics on a block of one input, figure by figure in the order of [`infos`], and
-/// its maps. `first` keeps the maps of the first input.
+/// Values of all metrics on a block of one input, figure by figure in the order of [`infos`], then
+/// 1 for each map that is the same everywhere; and the maps. `first` keeps the maps of the first input.
 pub(crate) fn one(
     job: &EvaluationJob<'_>,
     explainer: &dyn Explainer,
@@ -190,8 +196,12 @@ pub(crate) fn one(
     (start, len): (usize, usize),
     first: &mut Option<Vec<Attribution>>,
 ) -> Result<(MetricValues, Vec<Attribution>)> {
+    let names = match job.context.names {
+        Some(names) => names[start..start + len].to_vec(),
+        None => image_names(&job.inputs[0].x.rows(start, len)),
+    };
     let context = Context {
-        first_index: job.context.first_index.wrapping_add(start as u64),
+        names: Some(&names),
         ..job.context
     };
     let maps = |input: &EvaluationInput| {
@@ -230,12 +240,22 @@ pub(crate) fn one(
                 // The first input of this block came from the state of an earlier run.
                 None => first.insert(maps(&job.inputs[0])?),
             };
-            let scores = map_shift::score(before, &found)?;
+            let mut scores = map_shift::score(before, &found)?;
             check_scores(&map_shift::INFO, &scores, len)?;
+            leave_out(&mut scores, before);
             out.extend(scores);
         }
     }
+    leave_out(&mut out, &found);
+    out.push(found.iter().map(|m| m.is_empty().then_some(1.0)).collect());
     Ok((out, found))
+}
+
+/// Takes out the values of examples whose map is the same everywhere: they would be chance.
+fn leave_out(scores: &mut MetricValues, maps: &[Attribution]) {
+    for (i, _) in maps.iter().enumerate().filter(|(_, m)| m.is_empty()) {
+        scores.iter_mut().for_each(|figure| figure[i] = None);
+    }
 }
 
 pub(crate) fn input_record(
@@ -337,13 +357,23 @@ impl Rows {
         }
     }
 
-    fn finish(self, infos: &[&'static Info]) -> Vec<FigureRow> {
+    fn finish(self, infos: &[&'static Info]) -> (Vec<FigureRow>, Vec<NothingFound>) {
         let figures: Vec<(&Info, &Figure)> = infos
             .iter()
             .flat_map(|i| i.figures.iter().map(move |f| (*i, f)))
             .collect();
-        let mut out = Vec::new();
-        for (explainer, input, scores) in self.0 {
+        let (mut out, mut nothing) = (Vec::new(), Vec::new());
+        for (explainer, input, mut scores) in self.0 {
+            let maps = scores
+                .pop()
+                .map_or(0, |empty| empty.iter().flatten().count());
+            if maps > 0 {
+                nothing.push(NothingFound {
+                    explainer: explainer.clone(),
+                    input: input.clone(),
+                    maps,
+                });
+            }
             for ((info, figure), values) in figures.iter().zip(scores) {
                 // The shift of the first input against itself says nothing.
                 if values.iter().all(Option::is_none) && info.id == map_shift::INFO.id {
@@ -352,6 +382,6 @@ impl Rows {
                 out.push(compare::row(&explainer, info.id, figure, &input, values));
             }
         }
-        out
+        (out, nothing)
     }
 }

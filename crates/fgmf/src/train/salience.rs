@@ -218,8 +218,7 @@ fn over_data(
         let batch = batch_of(data, rows);
         let context = Context {
             seed,
-            first_index: rows[0] as u64,
-            cap: 256,
+            ..Context::default()
         };
         for a in explain(explainer, &oracle, &batch.x, &batch.labels, &context)? {
             out.extend(f(&a.values.values));

@@ -14,4 +14,5 @@ mod minimum_norm;
 mod planted;
 mod quantus;
 mod registry;
+mod tokens;
 mod training;

@@ -99,6 +99,7 @@ fn attribution(values: Vec<f32>, [height, width]: [usize; 2], target: usize) -> 
         signed: true,
         completeness_gap: None,
         layer: None,
+        layer_reason: None,
         agreement: None,
         disagreement: None,
         note: None,

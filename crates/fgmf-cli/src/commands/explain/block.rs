@@ -1,9 +1,10 @@
 //! Some images, explained and judged together.
 
+use crate::commands::shared::ExplainedModel;
 use anyhow::Result;
 use fgmf::explain::{Attribution, Context, Explainer};
 use fgmf::metric::Metric;
-use fgmf::model::{Oracle, Scores, softmax};
+use fgmf::model::{Oracle, Scores};
 use fgmf::store::write;
 use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps};
 use fgmf::threat::ThreatModel;
@@ -30,20 +31,23 @@ struct Seen {
 pub(super) struct Block {
     seen: Vec<Seen>,
     rows: Vec<FigureRow>,
+    /// What is said of every map of this model.
+    note: Option<String>,
 }
 
 impl Block {
     pub(super) fn new(
+        model: &ExplainedModel,
         oracle: &Oracle<'_>,
         explainers: &[Box<dyn Explainer>],
         metrics: &[Box<dyn Metric>],
         inputs: &[EvaluationInput],
         threat: &ThreatModel,
-        context: Context,
+        context: Context<'_>,
     ) -> Result<Self> {
         let mut seen = inputs
             .iter()
-            .map(|i| Seen::new(i, oracle))
+            .map(|i| Seen::new(i, model, oracle))
             .collect::<Result<Vec<_>>>()?;
         let job = EvaluationJob {
             oracle,
@@ -66,16 +70,21 @@ impl Block {
                 rows.push(row(
                     "agreement",
                     Direction::Higher,
-                    maps.iter().map(|m| m.agreement).collect(),
+                    figures(maps, |m| m.agreement),
                 ));
                 rows.push(row(
                     "completeness-gap",
                     Direction::Lower,
-                    maps.iter().map(|m| m.completeness_gap).collect(),
+                    figures(maps, |m| m.completeness_gap),
                 ));
             }
         }
-        Ok(Self { seen, rows })
+        let note = |ends: &String| format!("explained is the value before {ends}");
+        Ok(Self {
+            seen,
+            rows,
+            note: model.before.as_ref().map(note),
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -125,7 +134,7 @@ impl Block {
                 };
                 MapFacts {
                     layer: map.layer.clone(),
-                    note: map.note.clone(),
+                    note: both(map.note.as_deref(), self.note.as_deref()),
                     withheld: map.withheld.clone(),
                     doubts: doubts(figure),
                 }
@@ -156,14 +165,16 @@ impl Block {
         self.seen.iter().map(one).collect()
     }
 
-    /// `<image>.<method>.<input>`: the overlay as PNG, the raw map as JSON.
+    /// `<image>.<method>.<input>`: the raw map as JSON, and the overlay as PNG unless the map is
+    /// withheld. Gives the names of pictures that were not written.
     pub(super) fn write_maps(
         &self,
         i: usize,
         about: &GalleryRecord,
         at: usize,
         folder: &Path,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
+        let mut left_out = Vec::new();
         let image = &about.images[at];
         for (seen, view) in self.seen.iter().zip(&image.views) {
             for (maps, method) in seen.maps.iter().zip(&about.explainers) {
@@ -171,10 +182,16 @@ impl Block {
                     &maps[i],
                     format!("{}.{}.{}", image.stem, method.id, seen.name),
                 );
-                write(
-                    &folder.join(format!("{stem}.png")),
-                    &overlay_png(&seen.image(i), &map.values, map.signed)?,
-                )?;
+                if map.withheld.is_some() {
+                    left_out.push(format!("maps/{stem}.png"));
+                } else {
+                    write(
+                        &folder.join(format!("{stem}.png")),
+                        &overlay_png(&seen.image(i), &map.values, map.signed)?,
+                    )?;
+                }
+                let mut map = map.clone();
+                map.note = both(map.note.as_deref(), self.note.as_deref());
                 let record = json!({
                     "model": about.model, "image": image.name, "input": seen.name,
                     "predicted": view.predicted, "probability": view.probability,
@@ -187,18 +204,34 @@ impl Block {
                 )?;
             }
         }
-        Ok(())
+        Ok(left_out)
     }
 }
 
+/// A figure of each map that is not the same everywhere.
+fn figures(maps: &[Attribution], figure: impl Fn(&Attribution) -> Option<f64>) -> Vec<Option<f64>> {
+    maps.iter()
+        .map(|m| figure(m).filter(|_| !m.is_empty()))
+        .collect()
+}
+
+/// Two notes as one.
+fn both(first: Option<&str>, second: Option<&str>) -> Option<String> {
+    let notes: Vec<&str> = first.into_iter().chain(second).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
 impl Seen {
-    fn new(input: &EvaluationInput, oracle: &Oracle<'_>) -> Result<Self> {
+    fn new(input: &EvaluationInput, model: &ExplainedModel, oracle: &Oracle<'_>) -> Result<Self> {
         let logits = oracle.logits(&input.x)?.to_f64();
         Ok(Self {
             name: input.name.clone(),
             x: input.x.clone(),
             explained: input.targets.clone(),
-            probabilities: logits.chunks_exact(oracle.classes()).map(softmax).collect(),
+            probabilities: logits
+                .chunks_exact(oracle.classes())
+                .map(|scores| model.probabilities(scores))
+                .collect(),
             maps: Vec::new(),
         })
     }

@@ -7,7 +7,7 @@ use crate::commands::explain::block::Block;
 use crate::commands::explain::images::Images;
 use crate::commands::explain::written::WrittenFiles;
 use crate::commands::memory::images_at_once;
-use crate::commands::shared::{data_record, percent, read_model};
+use crate::commands::shared::{ExplainedModel, data_record, percent};
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
@@ -18,7 +18,7 @@ use fgmf::model::Oracle;
 use fgmf::store::{Folder, Whole, write};
 use fgmf_record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
 use fgmf_report::{gallery_head, gallery_image, gallery_tail, page_png};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
@@ -28,7 +28,8 @@ const BLOCK: usize = 64;
 
 pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
-    let (mut net, sha256) = read_model(&a.model)?;
+    let mut model = ExplainedModel::read(&a.model)?;
+    let net = &mut model.net;
     if let Some(c) = a.class.filter(|&c| c >= net.classes()) {
         return Err(Error::parameter("class", format!("below {}", net.classes()), c).into());
     }
@@ -38,16 +39,16 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         a.metrics.as_slice()
     };
     let metrics = metrics(wanted, &settings)?;
-    let images = Images::new(a, &net)?;
+    let images = Images::new(a, net)?;
     let [c, h, w] = net.image_shape();
     // A block, attacked, in both precisions, and its maps.
     let cap = images_at_once(
-        &mut net,
+        net,
         &a.memory,
         BLOCK * (8 * c + 8 * a.methods.len()) * h * w,
         &metrics,
     )?;
-    let oracle = Oracle::new(&net);
+    let oracle = Oracle::new(&model.net);
     let explainers = explainers(a, &settings, &oracle, cap)?;
     settings.check(
         &explainers
@@ -66,7 +67,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         version: env!("CARGO_PKG_VERSION").into(),
         model: ModelFile {
             file: a.model.display().to_string(),
-            sha256,
+            sha256: model.sha256.clone(),
         },
         data: if let Images::Data(data) = &images {
             Some(data_record(data))
@@ -99,14 +100,15 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     // file without a name, gone however this ends.
     let mut sections = tempfile::tempfile_in(&a.out).map_err(Error::io(&a.out))?;
     for start in (0..images.len()).step_by(BLOCK) {
-        let x = images.batch(&net, start, BLOCK.min(images.len() - start))?;
+        let x = images.batch(&model.net, start, BLOCK.min(images.len() - start))?;
         let inputs = attacker.inputs(&oracle, &x, start, a.class)?;
         let context = Context {
             seed: a.seed,
-            first_index: start as u64,
+            names: None,
             cap,
         };
         let block = Block::new(
+            &model,
             &oracle,
             &explainers,
             &metrics,
@@ -137,7 +139,8 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
                 views,
             });
             let pictures = block.pictures(i);
-            block.write_maps(i, &about, at, &a.out.join("maps"))?;
+            let left_out = block.write_maps(i, &about, at, &a.out.join("maps"))?;
+            written.leave_out(&left_out);
             write(
                 &a.out.join("pages").join(format!("{}.png", stems[at])),
                 &page_png(&about, at, &pictures)?,
@@ -173,39 +176,42 @@ fn explainers(
     oracle: &Oracle<'_>,
     cap: usize,
 ) -> Result<Vec<Box<dyn Explainer>>> {
+    let layer = a.layer.as_ref().map(|l| ("layer", "layer", json!(l)));
+    let grid = a.grid.map(|g| ("grid", "token_grid", json!(g)));
+    let flags: Vec<(&'static str, &'static str, Value)> = layer.into_iter().chain(grid).collect();
+    let takes = |id: &str, key: &str, value: &Value| {
+        with_parameters(id, json!({ key: value.clone() })).is_ok()
+    };
+    let make = |id: &str| {
+        let mut parameters = settings.of(id);
+        for (_, key, value) in &flags {
+            if takes(id, key, value)
+                && let Some(fields) = parameters.as_object_mut()
+            {
+                fields.insert((*key).into(), value.clone());
+            }
+        }
+        with_parameters(id, parameters)
+    };
     let all = if a.methods == ["all"] {
-        applicable(oracle, cap)
+        applicable(oracle, cap, &make)
     } else {
         Vec::new()
     };
-    let looks = |id: &str| {
-        with_parameters(id, json!({})).is_ok_and(|e| {
-            e.parameters()
-                .as_object()
-                .is_some_and(|p| p.contains_key("layer"))
-        })
-    };
-    let used = || {
-        a.methods
+    for (flag, key, value) in &flags {
+        let mut used = a
+            .methods
             .iter()
             .map(String::as_str)
-            .chain(all.iter().copied())
-    };
-    if let Some(layer) = a.layer.as_ref().filter(|_| !used().any(looks)) {
-        let mut able = ids();
-        able.retain(|id| looks(id));
-        let expected = format!("a method that looks at a layer: {}", able.join(", "));
-        return Err(Error::parameter("layer", expected, layer).into());
-    }
-    chosen(&a.methods, &all, |id| {
-        let mut parameters = settings.of(id);
-        if let (Some(layer), Some(fields)) = (&a.layer, parameters.as_object_mut())
-            && looks(id)
-        {
-            fields.insert("layer".into(), layer.as_str().into());
+            .chain(all.iter().copied());
+        if !used.any(|id| takes(id, key, value)) {
+            let mut able = ids();
+            able.retain(|id| takes(id, key, value));
+            let expected = format!("a method that looks at a layer: {}", able.join(", "));
+            return Err(Error::parameter(flag, expected, a.methods.join(", ")).into());
         }
-        with_parameters(id, parameters)
-    })
+    }
+    chosen(&a.methods, &all, make)
 }
 
 /// Every file of a run, in its folder.
@@ -263,7 +269,7 @@ fn table(about: &GalleryRecord) -> String {
                     .filter(own)
                     .filter_map(|r| Some(format!("{} {:.3}", r.figure, r.values[at]?)));
                 let layer = map.layer.iter().map(|l| format!("layer {l}"));
-                let kept = map.withheld.iter().map(|w| format!("not to be shown: {w}"));
+                let kept = map.withheld.iter().map(|w| format!("withheld: {w}"));
                 let doubts = map.doubts.iter().map(|d| format!("in doubt: {d}"));
                 let all: Vec<String> = layer.chain(figures).chain(kept).chain(doubts).collect();
                 lines.push(format!("  {}: {}", method.id, all.join(", ")));

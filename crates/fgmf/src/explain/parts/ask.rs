@@ -52,6 +52,7 @@ pub(crate) fn plain(
         signed,
         completeness_gap: None,
         layer: None,
+        layer_reason: None,
         agreement: None,
         disagreement: None,
         note: None,

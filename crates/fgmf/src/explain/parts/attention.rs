@@ -2,7 +2,9 @@
 //! image.
 
 use crate::error::{Error, Result};
-use crate::explain::parts::layer::{LayerKind, attention_weights, choose_layer};
+use crate::explain::parts::layer::{
+    LayerKind, TokenGrid, answer_tokens, attention_weights, layer_of,
+};
 use crate::explain::parts::map;
 use fgmf_net::{Dim, Network, Tensor, ValueId};
 
@@ -16,34 +18,43 @@ pub(crate) struct Attention {
     grid: [usize; 2],
     /// Tokens in front that have no place in the image.
     prefix: usize,
+    /// Tokens that the answer is read from.
+    read: Vec<usize>,
 }
 
 impl Attention {
     /// The attention of every layer, which must be of the same tokens throughout.
-    pub(crate) fn of(net: &Network, method: &'static str) -> Result<Self> {
+    pub(crate) fn of(net: &Network, method: &'static str, grid: TokenGrid) -> Result<Self> {
         let layers = attention_weights(net);
         let sides = |id: &ValueId| match net.value(*id).shape[..] {
-            [Dim::Batch(_), .., Dim::Fixed(a), Dim::Fixed(b)] => [a, b],
-            _ => [0, 0],
+            [Dim::Batch(1), .., Dim::Fixed(a), Dim::Fixed(b)] => Some([a, b]),
+            _ => None,
         };
-        let found: Vec<[usize; 2]> = layers.iter().map(sides).collect();
-        let Some(&[tokens, _]) = found.first() else {
+        let found: Vec<_> = layers.iter().map(sides).collect();
+        let Some(first) = layers.first() else {
             return Err(Error::mismatch(
                 method,
                 "a network with attention (a softmax over products of tokens)",
                 "none",
             ));
         };
-        if let Some(other) = found.iter().find(|s| **s != [tokens, tokens]) {
-            let expected = format!(
-                "attention among the same {tokens} tokens in every layer, [n, heads, \
-                    {tokens}, {tokens}]"
-            );
-            return Err(Error::mismatch(method, expected, format!("{other:?}")));
+        let shape = |id: &ValueId| {
+            let sizes: Vec<String> = net.value(*id).shape.iter().map(Dim::to_string).collect();
+            format!("[{}] at `{}`", sizes.join(", "), net.value(*id).name)
+        };
+        let tokens = found[0].map_or(0, |[t, _]| t);
+        let other = |(_, sides): &(&ValueId, &Option<[usize; 2]>)| **sides != Some([tokens; 2]);
+        if let Some((id, _)) = layers.iter().zip(&found).find(other) {
+            return Err(Error::mismatch(
+                method,
+                "attention among the same tokens in every layer, [n, heads, t, t]",
+                format!("{} and {}", shape(first), shape(id)),
+            ));
         }
-        let layer = choose_layer(net)?;
+        let layer = layer_of(net, None, grid)?;
         match layer.kind {
-            LayerKind::Tokens { h, w, prefix } if prefix + h * w == tokens => Ok(Self {
+            LayerKind::Tokens { h, w, prefix } if prefix + h * w <= tokens => Ok(Self {
+                read: answer_tokens(net, tokens),
                 layers,
                 tokens,
                 grid: [h, w],
@@ -52,7 +63,7 @@ impl Attention {
             kind => Err(Error::mismatch(
                 method,
                 format!("{tokens} tokens that lie over the image"),
-                format!("{kind:?} at `{}`", layer.name),
+                format!("{kind} at `{}`", layer.name),
             )),
         }
     }
@@ -66,17 +77,16 @@ impl Attention {
             .collect()
     }
 
-    /// Map of the image from what flowed from token to token, `[t, t]`: the class token's row, or
-    /// the mean of all rows where there is none; resampled (bilinear) and stretched to `[0, 1]`.
+    /// Map of the image from what flowed from token to token, `[t, t]`: the mean row of the tokens
+    /// that the answer is read from; resampled (bilinear) and stretched to `[0, 1]`.
     pub(crate) fn map(&self, flow: &[f64], size: [usize; 2]) -> Vec<f64> {
         let t = self.tokens;
-        let row: Vec<f64> = match self.prefix {
-            0 => (0..t)
-                .map(|j| (0..t).map(|i| flow[i * t + j]).sum::<f64>() / t as f64)
-                .collect(),
-            _ => flow[..t].to_vec(),
+        let mean = |j: usize| {
+            self.read.iter().map(|&i| flow[i * t + j]).sum::<f64>() / self.read.len() as f64
         };
-        map::min_max(&map::upsample(&row[self.prefix..], self.grid, size))
+        let [h, w] = self.grid;
+        let row: Vec<f64> = (self.prefix..self.prefix + h * w).map(mean).collect();
+        map::min_max(&map::upsample(&row, self.grid, size))
     }
 }
 
@@ -110,19 +120,20 @@ mod tests {
         let (a, b) = ([1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 1.0, 1.0]);
         assert_eq!(product(&a, &b, 2), [2.0, 3.0, 4.0, 7.0]);
         assert_eq!(product(&identity(2), &b, 2), b);
-        let of = |prefix, grid, tokens| Attention {
+        let of = |prefix, grid, tokens, read: &[usize]| Attention {
             layers: vec![],
             tokens,
             grid,
             prefix,
+            read: read.to_vec(),
         };
         assert_eq!(
-            of(0, [1, 2], 2).map(&[0.0, 1.0, 0.0, 3.0], [1, 2]),
+            of(0, [1, 2], 2, &[0, 1]).map(&[0.0, 1.0, 0.0, 3.0], [1, 2]),
             [0.0, 1.0]
         );
         // The class token's row, without itself.
         assert_eq!(
-            of(1, [2, 1], 3).map(&[9.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [2, 1]),
+            of(1, [2, 1], 3, &[0]).map(&[9.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], [2, 1]),
             [0.0, 1.0]
         );
     }

@@ -4,16 +4,16 @@
 //! A method gives a formula from values A and gradients g = ∂z/∂A of one image, both
 //! `[d, positions]`, to a map of the layer's size. The map is resampled to the image (bilinear,
 //! half-pixel centres) and stretched to `[0, 1]`; one that is the same everywhere becomes zeros.
-//! Tokens `[t, d]` are laid out as a map first, without the class token.
+//! Tokens `[t, d]` are laid out as a map first, without class, distillation and register tokens.
 
 use crate::error::{Error, Result};
 use crate::explain::base::{Attribution, Context, Explainer};
 use crate::explain::parts::ask::{calls, four, plain};
-use crate::explain::parts::layer::{LayerKind, TargetLayer, choose_layer, named_layer};
+use crate::explain::parts::layer::{LayerKind, TargetLayer, TokenGrid, check_grid, layer_of};
 use crate::explain::parts::map;
 use crate::model::access::Gradients;
+use fgmf_net::Tensor;
 use fgmf_net::head::Logit;
-use fgmf_net::{Network, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the class activation maps that are a formula; the table is at the top of each
@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 pub struct CamParams {
     /// Value of the graph to read.
     pub layer: Option<String>,
+    /// Rows and columns of tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_grid: Option<[usize; 2]>,
 }
 
 /// From values, gradients and the number of positions to a map of the layer's size.
@@ -40,7 +43,7 @@ pub struct ClassActivationMap {
 impl ClassActivationMap {
     /// Whether the layer exists shows when it meets a network.
     pub(crate) fn new(id: &'static str, formula: Formula, params: CamParams) -> Result<Self> {
-        check_layer(params.layer.as_ref())?;
+        check_layer(params.layer.as_ref(), params.token_grid)?;
         Ok(Self {
             id,
             formula,
@@ -65,30 +68,20 @@ impl Explainer for ClassActivationMap {
         targets: &[usize],
         context: &Context,
     ) -> Result<Vec<Attribution>> {
-        let layer = resolve(model.network(), self.params.layer.as_deref())?;
+        let p = &self.params;
+        let layer = layer_of(model.network(), p.layer.as_deref(), p.token_grid)?;
         let maps = cams(model, x, targets, &layer, context.cap, self.formula)?;
         let one = |(cam, &target): (Cam, &usize)| stretched(self, &layer, x, target, &cam.map);
         Ok(maps.into_iter().zip(targets).map(one).collect())
     }
 }
 
-/// Refuses an empty layer name.
-pub(crate) fn check_layer(layer: Option<&String>) -> Result<()> {
-    match layer.map(String::as_str) {
-        Some("") => Err(Error::parameter("layer", "a name", "nothing")),
-        _ => Ok(()),
+/// Refuses an empty layer name and an empty grid.
+pub(crate) fn check_layer(layer: Option<&String>, grid: TokenGrid) -> Result<()> {
+    if layer.is_some_and(String::is_empty) {
+        return Err(Error::parameter("layer", "a name", "nothing"));
     }
-}
-
-/// The layer of that name, or the one the rule chooses.
-pub(crate) fn resolve(net: &Network, name: Option<&str>) -> Result<TargetLayer> {
-    name.map_or_else(|| choose_layer(net), |name| named_layer(net, name))
-}
-
-/// Rows and columns of a layer's maps.
-pub(crate) fn size(layer: &TargetLayer) -> [usize; 2] {
-    let (LayerKind::Map { h, w } | LayerKind::Tokens { h, w, .. }) = layer.kind;
-    [h, w]
+    check_grid(grid)
 }
 
 /// What a layer holds for one image.
@@ -136,6 +129,7 @@ pub(crate) fn read(
 fn channels_first(value: &Tensor, kind: LayerKind) -> Vec<f64> {
     match kind {
         LayerKind::Map { .. } => value.to_f64(),
+        LayerKind::ChannelsLast { .. } => value.permute(&[0, 3, 1, 2]).to_f64(),
         LayerKind::Tokens { h, w, prefix } => {
             value.narrow(1, prefix, h * w).permute(&[0, 2, 1]).to_f64()
         }
@@ -159,7 +153,7 @@ pub(crate) fn cams(
     cap: usize,
     formula: impl Fn(&[f64], &[f64], usize) -> Vec<f64>,
 ) -> Result<Vec<Cam>> {
-    let ([_, _, h, w], from) = (four(x), size(layer));
+    let ([_, _, h, w], from) = (four(x), layer.kind.size());
     let one = |r: LayerReading| Cam {
         map: map::upsample(
             &formula(&r.values, &r.gradients, from[0] * from[1]),
@@ -228,6 +222,8 @@ pub(crate) fn stretched(
     let [_, _, h, w] = four(x);
     Attribution {
         layer: Some(layer.name.clone()),
+        layer_reason: Some(layer.reason),
+        note: layer.note(),
         ..plain(method.id(), target, [h, w], &map::min_max(map), false)
     }
 }

@@ -8,8 +8,10 @@ pub(crate) mod contribution;
 pub(crate) mod layer;
 pub(crate) mod map;
 pub(crate) mod memory;
+pub(crate) mod paths;
 pub(crate) mod perturbation;
 pub(crate) mod quadrature;
+pub(crate) mod spread;
 
 pub use cam::{CamParams, ClassActivationMap};
 pub use layer::{LayerKind, TargetLayer, choose_layer, named_layer};

@@ -204,14 +204,14 @@ impl Grid {
                 let side = |t: usize| if grouped(t) < 4 { t } else { grouped(t) };
                 [side(h), side(w)]
             }
-            LayerKind::Map { .. }
+            LayerKind::Map { .. } | LayerKind::ChannelsLast { .. }
                 if image
                     .iter()
                     .all(|s| s.is_multiple_of(4) && (28..=32).contains(s)) =>
             {
                 image.map(|s| s / 4)
             }
-            LayerKind::Map { .. } => [8, 8],
+            LayerKind::Map { .. } | LayerKind::ChannelsLast { .. } => [8, 8],
         };
         Self {
             cells: [cells[0].min(image[0]), cells[1].min(image[1])],
@@ -301,11 +301,11 @@ pub(crate) struct Fills {
 
 impl Fills {
     /// Fill pictures of one image: zeros, then the draws, each of the streams (seed, explanation,
-    /// draw, index), then the blurred image.
-    fn pictures(&self, image: &[f64], sides: [usize; 2], seed: u64, index: u64) -> Vec<Vec<f64>> {
+    /// draw, name), then the blurred image.
+    fn pictures(&self, image: &[f64], sides: [usize; 2], seed: u64, name: u64) -> Vec<Vec<f64>> {
         let size = image.len();
         let noise = |draw: u64| {
-            let mut stream = Stream::new(seed, Purpose::Explanation, draw, index);
+            let mut stream = Stream::new(seed, Purpose::Explanation, draw, name);
             (0..size)
                 .map(|_| self.mean + self.sigma * f64::from(stream.normal()))
                 .collect()
@@ -374,10 +374,10 @@ impl Perturbation {
     ) -> Result<Vec<Vec<f64>>> {
         let windows = self.grid.windows(self.overlap);
         let (cells, fills) = (windows.len(), self.fills.len());
-        let index = |image: usize| context.first_index.wrapping_add(image as u64);
+        let names = context.names_of(x);
         let pictures = |image: usize, pixels: &[f64]| {
             self.fills
-                .pictures(pixels, self.grid.image, context.seed, index(image))
+                .pictures(pixels, self.grid.image, context.seed, names[image])
         };
         let scores =
             self.score
@@ -434,6 +434,7 @@ mod tests {
                     id: net.input(),
                     name: String::new(),
                     kind,
+                    reason: "",
                 },
                 image,
             )

@@ -19,12 +19,13 @@
 //! withheld from operators where P is flat, G is flat, P and G share no pixel, or ρ < `rho_show`.
 //!
 //! Values in `[0, 1]`. Cost: one forward pass, the backward pass of Grad-CAM++ or the cost of what
-//! `gradient` names, and windows · fills forward passes an image (49 · 3 by default at 28 x 28; in
-//! single precision only of what a window reaches).
+//! `gradient` names, and windows · fills forward passes an image (at 28 x 28 by default 169 and
+//! GradientSHAP, of `pgca-published` 49 · 3; in single precision only of what a window reaches).
 //!
-//! The defaults are the parts that the source names. [`PgcaParams::faithful`] is a form that is
-//! more faithful where removed pixels are replaced from their surroundings: what the two dark fills
-//! measure there is mostly brightness (`docs/results/explanations.md`).
+//! The id `pgca-published` has the parts that the source names as its defaults
+//! ([`PgcaParams::published`]). The defaults of `pgca` are a form that is more faithful where
+//! removed pixels are replaced from their surroundings: what the two dark fills measure there is
+//! mostly brightness (`docs/results/explanations.md`). Every setting works under both ids.
 //!
 //! Decisions beyond the paper's abstract: (1) cells of 4 pixels at 28 to 32 pixels, cells that
 //! match the patches of a transformer, else the paper's 8 x 8; (2) only falls count unless
@@ -37,8 +38,8 @@
 use crate::error::{Error, Result};
 use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod, Make};
 use crate::explain::parts::ask::{calls, four, map_record};
-use crate::explain::parts::cam::{Cam, cams, curved, resolve};
-use crate::explain::parts::layer::TargetLayer;
+use crate::explain::parts::cam::{Cam, cams, check_layer, curved};
+use crate::explain::parts::layer::{TargetLayer, layer_of};
 use crate::explain::parts::map::{bounds, deviation};
 use crate::explain::parts::perturbation::{Fills, Grid, Perturbation};
 use crate::explain::pgca::consensus::{Enhancement, enhance};
@@ -47,21 +48,38 @@ use crate::explain::sealed::explain;
 use crate::measure::similarity::spearman;
 use crate::model::access::Gradients;
 use crate::record::MapRecord;
-use crate::settings::read;
+use crate::settings::{read, read_over};
 use fgmf_net::Tensor;
 use serde::Serialize;
 
-pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
-    id: "pgca",
-    line: "Keeps what a perturbation map and a gradient map both point at.",
-    revision: 1,
-    reference: "islam2024",
-    example: r#"{"kappa": 0.5, "gradient": {"id": "gradient-x-input"}}"#,
-    build: |settings, make| Ok(Box::new(read::<PgcaParams>(settings)?.check(make)?)),
-}];
+pub(crate) const METHODS: &[ExplainerMethod] = &[
+    ExplainerMethod {
+        id: "pgca",
+        line: "Averages a perturbation map and a gradient map, each with its sign.",
+        revision: 2,
+        reference: "islam2024",
+        example: r#"{"gradient": {"id": "gradient-x-input"}}"#,
+        build: |settings, make| Ok(Box::new(read::<PgcaParams>(settings)?.check(make)?)),
+    },
+    ExplainerMethod {
+        id: "pgca-published",
+        line: "Keeps what a perturbation map and a gradient map both point at.",
+        revision: 1,
+        reference: "islam2024",
+        example: r#"{"kappa": 0.5, "gradient": {"id": "gradient-x-input"}}"#,
+        build: |settings, make| {
+            let params: PgcaParams = read_over(&PgcaParams::published(), settings)?;
+            Ok(Box::new(Pgca {
+                id: "pgca-published",
+                ..params.check(make)?
+            }))
+        },
+    },
+];
 
 /// Checked PGCA.
 pub struct Pgca {
+    id: &'static str,
     params: PgcaParams,
     /// What `gradient` names.
     gradient: Option<Box<dyn Explainer>>,
@@ -117,14 +135,13 @@ impl PgcaParams {
             return Err(Error::parameter("levels", "1 to 8", self.levels));
         }
         let gradient = self.gradient.as_ref().map(make).transpose()?;
-        if self.layer.as_deref() == Some("") {
-            return Err(Error::parameter("layer", "a name", "nothing"));
-        }
+        check_layer(self.layer.as_ref(), self.token_grid)?;
         match self.grid {
             Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => Err(
                 Error::parameter("grid", "1 to 256 cells a side", format!("{grid:?}")),
             ),
             _ => Ok(Pgca {
+                id: "pgca",
                 params: self,
                 gradient,
             }),
@@ -158,6 +175,8 @@ struct GradientMaps {
     clean: Vec<Vec<f64>>,
     /// Whether the maps have signs.
     signed: bool,
+    /// Where Grad-CAM++ was read.
+    layer: Option<TargetLayer>,
 }
 
 /// One image's result.
@@ -179,11 +198,10 @@ impl Pgca {
     ) -> Result<Vec<(Attribution, PgcaParts)>> {
         let p = &self.params;
         let [_, _, h, w] = four(x);
-        let layer = resolve(model.network(), p.layer.as_deref())?;
-        let grid = p.grid.map_or_else(
-            || Ok(Grid::automatic(&layer, [h, w])),
-            |cells| Grid::new(cells, [h, w]),
-        )?;
+        let grid = match p.grid {
+            Some(cells) => Grid::new(cells, [h, w])?,
+            None => Grid::automatic(&self.layer(model)?, [h, w]),
+        };
         let fills = Fills {
             zero: p.zero,
             draws: p.noise_draws,
@@ -195,7 +213,8 @@ impl Pgca {
             maps: cams,
             clean,
             signed,
-        } = self.gradients(model, x, targets, &layer, context)?;
+            layer,
+        } = self.gradients(model, x, targets, context)?;
         let mut falls = Vec::new();
         let mut maps: Vec<Vec<f64>> = Vec::new();
         for level in 0..p.levels {
@@ -243,7 +262,8 @@ impl Pgca {
                 method: self.id(),
                 signed: false,
                 completeness_gap: None,
-                layer: Some(layer.name.clone()),
+                layer: layer.as_ref().map(|l| l.name.clone()),
+                layer_reason: layer.as_ref().map(|l| l.reason),
                 agreement: Some(fused.parts.agreement),
                 disagreement: Some(MapRecord {
                     channels: 1,
@@ -265,17 +285,18 @@ impl Pgca {
         model: &dyn Gradients,
         x: &Tensor,
         targets: &[usize],
-        layer: &TargetLayer,
         context: &Context,
     ) -> Result<GradientMaps> {
         let Some(inner) = &self.gradient else {
-            let found = cams(model, x, targets, layer, context.cap, curved)?;
+            let layer = self.layer(model)?;
+            let found = cams(model, x, targets, &layer, context.cap, curved)?;
             let apart = found.into_iter().map(|Cam { map, logits }| (map, logits));
             let (maps, clean) = apart.unzip();
             return Ok(GradientMaps {
                 maps,
                 clean,
                 signed: false,
+                layer: Some(layer),
             });
         };
         let mut clean = Vec::with_capacity(targets.len());
@@ -290,7 +311,14 @@ impl Pgca {
             maps: found.into_iter().map(wide).collect(),
             clean,
             signed,
+            layer: None,
         })
+    }
+
+    /// The layer of Grad-CAM++, which also decides the cells where none are given.
+    fn layer(&self, model: &dyn Gradients) -> Result<TargetLayer> {
+        let p = &self.params;
+        layer_of(model.network(), p.layer.as_deref(), p.token_grid)
     }
 
     /// Steps 3 to 5 for one image.
@@ -368,7 +396,7 @@ impl Pgca {
 
 impl Explainer for Pgca {
     fn id(&self) -> &'static str {
-        "pgca"
+        self.id
     }
 
     fn parameters(&self) -> serde_json::Value {
@@ -411,7 +439,7 @@ mod tests {
     fn a_model_without_weights_is_withheld() {
         let net = toy::linear(&[vec![0.0; 64], vec![0.0; 64]], [1, 8, 8]);
         let map = explain(
-            &PgcaParams::default().check(&make).unwrap(),
+            &PgcaParams::published().check(&make).unwrap(),
             &Oracle::new(&net),
             &toy::images([1, 1, 8, 8], 1),
             &[0],
@@ -439,7 +467,7 @@ mod tests {
             PgcaParams {
                 grid: Some([4, 2]),
                 noise_draws: 0,
-                ..PgcaParams::default()
+                ..PgcaParams::published()
             },
             &net,
             &x,
@@ -458,7 +486,7 @@ mod tests {
     #[test]
     fn agreement_decides_what_is_fused_and_shown() {
         let (net, x) = (toy::quadrant([1, 16, 16]), toy::images([1, 1, 16, 16], 4));
-        let (map, parts) = first(PgcaParams::default(), &net, &x);
+        let (map, parts) = first(PgcaParams::published(), &net, &x);
         assert!(
             parts.gradient_trusted
                 && parts.agreement > 0.2
@@ -474,7 +502,7 @@ mod tests {
         let (map, parts) = first(
             PgcaParams {
                 rho_min: 1.0,
-                ..PgcaParams::default()
+                ..PgcaParams::published()
             },
             &net,
             &x,
@@ -484,7 +512,7 @@ mod tests {
         let (map, _) = first(
             PgcaParams {
                 rho_show: 1.0,
-                ..PgcaParams::default()
+                ..PgcaParams::published()
             },
             &net,
             &x,
@@ -504,36 +532,38 @@ mod tests {
             grid: Some([2, 2]),
             zero: false,
             noise_draws: 3,
-            ..PgcaParams::default()
+            ..PgcaParams::published()
         }
         .check(&make)
         .unwrap();
-        let run = |seed, first_index| {
+        let run = |seed, names: Option<&[u64]>| {
             pgca.with_parts(
                 &oracle,
                 &x,
                 &[0, 0],
                 &Context {
                     seed,
-                    first_index,
+                    names,
                     cap: 5,
                 },
             )
             .unwrap()
         };
-        let a = run(1, 0);
+        let a = run(1, Some(&[7, 8]));
         assert_eq!(
             (oracle.passes().forward, oracle.passes().backward),
             (2 + 2 * 4 * 3, 2)
         );
         assert_ne!(a[0].1.cells, a[1].1.cells);
-        assert_eq!(a[1].1.cells, run(1, 1)[0].1.cells);
-        assert_ne!(a[0].1.cells, run(2, 0)[0].1.cells);
+        assert_eq!(a[1].1.cells, run(1, Some(&[8, 7]))[0].1.cells);
+        assert_ne!(a[0].1.cells, run(2, Some(&[7, 8]))[0].1.cells);
+        let own = run(1, None);
+        assert_eq!(own[0].1.cells, own[1].1.cells);
     }
 
     #[test]
     fn parameters_out_of_range_are_refused() {
-        let d = PgcaParams::default;
+        let d = PgcaParams::published;
         let bad = [
             PgcaParams {
                 noise_sigma: -1.0,
@@ -607,7 +637,7 @@ mod tests {
             signed: true,
             grid: Some([4, 4]),
             rho_min: -1.0,
-            ..PgcaParams::default()
+            ..PgcaParams::published()
         };
         let of = |params: PgcaParams| first(params, &net, &x).1;
         let (coarse, fine) = (
@@ -647,7 +677,7 @@ mod tests {
         let (_, parts) = first(
             PgcaParams {
                 gradient: Some(inner),
-                ..PgcaParams::default()
+                ..PgcaParams::published()
             },
             &net,
             &x,
@@ -683,7 +713,7 @@ mod tests {
         assert!(
             PgcaParams {
                 gradient: Some(unknown),
-                ..PgcaParams::default()
+                ..PgcaParams::published()
             }
             .check(&make)
             .is_err()
@@ -701,7 +731,7 @@ mod tests {
             };
             let params = PgcaParams {
                 gradient: gradient.map(inner),
-                ..PgcaParams::default()
+                ..PgcaParams::published()
             };
             let oracle = Oracle::new(&net);
             let pgca = params.check(&make).unwrap();
@@ -716,13 +746,13 @@ mod tests {
     /// z = w · x: blurred windows change z by the sum of w (x − blurred x) in them, GradientSHAP's
     /// map is known, and the mean of the two on their scales orders the pixels of the result.
     #[test]
-    fn the_faithful_form_matches_the_closed_form() {
+    fn the_default_form_matches_the_closed_form() {
         let weights = toy::spread(64, 2);
         let net = toy::linear(&[weights.clone(), vec![0.0; 64]], [1, 8, 8]);
         let x = toy::images([1, 1, 8, 8], 3);
         let params = PgcaParams {
             grid: Some([4, 4]),
-            ..PgcaParams::faithful()
+            ..PgcaParams::default()
         };
         let (map, parts) = first(params, &net, &x);
         let values = x.to_f64();

@@ -7,38 +7,42 @@ use serde::{Deserialize, Serialize};
 
 /// Settings of [`Pgca`](crate::explain::Pgca).
 ///
-/// | field | default | range |
-/// | --- | --- | --- |
-/// | `layer` | none: chosen by rule | name of a value of the graph |
-/// | `grid` | none: chosen by rule | rows and columns of cells, each 1 to 256 |
-/// | `levels` | 1: grids, each with twice the cells a side of the one before | 1 to 8 |
-/// | `overlap` | false: windows half a cell further, too | |
-/// | `signed` | false: a rise of the score counts, as evidence against the class | |
-/// | `score` | logit | logit, log-probability, probability |
-/// | `zero` | true | at least one fill in all |
-/// | `noise_draws` | 2 | 0 to 100 |
-/// | `noise_mean` | 0 | finite, input units |
-/// | `noise_sigma` | 0.25 | 0 or more and finite, input units |
-/// | `blur` | 0: no such fill | 0 to 100, deviation in pixels of the blurred image |
-/// | `gradient` | none: Grad-CAM++ | an explainer: `{"id": …, "parameters": {…}}` |
-/// | `fusion` | consensus | consensus, amplify, product, mean |
-/// | `scale` | percentile | percentile, rank |
-/// | `weight` | 0.5 | 0 to 1, of the gradient map in the mean |
-/// | `percentiles` | 1, 99 | 0 to 100, increasing |
-/// | `kappa` | 1 | 0 to 100 |
-/// | `flat` | 10⁻⁶ | 0 to 1, deviation of G relative to its maximum |
-/// | `rho_min` | 0.2 | −1 to 1 |
-/// | `rho_show` | 0 | −1 to 1 |
-/// | `contrast_quantile` | 0.8 | 0 to 1 |
-/// | `contrast_width` | 0.25 | 0 to 100, interquartile ranges |
-/// | `gamma` | 1 | 0.1 to 10 |
-/// | `smoothing` | 0.5 | 0 to 8, sides of a cell |
-/// | `smooth_first` | false | whether C is smoothed before the contrast, not after |
+/// | field | `pgca` | `pgca-published` | range |
+/// | --- | --- | --- | --- |
+/// | `layer` | by rule | by rule | name of a value of the graph |
+/// | `token_grid` | by rule | by rule | rows and columns of tokens, 1 or more each |
+/// | `grid` | by rule | by rule | rows and columns of cells, each 1 to 256 |
+/// | `levels` | 1 | 1 | 1 to 8 grids, each with twice the cells a side of the one before |
+/// | `overlap` | true | false | windows half a cell further, too |
+/// | `signed` | true | false | a rise of the score counts, as evidence against the class |
+/// | `score` | logit | logit | logit, log-probability, probability |
+/// | `zero` | false | true | at least one fill in all |
+/// | `noise_draws` | 0 | 2 | 0 to 100 |
+/// | `noise_mean` | 0 | 0 | finite, input units |
+/// | `noise_sigma` | 0.25 | 0.25 | 0 or more and finite, input units |
+/// | `blur` | 4 | 0: no such fill | 0 to 100, deviation in pixels of the blurred image |
+/// | `gradient` | GradientSHAP | null: Grad-CAM++ | an explainer: `{"id": …, "parameters": {…}}` |
+/// | `fusion` | mean | consensus | consensus, amplify, product, mean |
+/// | `scale` | percentile | percentile | percentile, rank |
+/// | `weight` | 0.5 | 0.5 | 0 to 1, of the gradient map in the mean |
+/// | `percentiles` | 1, 99 | 1, 99 | 0 to 100, increasing |
+/// | `kappa` | 1 | 1 | 0 to 100 |
+/// | `flat` | 10⁻⁶ | 10⁻⁶ | 0 to 1, deviation of G relative to its maximum |
+/// | `rho_min` | −1 | 0.2 | −1 to 1 |
+/// | `rho_show` | −1 | 0 | −1 to 1 |
+/// | `contrast_quantile` | 0.8 | 0.8 | 0 to 1 |
+/// | `contrast_width` | 100 | 0.25 | 0 to 100, interquartile ranges |
+/// | `gamma` | 1 | 1 | 0.1 to 10 |
+/// | `smoothing` | 0 | 0.5 | 0 to 8, sides of a cell |
+/// | `smooth_first` | false | false | whether C is smoothed before the contrast, not after |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PgcaParams {
     /// Value of the graph for Grad-CAM++.
     pub layer: Option<String>,
+    /// Rows and columns of tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_grid: Option<[usize; 2]>,
     /// Rows and columns of cells.
     pub grid: Option<[usize; 2]>,
     /// Grids.
@@ -90,9 +94,39 @@ pub struct PgcaParams {
 }
 
 impl Default for PgcaParams {
+    /// The form that was chosen on training images for LeRF minus MoRF under linear imputation: the
+    /// fall of the logit, with its sign, where overlapping cells are blurred (deviation 4 pixels),
+    /// averaged with GradientSHAP; no smoothing, almost linear contrast, no fallback.
+    ///
+    /// It departs from the source: neither of its fills, another gradient map than Grad-CAM++, and
+    /// a mean, which is no consensus.
     fn default() -> Self {
         Self {
+            overlap: true,
+            signed: true,
+            zero: false,
+            noise_draws: 0,
+            blur: 4.0,
+            gradient: Some(Inner {
+                id: "gradient-shap".into(),
+                parameters: serde_json::json!({}),
+            }),
+            fusion: Fusion::Mean,
+            rho_min: -1.0,
+            rho_show: -1.0,
+            contrast_width: 100.0,
+            smoothing: 0.0,
+            ..Self::published()
+        }
+    }
+}
+
+impl PgcaParams {
+    /// The parts that the source names.
+    pub fn published() -> Self {
+        Self {
             layer: None,
+            token_grid: None,
             grid: None,
             levels: 1,
             overlap: false,
@@ -117,34 +151,6 @@ impl Default for PgcaParams {
             gamma: 1.0,
             smoothing: 0.5,
             smooth_first: false,
-        }
-    }
-}
-
-impl PgcaParams {
-    /// The form that was chosen on training images for LeRF minus MoRF under linear imputation: the
-    /// fall of the logit, with its sign, where overlapping cells are blurred (deviation 4 pixels),
-    /// averaged with GradientSHAP; no smoothing, almost linear contrast, no fallback.
-    ///
-    /// It departs from the source: neither of its fills, another gradient map than Grad-CAM++, and
-    /// a mean, which is no consensus.
-    pub fn faithful() -> Self {
-        Self {
-            overlap: true,
-            signed: true,
-            zero: false,
-            noise_draws: 0,
-            blur: 4.0,
-            gradient: Some(Inner {
-                id: "gradient-shap".into(),
-                parameters: serde_json::json!({}),
-            }),
-            fusion: Fusion::Mean,
-            rho_min: -1.0,
-            rho_show: -1.0,
-            contrast_width: 100.0,
-            smoothing: 0.0,
-            ..Self::default()
         }
     }
 }

@@ -173,10 +173,7 @@ fn map_cell(
         .iter()
         .filter(figure)
         .map(|r| (r.figure.clone(), text(r.values.get(at).copied().flatten())));
-    let kept = facts
-        .withheld
-        .iter()
-        .map(|w| format!("not to be shown to an operator: {w}"));
+    let kept = facts.withheld.iter().map(|w| format!("withheld: {w}"));
     Cell {
         title: id.clone(),
         width: Width::Shares(tiles.len()),

@@ -3,9 +3,12 @@
 //! record holds.
 
 mod doubt;
+mod filter;
 mod html;
 mod lines;
+mod marks;
 mod png;
+mod reading;
 
 pub use doubt::doubts;
 pub use html::{gallery_head, gallery_image, gallery_tail};

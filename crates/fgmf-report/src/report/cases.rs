@@ -25,11 +25,13 @@ pub(crate) fn pages(report: &ReportRecord) -> String {
         return format!("<p class=\"detail\">{words}</p>");
     }
     let cases: String = report.cases.iter().map(|c| page(report, c)).collect();
+    let with_mask = |c: &CaseRecord| c.views.iter().any(|v| v.mask.is_some());
     format!(
         "<p>Each model was attacked on its own, so the attacked images differ. ✓ \
             marks a right answer, ✗ a wrong one. The maps answer for the true class, also where \
-            the model no longer names it.</p>{}{}{cases}",
+            the model no longer names it.</p>{}{}{cases}{}",
         gradients(),
+        bars(report.cases.iter().any(with_mask)),
         readings(report)
     )
 }
@@ -54,7 +56,7 @@ fn readings(report: &ReportRecord) -> String {
         .iter()
         .map(|(name, reading)| (escape(&capital(name)), escape(reading)));
     format!(
-        "<h3 class=\"legend-title\">How to read the figures under the pictures</h3>{}",
+        "<h3>How to read the figures under the pictures</h3>{}",
         list("readings", items)
     )
 }
@@ -68,9 +70,9 @@ fn page(report: &ReportRecord, case: &CaseRecord) -> String {
         .collect();
     let class = escape(&report.test.class_name(case.label));
     panel::case(
-        "",
-        &format!("#{} — {class}", case.index),
-        &bars(with_mask),
+        &format!("image-{}", case.index),
+        &[],
+        [&format!("#{} — {class}", case.index), ""],
         &views,
         &figures(report, case),
     )
@@ -241,7 +243,7 @@ fn figures(report: &ReportRecord, case: &CaseRecord) -> String {
         .collect();
     table(
         "figures",
-        "",
+        [&format!("Figures of image {}", case.index), ""],
         &format!("<th scope=\"col\">figure</th>{heads}"),
         &rows,
     )

@@ -5,7 +5,7 @@ use crate::escape::count;
 use crate::gallery::marks;
 use fgmf_record::{GalleryRecord, ImageRecord};
 
-/// A view: its anchor, which is also the class of its images, and its name.
+/// A view: its anchor, and its name. Its images have the class `is-ANCHOR`.
 struct Filter {
     id: &'static str,
     name: &'static str,
@@ -42,9 +42,9 @@ const FILTERS: [Filter; 4] = [
 ];
 
 /// Classes of an image: the views that it is in.
-pub(super) fn classes(image: &ImageRecord) -> Vec<&'static str> {
+pub(super) fn classes(image: &ImageRecord) -> Vec<String> {
     let of = FILTERS.iter().filter(|f| (f.holds)(image));
-    of.map(|f| f.id).collect()
+    of.map(|f| format!("is-{}", f.id)).collect()
 }
 
 /// Links to the views with the number of their images, and the words that stand above a view.
@@ -75,7 +75,7 @@ pub(super) fn style() -> String {
         .iter()
         .map(|Filter { id, .. }| {
             format!(
-                "main:has(#{id}:target) .case:not(.{id}) {{ display: none; }}\n\
+                "main:has(#{id}:target) .case:not(.is-{id}) {{ display: none; }}\n\
                 main:has(#{id}:target) .filters a[href=\"#{id}\"] {{ background: var(--accent); \
                 color: var(--paper); }}\n"
             )
@@ -91,7 +91,7 @@ mod tests {
     fn every_view_has_its_anchor_and_its_rule_once() {
         let style = style();
         for f in &FILTERS {
-            let rule = format!("main:has(#{0}:target) .case:not(.{0}) ", f.id);
+            let rule = format!("main:has(#{0}:target) .case:not(.is-{0}) ", f.id);
             assert_eq!(style.matches(&rule).count(), 1, "{rule}");
         }
     }

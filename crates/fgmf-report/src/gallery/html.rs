@@ -3,7 +3,7 @@
 
 use crate::escape::{count, decimal, escape, listed, percent};
 use crate::facts::{data, model_file, tree};
-use crate::gallery::lines::{input_title, lines};
+use crate::gallery::lines::{self, input_title};
 use crate::gallery::reading::reading;
 use crate::gallery::{filter, marks};
 use crate::html::{list, mean_detail, section, stacked, table};
@@ -71,7 +71,7 @@ pub fn gallery_image(about: &GalleryRecord, at: usize, pictures: &[ViewPictures]
         &format!("image-{at}"),
         &filter::classes(image),
         [&escape(&image.name), &link],
-        &lines(about, at, pictures),
+        &lines::lines(about, at, pictures),
         "",
     )
 }
@@ -82,7 +82,7 @@ fn facts(about: &GalleryRecord) -> Vec<(&'static str, String)> {
         None => format!("{} files", count(about.images.len())),
     };
     let attack = if about.inputs.len() > 1 {
-        input_title(about, 1)
+        lines::attack(about, 1)
     } else {
         "none".to_owned()
     };

@@ -37,13 +37,22 @@ pub(super) fn lines(about: &GalleryRecord, at: usize, pictures: &[ViewPictures])
     views.map(line).collect()
 }
 
-/// `clean image`, or the attack with norm and radius.
+/// `clean image`, or what was done to it.
 pub(super) fn input_title(about: &GalleryRecord, input: usize) -> String {
-    let name = about.inputs.get(input).map_or("input", |i| i.id.as_str());
-    match &about.threat {
-        Some(t) if input > 0 => format!("after {name} ({}, eps {})", norm(t.norm), number(t.eps)),
-        _ => format!("{name} image"),
+    if input > 0 {
+        return format!("after {}", attack(about, input));
     }
+    let name = about.inputs.get(input).map_or("input", |i| i.id.as_str());
+    format!("{name} image")
+}
+
+/// An attack with norm and radius.
+pub(super) fn attack(about: &GalleryRecord, input: usize) -> String {
+    let name = about.inputs.get(input).map_or("input", |i| i.id.as_str());
+    about.threat.as_ref().map_or_else(
+        || name.to_owned(),
+        |t| format!("{name} ({}, eps {})", norm(t.norm), number(t.eps)),
+    )
 }
 
 fn image_cell(

@@ -187,7 +187,7 @@ fn counts_are_links_to_the_images_that_they_count() {
     };
     assert_eq!(
         [classes(0), classes(1)],
-        ["case withheld doubted", "case wrong changed"]
+        ["case is-withheld is-doubted", "case is-wrong is-changed"]
     );
     about.images.truncate(1);
     let page = gallery_head(&about);

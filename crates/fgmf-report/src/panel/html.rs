@@ -10,7 +10,7 @@ use crate::panel::parts::{Answer, Bar, Below, Cell, Line, Tile, Under, Width};
 /// the lines, and what stands behind them. Everything but the lines is HTML already.
 pub(crate) fn case(
     id: &str,
-    classes: &[&str],
+    classes: &[String],
     [title, beside]: [&str; 2],
     lines: &[Line],
     after: &str,

@@ -174,16 +174,13 @@ fn trained(report: &ReportRecord) -> String {
         2 => "Two image classifiers were".to_owned(),
         n => format!("{n} image classifiers were"),
     };
-    let (train, test) = (&report.train, &report.test);
+    let train = &report.train;
     format!(
-        "{how_many} trained on {} images of {} ({} classes): {}. The figures below come \
-            from {} images of the {} split.",
+        "{how_many} trained on {} images of {} ({} classes): {}.",
         count(train.n),
         escape(&train.name),
         train.classes.len(),
-        listed(&models),
-        count(test.n),
-        test.split
+        listed(&models)
     )
 }
 
@@ -284,9 +281,9 @@ fn explained(report: &ReportRecord) -> String {
     };
     let told: Vec<String> = names.iter().filter(apart).map(|n| escape(n)).collect();
     let (all, some) = (names.len(), told.len());
-    let figures = "figures of how far explanations move";
+    let figures = "figures of the explanations";
     match (all, some) {
-        (1, 0) => "The figure of how far explanations move does not tell the two models apart: \
+        (1, 0) => "The figure of the explanations does not tell the two models apart: \
                    its intervals overlap."
             .to_owned(),
         (_, 0) => format!(
@@ -355,7 +352,7 @@ mod tests {
     #[test]
     fn overlapping_intervals_are_not_a_difference() {
         let mut report = fixture::report();
-        assert!(words(&report).contains("Of 1 figures of how far explanations move, 1 tells"));
+        assert!(words(&report).contains("Of 1 figures of the explanations, 1 tells"));
         let mut same = report.explanations.clone();
         for mean in &mut same {
             mean.name = "<another>".to_owned();
@@ -365,7 +362,7 @@ mod tests {
         // The figure that tells the models apart is named, wherever it stands.
         assert!(
             words(&report).contains(
-                "Of 2 figures of how far explanations move, 1 tells the two models apart, because \
+                "Of 2 figures of the explanations, 1 tells the two models apart, because \
                  the intervals do not overlap: overlap of PGCA, clean against attacked."
             ),
             "{}",

@@ -72,10 +72,20 @@ pub struct MapFacts {
     pub layer: Option<String>,
     /// What a reader should know although the map can be shown.
     pub note: Option<String>,
-    /// Why an operator should not be shown the map.
+    /// Why the method withholds the map: an operator should not be shown it.
     pub withheld: Option<String>,
     /// Reasons not to believe it.
     pub doubts: Vec<String>,
+}
+
+impl MapFacts {
+    /// What stands against relying on the map, in the words that every page, table and line uses:
+    /// `withheld: …`, then `in doubt: …`.
+    pub fn marks(&self) -> Vec<String> {
+        let withheld = self.withheld.iter().map(|why| format!("withheld: {why}"));
+        let doubts = self.doubts.iter().map(|why| format!("in doubt: {why}"));
+        withheld.chain(doubts).collect()
+    }
 }
 
 /// The pictures of an image, one entry an input.

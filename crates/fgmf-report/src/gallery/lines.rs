@@ -3,7 +3,7 @@
 
 use crate::colormap;
 use crate::escape::{norm, number, percent};
-use crate::panel::{Bar, Below, Cell, Line, Tile, Under, Width, Withheld};
+use crate::panel::{Bar, Below, Cell, Line, Tile, Under, Width};
 use crate::picture::Picture;
 use fgmf_record::{FigureRow, GalleryRecord, MapRecord, ViewPictures, ViewRecord};
 
@@ -68,7 +68,7 @@ fn image_cell(
         alt: String::new(),
         picture,
         below,
-        withheld: None,
+        withheld: false,
     };
     let attacked = input > 0;
     let mut tiles = vec![picture(
@@ -148,8 +148,7 @@ fn map_cell(
         alt: String::new(),
         picture,
         below,
-        // Why stands among the warnings of the cell.
-        withheld: withheld.then_some(Withheld { reason: None }),
+        withheld,
     };
     let mut tiles = vec![
         tile(
@@ -182,7 +181,6 @@ fn map_cell(
         .iter()
         .filter(figure)
         .map(|r| (r.figure.clone(), text(r.values.get(at).copied().flatten())));
-    let kept = facts.withheld.iter().map(|w| format!("withheld: {w}"));
     Cell {
         title: id.clone(),
         width: Width::Shares(tiles.len()),
@@ -191,9 +189,7 @@ fn map_cell(
         under: Some(Under {
             figures: figures.collect(),
             remarks: facts.note.iter().cloned().collect(),
-            warnings: kept
-                .chain(facts.doubts.iter().map(|d| format!("in doubt: {d}")))
-                .collect(),
+            warnings: facts.marks(),
         }),
     }
 }

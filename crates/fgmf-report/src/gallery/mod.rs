@@ -2,7 +2,6 @@
 //! and a PNG page an image. Both are drawn from the same panels, and write nothing but what the
 //! record holds.
 
-mod doubt;
 mod filter;
 mod html;
 mod lines;
@@ -10,7 +9,6 @@ mod marks;
 mod png;
 mod reading;
 
-pub use doubt::doubts;
 pub use html::{gallery_head, gallery_image, gallery_tail};
 pub use png::page_png;
 

@@ -1,9 +1,8 @@
 //! How a gallery is to be read: what a map says, its colours, its figures, and its marks.
 
 use crate::colormap;
-use crate::gallery::doubt::rules;
 use crate::panel::{Bar, scale_bar};
-use fgmf_record::GalleryRecord;
+use fgmf_record::{GalleryRecord, doubt_rules};
 
 /// What the figures mean; others are explained in `docs/metrics.md`.
 const READINGS: [(&str, &str); 9] = [
@@ -54,7 +53,7 @@ const READINGS: [(&str, &str); 9] = [
 
 /// The section's body.
 pub(super) fn reading(about: &GalleryRecord) -> String {
-    let rules: String = rules().map(|r| format!("<li>{r}</li>")).collect();
+    let rules: String = doubt_rules().map(|r| format!("<li>{r}</li>")).collect();
     let bar = |title: &str, colour, range, numbers: [&str; 3]| {
         format!(
             "<div><dt>{title}</dt><dd class=\"sample\">{}</dd></div>",

@@ -64,7 +64,12 @@ fn under(under: &Under) -> String {
             .map(|t| format!("<p class=\"{class}\">{}</p>", escape(t)))
             .collect::<String>()
     };
-    list("under", figures) + &notes("detail", &under.remarks) + &notes("bad", &under.warnings)
+    let figures = if under.figures.is_empty() {
+        String::new()
+    } else {
+        list("under", figures)
+    };
+    figures + &notes("detail", &under.remarks) + &notes("bad", &under.warnings)
 }
 
 /// A picture with its caption, or the reason why there is none; behind hatching and a stamp if it
@@ -88,15 +93,12 @@ fn tile(tile: &Tile) -> String {
         tile.caption,
         below(&tile.below)
     );
-    let Some(withheld) = &tile.withheld else {
+    if !tile.withheld {
         return drawn;
-    };
-    let reason = withheld.reason.as_ref().map_or_else(String::new, |reason| {
-        format!("<p class=\"reason\">withheld: {}</p>", escape(reason))
-    });
+    }
     let [width, height] = tile.shape();
     format!(
-        "<div class=\"withheld\" style=\"--shape:{width}/{height}\">{drawn}{reason}<span \
+        "<div class=\"withheld\" style=\"--shape:{width}/{height}\">{drawn}<span \
             class=\"stamp\">withheld</span></div>"
     )
 }

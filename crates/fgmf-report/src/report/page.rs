@@ -115,7 +115,8 @@ mod tests {
             "72.0%",
             "[69.8,\u{a0}74.1], n\u{a0}=\u{a0}1,700",
             "#3 — Boot",
-            "withheld: agreement 0.08",
+            "after, withheld: agreement 0.08",
+            "before, in doubt: a doubt",
             "fgmf demo --seed 7",
         ] {
             assert!(page.contains(text), "{text}");
@@ -137,7 +138,7 @@ mod tests {
             (evil.to_owned(), evil.to_owned(), evil.to_owned());
         report.models[0].title = evil.to_owned();
         report.models[1].flags = vec![evil.to_owned()];
-        report.cases[0].views[0].withheld[0] = Some(evil.to_owned());
+        report.cases[0].views[0].facts[0][0].withheld = Some(evil.to_owned());
         report.cases[0].views[0].figures[0].name = evil.to_owned();
         report.settings = serde_json::json!({ evil: [evil] });
         let page = render_html(&report);

@@ -5,14 +5,14 @@ use fgmf::explain::{Attribution, Context, Explainer};
 use fgmf::metric::Metric;
 use fgmf::model::{Oracle, Scores, softmax};
 use fgmf::store::write;
-use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps};
+use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps, map_facts};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 use fgmf_record::{
-    Direction, FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord,
-    ViewPictures, ViewRecord,
+    Direction, FigureRow, GalleryRecord, MapPicture, MapRecord, MethodRecord, ViewPictures,
+    ViewRecord,
 };
-use fgmf_report::{doubts, overlay_png};
+use fgmf_report::overlay_png;
 use serde_json::json;
 use std::path::Path;
 
@@ -123,12 +123,7 @@ impl Block {
                         .find(|r| own(r, name))
                         .and_then(|r| r.values[at])
                 };
-                MapFacts {
-                    layer: map.layer.clone(),
-                    note: map.note.clone(),
-                    withheld: map.withheld.clone(),
-                    doubts: doubts(figure),
-                }
+                map_facts(map, figure)
             };
             let maps = seen.maps.iter().zip(&about.explainers).map(facts).collect();
             ViewRecord {
@@ -166,20 +161,26 @@ impl Block {
     ) -> Result<()> {
         let image = &about.images[at];
         for (seen, view) in self.seen.iter().zip(&image.views) {
-            for (maps, method) in seen.maps.iter().zip(&about.explainers) {
+            let methods = about.explainers.iter().zip(&view.maps);
+            for (maps, (method, facts)) in seen.maps.iter().zip(methods) {
                 let (map, stem) = (
                     &maps[i],
                     format!("{}.{}.{}", image.stem, method.id, seen.name),
                 );
                 write(
                     &folder.join(format!("{stem}.png")),
-                    &overlay_png(&seen.image(i), &map.values, map.signed)?,
+                    &overlay_png(
+                        &seen.image(i),
+                        &map.values,
+                        map.signed,
+                        facts.withheld.is_some(),
+                    )?,
                 )?;
                 let record = json!({
                     "model": about.model, "image": image.name, "input": seen.name,
                     "predicted": view.predicted, "probability": view.probability,
                     "method": method.id, "parameters": method.parameters, "seed": about.seed,
-                    "attribution": map,
+                    "doubts": facts.doubts, "attribution": map,
                 });
                 write(
                     &folder.join(format!("{stem}.json")),

@@ -263,9 +263,7 @@ fn table(about: &GalleryRecord) -> String {
                     .filter(own)
                     .filter_map(|r| Some(format!("{} {:.3}", r.figure, r.values[at]?)));
                 let layer = map.layer.iter().map(|l| format!("layer {l}"));
-                let kept = map.withheld.iter().map(|w| format!("not to be shown: {w}"));
-                let doubts = map.doubts.iter().map(|d| format!("in doubt: {d}"));
-                let all: Vec<String> = layer.chain(figures).chain(kept).chain(doubts).collect();
+                let all: Vec<String> = layer.chain(figures).chain(map.marks()).collect();
                 lines.push(format!("  {}: {}", method.id, all.join(", ")));
             }
         }

@@ -81,6 +81,10 @@ fn facts(about: &GalleryRecord) -> Vec<(&'static str, String)> {
         Some(d) => format!("{} of {}, {} split", count(d.n), escape(&d.name), d.split),
         None => format!("{} files", count(about.images.len())),
     };
+    let left_out = match about.left_out.len() {
+        0 => String::new(),
+        n => format!(", {} more left out", count(n)),
+    };
     let attack = if about.inputs.len() > 1 {
         lines::attack(about, 1)
     } else {
@@ -95,7 +99,7 @@ fn facts(about: &GalleryRecord) -> Vec<(&'static str, String)> {
     );
     let methods: Vec<String> = about.explainers.iter().map(|e| escape(&e.id)).collect();
     vec![
-        ("Images", images),
+        ("Images", images + &left_out),
         ("Methods", listed(&methods)),
         ("Maps", marked),
         ("Attack", escape(&attack)),
@@ -241,6 +245,10 @@ fn parameters(about: &GalleryRecord) -> String {
         ("Model", model_file(&about.model)),
     ];
     rows.extend(about.data.as_ref().map(|d| ("Data", data(d))));
+    if !about.left_out.is_empty() {
+        let files: Vec<String> = about.left_out.iter().map(|f| escape(f)).collect();
+        rows.push(("Left out", files.join("<br>")));
+    }
     let all = serde_json::json!({
         "inputs": about.inputs,
         "explainers": about.explainers,

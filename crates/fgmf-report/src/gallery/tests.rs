@@ -73,6 +73,8 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
             truth: Some(1),
             views: vec![view(false), view(true)],
         }],
+        classes: vec![],
+        left_out: vec![],
     };
     let picture = |shift: f32| ViewPictures {
         image: fixture::map(0.0),

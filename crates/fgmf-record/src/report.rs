@@ -130,7 +130,8 @@ pub struct CaseView {
     pub integrated_gradients: [MapRecord; 2],
     /// Figures under the pictures.
     pub figures: Vec<Figure>,
-    /// What is known of the maps before and after the attack: of PGCA, then of Integrated Gradients.
+    /// What is known of the maps before and after the attack: of PGCA, then of Integrated
+    /// Gradients.
     pub facts: [[MapFacts; 2]; 2],
 }
 

@@ -37,19 +37,27 @@ const ALL_METRICS: (&str, &str) = ("all", "Every one but certified-top-k, which 
 
 const ALL_METHODS: (&str, &str) = ("all", "Every one that applies to the model.");
 
-/// Harden, attack, explain and audit image classifiers.
+/// Makes image classifiers robust, attacks them, and shows which pixels their answers rest on.
+///
+/// A gallery of a picture, with a model of your own:
+///
+///     fgmf explain model.onnx photo.png --out maps
+///
+/// Everything at once, on embedded images, in three minutes:
+///
+///     fgmf demo
 #[derive(Debug, Parser)]
-#[command(name = "fgmf", version, about, max_term_width = 110)]
+#[command(name = "fgmf", version, max_term_width = 110, verbatim_doc_comment)]
 pub(crate) struct Arguments {
     /// Threads; all cores if not given. Results do not depend on it.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", help_heading = "Every command")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
     /// Print results as JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Every command")]
     pub(crate) json: bool,
     /// No progress on standard error.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Every command")]
     pub(crate) quiet: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -98,6 +106,9 @@ pub(crate) struct Train {
     /// class.
     #[arg(long, required_unless_present = "config")]
     pub(crate) data: Option<String>,
+    /// Folder for the results; run again with the same settings to go on after a kill.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
     /// Network: cnn-tiny, cnn-small, preact-resnet18, wrn-28-10, vit-tiny, convvit-tiny.
     #[arg(long, default_value = "cnn-tiny")]
     pub(crate) arch: String,
@@ -151,13 +162,13 @@ pub(crate) struct Train {
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// All settings as JSON (the `config` of a run.json); the other flags but --out are then
-    /// ignored.
-    #[arg(long, value_name = "FILE")]
+    /// All settings as JSON: a run.json, or the `config` in it. No flag that sets one of them can
+    /// stand beside it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "data", "arch", "activation", "objective", "sgam", "k_wta", "resize_pad", "temperature",
+        "teacher", "norm", "eps", "epochs", "batch", "lr", "optimiser", "schedule", "limit", "seed",
+    ])]
     pub(crate) config: Option<PathBuf>,
-    /// Folder for the results; run again with the same settings to go on after a kill.
-    #[arg(long)]
-    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -167,6 +178,9 @@ pub(crate) struct Attack {
     /// Data, as for `train`.
     #[arg(long)]
     pub(crate) data: String,
+    /// Folder for the results; run again with the same settings to go on after a kill.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
     /// Part of the data: test, train.
     #[arg(long, default_value = "test")]
     pub(crate) split: String,
@@ -201,21 +215,25 @@ pub(crate) struct Attack {
     /// Exit 1 unless the masking verdict is `trustworthy`.
     #[arg(long)]
     pub(crate) fail_on_masking: bool,
-    /// Folder for the results; run again with the same settings to go on after a kill.
-    #[arg(long)]
-    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// Model (ONNX).
     pub(crate) model: PathBuf,
-    /// Images (PNG, JPEG) of the model's size.
+    /// Images (PNG, JPEG) of the model's size. One that cannot be read is left out, listed at the
+    /// end, and makes the exit code 1.
     #[arg(required_unless_present = "data")]
     pub(crate) images: Vec<PathBuf>,
+    /// Make the images fit: cut to the middle, resized, grey or coloured as the model takes them.
+    #[arg(long, conflicts_with = "data")]
+    pub(crate) resize: bool,
     /// Data instead of single images, as for `train`.
     #[arg(long, conflicts_with = "images")]
     pub(crate) data: Option<String>,
+    /// Folder for the results.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
     /// Part of the data: test, train.
     #[arg(long, default_value = "test")]
     pub(crate) split: String,
@@ -245,9 +263,9 @@ pub(crate) struct Explain {
     /// 64}}'; what is left out has its default.
     #[arg(long, value_name = "JSON")]
     pub(crate) settings: Option<String>,
-    /// Class explained; the predicted one if not given.
+    /// Class explained, by its name or number; the predicted one if not given.
     #[arg(long)]
-    pub(crate) class: Option<usize>,
+    pub(crate) class: Option<String>,
     /// Value of the graph that class activation maps are made of (see `fgmf info`); chosen if not
     /// given.
     #[arg(long)]
@@ -263,13 +281,11 @@ pub(crate) struct Explain {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) memory: Memory,
-    /// Folder for the results.
-    #[arg(long)]
-    pub(crate) out: PathBuf,
 }
 
 /// How much is done at once; changes no result.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Memory")]
 pub(crate) struct Memory {
     /// Most images in a model call.
     #[arg(long, default_value_t = 256)]
@@ -281,6 +297,7 @@ pub(crate) struct Memory {
 
 /// Attacked images beside the clean ones.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Attacked images")]
 pub(crate) struct Attacked {
     /// Attack on the prediction that makes the second input: pgd, apgd, none [default: pgd to
     /// evaluate, none to explain]
@@ -309,6 +326,9 @@ pub(crate) struct Evaluate {
     /// Data, as for `train`.
     #[arg(long)]
     pub(crate) data: String,
+    /// Folder for the results; run again with the same settings to go on after a kill.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
     /// Part of the data: test, train.
     #[arg(long, default_value = "test")]
     pub(crate) split: String,
@@ -344,9 +364,6 @@ pub(crate) struct Evaluate {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) memory: Memory,
-    /// Folder for the results; run again with the same settings to go on after a kill.
-    #[arg(long)]
-    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

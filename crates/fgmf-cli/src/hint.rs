@@ -1,6 +1,7 @@
 //! What to do about errors whose cure is known.
 
 use fgmf::Error;
+use fgmf_net::ExportFault;
 use std::path::Path;
 
 /// One sentence, if we know the fix.
@@ -8,9 +9,14 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
     let known = error.downcast_ref::<Error>()?;
     match known {
         Error::Network(fgmf_net::Error::File { source, .. }) => Some(of_model(source)),
-        Error::Data { path, .. } if ends_in(path, &["png", "jpg", "jpeg"]) => {
-            Some("`fgmf info MODEL.onnx` shows the images a model takes")
+        // By what is in the file: its name may say otherwise.
+        Error::Data { found, .. } if found.ends_with(" picture") => {
+            Some("save the picture as a PNG file")
         }
+        Error::Data { path, .. } if ends_in(path, &["png", "jpg", "jpeg"]) => Some(
+            "`fgmf info MODEL.onnx` shows the images a model takes; `fgmf explain --resize` makes \
+             pictures fit",
+        ),
         Error::Data { path, .. } if ends_in(path, &["webp", "gif", "bmp", "tif", "tiff"]) => {
             Some("save the picture as a PNG file")
         }
@@ -38,6 +44,7 @@ fn ends_in(path: &Path, ends: &[&str]) -> bool {
 fn of_model(error: &fgmf_net::Error) -> &'static str {
     match error {
         fgmf_net::Error::Node { .. } => "the README lists the operators that are supported",
+        fgmf_net::Error::Export { fault, .. } => of_export(*fault),
         fgmf_net::Error::OperatorSet { .. } => "export the model again with opset 13 to 21",
         _ => {
             "export the model again: one classifier, float32 images in, logits out, and the \
@@ -46,9 +53,40 @@ fn of_model(error: &fgmf_net::Error) -> &'static str {
     }
 }
 
+/// For a fault of the export.
+fn of_export(fault: ExportFault) -> &'static str {
+    match fault {
+        ExportFault::Precision => {
+            "export the model in float32: `model.float()` before torch.onnx.export, with float32 \
+             images"
+        }
+        ExportFault::ChannelsLast => {
+            "export the model with channels first, images [n, c, h, w]; tf2onnx does so with \
+             --inputs-as-nchw"
+        }
+        ExportFault::ExternalData => {
+            "save the model as one file: torch.onnx.export(..., external_data=False), or \
+             onnx.save(onnx.load(FILE), NEW)"
+        }
+        ExportFault::Pointer => "fetch the model itself: `git lfs pull`",
+        ExportFault::TrainingMode => "call `model.eval()` before the export",
+        _ => "export the model again",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A field of a message that holds a message or a text of fewer than 128 bytes.
+    fn field(tag: u8, bytes: &[u8]) -> Vec<u8> {
+        [&[tag << 3 | 2, bytes.len() as u8][..], bytes].concat()
+    }
+
+    /// A model of operator set 17 with this in its graph.
+    fn model_of(graph: &[u8]) -> Vec<u8> {
+        [field(8, &[2 << 3, 17]), field(7, graph)].concat()
+    }
 
     /// `to` in the place of the first `from`.
     fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -62,6 +100,12 @@ mod tests {
             let error = Error::data(Path::new(path), "a whole PNG or JPEG image", "another kind");
             of(&error.into()).unwrap()
         };
+        let named = Error::data(
+            Path::new("x.png"),
+            "a whole PNG or JPEG image",
+            "a GIF picture",
+        );
+        assert!(of(&named.into()).unwrap().contains("as a PNG file"));
         assert!(hint("x.WEBP").contains("as a PNG file"));
         assert!(hint("x.PNG").contains("fgmf info"));
         assert!(hint("folder").contains("fashion-mnist-mini"));
@@ -83,5 +127,23 @@ mod tests {
         // The field of the version, and its value.
         assert!(hint(&replaced(&good, &[0x10, 20], &[0x10, 9])).contains("opset"));
         assert!(hint(b"no model at all").contains("weights inside the file"));
+        // The element type of the images, before their shape.
+        for code in [10, 11] {
+            let other = replaced(&good, &[8, 1, 0x12], &[8, code, 0x12]);
+            assert!(hint(&other).contains("in float32"));
+        }
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 44\n";
+        assert!(hint(pointer).contains("git lfs pull"));
+        let last = fgmf_testkit::toys::linear(&vec![vec![1.0; 784]; 2], &[0.0; 2], [28, 28, 1]);
+        let last = fgmf_net::onnx::to_bytes(&last.cast(fgmf_net::Precision::F32)).unwrap();
+        assert!(hint(&last).contains("channels first"));
+        let name = |text: &[u8], tag: u8| field(tag, text);
+        // A node: its operator, and an attribute that is 1.
+        let mode = [name(b"training_mode", 1), vec![3 << 3, 1]].concat();
+        let node = [name(b"BatchNormalization", 4), field(5, &mode)].concat();
+        assert!(hint(&model_of(&field(1, &node))).contains("model.eval()"));
+        // A stored array: its name, and that it lies in another file.
+        let stored = [name(b"w", 8), vec![14 << 3, 1]].concat();
+        assert!(hint(&model_of(&field(5, &stored))).contains("as one file"));
     }
 }

@@ -1,5 +1,5 @@
 //! The binary `fgmf`: results on standard output, everything else on standard error; exit 0 done, 1
-//! a stated threshold failed, 2 error.
+//! a stated threshold failed or a picture could not be read, 2 error.
 
 mod arguments;
 mod commands;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     }));
     match std::panic::catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(Outcome::Done)) => ExitCode::SUCCESS,
-        Ok(Ok(Outcome::BelowThreshold)) => ExitCode::from(1),
+        Ok(Ok(Outcome::BelowThreshold | Outcome::Incomplete)) => ExitCode::from(1),
         Ok(Err(error)) => {
             console::error(&error, hint::of(&error));
             ExitCode::from(2)

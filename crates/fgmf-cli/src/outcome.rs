@@ -6,4 +6,6 @@ pub(crate) enum Outcome {
     Done,
     /// It ran, but a threshold that was asked for does not hold.
     BelowThreshold,
+    /// It ran, but some of the pictures named could not be read.
+    Incomplete,
 }

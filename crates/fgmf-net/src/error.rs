@@ -35,6 +35,15 @@ pub enum Error {
         found: i64,
     },
 
+    /// A model would be read if it had been exported otherwise.
+    #[error("graph: {reason}")]
+    Export {
+        /// What went wrong in the export.
+        fault: ExportFault,
+        /// Expected and found.
+        reason: String,
+    },
+
     /// A file is not an ONNX model that we can read.
     #[error("{}: {}", path.display(), without_kind(source))]
     File {
@@ -63,6 +72,22 @@ pub enum Error {
         /// Its reason.
         source: std::io::Error,
     },
+}
+
+/// What can go wrong when a model is exported to ONNX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExportFault {
+    /// The images are not float32.
+    Precision,
+    /// The images are `[n, h, w, c]`.
+    ChannelsLast,
+    /// Stored numbers lie in another file.
+    ExternalData,
+    /// The file is a pointer of Git LFS.
+    Pointer,
+    /// The network was exported as it trains.
+    TrainingMode,
 }
 
 /// The text of an error whose file is named: that a graph is wrong goes without saying.

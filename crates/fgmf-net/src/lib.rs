@@ -16,7 +16,7 @@ pub mod tensor;
 pub mod zoo;
 
 pub use dual::Dual;
-pub use error::{Error, Result};
+pub use error::{Error, ExportFault, Result};
 pub use fgmf_kernels::instruction_set;
 pub use graph::op::Mode;
 pub use graph::{Builder, Dim, Network, Node, Replace, Source, Value, ValueId, head, op};

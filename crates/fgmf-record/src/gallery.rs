@@ -28,14 +28,20 @@ pub struct GalleryRecord {
     pub rows: Vec<FigureRow>,
     /// Images.
     pub images: Vec<ImageRecord>,
+    /// The model's own class names, by label; empty where it carries none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// Files that could not be read, each with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 impl GalleryRecord {
-    /// The name of a class, or its number if it has none.
+    /// The name of a class: the model's own, else that of the data, else its number.
     pub fn class_name(&self, label: usize) -> String {
-        self.data
-            .as_ref()
-            .map_or_else(|| unnamed_class(label), |d| d.class_name(label))
+        let own = self.classes.get(label).cloned();
+        let data = || self.data.as_ref().map(|d| d.class_name(label));
+        own.or_else(data).unwrap_or_else(|| unnamed_class(label))
     }
 }
 
@@ -72,10 +78,20 @@ pub struct MapFacts {
     pub layer: Option<String>,
     /// What a reader should know although the map can be shown.
     pub note: Option<String>,
-    /// Why an operator should not be shown the map.
+    /// Why the method withholds the map: an operator should not be shown it.
     pub withheld: Option<String>,
     /// Reasons not to believe it.
     pub doubts: Vec<String>,
+}
+
+impl MapFacts {
+    /// What stands against relying on the map, in the words that every page, table and line uses:
+    /// `withheld: …`, then `in doubt: …`.
+    pub fn marks(&self) -> Vec<String> {
+        let withheld = self.withheld.iter().map(|why| format!("withheld: {why}"));
+        let doubts = self.doubts.iter().map(|why| format!("in doubt: {why}"));
+        withheld.chain(doubts).collect()
+    }
 }
 
 /// The pictures of an image, one entry an input.
@@ -140,6 +156,8 @@ mod tests {
                 vec![Some(0.5), None],
             )],
             images: vec![],
+            classes: vec![],
+            left_out: vec![],
         };
         let text = concat!(
             r#"{"version":"0.1.0","model":{"file":"net.onnx","sha256":"ab"},"#,
@@ -155,6 +173,14 @@ mod tests {
         assert_eq!(
             [record.class_name(0), record.class_name(7)],
             ["boot", "class 7"]
+        );
+        let named = GalleryRecord {
+            classes: vec!["own".into()],
+            ..record
+        };
+        assert_eq!(
+            [named.class_name(0), named.class_name(1)],
+            ["own", "class 1"]
         );
     }
 }

@@ -2,6 +2,7 @@
 //! beyond arithmetic on counts. Every other crate may read records; this one knows none of them.
 
 mod attack;
+mod doubt;
 mod evaluation;
 mod gallery;
 pub mod hash;
@@ -19,6 +20,7 @@ pub use attack::{
     Accuracy, AttackRecord, AttackRow, CurvePoint, ExampleRecord, FlagRecord, RobustAccuracy,
     VerdictRecord,
 };
+pub use doubt::{doubt_rules, doubts};
 pub use evaluation::{
     CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest, NothingFound,
     PairedDifference, PairedTest,

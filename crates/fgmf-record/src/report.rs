@@ -1,6 +1,7 @@
 //! Records of a report: models side by side, their accuracy against eps, and images.
 
 use crate::attack::CurvePoint;
+use crate::gallery::MapFacts;
 use crate::map::MapRecord;
 use crate::proportion::Proportion;
 use crate::run::{DataRecord, MachineRecord, ThreatRecord};
@@ -129,9 +130,9 @@ pub struct CaseView {
     pub integrated_gradients: [MapRecord; 2],
     /// Figures under the pictures.
     pub figures: Vec<Figure>,
-    /// Why an operator should not be shown the PGCA map (clean, attacked); `None` when it can be
-    /// shown.
-    pub withheld: [Option<String>; 2],
+    /// What is known of the maps before and after the attack: of PGCA, then of Integrated
+    /// Gradients.
+    pub facts: [[MapFacts; 2]; 2],
 }
 
 /// A figure beside a picture.

@@ -1,8 +1,8 @@
 //! A small synthetic report for the tests, and a check of HTML.
 
 use fgmf_record::{
-    CaseRecord, CaseView, CurvePoint, DataRecord, EpochRecord, Figure, MachineRecord, MapRecord,
-    MeanRecord, ModelRecord, Norm, Proportion, ReportRecord, Split, ThreatRecord,
+    CaseRecord, CaseView, CurvePoint, DataRecord, EpochRecord, Figure, MachineRecord, MapFacts,
+    MapRecord, MeanRecord, ModelRecord, Norm, Proportion, ReportRecord, Split, ThreatRecord,
 };
 
 /// Two models, one image, one figure of each kind; the masked PGCA map is withheld after the
@@ -101,6 +101,15 @@ fn model(id: &str, title: &str, right: [usize; 2]) -> ModelRecord {
     }
 }
 
+fn facts(withheld: Option<&str>, doubts: &[&str]) -> MapFacts {
+    MapFacts {
+        layer: None,
+        note: None,
+        withheld: withheld.map(str::to_owned),
+        doubts: doubts.iter().map(|&d| d.to_owned()).collect(),
+    }
+}
+
 fn mean(model: &str, mean: f64) -> MeanRecord {
     MeanRecord {
         model: model.to_owned(),
@@ -128,9 +137,12 @@ fn view(model: &str, masked: bool) -> CaseView {
         pgca: [map(0.0), map(0.0)],
         integrated_gradients: [map(-0.5), map(-0.4)],
         figures: vec![figure],
-        withheld: [
-            None,
-            (!masked).then(|| "agreement 0.08 is below 0.2".to_owned()),
+        facts: [
+            [
+                facts(None, &[]),
+                facts((!masked).then_some("agreement 0.08 is below 0.2"), &[]),
+            ],
+            [facts(None, &["a doubt"]), facts(None, &[])],
         ],
     }
 }

@@ -63,9 +63,10 @@ pub(crate) fn list<N: std::fmt::Display, V: std::fmt::Display>(
     format!("<dl class=\"{class}\">{items}</dl>")
 }
 
-/// A table that scrolls by itself. An empty class or caption is left out. Heads, and rows with
-/// their `tr`, are HTML already.
-pub(crate) fn table(class: &str, caption: &str, heads: &str, rows: &str) -> String {
+/// A table that scrolls by itself, also for readers who have no pointer; `label` tells it from the
+/// others of the page. An empty class or caption is left out. Heads, and rows with their `tr`, are
+/// HTML already.
+pub(crate) fn table(class: &str, [label, caption]: [&str; 2], heads: &str, rows: &str) -> String {
     let class = if class.is_empty() {
         String::new()
     } else {
@@ -77,7 +78,8 @@ pub(crate) fn table(class: &str, caption: &str, heads: &str, rows: &str) -> Stri
         format!("<caption>{caption}</caption>")
     };
     format!(
-        "<div class=\"scroll\"><table{class}>{caption}<thead><tr>{heads}</tr></thead>\
+        "<div class=\"scroll\" role=\"region\" aria-label=\"{label}\" \
+            tabindex=\"0\"><table{class}>{caption}<thead><tr>{heads}</tr></thead>\
             <tbody>{rows}</tbody></table></div>"
     )
 }

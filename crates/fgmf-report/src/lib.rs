@@ -11,13 +11,15 @@ mod fixture;
 mod gallery;
 mod html;
 mod legend;
+mod overlay;
 mod page;
 mod panel;
 mod picture;
 mod report;
+mod stamp;
 mod text;
 
 pub use error::{Error, Result};
-pub use gallery::{doubts, gallery_head, gallery_image, gallery_tail, page_png};
-pub use picture::overlay_png;
+pub use gallery::{gallery_head, gallery_image, gallery_tail, page_png};
+pub use overlay::overlay_png;
 pub use report::render_html;

@@ -9,9 +9,6 @@ use crate::colormap::{self, Rgb};
 use crate::error::{Error, Result};
 use fgmf_record::MapRecord;
 
-/// Shorter side that [`overlay_png`] enlarges to, in pixels.
-const FILE_SIDE: usize = 224;
-
 /// 8-bit colour pixels, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Picture {
@@ -215,20 +212,6 @@ impl Picture {
     }
 }
 
-/// PNG of `map` over `image` (values in `[0, 1]`), each pixel enlarged so that the shorter side has
-/// at least 224. `signed` chooses the diverging colours; otherwise `map` is in `[0, 1]`.
-///
-/// # Errors
-/// Image or map has no 1 or 3 channels, no pixels, a value that is not finite, or another number
-/// of values; or the two differ in rows or columns.
-pub fn overlay_png(image: &MapRecord, map: &MapRecord, signed: bool) -> Result<Vec<u8>> {
-    let scale = signed.then(|| colormap::signed_scale(&map.values));
-    let picture = Picture::overlay(image, [0.0, 1.0], map, scale)?;
-    picture
-        .enlarged(FILE_SIDE.div_ceil(picture.width.min(picture.height)))
-        .png()
-}
-
 /// Pixels of one channel, after checking that the record is what it says.
 fn checked(map: &MapRecord) -> Result<usize> {
     let plane = map.height.saturating_mul(map.width);
@@ -316,16 +299,6 @@ mod tests {
         assert_eq!(picture.pixels, [-1.0, 0.0, 1.0].map(colormap::diverging));
         let (flat, none) = Picture::of_signed(&map(1, 1, 2, &[0.0, 0.0])).unwrap();
         assert!(none.abs() < 1e-9 && flat.pixels == [colormap::diverging(0.0); 2]);
-    }
-
-    #[test]
-    fn overlay_files_are_enlarged_by_a_whole_factor() {
-        let image = map(1, 28, 28, &[0.5; 784]);
-        let back = decode(&overlay_png(&image, &map(1, 28, 28, &[1.0; 784]), false).unwrap());
-        assert_eq!(back.dimensions(), (224, 224));
-        // 0.85 of the top colour over 0.15 of grey 128.
-        assert_eq!(back.get_pixel(100, 7).0, [234, 216, 51]);
-        assert!(overlay_png(&image, &map(1, 7, 7, &[0.0; 49]), true).is_err());
     }
 
     #[test]

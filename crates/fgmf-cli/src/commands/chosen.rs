@@ -10,7 +10,7 @@ pub(super) struct Settings(serde_json::Map<String, Value>);
 
 impl Settings {
     pub(super) fn read(given: Option<&str>) -> Result<Self> {
-        let given = given.unwrap_or("{}");
+        let given = given.unwrap_or("{}").trim_start_matches('\u{feff}');
         let refused = |found: &dyn std::fmt::Display| {
             Error::parameter("settings", "a JSON object of settings by id", found)
         };

@@ -12,10 +12,12 @@ use anyhow::Result;
 use fgmf::explain::{Context, applicable, with_parameters};
 use fgmf::model::Oracle;
 use fgmf::store::{Folder, build, refuse_another, remove, write};
-use fgmf::study::{EvaluationJob, evaluate};
+use fgmf::study::{EvaluationInput, EvaluationJob, evaluate};
 use fgmf_net::Tensor;
 use fgmf_record::{EvaluationRecord, FigureRow, ModelFile};
 use serde_json::json;
+use std::path::Path;
+use std::time::Instant;
 
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
@@ -69,11 +71,6 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let right = answers.iter().zip(data.labels()).filter(|(a, b)| a == b);
     warn_of_chance(right.count(), answers.len(), net.classes());
     let _claim = Folder::claim(&a.out)?;
-    let bar = console::bar(global.quiet, 1, "evaluating");
-    let mut watch = |done: usize, all: usize| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    };
     let state = a.out.join("evaluation.state.jsonl");
     let context = Context {
         seed: a.seed,
@@ -87,6 +84,12 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         inputs: &inputs,
         threat: attacker.threat(),
         context,
+    };
+    say_time(global, &job, &state)?;
+    let bar = console::bar(global.quiet, 1, "evaluating");
+    let mut watch = |done: usize, all: usize| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
     };
     let found = evaluate(&job, Some(&state), &mut watch)?;
     bar.finish_and_clear();
@@ -117,34 +120,34 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A line an explainer and figure: means with intervals on each input, and the test between them.
+/// A block a figure, in it a line an explainer: means with intervals on each input, and the test
+/// between them. No line of it is longer than 100 columns.
 fn table(r: &EvaluationRecord) -> String {
     let inputs: Vec<&str> = r.inputs.iter().map(|i| i.name.as_str()).collect();
-    let mut lines = vec![format!(
-        "{} on {} ({}, n = {}{}), {} eps {}, seed {}; mean [95% interval]; p: Wilcoxon \
-            signed-rank of {}",
+    let mut lines = vec![
         one_line(&r.model.file),
-        one_line(&r.data.name),
-        r.data.split,
-        r.data.n,
-        how_chosen(&r.data),
-        r.threat.norm,
-        r.threat.eps,
-        r.seed,
-        inputs.join(" against ")
-    )];
-    let widest =
-        |names: &mut dyn Iterator<Item = &str>| names.map(str::len).max().unwrap_or(0).max(20) + 2;
-    let first = widest(&mut r.rows.iter().map(|row| row.figure.as_str()));
-    let second = widest(&mut r.explainers.iter().map(|e| e.id.as_str()));
-    let heads: String = inputs.iter().map(|i| format!("{i:<28}")).collect();
-    lines.push(format!(
-        "{:<first$}{:<second$}{:<8}{heads}{}",
-        "figure",
-        "explainer",
-        "better",
-        if inputs.len() > 1 { "p" } else { "" }
-    ));
+        format!(
+            "{} ({}, n = {}{})",
+            one_line(&r.data.name),
+            r.data.split,
+            r.data.n,
+            how_chosen(&r.data)
+        ),
+        format!(
+            "{} eps {}, seed {}; mean [95% interval]",
+            r.threat.norm, r.threat.eps, r.seed
+        ),
+    ];
+    if inputs.len() > 1 {
+        lines.push(format!(
+            "p: Wilcoxon signed-rank test of {}",
+            inputs.join(" against ")
+        ));
+    }
+    let ids = r.explainers.iter().map(|e| e.id.len());
+    let first = ids.max().unwrap_or(0) + 2;
+    let cells = r.rows.iter().map(|row| cell(row, r.data.n).len());
+    let width = cells.max().unwrap_or(0).max(12) + 2;
     let mut figures: Vec<&str> = Vec::new();
     r.rows.iter().for_each(|row| {
         if !figures.contains(&row.figure.as_str()) {
@@ -152,31 +155,25 @@ fn table(r: &EvaluationRecord) -> String {
         }
     });
     for figure in figures {
+        let rows = || r.rows.iter().filter(move |row| row.figure == figure);
+        let better = rows().next().map_or("", |row| row.better.name());
+        let heads: String = inputs.iter().map(|i| format!("{i:<width$}")).collect();
+        let p = if inputs.len() > 1 { "p" } else { "" };
+        lines.push(format!("\n{figure} ({better} is better)"));
+        lines.push(format!("{:<first$}{heads}{p}", "").trim_end().to_owned());
         for explainer in &r.explainers {
-            let row = |input: &&str| {
-                r.rows.iter().find(|x| {
-                    x.figure == figure && x.explainer == explainer.id && x.input == *input
-                })
+            let on = |input: &&str| {
+                let mut rows = rows();
+                let row = rows.find(|x| x.explainer == explainer.id && x.input == *input);
+                let text = row.map_or_else(String::new, |row| cell(row, r.data.n));
+                format!("{text:<width$}")
             };
-            let rows: Vec<Option<&FigureRow>> = inputs.iter().map(row).collect();
-            let better = rows.iter().flatten().next().map_or("", |x| x.better.name());
-            let cells: String = rows
-                .iter()
-                .map(|x| format!("{:<28}", x.map_or_else(String::new, |x| cell(x, r.data.n))))
-                .collect();
-            let test = r
-                .input_tests
-                .iter()
-                .find(|t| t.figure == figure && t.explainer == explainer.id);
-            let p = test.map_or_else(String::new, |t| format!("{:.2e}", t.paired.wilcoxon.p));
-            lines.push(
-                format!(
-                    "{figure:<first$}{:<second$}{better:<8}{cells}{p}",
-                    explainer.id
-                )
-                .trim_end()
-                .to_owned(),
-            );
+            let cells: String = inputs.iter().map(on).collect();
+            let mut tests = r.input_tests.iter();
+            let test = tests.find(|t| t.figure == figure && t.explainer == explainer.id);
+            let p = test.map_or_else(String::new, |t| format!("{:.1e}", t.paired.wilcoxon.p));
+            let line = format!("{:<first$}{cells}{p}", explainer.id);
+            lines.push(line.trim_end().to_owned());
         }
     }
     lines.extend(r.nothing_found.iter().map(|f| {
@@ -186,24 +183,61 @@ fn table(r: &EvaluationRecord) -> String {
         )
     }));
     for row in &r.criteria {
-        let weights: Vec<String> = row
-            .criteria
-            .iter()
-            .zip(&row.weights)
-            .map(|(c, w)| format!("{c} {w:.2}"))
-            .collect();
-        lines.push(format!(
-            "entropy-weighted criteria, {} (weights: {})",
-            row.input,
-            weights.join(", ")
-        ));
+        lines.push(format!("\nentropy-weighted criteria, {}", row.input));
+        let weights = row.criteria.iter().zip(&row.weights);
         lines.extend(
-            row.scores
-                .iter()
-                .map(|(explainer, score)| format!("{:<first$}{explainer:<second$}{score:.3}", "")),
+            weights.map(|(criterion, weight)| format!("  {criterion}: weight {weight:.2}")),
         );
+        let scores = row.scores.iter();
+        lines.extend(scores.map(|(explainer, score)| format!("{explainer:<first$}{score:.3}")));
     }
     lines.join("\n")
+}
+
+/// Images from which on a run says how long it will take.
+const LONG: usize = 10;
+
+/// Says how long a run of some images will take, by its first image.
+fn say_time(global: &Arguments, job: &EvaluationJob<'_>, state: &Path) -> Result<()> {
+    let n = job.inputs.first().map_or(0, |i| i.targets.len());
+    // A run that goes on has been told already, and has less to do.
+    if global.quiet || n < LONG || state.exists() {
+        return Ok(());
+    }
+    let first = job.inputs.iter().map(|input| EvaluationInput {
+        x: input.x.rows(0, 1),
+        targets: input.targets[..1].to_vec(),
+        ..input.clone()
+    });
+    let inputs: Vec<EvaluationInput> = first.collect();
+    let started = Instant::now();
+    evaluate(
+        &EvaluationJob {
+            inputs: &inputs,
+            ..*job
+        },
+        None,
+        &mut |_, _| (),
+    )?;
+    let seconds = started.elapsed().as_secs_f64();
+    console::say(
+        false,
+        &format!(
+            "{n} images: {} or less, by the first one ({seconds:.1} s); fewer --explainers, \
+             --metrics or -n take less",
+            duration(seconds * n as f64)
+        ),
+    );
+    Ok(())
+}
+
+/// A time in words, rounded up.
+fn duration(seconds: f64) -> String {
+    match (seconds / 60.0).ceil() {
+        minutes if minutes <= 1.0 => "about a minute".to_owned(),
+        minutes if minutes <= 90.0 => format!("about {minutes} minutes"),
+        minutes => format!("about {} hours", (minutes / 60.0).ceil()),
+    }
 }
 
 fn cell(row: &FigureRow, n: usize) -> String {
@@ -227,5 +261,17 @@ fn cell(row: &FigureRow, n: usize) -> String {
         text
     } else {
         format!("{text} n={}", row.n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rounded_up() {
+        assert_eq!(duration(3.0), "about a minute");
+        assert_eq!(duration(61.0), "about 2 minutes");
+        assert_eq!(duration(5401.0), "about 2 hours");
     }
 }

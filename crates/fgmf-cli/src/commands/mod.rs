@@ -3,6 +3,7 @@
 mod attack;
 mod attacked;
 mod chosen;
+mod class;
 mod demo;
 mod dispatch;
 mod evaluate;

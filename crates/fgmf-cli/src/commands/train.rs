@@ -11,16 +11,12 @@ use fgmf::defend::{KWtaParams, ResizePadParams, SgamParams};
 use fgmf::train::{ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit};
 use fgmf_net::Network;
 use fgmf_net::zoo::{Activation, Architecture};
+use serde::Deserialize;
 use std::path::Path;
 
 pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
     let config = match &a.config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-            serde_json::from_str(&text).map_err(|e| {
-                Error::record(path, format!("expected training settings, found {e}"))
-            })?
-        }
+        Some(path) => from_file(path)?,
         None => from_flags(a)?,
     };
     config.check()?;
@@ -84,6 +80,31 @@ pub(super) fn train(
     let done = fit(config, data, folder, &mut watch)?;
     bar.finish_and_clear();
     Ok(done)
+}
+
+/// Settings of a file: those of the record of a run, or settings alone. A byte-order mark, which
+/// some editors write, is passed over.
+fn from_file(path: &Path) -> Result<TrainConfig> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let refused = |e: serde_json::Error| {
+        Error::record(path, format!("expected training settings, found {e}"))
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    // A record is told by its key; both are then read from the text, whose errors have a place.
+    let record = serde_json::from_str::<RecordedRun>(text);
+    match record {
+        Ok(record) => Ok(record.config),
+        Err(e) if e.is_data() && !text.contains("\"config\"") => {
+            Ok(serde_json::from_str(text).map_err(refused)?)
+        }
+        Err(e) => Err(refused(e).into()),
+    }
+}
+
+/// The part of a run.json that a run can be made of again.
+#[derive(Deserialize)]
+struct RecordedRun {
+    config: TrainConfig,
 }
 
 fn from_flags(a: &Train) -> Result<TrainConfig> {

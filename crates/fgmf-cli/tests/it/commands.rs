@@ -237,12 +237,9 @@ fn explain_writes_a_gallery() {
         );
         assert!(page.contains(&format!("href=\"pages/{}.png\"", image.stem)));
     }
-    // A map that is withheld has no picture.
-    let views = record.images.iter().flat_map(|image| &image.views);
-    let withheld = views.flat_map(|v| &v.maps).filter(|m| m.withheld.is_some());
     assert_eq!(
         std::fs::read_dir(out.join("maps")).unwrap().count(),
-        3 * 2 * 2 * 2 - withheld.count()
+        3 * 2 * 2 * 2
     );
     assert_eq!(
         std::fs::read_dir(&out).unwrap().count(),
@@ -360,8 +357,24 @@ fn evaluate_scores_explainers_on_clean_and_attacked_images() {
         shown.contains("lerf-minus-morf") && shown.contains("n = 6"),
         "{shown}"
     );
+    let path = text(&model);
+    let longest = shown.lines().filter(|l| *l != path).map(str::len).max();
+    assert!(longest <= Some(100), "{shown}");
     let bytes = std::fs::read(out.join("evaluation.json")).unwrap();
     let record: fgmf_record::EvaluationRecord = serde_json::from_slice(&bytes).unwrap();
+    // A block a figure, a line an explainer.
+    for row in &record.rows {
+        let block = shown
+            .split("\n\n")
+            .find(|b| b.starts_with(&format!("{} (", row.figure)));
+        let mut lines = block.unwrap().lines();
+        let line = lines.find(|l| l.starts_with(&row.explainer)).unwrap();
+        let mean = format!("{:.3} [", row.mean);
+        assert!(
+            row.mean.abs() < 1e-3 || line.contains(&mean),
+            "{mean} in {line}"
+        );
+    }
     // 7 figures on two inputs and 4 of the shift, for each of two explainers.
     assert_eq!(
         (record.rows.len(), record.inputs.len(), record.data.n),
@@ -756,6 +769,60 @@ fn quick_demo_has_a_page_before_it_ends() {
     assert!(report.models.iter().all(|m| m.clean.n == 200));
     assert!(!report.cases.is_empty());
     assert_eq!(std::fs::read_dir(out.join("fgmf")).unwrap().count(), 3);
+}
+
+/// Report and gallery give the same marks to the same image, from the same figures.
+#[test]
+fn report_and_gallery_agree_on_what_is_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("demo");
+    let few = [
+        "--limit",
+        "200",
+        "--epochs",
+        "1",
+        "--quiet",
+        "--out",
+        text(&out),
+    ];
+    ok(&[&["demo", "--quick"][..], &few].concat());
+    let report: fgmf_record::ReportRecord =
+        serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    let n = report.cases.iter().map(|c| c.index + 1).max().unwrap();
+    let mut marks = 0;
+    for model in &report.models {
+        let (file, gallery) = (out.join(&model.id).join("model.onnx"), out.join("gallery"));
+        ok(&[
+            "explain",
+            text(&file),
+            "--data",
+            "fashion-mnist-mini",
+            "-n",
+            &n.to_string(),
+            "--methods",
+            "pgca,integrated-gradients",
+            "--attack",
+            "pgd",
+            "--quiet",
+            "--out",
+            text(&gallery),
+        ]);
+        let about: fgmf_record::GalleryRecord =
+            serde_json::from_slice(&std::fs::read(gallery.join("gallery.json")).unwrap()).unwrap();
+        for case in &report.cases {
+            let view = case.views.iter().find(|v| v.model == model.id).unwrap();
+            for (input, seen) in about.images[case.index].views.iter().enumerate() {
+                assert_eq!(seen.explained, case.label);
+                for (method, map) in seen.maps.iter().enumerate() {
+                    assert_eq!(view.facts[method][input], *map, "image {}", case.index);
+                    marks += map.marks().len();
+                }
+            }
+        }
+    }
+    assert!(marks > 0, "nothing is marked, so nothing is compared");
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains(", in doubt: ") || page.contains(", withheld: "));
 }
 
 /// The whole demo, small: both models, the curve, the pictures, one page that loads nothing.

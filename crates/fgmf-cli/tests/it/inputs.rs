@@ -2,6 +2,7 @@
 
 use super::{ok, refused, run, small_model, text};
 use fgmf::data::{EMBEDDED, Split, load};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// `n` test images of each of these classes, in folders named by them.
@@ -228,4 +229,153 @@ fn a_model_at_chance_is_a_warning() {
     ];
     let text_of = said(&[&usual[..], &judged].concat());
     assert!(text_of.contains("no better than chance"), "{text_of}");
+}
+
+/// The first pictures of the embedded data as files, and one of each kind that a model of 28 x 28
+/// grey pixels cannot take as it is.
+fn pictures(dir: &Path) -> Vec<PathBuf> {
+    let data = class_folders(dir, &["Bag"], 1).join("test/Bag");
+    let good = std::fs::read_dir(data).unwrap().next().unwrap().unwrap();
+    let wide = dir.join("wide.png");
+    let colours = image::RgbImage::from_fn(80, 40, |x, y| {
+        image::Rgb([(3 * x) as u8, (6 * y) as u8, 90])
+    });
+    colours.save(&wide).unwrap();
+    let gif = dir.join("gif.png");
+    std::fs::write(&gif, b"GIF89a\x01\0\x01\0").unwrap();
+    vec![good.path(), wide, gif]
+}
+
+/// One bad picture of many is left out and named at the end; pictures are made to fit where that is
+/// asked for; only bad pictures are an error.
+#[test]
+fn pictures_are_left_out_or_made_to_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let files = pictures(folder.path());
+    let [good, wide, gif] = files.as_slice() else {
+        panic!("three files");
+    };
+    let out = folder.path().join("out");
+    let explain = |files: &[&Path], more: &[&str]| {
+        let files: Vec<&str> = files.iter().map(|f| text(f)).collect();
+        let usual = ["--methods", "saliency", "--quiet", "--out", text(&out)];
+        let done = run(&[&["explain", text(&model)][..], &files, &usual, more].concat());
+        let said = String::from_utf8(done.stderr).unwrap();
+        (done.status.code(), said)
+    };
+    let record = || -> fgmf_record::GalleryRecord {
+        serde_json::from_slice(&std::fs::read(out.join("gallery.json")).unwrap()).unwrap()
+    };
+    let (code, said) = explain(&[gif, good, wide], &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("left out: 2")
+            && said.contains("gif.png: expected a whole PNG or JPEG image, found a GIF picture")
+            && said.contains("wide.png: expected an image of 1x28x28"),
+        "{said}"
+    );
+    let about = record();
+    assert_eq!((about.images.len(), about.left_out.len()), (1, 2));
+    assert_eq!(about.images[0].name, text(good));
+    let page = std::fs::read_to_string(out.join("gallery.html")).unwrap();
+    assert!(page.contains("1 files, 2 more left out") && page.contains("found a GIF picture"));
+
+    let (code, said) = explain(&[good, wide], &["--resize"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("wide.png: cut to its middle")
+            && said.contains("wide.png: resized")
+            && said.contains("wide.png: made grey")
+            && !said.contains("Bag"),
+        "{said}"
+    );
+    assert_eq!(record().images.len(), 2);
+    let (code, said) = explain(&[gif, wide], &[]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("found a GIF picture") && said.contains("as a PNG file"));
+    assert!(explain(&[wide], &[]).1.contains("--resize"));
+}
+
+/// A class goes in and comes out by the name that the model carries.
+#[test]
+fn classes_have_the_names_of_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let good = &pictures(folder.path())[0];
+    let out = folder.path().join("out");
+    let usual = [
+        "explain",
+        text(&model),
+        text(good),
+        "--out",
+        text(&out),
+        "--quiet",
+    ];
+    let explain =
+        |class: &str| ok(&[&usual[..], &["--methods", "saliency", "--class", class]].concat());
+    let shown = explain("Ankle boot");
+    assert!(
+        shown.contains("explained Ankle boot") && !shown.contains("class 9"),
+        "{shown}"
+    );
+    let page = std::fs::read_to_string(out.join("gallery.html")).unwrap();
+    assert!(page.contains("<dt>explained</dt><dd>Ankle boot</dd>") && !page.contains("class 9"));
+    assert_eq!(explain("9"), shown);
+    assert_eq!(explain("ankle boot"), shown);
+    let message = refused(&[&usual[..], &["--class", "Boot"]].concat());
+    assert!(
+        message.contains("below 10, or one of T-shirt/top, Trouser") && message.contains("Boot"),
+        "{message}"
+    );
+}
+
+/// Settings come from the record of a run, with a byte-order mark or without; a flag beside them is
+/// named.
+#[test]
+fn settings_come_from_the_record_of_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let record = folder.path().join("run.json");
+    let train = |config: &Path, name: &str| {
+        let out = folder.path().join(name);
+        ok(&[
+            "train",
+            "--config",
+            text(config),
+            "--quiet",
+            "--out",
+            text(&out),
+        ]);
+        std::fs::read(out.join("model.onnx")).unwrap()
+    };
+    let trained = std::fs::read(&model).unwrap();
+    assert!(train(&record, "again") == trained, "from run.json");
+    let marked = folder.path().join("marked.json");
+    let run: Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    std::fs::write(&marked, format!("\u{feff}{}", run["config"])).unwrap();
+    assert!(
+        train(&marked, "marked") == trained,
+        "with a byte-order mark"
+    );
+
+    let beside = |flag: &[&str]| {
+        let out = folder.path().join("beside");
+        let usual = ["train", "--config", text(&record), "--out", text(&out)];
+        refused(&[&usual[..], flag].concat())
+    };
+    for flag in [
+        &["--eps", "0.2"][..],
+        &["--data", "fashion-mnist-mini"],
+        &["--sgam"],
+        &["--seed", "0"],
+        &["--optimiser", "sgd"],
+        &["--resize-pad", "0.8"],
+    ] {
+        let message = beside(flag);
+        assert!(
+            message.contains("--config") && message.contains(flag[0]),
+            "{message}"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! Small arrays known at reading time, and how they are stored in a file.
 
 use super::attributes::MOST_AXES;
+use super::export::type_name;
 use super::proto::{TensorProto, dtype};
 use crate::graph::op::MAX_VALUES;
 use std::sync::Arc;
@@ -233,7 +234,8 @@ fn numbers(t: &TensorProto, n: usize) -> Result<Data, String> {
             |b| u64::from_le_bytes(b) as i64,
         )),
         other => Err(format!(
-            "expected floating-point numbers, integers or truth values, found data type {other}"
+            "expected floating-point numbers, integers or truth values, found {}",
+            type_name(other)
         )),
     }
 }

@@ -1,5 +1,6 @@
 //! Files: bytes in, a network out, and back.
 
+use super::export::check_bytes;
 use super::proto::ModelProto;
 use super::read::network;
 use super::write::model;
@@ -18,9 +19,10 @@ pub fn read(path: &Path) -> Result<Network> {
     })
 }
 
-/// Reads a network from the bytes of a file: [`Error::Node`], [`Error::OperatorSet`]
-/// or [`Error::Graph`] if it cannot be.
+/// Reads a network from the bytes of a file: [`Error::Node`], [`Error::OperatorSet`],
+/// [`Error::Export`] or [`Error::Graph`] if it cannot be.
 pub fn from_bytes(bytes: &[u8]) -> Result<Network> {
+    check_bytes(bytes)?;
     let message = ModelProto::decode(bytes).map_err(|e| {
         Error::Graph(format!(
             "expected an ONNX model, found other or damaged data ({e})"

@@ -260,7 +260,8 @@ fn cast(x: &Array, to: i64) -> Result<Array, String> {
         }),
         _ => {
             return Err(format!(
-                "expected a cast to numbers or truth values, found data type {to}"
+                "expected a cast to numbers or truth values, found {}",
+                super::export::type_name(to as i32)
             ));
         }
     };

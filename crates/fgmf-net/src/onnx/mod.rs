@@ -54,6 +54,7 @@
 mod array;
 mod attributes;
 mod emit;
+mod export;
 mod file;
 mod fold;
 mod layout;

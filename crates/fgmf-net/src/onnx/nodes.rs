@@ -183,7 +183,8 @@ fn cast(site: &mut Site<'_, '_>) -> Made {
     let to = site.attributes.int_or("to", 0)?;
     if to != i64::from(super::proto::dtype::FLOAT) {
         return Err(format!(
-            "expected values to stay float32, found a cast to data type {to}"
+            "expected values to stay float32, found a cast to {}",
+            super::export::type_name(to as i32)
         ));
     }
     Ok((Op::Unary(Unary::Identity), vec![site.operand(0)?]))

@@ -1,7 +1,8 @@
 //! From messages to a network: the walk over the nodes.
 
+use super::export::check_graph;
 use super::metadata::{FROZEN, frozen_names};
-use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto, dtype};
+use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto};
 use super::scope::Scope;
 use super::spelled::merge;
 use super::step::step;
@@ -24,6 +25,7 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         .graph
         .as_mut()
         .ok_or_else(|| Error::Graph("expected an ONNX model, found no graph in it".to_owned()))?;
+    check_graph(graph)?;
     if !graph.sparse_initializer.is_empty() {
         return Err(Error::Graph(
             "expected dense stored arrays, found sparse ones".to_owned(),
@@ -133,9 +135,6 @@ fn image_input(graph: &GraphProto) -> Result<(&str, [usize; 3], Option<i64>)> {
         .as_ref()
         .and_then(|t| t.tensor_type.as_ref())
         .ok_or_else(|| wrong("no tensor type".to_owned()))?;
-    if tensor.elem_type != dtype::FLOAT {
-        return Err(wrong(format!("data type {}", tensor.elem_type)));
-    }
     let dims = tensor
         .shape
         .as_ref()

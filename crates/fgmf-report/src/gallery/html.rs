@@ -1,99 +1,58 @@
 //! The gallery as HTML: a part before the images, one an image, and a part behind them, so that the
 //! images need not be in memory together.
 
-use crate::colormap;
 use crate::escape::{count, decimal, escape, listed, percent};
-use crate::facts::{data, hash, model_file, tree};
-use crate::gallery::doubt::rules;
-use crate::gallery::lines::{input_title, lines};
+use crate::facts::{data, model_file, tree};
+use crate::gallery::lines::{self, input_title};
+use crate::gallery::reading::reading;
+use crate::gallery::{filter, marks};
 use crate::html::{list, mean_detail, section, stacked, table};
 use crate::page::{Page, foot};
-use crate::panel::{self, Bar, scale_bar};
+use crate::panel;
 use fgmf_record::{Direction, FigureRow, GalleryRecord, ImageRecord, ViewPictures, ViewRecord};
 
 const STYLE: &str = concat!(include_str!("../page.css"), include_str!("gallery.css"));
-
-/// What the figures mean; others are explained in `docs/metrics.md`.
-const READINGS: [(&str, &str); 9] = [
-    (
-        "agreement",
-        "Rank correlation of the two parts of PGCA, \u{2212}1 to 1. Two kinds of \
-            evidence that say the same are worth more than one. With the dark fills of the \
-            defaults part of it is mere brightness.",
-    ),
-    (
-        "completeness-gap",
-        "How far the values of a map miss the change of the score that they should add \
-            up to. Only for methods that promise it.",
-    ),
-    (
-        "lerf-minus-morf",
-        "What removing the least important pixels first leaves of the probability, \
-            less what removing the most important first leaves. 0: no better than a random order. \
-            On a single image it scatters; the mean over images is the figure to rely on.",
-    ),
-    (
-        "sparseness",
-        "Gini coefficient: 0 where all pixels count the same, 1 where one counts alone. \
-            Easy to read is not right.",
-    ),
-    (
-        "entropy",
-        "Entropy of the map: the lower, the fewer pixels it points at. Easy to read is not right.",
-    ),
-    (
-        "shift-top-k",
-        "Share of the top tenth of the pixels that is still on top after the attack. Two \
-            random maps share 0.1.",
-    ),
-    (
-        "shift-tolerant-top-k",
-        "The same, where a pixel beside it counts, too.",
-    ),
-    (
-        "shift-spearman",
-        "Rank correlation of all pixels before and after the attack.",
-    ),
-    (
-        "shift-ssim",
-        "Structural similarity of the map before and after the attack.",
-    ),
-];
 
 /// The page up to the images.
 pub fn gallery_head(about: &GalleryRecord) -> String {
     let page = Page {
         class: "gallery",
-        style: STYLE,
+        style: &format!("{STYLE}{}", filter::style()),
         kind: "FGMF gallery",
-        title: "What the model looks at",
+        title: "Explanation maps",
         subject: escape(&about.model.file),
         facts: facts(about),
-        lead: summary(about),
+        lead: "<p class=\"lead\">A map shows which pixels a method holds responsible for the \
+            score of a class. Read <a href=\"#reading\">how far a map can be believed</a> before \
+            you rely on one.</p>"
+            .to_owned(),
         contents: vec![
-            ("reading", "What may be believed"),
-            ("means", "Means"),
             ("images", "Images"),
+            ("answers", "Answers and marks"),
+            ("means", "Means"),
+            ("reading", "How far a map can be believed"),
             ("parameters", "Every parameter"),
         ],
     };
     format!(
-        "{}{}{}<section id=\"images\"><h2>Images</h2>{}\n",
+        "{}<section id=\"images\"><h2>Images</h2>{}\n",
         page.head(),
-        section("reading", "What may be believed", &reading(about)),
-        section("means", "Means over the images", &means(about)),
-        overview(about),
+        filter::bar(about),
     )
 }
 
 /// The page behind the images.
 pub fn gallery_tail(about: &GalleryRecord) -> String {
     let more = " The same figures are in gallery.json, raw maps in the folder maps.";
-    format!(
-        "</section>\n{}{}",
+    [
+        "</section>\n".to_owned(),
+        section("answers", "Answers and marks", &overview(about)),
+        section("means", "Means over the images", &means(about)),
+        section("reading", "How far a map can be believed", &reading(about)),
         section("parameters", "Every parameter", &parameters(about)),
-        foot(&about.version, more)
-    )
+        foot(&about.version, more),
+    ]
+    .concat()
 }
 
 /// The section of image `at`.
@@ -104,133 +63,47 @@ pub fn gallery_image(about: &GalleryRecord, at: usize, pictures: &[ViewPictures]
     let image = &about.images[at];
     // The stem is made of letters that need no escape in an address.
     let link = format!(
-        "<p class=\"detail\"><a href=\"pages/{}.png\">this page as PNG</a></p>",
-        escape(&image.stem)
+        "<a class=\"detail\" href=\"pages/{}.png\" aria-label=\"{name} as PNG\">as PNG</a>",
+        escape(&image.stem),
+        name = escape(&image.name)
     );
     panel::case(
-        &format!(" id=\"image-{at}\""),
-        &escape(&image.name),
-        &link,
-        &lines(about, at, pictures),
+        &format!("image-{at}"),
+        &filter::classes(image),
+        [&escape(&image.name), &link],
+        &lines::lines(about, at, pictures),
         "",
     )
 }
 
 fn facts(about: &GalleryRecord) -> Vec<(&'static str, String)> {
     let images = match &about.data {
-        Some(d) => format!(
-            "{}, {} split, first {} images",
-            escape(&d.name),
-            d.split,
-            count(d.n)
-        ),
+        Some(d) => format!("{} of {}, {} split", count(d.n), escape(&d.name), d.split),
         None => format!("{} files", count(about.images.len())),
     };
+    let left_out = match about.left_out.len() {
+        0 => String::new(),
+        n => format!(", {} more left out", count(n)),
+    };
     let attack = if about.inputs.len() > 1 {
-        input_title(about, 1)
+        lines::attack(about, 1)
     } else {
         "none".to_owned()
     };
-    let made = format!("fgmf {}, seed {}", escape(&about.version), about.seed);
+    let maps = || about.images.iter().flat_map(marks::maps);
+    let marked = format!(
+        "{}: {} withheld, {} in doubt",
+        count(maps().count()),
+        count(maps().filter(|m| m.withheld.is_some()).count()),
+        count(maps().filter(|m| !m.doubts.is_empty()).count())
+    );
+    let methods: Vec<String> = about.explainers.iter().map(|e| escape(&e.id)).collect();
     vec![
-        ("Model", hash(&about.model.sha256)),
-        ("Images", images),
+        ("Images", images + &left_out),
+        ("Methods", listed(&methods)),
+        ("Maps", marked),
         ("Attack", escape(&attack)),
-        ("Made by", made),
     ]
-}
-
-/// What an auditor should know before the pictures.
-fn summary(about: &GalleryRecord) -> String {
-    let images = about.images.len();
-    let attacked = |i: &&ImageRecord| i.views.windows(2).any(|v| v[0].predicted != v[1].predicted);
-    let maps = || {
-        about
-            .images
-            .iter()
-            .flat_map(|i| &i.views)
-            .flat_map(|v| &v.maps)
-    };
-    let withheld = maps().filter(|m| m.withheld.is_some()).count();
-    let doubted = maps()
-        .filter(|m| m.withheld.is_none() && !m.doubts.is_empty())
-        .count();
-    let mut words = vec![format!(
-        "Images: {}; explainers: {}; maps: {}.",
-        count(images),
-        count(about.explainers.len()),
-        count(maps().count())
-    )];
-    if about.inputs.len() > 1 {
-        words.push(format!(
-            "Answers that the attack changed: {}.",
-            count(about.images.iter().filter(attacked).count())
-        ));
-    }
-    words.push(format!(
-        "Maps not to be relied on: {} withheld by their own method, {} more that break \
-            one of the rules below.",
-        count(withheld),
-        count(doubted)
-    ));
-    format!("<p class=\"lead summary\">{}</p>", words.join(" "))
-}
-
-fn reading(about: &GalleryRecord) -> String {
-    let rules: String = rules().map(|r| format!("<li>{r}</li>")).collect();
-    let bar = |title: &str, colour, range, numbers: [&str; 3]| {
-        format!(
-            "<div><dt>{title}</dt><dd class=\"sample\">{}</dd></div>",
-            scale_bar(&Bar {
-                colour,
-                range,
-                numbers: numbers.map(str::to_owned)
-            })
-        )
-    };
-    let signed = bar(
-        "signed maps: blue against the class, orange for it",
-        colormap::diverging,
-        [-1.0, 1.0],
-        ["\u{2212}s", "0", "+s"],
-    );
-    let unit = bar(
-        "maps from 0 to 1: yellow is the most important",
-        colormap::sequential,
-        [0.0, 1.0],
-        ["0", "0.5", "1"],
-    );
-    let parts = bar(
-        "parts differ (PGCA): blue where only the gradient map points, orange where only \
-            the perturbation map does",
-        colormap::diverging,
-        [-1.0, 1.0],
-        ["\u{2212}1", "0", "+1"],
-    );
-    let mut figures: Vec<&str> = about.rows.iter().map(|r| r.figure.as_str()).collect();
-    figures.dedup();
-    let known: String = READINGS
-        .iter()
-        .filter(|(id, _)| figures.contains(id))
-        .map(|(id, text)| format!("<div><dt>{id}</dt><dd>{text}</dd></div>"))
-        .collect();
-    format!(
-        "<ul><li>A map says which pixels <em>this method</em> holds responsible for \
-            the score of <em>one class</em>, named under each image. It does not say that the \
-            answer is right, nor why the class has that score.</li><li>Colours rank the pixels \
-            <em>within</em> a map. A bright spot is no strong evidence: maps from 0 to 1 are \
-            stretched to their own largest value, and signed maps to the s of their bar, which is \
-            the same before and after the attack.</li><li>A map that moves when nobody can see a \
-            change in the image is a poor basis for a decision: compare the \
-            lines.</li><li>Methods that fill pixels with black (and those whose reference image \
-            is black) count brightness on dark ground as importance.</li><li>A map under the \
-            stamp <b>withheld</b> is shown to auditors only; its method says why.</li></ul><h3 \
-            class=\"legend-title\">A map is called in doubt where</h3><ul>{rules}</ul><h3 \
-            class=\"legend-title\">Colours</h3><dl \
-            class=\"readings\">{unit}{signed}{parts}</dl><h3 \
-            class=\"legend-title\">Figures</h3><dl class=\"readings\">{known}</dl><p \
-            class=\"detail\">Every metric with range and direction: docs/metrics.md.</p>"
-    )
 }
 
 /// Means with intervals: a row a figure, a column an explainer, a line an input.
@@ -276,8 +149,11 @@ fn means(about: &GalleryRecord) -> String {
         .collect();
     let rows: String = figures.iter().map(row).collect();
     table(
-        "",
-        "Mean, [95% interval of the mean, normal approximation], images with a value.",
+        "means",
+        [
+            "Means over the images",
+            "Mean, [95% interval of the mean, normal approximation], images with a value.",
+        ],
         &format!("<th scope=\"col\">figure</th>{heads}"),
         &rows,
     )
@@ -292,7 +168,7 @@ fn overview(about: &GalleryRecord) -> String {
             .map(|v| {
                 let wrong = image.truth.is_some_and(|t| t != v.predicted);
                 let mark = if wrong {
-                    " <span class=\"bad\">wrong</span>"
+                    " <span class=\"bad\">✗ wrong</span>"
                 } else {
                     ""
                 };
@@ -344,7 +220,12 @@ fn overview(about: &GalleryRecord) -> String {
         "<th scope=\"col\">image</th>{truth}{inputs}<th scope=\"col\">maps withheld or in \
             doubt</th>"
     );
-    table("figures", "", &heads, &rows)
+    table(
+        "figures",
+        ["Answers and marks of each image", ""],
+        &heads,
+        &rows,
+    )
 }
 
 /// Explainers whose map of a view is withheld or in doubt.
@@ -358,8 +239,16 @@ fn poor_maps(about: &GalleryRecord, view: &ViewRecord) -> Vec<String> {
 }
 
 fn parameters(about: &GalleryRecord) -> String {
-    let mut rows = vec![("Model", model_file(&about.model))];
+    let mut rows = vec![
+        ("Version", format!("fgmf {}", escape(&about.version))),
+        ("Seed", about.seed.to_string()),
+        ("Model", model_file(&about.model)),
+    ];
     rows.extend(about.data.as_ref().map(|d| ("Data", data(d))));
+    if !about.left_out.is_empty() {
+        let files: Vec<String> = about.left_out.iter().map(|f| escape(f)).collect();
+        rows.push(("Left out", files.join("<br>")));
+    }
     let all = serde_json::json!({
         "inputs": about.inputs,
         "explainers": about.explainers,

@@ -3,7 +3,7 @@
 
 use crate::colormap;
 use crate::escape::{norm, number, percent};
-use crate::panel::{Bar, Below, Cell, Line, Tile, Under, Width, Withheld};
+use crate::panel::{Bar, Below, Cell, Line, Tile, Under, Width};
 use crate::picture::Picture;
 use fgmf_record::{FigureRow, GalleryRecord, MapRecord, ViewPictures, ViewRecord};
 
@@ -37,13 +37,22 @@ pub(super) fn lines(about: &GalleryRecord, at: usize, pictures: &[ViewPictures])
     views.map(line).collect()
 }
 
-/// `clean image`, or the attack with norm and radius.
+/// `clean image`, or what was done to it.
 pub(super) fn input_title(about: &GalleryRecord, input: usize) -> String {
-    let name = about.inputs.get(input).map_or("input", |i| i.id.as_str());
-    match &about.threat {
-        Some(t) if input > 0 => format!("after {name} ({}, eps {})", norm(t.norm), number(t.eps)),
-        _ => format!("{name} image"),
+    if input > 0 {
+        return format!("after {}", attack(about, input));
     }
+    let name = about.inputs.get(input).map_or("input", |i| i.id.as_str());
+    format!("{name} image")
+}
+
+/// An attack with norm and radius.
+pub(super) fn attack(about: &GalleryRecord, input: usize) -> String {
+    let name = about.inputs.get(input).map_or("input", |i| i.id.as_str());
+    about.threat.as_ref().map_or_else(
+        || name.to_owned(),
+        |t| format!("{name} ({}, eps {})", norm(t.norm), number(t.eps)),
+    )
 }
 
 fn image_cell(
@@ -59,7 +68,7 @@ fn image_cell(
         alt: String::new(),
         picture,
         below,
-        withheld: None,
+        withheld: false,
     };
     let attacked = input > 0;
     let mut tiles = vec![picture(
@@ -139,8 +148,7 @@ fn map_cell(
         alt: String::new(),
         picture,
         below,
-        // Why stands among the warnings of the cell.
-        withheld: withheld.then_some(Withheld { reason: None }),
+        withheld,
     };
     let mut tiles = vec![
         tile(
@@ -173,10 +181,6 @@ fn map_cell(
         .iter()
         .filter(figure)
         .map(|r| (r.figure.clone(), text(r.values.get(at).copied().flatten())));
-    let kept = facts
-        .withheld
-        .iter()
-        .map(|w| format!("not to be shown to an operator: {w}"));
     Cell {
         title: id.clone(),
         width: Width::Shares(tiles.len()),
@@ -185,9 +189,7 @@ fn map_cell(
         under: Some(Under {
             figures: figures.collect(),
             remarks: facts.note.iter().cloned().collect(),
-            warnings: kept
-                .chain(facts.doubts.iter().map(|d| format!("in doubt: {d}")))
-                .collect(),
+            warnings: facts.marks(),
         }),
     }
 }

@@ -2,12 +2,13 @@
 //! and a PNG page an image. Both are drawn from the same panels, and write nothing but what the
 //! record holds.
 
-mod doubt;
+mod filter;
 mod html;
 mod lines;
+mod marks;
 mod png;
+mod reading;
 
-pub use doubt::doubts;
 pub use html::{gallery_head, gallery_image, gallery_tail};
 pub use png::page_png;
 

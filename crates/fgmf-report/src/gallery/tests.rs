@@ -73,6 +73,8 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
             truth: Some(1),
             views: vec![view(false), view(true)],
         }],
+        classes: vec![],
+        left_out: vec![],
     };
     let picture = |shift: f32| ViewPictures {
         image: fixture::map(0.0),
@@ -133,12 +135,12 @@ fn the_page_is_balanced_and_asks_for_nothing() {
 fn figures_are_those_of_the_record() {
     let (mut about, pictures) = gallery();
     let check = |about: &GalleryRecord| {
-        let (head, image) = (gallery_head(about), gallery_image(about, 0, &pictures));
+        let (tail, image) = (gallery_tail(about), gallery_image(about, 0, &pictures));
         for row in &about.rows {
             let value = row.values[0].map_or("\u{2013}".to_owned(), number);
             let shown = format!("<dt>{}</dt><dd>{value}</dd>", row.figure);
             assert_eq!(image.matches(&shown).count(), 1, "{shown}");
-            assert!(row.n == 0 || head.contains(&format!("<b>{}</b>", decimal(row.mean))));
+            assert!(row.n == 0 || tail.contains(&format!("<b>{}</b>", decimal(row.mean))));
         }
         assert!(
             image.contains("<dt>predicted</dt><dd>Boot</dd>")
@@ -154,6 +156,69 @@ fn figures_are_those_of_the_record() {
     check(&about);
     let json = serde_json::to_string(&about).unwrap();
     assert_eq!(serde_json::from_str::<GalleryRecord>(&json).unwrap(), about);
+}
+
+/// The counts above the images are links to views, and an image says in which views it is.
+#[test]
+fn counts_are_links_to_the_images_that_they_count() {
+    let (mut about, pictures) = gallery();
+    let mut other = about.images[0].clone();
+    other.truth = Some(0);
+    other.views[1].predicted = 0;
+    other
+        .views
+        .iter_mut()
+        .flat_map(|v| &mut v.maps)
+        .for_each(|m| {
+            (m.withheld, m.doubts) = (None, vec![]);
+        });
+    about.images.push(other);
+    let page = gallery_head(&about);
+    for link in [
+        "<a href=\"#images\">all <b>2</b></a>",
+        "<a href=\"#wrong\">wrong answer <b>1</b></a>",
+        "<a href=\"#changed\">answer changed by the attack <b>1</b></a>",
+        "<a href=\"#withheld\">map withheld <b>1</b></a>",
+        "<a href=\"#doubted\">map in doubt <b>1</b></a>",
+    ] {
+        assert!(page.contains(link), "{link}");
+    }
+    let classes = |at: usize| {
+        let image = gallery_image(&about, at, &pictures);
+        image.split('"').nth(1).map(str::to_owned).unwrap()
+    };
+    assert_eq!(
+        [classes(0), classes(1)],
+        ["case is-withheld is-doubted", "case is-wrong is-changed"]
+    );
+    about.images.truncate(1);
+    let page = gallery_head(&about);
+    assert!(page.contains("<li>wrong answer <b>0</b></li>"));
+}
+
+/// Headings go down by one level at a time, and images come before everything but the top.
+#[test]
+fn the_outline_has_no_gap_and_pictures_come_first() {
+    let (about, pictures) = gallery();
+    for page in [
+        page(&about, &pictures),
+        crate::render_html(&fixture::report()),
+    ] {
+        let starts = page.match_indices("<h").filter_map(|(at, _)| {
+            let level = page.as_bytes()[at + 2];
+            level.is_ascii_digit().then_some(level - b'0')
+        });
+        let levels: Vec<u8> = starts.collect();
+        assert_eq!((levels[0], levels.iter().max()), (1, Some(&3)));
+        assert!(levels.windows(2).all(|w| w[1] <= w[0] + 1), "{levels:?}");
+        let scrolling = page
+            .matches("<div class=\"scroll\" role=\"region\"")
+            .count();
+        assert_eq!(scrolling, page.matches("class=\"scroll\"").count());
+        assert_eq!(scrolling, page.matches("tabindex=\"0\"").count());
+    }
+    let page = page(&about, &pictures);
+    assert!(page.find("<img").unwrap() < page.find("id=\"answers\"").unwrap());
 }
 
 #[test]

@@ -6,18 +6,20 @@ use crate::html::{inline_png, list};
 use crate::legend::named;
 use crate::panel::parts::{Answer, Bar, Below, Cell, Line, Tile, Under, Width};
 
-/// The section of an image: title, what stands before the lines, the lines, and what stands behind
-/// them. Everything but the lines is HTML already; `attributes` starts with a space or is empty.
+/// The section of an image: its anchor, its further classes, title, what stands beside the title,
+/// the lines, and what stands behind them. Everything but the lines is HTML already.
 pub(crate) fn case(
-    attributes: &str,
-    title: &str,
-    before: &str,
+    id: &str,
+    classes: &[String],
+    [title, beside]: [&str; 2],
     lines: &[Line],
     after: &str,
 ) -> String {
     let lines: String = lines.iter().map(line).collect();
+    let classes: String = classes.iter().map(|class| format!(" {class}")).collect();
     format!(
-        "<section class=\"case\"{attributes}><h3>{title}</h3>{before}{lines}{after}</section>\n"
+        "<section class=\"case{classes}\" id=\"{id}\"><div \
+            class=\"case-head\"><h3>{title}</h3>{beside}</div>{lines}{after}</section>\n"
     )
 }
 
@@ -27,7 +29,12 @@ fn line(line: &Line) -> String {
         .key
         .map_or_else(|| escape(&line.title), |key| named(key, &line.title));
     let cells: String = line.cells.iter().map(cell).collect();
-    format!("<div class=\"view\"><h4>{title}</h4><div class=\"groups\">{cells}</div></div>")
+    // No headings: an outline of every line of every image would hide that of the page.
+    format!(
+        "<div class=\"view\" role=\"group\" aria-label=\"{}\"><p \
+            class=\"line-title\">{title}</p><div class=\"groups\">{cells}</div></div>",
+        escape(&line.title)
+    )
 }
 
 fn cell(cell: &Cell) -> String {
@@ -40,7 +47,7 @@ fn cell(cell: &Cell) -> String {
         format!("<p class=\"absent\">{words}</p>")
     });
     format!(
-        "<div {width}><h5>{}</h5><div class=\"row\">{tiles}{absent}</div>{}</div>",
+        "<div {width}><p class=\"cell-title\">{}</p><div class=\"row\">{tiles}{absent}</div>{}</div>",
         escape(&cell.title),
         cell.under.as_ref().map(under).unwrap_or_default()
     )
@@ -57,7 +64,12 @@ fn under(under: &Under) -> String {
             .map(|t| format!("<p class=\"{class}\">{}</p>", escape(t)))
             .collect::<String>()
     };
-    list("under", figures) + &notes("detail", &under.remarks) + &notes("bad", &under.warnings)
+    let figures = if under.figures.is_empty() {
+        String::new()
+    } else {
+        list("under", figures)
+    };
+    figures + &notes("detail", &under.remarks) + &notes("bad", &under.warnings)
 }
 
 /// A picture with its caption, or the reason why there is none; behind hatching and a stamp if it
@@ -81,18 +93,12 @@ fn tile(tile: &Tile) -> String {
         tile.caption,
         below(&tile.below)
     );
-    let Some(withheld) = &tile.withheld else {
+    if !tile.withheld {
         return drawn;
-    };
-    let reason = withheld.reason.as_ref().map_or_else(String::new, |reason| {
-        format!(
-            "<p class=\"reason\">not shown to an operator: {}</p>",
-            escape(reason)
-        )
-    });
+    }
     let [width, height] = tile.shape();
     format!(
-        "<div class=\"withheld\" style=\"--shape:{width}/{height}\">{drawn}{reason}<span \
+        "<div class=\"withheld\" style=\"--shape:{width}/{height}\">{drawn}<span \
             class=\"stamp\">withheld</span></div>"
     )
 }

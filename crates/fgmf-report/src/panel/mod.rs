@@ -6,5 +6,5 @@ mod parts;
 mod sheet;
 
 pub(crate) use html::{case, scale_bar};
-pub(crate) use parts::{Answer, Bar, Below, Cell, Line, Tile, Under, Width, Withheld};
+pub(crate) use parts::{Answer, Bar, Below, Cell, Line, Tile, Under, Width};
 pub(crate) use sheet::{INK, SOFT, columns, sheet_png};

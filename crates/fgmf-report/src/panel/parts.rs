@@ -49,8 +49,8 @@ pub(crate) struct Tile {
     pub(crate) alt: String,
     pub(crate) picture: Result<Picture>,
     pub(crate) below: Below,
-    /// Set if the picture is kept from operators.
-    pub(crate) withheld: Option<Withheld>,
+    /// Whether it is stamped; why stands among the warnings of the cell.
+    pub(crate) withheld: bool,
 }
 
 /// What stands below a picture.
@@ -74,12 +74,6 @@ pub(crate) struct Answer {
     pub(crate) right: bool,
     pub(crate) class: String,
     pub(crate) probability: f64,
-}
-
-/// A stamp over a picture.
-pub(crate) struct Withheld {
-    /// Why, unless the cell says so.
-    pub(crate) reason: Option<String>,
 }
 
 impl Width {

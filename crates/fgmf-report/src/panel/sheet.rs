@@ -4,6 +4,7 @@ use crate::colormap::Rgb;
 use crate::error::Result;
 use crate::panel::parts::{Bar, Below, Cell, Line, Tile};
 use crate::picture::Picture;
+use crate::stamp::{WARN, stamp};
 use crate::text::{Face, wrapped};
 
 const PAPER: Rgb = [255; 3];
@@ -11,7 +12,6 @@ const PAPER: Rgb = [255; 3];
 pub(crate) const INK: Rgb = [27, 36, 48];
 /// Text beside it.
 pub(crate) const SOFT: Rgb = [86, 98, 115];
-const WARN: Rgb = [143, 47, 0];
 const RULE: Rgb = [221, 226, 232];
 
 /// Side that pictures are enlarged to, in pixels, as far as whole factors allow.
@@ -207,33 +207,14 @@ impl Layout {
                 sheet.write([x + GAPS[0], top + GAPS[0]], "no data", Face::Text, SOFT);
             }
         }
-        if tile.withheld.is_some() {
-            self.stamp(sheet, [x, top]);
+        if tile.withheld {
+            stamp(sheet, [x, top], self.tile);
         }
         let y = top + self.tile[1] + GAPS[0] / 2;
         sheet.write([x, y], tile.caption, Face::Text, SOFT);
         if let Below::Bar(bar) = &tile.below {
             self.draw_bar(sheet, bar, [x, y + Face::Text.line()]);
         }
-    }
-
-    /// Hatching and the word, as in HTML.
-    fn stamp(&self, sheet: &mut Picture, [x, top]: [usize; 2]) {
-        for (row, column) in (0..self.tile[1]).flat_map(|r| (0..self.tile[0]).map(move |c| (r, c)))
-        {
-            if (row + column) % 10 < 2 {
-                sheet.blend([x + column, top + row], PAPER, 0.7);
-            }
-        }
-        let word = "withheld";
-        sheet.place(
-            &Picture::filled(
-                [word.len() * Face::Strong.advance() + 8, Face::Strong.line()],
-                PAPER,
-            ),
-            [x + 4, top + 4],
-        );
-        sheet.write([x + 8, top + 5], word, Face::Strong, WARN);
     }
 
     /// Colours as wide as the picture, numbers at both ends and in the middle.

@@ -5,9 +5,9 @@ use crate::error::Result;
 use crate::escape::{capital, escape, number};
 use crate::html::{list, table};
 use crate::legend::{model, named};
-use crate::panel::{self, Answer, Below, Cell, Line, Tile, Width, Withheld};
+use crate::panel::{self, Answer, Below, Cell, Line, Tile, Under, Width};
 use crate::picture::Picture;
-use fgmf_record::{CaseRecord, CaseView, MapRecord, ReportRecord};
+use fgmf_record::{CaseRecord, CaseView, MapFacts, MapRecord, ReportRecord};
 
 /// Anchors of the two gradients of the colour bars.
 const SIGNED: &str = "colours-signed";
@@ -25,11 +25,13 @@ pub(crate) fn pages(report: &ReportRecord) -> String {
         return format!("<p class=\"detail\">{words}</p>");
     }
     let cases: String = report.cases.iter().map(|c| page(report, c)).collect();
+    let with_mask = |c: &CaseRecord| c.views.iter().any(|v| v.mask.is_some());
     format!(
         "<p>Each model was attacked on its own, so the attacked images differ. ✓ \
             marks a right answer, ✗ a wrong one. The maps answer for the true class, also where \
-            the model no longer names it.</p>{}{}{cases}",
+            the model no longer names it.</p>{}{}{cases}{}",
         gradients(),
+        bars(report.cases.iter().any(with_mask)),
         readings(report)
     )
 }
@@ -54,7 +56,7 @@ fn readings(report: &ReportRecord) -> String {
         .iter()
         .map(|(name, reading)| (escape(&capital(name)), escape(reading)));
     format!(
-        "<h3 class=\"legend-title\">How to read the figures under the pictures</h3>{}",
+        "<h3>How to read the figures under the pictures</h3>{}",
         list("readings", items)
     )
 }
@@ -68,9 +70,9 @@ fn page(report: &ReportRecord, case: &CaseRecord) -> String {
         .collect();
     let class = escape(&report.test.class_name(case.label));
     panel::case(
-        "",
-        &format!("#{} — {class}", case.index),
-        &bars(with_mask),
+        &format!("image-{}", case.index),
+        &[],
+        [&format!("#{} — {class}", case.index), ""],
         &views,
         &figures(report, case),
     )
@@ -124,24 +126,42 @@ fn view(report: &ReportRecord, case: &CaseRecord, view: &CaseView, with_mask: bo
         .enumerate()
         .map(|(i, when)| {
             let picture = Picture::overlay(over[i], bounds, &view.pgca[i], None);
-            let reason = view.withheld[i].clone();
             Tile {
-                withheld: reason.map(|r| Withheld { reason: Some(r) }),
+                withheld: view.facts[0][i].withheld.is_some(),
                 ..plain(when, of(&format!("PGCA {when} the attack")), picture)
             }
         });
-    cells.push(cell("PGCA over the image", 2, pgca.collect()));
+    cells.push(Cell {
+        under: marks(&view.facts[0]),
+        ..cell("PGCA over the image", 2, pgca.collect())
+    });
     let [before, after] = &view.integrated_gradients;
     let gradients = vec![
         signed("before", before, of("Integrated Gradients")),
         signed("after", after, of("Integrated Gradients under attack")),
     ];
-    cells.push(cell("Integrated Gradients", 2, gradients));
+    cells.push(Cell {
+        under: marks(&view.facts[1]),
+        ..cell("Integrated Gradients", 2, gradients)
+    });
     Line {
         key: Some(style),
         title: title.to_owned(),
         cells,
     }
+}
+
+/// What stands against relying on the maps before and after the attack.
+fn marks(facts: &[MapFacts; 2]) -> Option<Under> {
+    let all = ["before", "after"].into_iter().zip(facts);
+    let warnings: Vec<String> = all
+        .flat_map(|(when, map)| map.marks().into_iter().map(move |m| format!("{when}, {m}")))
+        .collect();
+    (!warnings.is_empty()).then(|| Under {
+        figures: Vec::new(),
+        remarks: Vec::new(),
+        warnings,
+    })
 }
 
 fn cell(title: &str, columns: usize, tiles: Vec<Tile>) -> Cell {
@@ -160,7 +180,7 @@ fn plain(caption: &'static str, alt: String, picture: Result<Picture>) -> Tile {
         alt,
         picture,
         below: Below::Nothing,
-        withheld: None,
+        withheld: false,
     }
 }
 
@@ -241,7 +261,7 @@ fn figures(report: &ReportRecord, case: &CaseRecord) -> String {
         .collect();
     table(
         "figures",
-        "",
+        [&format!("Figures of image {}", case.index), ""],
         &format!("<th scope=\"col\">figure</th>{heads}"),
         &rows,
     )

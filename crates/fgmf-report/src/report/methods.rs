@@ -1,6 +1,5 @@
 //! What the methods are, in plain words.
 
-use crate::escape::escape;
 use crate::html::list;
 use fgmf_record::ReportRecord;
 
@@ -26,8 +25,8 @@ const NOTES: [(&str, &str); 7] = [
         "Two explanations made in different ways are brought together: how much the \
             score falls when a cell of a grid is blanked or filled with noise, and Grad-CAM++, \
             which follows the gradient. Only what both find is highlighted, and their agreement \
-            is reported. Where they disagree too much, the map is withheld from operators; this \
-            report still prints it, behind a stamp, so that an auditor can see why. Our \
+            is reported. Where they disagree too much, the map is withheld; this report still \
+            prints it, behind a stamp, so that an auditor can see why. Our \
             reconstruction: the papers publish no complete algorithm.",
     ),
     (
@@ -58,10 +57,6 @@ const NOTES: [(&str, &str); 7] = [
 ];
 
 /// One short text a method.
-pub(crate) fn notes(report: &ReportRecord) -> String {
-    format!(
-        "{}<p class=\"detail\">Attack of this report: {}.</p>",
-        list("notes", NOTES),
-        escape(&report.attack)
-    )
+pub(crate) fn notes(_: &ReportRecord) -> String {
+    list("notes", NOTES)
 }

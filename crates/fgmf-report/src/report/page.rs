@@ -12,20 +12,20 @@ type Section = (&'static str, &'static str, fn(&ReportRecord) -> String);
 
 const SECTIONS: [Section; 7] = [
     ("accuracy", "Accuracy against eps", tables::accuracy),
+    ("images", "Images before and after the attack", cases::pages),
     ("masking", "Signs of masking", tables::masking),
     (
         "explanations",
         "How far explanations move under attack",
         tables::explanations,
     ),
-    ("images", "Image pages", cases::pages),
     ("training", "Training", tables::training),
     ("parameters", "Every parameter", parameters::all),
     ("methods", "What the methods are", methods::notes),
 ];
 
-/// The page as HTML: summary, key figures, accuracy against eps, signs of masking, explanations
-/// under attack, image pages, training curves, every parameter, and what the methods are. Every
+/// The page as HTML: key figures, summary, accuracy against eps, images before and after the attack,
+/// signs of masking, explanations under attack, training curves, every parameter, and what the methods are. Every
 /// string of the record is escaped; numbers that are not finite and pictures whose size does not
 /// match are named as such in their place.
 pub fn render_html(report: &ReportRecord) -> String {
@@ -36,7 +36,7 @@ pub fn render_html(report: &ReportRecord) -> String {
         title: "Robustness and explanations",
         subject: subject(report),
         facts: facts(report),
-        lead: summary::state(report) + &summary::words(report) + &summary::tiles(report),
+        lead: summary::state(report) + &summary::tiles(report) + &summary::words(report),
         contents: SECTIONS.iter().map(|&(id, title, _)| (id, title)).collect(),
     };
     let sections: String = SECTIONS
@@ -75,7 +75,6 @@ fn facts(report: &ReportRecord) -> Vec<(&'static str, String)> {
                 number(report.threat.eps)
             ),
         ),
-        ("Attack", escape(&report.attack)),
         ("Made by", format!("fgmf {version}, seed {}", report.seed)),
     ]
 }
@@ -116,7 +115,8 @@ mod tests {
             "72.0%",
             "[69.8,\u{a0}74.1], n\u{a0}=\u{a0}1,700",
             "#3 — Boot",
-            "not shown to an operator",
+            "after, withheld: agreement 0.08",
+            "before, in doubt: a doubt",
             "fgmf demo --seed 7",
         ] {
             assert!(page.contains(text), "{text}");
@@ -138,7 +138,7 @@ mod tests {
             (evil.to_owned(), evil.to_owned(), evil.to_owned());
         report.models[0].title = evil.to_owned();
         report.models[1].flags = vec![evil.to_owned()];
-        report.cases[0].views[0].withheld[0] = Some(evil.to_owned());
+        report.cases[0].views[0].facts[0][0].withheld = Some(evil.to_owned());
         report.cases[0].views[0].figures[0].name = evil.to_owned();
         report.settings = serde_json::json!({ evil: [evil] });
         let page = render_html(&report);

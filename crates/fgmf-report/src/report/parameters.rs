@@ -42,7 +42,6 @@ fn run(report: &ReportRecord) -> String {
         ("Version", format!("fgmf {}", escape(&report.version))),
         ("Seed", report.seed.to_string()),
         ("Threat", threat),
-        ("Attack", escape(&report.attack)),
         ("Training data", data(&report.train)),
         ("Test data", data(&report.test)),
         ("Machine", machine),

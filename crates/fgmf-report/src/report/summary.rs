@@ -28,20 +28,15 @@ pub(crate) fn words(report: &ReportRecord) -> String {
         return "<div class=\"summary\"><p class=\"lead\">This report holds no model.</p></div>"
             .to_owned();
     }
-    let sentences = [
-        trained(report),
-        unattacked(report),
-        attacked(report),
-        masked(report),
-        explained(report),
-    ]
-    .join(" ");
+    let mut sentences = vec![trained(report)];
+    sentences.extend(report.models.iter().map(|m| answers(report, m)));
+    sentences.extend([allowance(&report.threat), masked(report), explained(report)]);
+    let sentences = sentences.join(" ");
     format!(
         "<div class=\"summary\"><p class=\"lead\">{sentences}</p><p \
             class=\"note\"><b>How to read the figures under attack.</b> {} The full suite, with \
             more attacks that know the defence or need no gradient, is a separate command, \
-            <code>fgmf attack --suite adaptive</code>. Gradient masking is looked for, named and \
-            never counted as robustness.</p></div>",
+            <code>fgmf attack --suite adaptive</code>.</p></div>",
         origin(report)
     )
 }
@@ -55,13 +50,14 @@ fn origin(report: &ReportRecord) -> String {
         }
     }
     let bound = "an upper bound: a stronger attack can only lower them.";
+    let what = escape(&report.attack);
     let all: Vec<String> = names.iter().map(|n| escape(n)).collect();
     let mut text = match all.as_slice() {
-        [] => format!("They come from the attack named above, so they are {bound}"),
-        [one] => format!("They come from one attack ({one}), so they are {bound}"),
+        [] => format!("They come from this attack: {what}. So they are {bound}"),
+        [one] => format!("They come from one attack ({one}): {what}. So they are {bound}"),
         _ => format!(
-            "They come from {} attacks ({}). An image counts as right only if it withstands each \
-                of them. The figures are {bound}",
+            "They come from {} attacks ({}): {what}. An image counts as right only if it \
+                withstands each of them. The figures are {bound}",
             count(all.len()),
             listed(&all)
         ),
@@ -142,7 +138,7 @@ pub(crate) fn tiles(report: &ReportRecord) -> String {
 }
 
 fn tile(label: &str, figures: &str) -> String {
-    format!("<div class=\"tile\"><h3>{label}</h3>{figures}</div>")
+    format!("<div class=\"tile\"><p class=\"tile-title\">{label}</p>{figures}</div>")
 }
 
 fn figure(value: &str, style: usize, title: &str, detail: &str) -> String {
@@ -178,66 +174,34 @@ fn trained(report: &ReportRecord) -> String {
         2 => "Two image classifiers were".to_owned(),
         n => format!("{n} image classifiers were"),
     };
-    let (train, test) = (&report.train, &report.test);
+    let train = &report.train;
     format!(
-        "{how_many} trained on {} images of {} ({} classes): {}. The figures below come \
-            from {} images of the {} split.",
+        "{how_many} trained on {} images of {} ({} classes): {}.",
         count(train.n),
         escape(&train.name),
         train.classes.len(),
-        listed(&models),
-        count(test.n),
-        test.split
+        listed(&models)
     )
 }
 
-fn unattacked(report: &ReportRecord) -> String {
-    format!(
-        "Without attack, {}.",
-        clauses(report, "names", |m| Some(&m.clean))
-    )
-}
-
-fn attacked(report: &ReportRecord) -> String {
-    let shares = clauses(report, "still names", |m| at_threat(report, m));
-    format!(
-        "Under attack ({}), where {}, {shares}.",
-        escape(&report.attack),
-        allowance(&report.threat)
-    )
-}
-
-/// `A names 84% of the images correctly (...) and B 91% (...)`: what stays the same is said once.
-fn clauses<'a>(
-    report: &'a ReportRecord,
-    verb: &str,
-    share: impl Fn(&'a ModelRecord) -> Option<&'a Proportion>,
-) -> String {
-    let mut first: Option<&Proportion> = None;
-    let mut clause = |model: &'a ModelRecord| {
-        let title = escape(&model.title);
-        let Some(p) = share(model).filter(|p| p.n > 0) else {
-            return format!("{title} was not measured");
-        };
-        let value = percent(p.value);
-        let words = match first {
-            None => format!(
-                "{title} {verb} <b>{value}</b> of the images correctly ({})",
-                interval_words(p)
-            ),
-            Some(one) if one.n == p.n => {
-                format!(
-                    "{title} <b>{value}</b> ({} to {})",
-                    percent(p.interval[0]),
-                    percent(p.interval[1])
-                )
-            }
-            Some(_) => format!("{title} <b>{value}</b> ({})", interval_words(p)),
-        };
-        first = first.or(Some(p));
-        words
-    };
-    listed(&report.models.iter().map(&mut clause).collect::<Vec<_>>())
+/// How many images a model answers rightly, in two numbers.
+fn answers(report: &ReportRecord, model: &ModelRecord) -> String {
+    let title = escape(&model.title);
+    let right = |p: &Proportion| format!("<b>{}</b> of {}", count(p.count), count(p.n));
+    let measured = |p: &&Proportion| p.n > 0;
+    let clean = Some(&model.clean).filter(measured).map(right);
+    let attacked = at_threat(report, model).filter(measured).map(right);
+    match (clean, attacked) {
+        (Some(clean), Some(attacked)) => format!(
+            "{title} gives the right class for {clean} test images, and for {attacked} once they \
+             are attacked."
+        ),
+        (Some(clean), None) => format!(
+            "{title} gives the right class for {clean} test images; it was not measured under \
+             this attack."
+        ),
+        (None, _) => format!("{title} was not measured."),
+    }
 }
 
 /// What the attacker may do, in words.
@@ -245,13 +209,15 @@ fn allowance(threat: &ThreatRecord) -> String {
     let (eps, [low, high]) = (number(threat.eps), threat.bounds);
     let range = format!("{} to {}", number(low), number(high));
     match threat.norm {
-        Norm::Linf => format!("every pixel may change by at most {eps} on a scale of {range}"),
+        Norm::Linf => {
+            format!("The attack may change every pixel by at most {eps} on a scale of {range}.")
+        }
         Norm::L2 => format!(
-            "the whole change may have a Euclidean length of at most {eps}, with pixels \
-                from {range}"
+            "The change that the attack makes may have a Euclidean length of at most {eps}, with \
+             pixels from {range}."
         ),
         Norm::L1 => format!(
-            "the changes of all pixels may add up to at most {eps}, with pixels from {range}"
+            "The changes of all pixels may add up to at most {eps}, with pixels from {range}."
         ),
     }
 }
@@ -289,48 +255,47 @@ pub(crate) fn no_explanations(report: &ReportRecord) -> &'static str {
     }
 }
 
+/// Which of all figures of explanations tell the two models apart.
 fn explained(report: &ReportRecord) -> String {
-    let Some(first) = report.explanations.first() else {
-        return no_explanations(report).to_owned();
-    };
-    let means: Vec<(&ModelRecord, &MeanRecord)> = report
-        .models
-        .iter()
-        .filter_map(|m| Some((m, mean_of(report, &first.name, &m.id)?)))
-        .collect();
-    let n_of_first = means.first().map(|(_, e)| e.n);
-    let part = |(i, (m, e)): (usize, &(&ModelRecord, &MeanRecord))| {
-        let name = if i == 0 { "95% interval " } else { "" };
-        let n = if i == 0 || Some(e.n) != n_of_first {
-            format!(", n\u{a0}=\u{a0}{}", count(e.n))
+    let mut names: Vec<&str> = Vec::new();
+    for mean in &report.explanations {
+        if !names.contains(&mean.name.as_str()) {
+            names.push(&mean.name);
+        }
+    }
+    let [first, second] = report.models.as_slice() else {
+        return if names.is_empty() {
+            no_explanations(report).to_owned()
         } else {
             String::new()
         };
-        let interval = format!(
-            "{name}{} to {}{n}",
-            decimal(e.interval[0]),
-            decimal(e.interval[1])
-        );
-        format!(
-            "<b>{}</b> for {} ({interval})",
-            decimal(e.mean),
-            escape(&m.title)
-        )
     };
-    let parts: Vec<String> = means.iter().enumerate().map(part).collect();
-    let verdict = match means.as_slice() {
-        [(_, a), (_, b)] if a.interval[0] > b.interval[1] || b.interval[0] > a.interval[1] => {
-            " The two intervals are apart."
-        }
-        [_, _] => " The two intervals overlap, so this figure does not tell the two models apart.",
-        _ => "",
+    if names.is_empty() {
+        return no_explanations(report).to_owned();
+    }
+    let apart = |name: &&&str| {
+        let of = |m: &ModelRecord| mean_of(report, name, &m.id).map(|e| e.interval);
+        of(first)
+            .zip(of(second))
+            .is_some_and(|(a, b)| a[0] > b[1] || b[0] > a[1])
     };
-    format!(
-        "Explanations, compared before and after the same attack ({}): {}. {}{verdict}",
-        escape(&first.name),
-        listed(&parts),
-        escape(&first.reading)
-    )
+    let told: Vec<String> = names.iter().filter(apart).map(|n| escape(n)).collect();
+    let (all, some) = (names.len(), told.len());
+    let figures = "figures of the explanations";
+    match (all, some) {
+        (1, 0) => "The figure of the explanations does not tell the two models apart: \
+                   its intervals overlap."
+            .to_owned(),
+        (_, 0) => format!(
+            "None of the {all} {figures} tells the two models apart: their intervals overlap."
+        ),
+        _ => format!(
+            "Of {all} {figures}, {some} {} the two models apart, because the intervals do not \
+             overlap: {}.",
+            if some == 1 { "tells" } else { "tell" },
+            told.join("; ")
+        ),
+    }
 }
 
 /// The figure of this name for this model.
@@ -387,8 +352,23 @@ mod tests {
     #[test]
     fn overlapping_intervals_are_not_a_difference() {
         let mut report = fixture::report();
-        assert!(words(&report).contains("intervals are apart"));
-        report.explanations[1].interval = report.explanations[0].interval;
+        assert!(words(&report).contains("Of 1 figures of the explanations, 1 tells"));
+        let mut same = report.explanations.clone();
+        for mean in &mut same {
+            mean.name = "<another>".to_owned();
+            mean.interval = [0.2, 0.4];
+        }
+        report.explanations.splice(0..0, same);
+        // The figure that tells the models apart is named, wherever it stands.
+        assert!(
+            words(&report).contains(
+                "Of 2 figures of the explanations, 1 tells the two models apart, because \
+                 the intervals do not overlap: overlap of PGCA, clean against attacked."
+            ),
+            "{}",
+            words(&report)
+        );
+        report.explanations.truncate(2);
         assert!(words(&report).contains("does not tell the two models apart"));
     }
 
@@ -406,20 +386,25 @@ mod tests {
     #[test]
     fn the_origin_of_the_figures_is_what_the_record_says() {
         let mut report = fixture::report();
-        assert!(words(&report).contains("They come from one attack (pgd-20), so"));
+        assert!(
+            words(&report)
+                .contains("They come from one attack (pgd-20): PGD, 20 steps, 1 restart. So")
+        );
         let names = ["pgd-20", "pgd-20-frozen-mask", "random-<search>"].map(str::to_owned);
         report.models[0].attacks = names.to_vec();
         report.models[1].attacks = vec![names[0].clone(), names[2].clone()];
         let page = words(&report);
         assert!(
             page.contains(
-                "They come from 3 attacks (pgd-20, pgd-20-frozen-mask and random-&lt;search&gt;)."
+                "They come from 3 attacks (pgd-20, pgd-20-frozen-mask and random-&lt;search&gt;): PGD"
             ) && page.contains("Standard was not attacked with pgd-20-frozen-mask.")
                 && page.matches("was not attacked").count() == 1,
             "{page}"
         );
         report.models.iter_mut().for_each(|m| m.attacks.clear());
-        assert!(words(&report).contains("They come from the attack named above, so"));
+        assert!(
+            words(&report).contains("They come from this attack: PGD, 20 steps, 1 restart. So")
+        );
     }
 
     #[test]
@@ -429,7 +414,7 @@ mod tests {
         report.threat.eps = 0.07;
         assert_eq!(at_threat(&report, &report.models[0]), None);
         assert!(
-            words(&report).contains("Hardened was not measured")
+            words(&report).contains("it was not measured under")
                 && tiles(&report).contains("not measured at this radius")
         );
     }

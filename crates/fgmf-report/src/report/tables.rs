@@ -14,10 +14,9 @@ pub(crate) fn accuracy(report: &ReportRecord) -> String {
         return nothing("No model was measured.");
     }
     let intro = format!(
-        "Share of test images still named correctly after an attack of that radius \
-            ({}). Bands and brackets are 95% Wilson intervals. These figures are an upper bound: \
-            the full suite can only lower these lines.",
-        escape(&report.attack)
+        "Share of the {} test images whose class is still right after an attack of that \
+            radius. Bands and brackets are 95% Wilson intervals.",
+        count(report.test.n)
     );
     let entry = |(i, m): (usize, &ModelRecord)| {
         let warning = if m.flags.is_empty() {
@@ -139,7 +138,10 @@ fn curve_table(report: &ReportRecord) -> String {
     let rows: String = radii.iter().map(row).collect();
     table(
         "numbers",
-        "Percent of images, [95% interval in percent], images.",
+        [
+            "Accuracy against eps",
+            "Percent of images, [95% interval in percent], images.",
+        ],
         &format!("<th scope=\"col\">eps</th>{heads}"),
         &rows,
     )
@@ -212,11 +214,14 @@ pub(crate) fn explanations(report: &ReportRecord) -> String {
     let rows: String = names.iter().map(row).collect();
     format!(
         "<p>The same explainer is run on each image before and after the attack. An \
-            explanation that moves a lot under a change that people cannot see is a poor basis \
-            for a decision.</p>{}",
+            explanation that moves a lot although the image still shows the same thing is a poor \
+            basis for a decision.</p>{}",
         table(
             "means",
-            "Mean, [95% interval of the mean], images.",
+            [
+                "How far explanations move under attack",
+                "Mean, [95% interval of the mean], images.",
+            ],
             &format!("<th scope=\"col\">figure</th>{heads}"),
             &rows
         )

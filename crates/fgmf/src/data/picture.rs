@@ -13,6 +13,10 @@ use std::path::Path;
 /// Longest image file, in bytes, and most bytes its decoder may ask for.
 const MAX_IMAGE: u64 = 256 << 20;
 
+const CROPPED: &str = "cut to its middle, for the proportions of the model's images";
+const RESIZED: &str = "resized to the size of the model's images";
+const GREYED: &str = "made grey";
+const COLOURED: &str = "grey taken for all three colours";
 const TURNED: &str = "turned upright, as the EXIF data of the file says";
 const BLENDED: &str = "transparency blended over white";
 
@@ -52,6 +56,79 @@ pub fn read_image_of(path: &Path, shape: [usize; 3]) -> Result<StillImage> {
     let text = |[c, h, w]: [usize; 3]| format!("{c}x{h}x{w}");
     let expected = format!("an image of {} (channels, rows, columns)", text(shape));
     Err(Error::data(path, expected, text(image.shape)))
+}
+
+/// [`read_image`] made to fit `[channels, height, width]`: cut to its middle where the proportions
+/// differ, resized (bilinear, over as many pixels as each new one covers), and made grey (luma of
+/// Rec. 709) or three equal colours. What was done is noted.
+///
+/// # Errors
+/// As [`read_image`]; [`Error::Data`] when `shape` has no 1 or 3 channels.
+pub fn read_image_to_fit(path: &Path, shape: [usize; 3]) -> Result<StillImage> {
+    let image = read_like(path, None)?;
+    let [channels, height, width] = shape;
+    if !matches!(channels, 1 | 3) || height.max(width) > MAX_SIDE {
+        let expected = "a model of images with 1 or 3 channels, to make this picture fit";
+        return Err(Error::data(path, expected, format!("{channels} channels")));
+    }
+    Ok(fitted(image, shape))
+}
+
+/// An image of another shape, with notes of what was done to it.
+fn fitted(image: StillImage, [channels, height, width]: [usize; 3]) -> StillImage {
+    let StillImage {
+        shape: [had, rows, columns],
+        bytes,
+        mut notes,
+    } = image;
+    let plane = rows * columns;
+    let value = |channel: usize, x: u32, y: u32| {
+        let channel = if had == 1 { 0 } else { channel };
+        bytes[channel * plane + y as usize * columns + x as usize]
+    };
+    let mut picture = DynamicImage::ImageRgb8(image::RgbImage::from_fn(
+        columns as u32,
+        rows as u32,
+        |x, y| image::Rgb([0, 1, 2].map(|channel| value(channel, x, y))),
+    ));
+    // The largest part of the proportions wanted.
+    let part = if columns * height > rows * width {
+        [(rows * width / height).max(1), rows]
+    } else {
+        [columns, (columns * height / width).max(1)]
+    };
+    if part != [columns, rows] {
+        let [w, h] = part.map(|side| side as u32);
+        let corner = [(columns - part[0]) / 2, (rows - part[1]) / 2].map(|side| side as u32);
+        picture = picture.crop_imm(corner[0], corner[1], w, h);
+        notes.push(CROPPED);
+    }
+    if part != [width, height] {
+        let filter = image::imageops::FilterType::Triangle;
+        picture = picture.resize_exact(width as u32, height as u32, filter);
+        notes.push(RESIZED);
+    }
+    notes.extend(match (had, channels) {
+        (3, 1) => Some(GREYED),
+        (1, 3) => Some(COLOURED),
+        _ => None,
+    });
+    let stored = if channels == 1 {
+        picture.into_luma8().into_raw()
+    } else {
+        picture.into_rgb8().into_raw()
+    };
+    StillImage {
+        shape: [channels, height, width],
+        bytes: planes(&stored, channels),
+        notes,
+    }
+}
+
+/// Pixels of interleaved channels as one plane after the other.
+fn planes(stored: &[u8], channels: usize) -> Vec<u8> {
+    let plane = |channel| stored.iter().skip(channel).step_by(channels);
+    (0..channels).flat_map(plane).copied().collect()
 }
 
 /// [`read_image`] that goes no further than the header, and gives no bytes, when the shape is not
@@ -100,7 +177,7 @@ fn decode(bytes: Vec<u8>, like: Option<[usize; 3]>) -> std::result::Result<Still
         ImageFormat::Png => {}
         ImageFormat::Jpeg if jpeg_ends(&bytes) => {}
         ImageFormat::Jpeg => return Err("a JPEG file without its end".to_owned()),
-        other => return Err(format!("a file of kind {other:?}")),
+        other => return Err(format!("a {} picture", name_of(other))),
     }
     let mut limits = Limits::default();
     limits.max_image_width = u32::try_from(MAX_SIDE).ok();
@@ -141,15 +218,19 @@ fn decode(bytes: Vec<u8>, like: Option<[usize; 3]>) -> std::result::Result<Still
         (true, 1) => over_white::<1>(&image.into_luma_alpha8().into_raw(), &mut notes),
         (true, _) => over_white::<3>(&image.into_rgba8().into_raw(), &mut notes),
     };
-    let mut bytes = Vec::with_capacity(stored.len());
-    for channel in 0..channels {
-        bytes.extend(stored.iter().skip(channel).step_by(channels));
-    }
     Ok(StillImage {
         shape,
-        bytes,
+        bytes: planes(&stored, channels),
         notes,
     })
+}
+
+/// A format as people write it.
+fn name_of(format: ImageFormat) -> String {
+    match format {
+        ImageFormat::WebP => "WebP".to_owned(),
+        other => format!("{other:?}").to_uppercase(),
+    }
 }
 
 /// Whether rows become columns.
@@ -317,6 +398,61 @@ mod tests {
             "{message}"
         );
         assert!(read_image_of(&path, [3, 20, 40]).is_err());
+    }
+
+    /// Squares of 2 x 2 pixels become their mean, what is left and right of the middle is cut off,
+    /// and grey is 0.2126 red, 0.7152 green, 0.0722 blue.
+    #[test]
+    fn a_picture_is_made_to_fit() {
+        let dir = tempdir().unwrap();
+        let facts = |path: &Path, shape| {
+            let image = read_image_to_fit(path, shape).unwrap();
+            (image.shape, image.bytes, image.notes)
+        };
+        let red = RgbImage::from_fn(6, 4, |x, _| {
+            Rgb(if x == 0 || x == 5 {
+                [0, 0, 255]
+            } else {
+                [200, 100, 50]
+            })
+        });
+        let red = save(&dir, "red.png", &red.into());
+        assert_eq!(
+            facts(&red, [3, 2, 2]),
+            (
+                [3, 2, 2],
+                [[200; 4], [100; 4], [50; 4]].concat(),
+                vec![CROPPED, RESIZED]
+            )
+        );
+        // 0.2126 * 200 + 0.7152 * 100 + 0.0722 * 50 = 117.65.
+        let (shape, bytes, notes) = facts(&red, [1, 4, 4]);
+        assert_eq!((shape, notes), ([1, 4, 4], vec![CROPPED, GREYED]));
+        assert!(bytes.iter().all(|b| (117..=118).contains(b)), "{bytes:?}");
+        let grey = image::GrayImage::from_fn(2, 2, |x, y| image::Luma([(100 * x + 10 * y) as u8]));
+        let grey = save(&dir, "grey.png", &grey.into());
+        assert_eq!(
+            facts(&grey, [3, 2, 2]),
+            ([3, 2, 2], [0, 100, 10, 110].repeat(3), vec![COLOURED])
+        );
+        assert_eq!(facts(&grey, [1, 2, 2]).2, Vec::<&str>::new());
+        assert_eq!(facts(&grey, [1, 4, 8]).0, [1, 4, 8]);
+        assert!(read_image_to_fit(&grey, [2, 2, 2]).is_err());
+    }
+
+    #[test]
+    fn other_formats_are_named() {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("x.png");
+        for (bytes, name) in [
+            (&b"RIFF\x04\0\0\0WEBPVP8 "[..], "found a WebP picture"),
+            (b"GIF89a\x01\0\x01\0", "found a GIF picture"),
+            (b"plain text", "found another kind of file"),
+        ] {
+            fs::write(&path, bytes).unwrap();
+            let message = read_image(&path).unwrap_err().to_string();
+            assert!(message.ends_with(name), "{message}");
+        }
     }
 
     #[test]

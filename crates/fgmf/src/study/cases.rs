@@ -9,10 +9,13 @@ use crate::explain::{
     make,
 };
 use crate::measure::{mean_interval, spearman, top_k_overlap};
+use crate::metric::with_parameters as metric;
 use crate::model::softmax;
 use crate::model::{Oracle, predictions};
-use crate::record::{CaseRecord, CaseView, Figure, MapRecord, MeanRecord};
+use crate::record::{CaseRecord, CaseView, Figure, MapFacts, MapRecord, MeanRecord};
 use crate::study::demo_models::DemoModel;
+use crate::study::evaluation::{EvaluationInput, EvaluationJob, evaluate};
+use crate::study::marks::map_facts;
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 
@@ -71,7 +74,7 @@ pub fn explain_models(
     }
     Ok((
         means(subjects, &views)?,
-        pictures(subjects, &views, &batch, data)?,
+        pictures(subjects, &views, &batch, data, (threat, seed))?,
     ))
 }
 
@@ -191,6 +194,7 @@ fn pictures(
     views: &[View],
     batch: &Batch,
     data: &Dataset,
+    judged: (&ThreatModel, u64),
 ) -> Result<Vec<CaseRecord>> {
     let right: Vec<Vec<usize>> = views.iter().map(|v| predictions(&v.clean)).collect();
     let mut seen = vec![false; data.classes().len()];
@@ -203,7 +207,7 @@ fn pictures(
         let views = subjects
             .iter()
             .zip(views)
-            .map(|(s, v)| case_view(s, v, batch, i))
+            .map(|(s, v)| case_view(s, v, batch, i, judged))
             .collect::<Result<Vec<_>>>()?;
         out.push(CaseRecord {
             index: batch.index[i] as usize,
@@ -231,7 +235,13 @@ fn prediction(logits: &Tensor, i: usize) -> (usize, f64) {
     (class, softmax(&row.to_f64())[class])
 }
 
-fn case_view(s: &DemoModel, v: &View, batch: &Batch, i: usize) -> Result<CaseView> {
+fn case_view(
+    s: &DemoModel,
+    v: &View,
+    batch: &Batch,
+    i: usize,
+    judged: (&ThreatModel, u64),
+) -> Result<CaseView> {
     let figure = |name: &str, value: f64, reading: &str| Figure {
         name: name.into(),
         value,
@@ -283,6 +293,50 @@ fn case_view(s: &DemoModel, v: &View, batch: &Batch, i: usize) -> Result<CaseVie
         pgca: pair(&v.pgca),
         integrated_gradients: pair(&v.gradients),
         figures,
-        withheld: [v.pgca[0][i].withheld.clone(), v.pgca[1][i].withheld.clone()],
+        facts: facts(s, v, batch, i, judged)?,
     })
+}
+
+/// What is known of the maps of image `i`: the figures behind the doubts are those that
+/// `fgmf explain` computes of the same image.
+fn facts(
+    s: &DemoModel,
+    v: &View,
+    batch: &Batch,
+    i: usize,
+    (threat, seed): (&ThreatModel, u64),
+) -> Result<[[MapFacts; 2]; 2]> {
+    let (pgca, ig) = explainers()?;
+    let explainers: [Box<dyn Explainer>; 2] = [Box::new(pgca), Box::new(ig)];
+    let inputs = [("clean", &batch.x), ("pgd", &v.outcome)].map(|(name, x)| EvaluationInput {
+        name: name.into(),
+        parameters: serde_json::json!({}),
+        x: x.rows(i, 1),
+        targets: vec![batch.labels[i]],
+    });
+    let job = EvaluationJob {
+        oracle: &Oracle::new(&s.net),
+        explainers: &explainers,
+        metrics: &[metric("lerf-minus-morf", serde_json::json!({}))?],
+        inputs: &inputs,
+        threat,
+        context: Context {
+            seed,
+            first_index: batch.index[i],
+            ..Context::default()
+        },
+    };
+    let rows = evaluate(&job, None, &mut |_, _| ())?.rows;
+    let maps = [&v.pgca, &v.gradients];
+    Ok([0, 1].map(|method| {
+        [0, 1].map(|input| {
+            map_facts(&maps[method][input][i], |figure| {
+                let (id, name) = (explainers[method].id(), &inputs[input].name);
+                let mut rows = rows.iter();
+                let row =
+                    rows.find(|r| r.explainer == id && r.input == *name && r.figure == figure);
+                row.and_then(|r| r.values[0])
+            })
+        })
+    }))
 }

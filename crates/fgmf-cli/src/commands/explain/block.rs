@@ -6,14 +6,14 @@ use fgmf::explain::{Attribution, Context, Explainer};
 use fgmf::metric::Metric;
 use fgmf::model::{Oracle, Scores};
 use fgmf::store::write;
-use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps};
+use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps, map_facts};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 use fgmf_record::{
     Direction, FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord,
     ViewPictures, ViewRecord,
 };
-use fgmf_report::{doubts, overlay_png};
+use fgmf_report::overlay_png;
 use serde_json::json;
 use std::path::Path;
 
@@ -133,10 +133,8 @@ impl Block {
                         .and_then(|r| r.values[at])
                 };
                 MapFacts {
-                    layer: map.layer.clone(),
                     note: both(map.note.as_deref(), self.note.as_deref()),
-                    withheld: map.withheld.clone(),
-                    doubts: doubts(figure),
+                    ..map_facts(map, figure)
                 }
             };
             let maps = seen.maps.iter().zip(&about.explainers).map(facts).collect();
@@ -165,38 +163,39 @@ impl Block {
         self.seen.iter().map(one).collect()
     }
 
-    /// `<image>.<method>.<input>`: the raw map as JSON, and the overlay as PNG unless the map is
-    /// withheld. Gives the names of pictures that were not written.
+    /// `<image>.<method>.<input>`: the raw map as JSON, and the overlay as PNG, stamped where the
+    /// map is withheld.
     pub(super) fn write_maps(
         &self,
         i: usize,
         about: &GalleryRecord,
         at: usize,
         folder: &Path,
-    ) -> Result<Vec<String>> {
-        let mut left_out = Vec::new();
+    ) -> Result<()> {
         let image = &about.images[at];
         for (seen, view) in self.seen.iter().zip(&image.views) {
-            for (maps, method) in seen.maps.iter().zip(&about.explainers) {
+            let methods = about.explainers.iter().zip(&view.maps);
+            for (maps, (method, facts)) in seen.maps.iter().zip(methods) {
                 let (map, stem) = (
                     &maps[i],
                     format!("{}.{}.{}", image.stem, method.id, seen.name),
                 );
-                if map.withheld.is_some() {
-                    left_out.push(format!("maps/{stem}.png"));
-                } else {
-                    write(
-                        &folder.join(format!("{stem}.png")),
-                        &overlay_png(&seen.image(i), &map.values, map.signed)?,
-                    )?;
-                }
+                write(
+                    &folder.join(format!("{stem}.png")),
+                    &overlay_png(
+                        &seen.image(i),
+                        &map.values,
+                        map.signed,
+                        facts.withheld.is_some(),
+                    )?,
+                )?;
                 let mut map = map.clone();
                 map.note = both(map.note.as_deref(), self.note.as_deref());
                 let record = json!({
                     "model": about.model, "image": image.name, "input": seen.name,
                     "predicted": view.predicted, "probability": view.probability,
                     "method": method.id, "parameters": method.parameters, "seed": about.seed,
-                    "attribution": map,
+                    "doubts": facts.doubts, "attribution": map,
                 });
                 write(
                     &folder.join(format!("{stem}.json")),
@@ -204,7 +203,7 @@ impl Block {
                 )?;
             }
         }
-        Ok(left_out)
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::arguments::{Arguments, Explain};
 use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
+use crate::commands::class::class_of;
 use crate::commands::explain::block::Block;
 use crate::commands::explain::images::Images;
 use crate::commands::explain::written::WrittenFiles;
@@ -13,6 +14,7 @@ use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
+use fgmf::data::class_names;
 use fgmf::explain::{Context, Explainer, applicable, ids, with_parameters};
 use fgmf::model::Oracle;
 use fgmf::store::{Folder, Whole, write};
@@ -30,9 +32,10 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
     let mut model = ExplainedModel::read(&a.model)?;
     let net = &mut model.net;
-    if let Some(c) = a.class.filter(|&c| c >= net.classes()) {
-        return Err(Error::parameter("class", format!("below {}", net.classes()), c).into());
-    }
+    let names = class_names(net);
+    let class = a.class.as_deref();
+    let class = class.map(|text| class_of(text, names.as_deref(), net.classes()));
+    let class = class.transpose()?;
     let wanted = if a.metrics == ["none"] {
         &[][..]
     } else {
@@ -93,6 +96,8 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             .collect(),
         rows: Vec::new(),
         images: Vec::new(),
+        classes: names.unwrap_or_default(),
+        left_out: images.left_out(),
     };
     let stems = images.stems();
     let bar = console::bar(global.quiet, images.len(), "explaining");
@@ -101,7 +106,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let mut sections = tempfile::tempfile_in(&a.out).map_err(Error::io(&a.out))?;
     for start in (0..images.len()).step_by(BLOCK) {
         let x = images.batch(&model.net, start, BLOCK.min(images.len() - start))?;
-        let inputs = attacker.inputs(&oracle, &x, start, a.class)?;
+        let inputs = attacker.inputs(&oracle, &x, start, class)?;
         let context = Context {
             seed: a.seed,
             names: None,
@@ -139,8 +144,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
                 views,
             });
             let pictures = block.pictures(i);
-            let left_out = block.write_maps(i, &about, at, &a.out.join("maps"))?;
-            written.leave_out(&left_out);
+            block.write_maps(i, &about, at, &a.out.join("maps"))?;
             write(
                 &a.out.join("pages").join(format!("{}.png", stems[at])),
                 &page_png(&about, at, &pictures)?,
@@ -167,7 +171,14 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     } else {
         format!("{}\n{}", table(&about), page.display())
     })?;
-    Ok(Outcome::Done)
+    if about.left_out.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    console::say(false, &format!("left out: {}", about.left_out.len()));
+    for file in &about.left_out {
+        console::say(false, &format!("  {}", one_line(file)));
+    }
+    Ok(Outcome::Incomplete)
 }
 
 fn explainers(
@@ -269,9 +280,7 @@ fn table(about: &GalleryRecord) -> String {
                     .filter(own)
                     .filter_map(|r| Some(format!("{} {:.3}", r.figure, r.values[at]?)));
                 let layer = map.layer.iter().map(|l| format!("layer {l}"));
-                let kept = map.withheld.iter().map(|w| format!("withheld: {w}"));
-                let doubts = map.doubts.iter().map(|d| format!("in doubt: {d}"));
-                let all: Vec<String> = layer.chain(figures).chain(kept).chain(doubts).collect();
+                let all: Vec<String> = layer.chain(figures).chain(map.marks()).collect();
                 lines.push(format!("  {}: {}", method.id, all.join(", ")));
             }
         }

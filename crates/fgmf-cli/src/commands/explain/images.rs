@@ -6,18 +6,64 @@ use crate::console;
 use crate::console::one_line;
 use anyhow::Result;
 use fgmf::Error;
-use fgmf::data::{Dataset, read_image_of};
+use fgmf::data::{Dataset, StillImage, read_image_of, read_image_to_fit};
 use fgmf_net::{Network, Tensor};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-pub(super) enum Images<'a> {
-    Files(&'a [PathBuf]),
+pub(super) enum Images {
+    Files(Pictures),
     Data(Dataset),
 }
 
-impl<'a> Images<'a> {
-    pub(super) fn new(a: &'a Explain, net: &Network) -> Result<Self> {
+/// Single files that can be read, and those that cannot.
+pub(super) struct Pictures {
+    paths: Vec<PathBuf>,
+    resize: bool,
+    left_out: Vec<String>,
+}
+
+impl Pictures {
+    /// Reads every file once, so that a bad one is known before anything is explained.
+    fn new(paths: &[PathBuf], net: &Network, resize: bool) -> Result<Self> {
+        let mut found = Self {
+            paths: Vec::new(),
+            resize,
+            left_out: Vec::new(),
+        };
+        let mut first = None;
+        for path in paths {
+            match found.read(net, path) {
+                Ok(image) => {
+                    for note in &image.notes {
+                        let path = one_line(&path.to_string_lossy());
+                        console::say(false, &format!("note: {path}: {note}"));
+                    }
+                    found.paths.push(path.clone());
+                }
+                Err(error) => {
+                    found.left_out.push(error.to_string());
+                    first = first.or(Some(error));
+                }
+            }
+        }
+        match first {
+            Some(error) if found.paths.is_empty() => Err(error.into()),
+            _ => Ok(found),
+        }
+    }
+
+    fn read(&self, net: &Network, path: &Path) -> fgmf::Result<StillImage> {
+        if self.resize {
+            read_image_to_fit(path, net.image_shape())
+        } else {
+            read_image_of(path, net.image_shape())
+        }
+    }
+}
+
+impl Images {
+    pub(super) fn new(a: &Explain, net: &Network) -> Result<Self> {
         let Some(data) = &a.data else {
             // The order of single files is the user's, that of stored images the data set's.
             return match &a.attacked.adversarial {
@@ -27,7 +73,7 @@ impl<'a> Images<'a> {
                     path.display(),
                 )
                 .into()),
-                None => Ok(Self::Files(&a.images)),
+                None => Ok(Self::Files(Pictures::new(&a.images, net, a.resize)?)),
             };
         };
         Ok(Self::Data(data_for(net, data, &a.split, Some(a.limit))?))
@@ -35,7 +81,7 @@ impl<'a> Images<'a> {
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Files(paths) => paths.len(),
+            Self::Files(files) => files.paths.len(),
             Self::Data(data) => data.len(),
         }
     }
@@ -44,11 +90,14 @@ impl<'a> Images<'a> {
     pub(super) fn batch(&self, net: &Network, start: usize, n: usize) -> Result<Tensor> {
         let [c, h, w] = net.image_shape();
         let values = match self {
-            Self::Files(paths) => paths[start..start + n]
-                .iter()
-                .map(|p| file(net, p))
-                .collect::<Result<Vec<_>>>()?
-                .concat(),
+            Self::Files(files) => {
+                let mut values = Vec::new();
+                for path in &files.paths[start..start + n] {
+                    let bytes = files.read(net, path)?.bytes;
+                    values.extend(bytes.iter().map(|&b| f32::from(b) / 255.0));
+                }
+                values
+            }
             Self::Data(data) => data.images(&(start..start + n).collect::<Vec<_>>()),
         };
         Ok(Tensor::new(&[n, c, h, w], values))
@@ -56,7 +105,7 @@ impl<'a> Images<'a> {
 
     pub(super) fn name(&self, i: usize) -> String {
         match self {
-            Self::Files(paths) => paths[i].display().to_string(),
+            Self::Files(files) => files.paths[i].display().to_string(),
             Self::Data(data) => format!("{}, {} image {i}", data.name(), data.split()),
         }
     }
@@ -65,6 +114,14 @@ impl<'a> Images<'a> {
         match self {
             Self::Files(_) => None,
             Self::Data(data) => Some(data.label(i)),
+        }
+    }
+
+    /// Files that could not be read, each with the reason.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        match self {
+            Self::Files(files) => files.left_out.clone(),
+            Self::Data(_) => Vec::new(),
         }
     }
 
@@ -81,7 +138,7 @@ impl<'a> Images<'a> {
                 .unwrap_or(stem)
         };
         match self {
-            Self::Files(paths) => paths.iter().map(|p| unique(stem(p))).collect(),
+            Self::Files(files) => files.paths.iter().map(|p| unique(stem(p))).collect(),
             Self::Data(data) => (0..data.len())
                 .map(|i| format!("{}-{i:05}", data.split()))
                 .collect(),
@@ -113,18 +170,6 @@ fn stem(path: &Path) -> String {
     stem.trim_start_matches('.').to_owned()
 }
 
-fn file(net: &Network, path: &Path) -> Result<Vec<f32>> {
-    let image = read_image_of(path, net.image_shape())?;
-    for note in &image.notes {
-        console::say(
-            false,
-            &format!("note: {}: {note}", one_line(&path.to_string_lossy())),
-        );
-    }
-    let bytes = image.bytes.iter();
-    Ok(bytes.map(|&b| f32::from(b) / 255.0).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,7 +186,12 @@ mod tests {
             "a/x-2.png",
         ]
         .map(PathBuf::from);
-        let stems = Images::Files(&paths).stems();
+        let files = Pictures {
+            paths: paths.to_vec(),
+            resize: false,
+            left_out: Vec::new(),
+        };
+        let stems = Images::Files(files).stems();
         assert_eq!(
             stems,
             [

@@ -40,11 +40,6 @@ impl WrittenFiles {
         self.list(self.earlier.union(&self.own))
     }
 
-    /// These files of the run will not be written after all.
-    pub(super) fn leave_out(&mut self, files: &[String]) {
-        self.own.retain(|file| !files.contains(file));
-    }
-
     /// Removes what earlier runs wrote and this one did not.
     pub(super) fn finish(self) -> Result<()> {
         for stale in self.earlier.difference(&self.own) {
@@ -106,14 +101,6 @@ mod tests {
         assert!(!is("maps/a.png") && !is("pages/a.png") && !is("maps/b.png"));
         assert!(is("maps/c.png") && is("gallery.html") && is("maps/theirs.png"));
         assert!(is("../outside.png"));
-        let mut written = WrittenFiles::open(&out).unwrap();
-        written
-            .expect(names(&["gallery.html", "maps/c.png"]))
-            .unwrap();
-        written.leave_out(&names(&["maps/c.png"]));
-        written.finish().unwrap();
-        assert!(!is("maps/c.png") && is("gallery.html"));
-        run(&["gallery.html", "maps/c.png"], true);
         assert_eq!(
             std::fs::read_to_string(&list).unwrap(),
             "gallery.html\nmaps/c.png\n"

@@ -2,7 +2,7 @@
 
 use super::proto::*;
 use super::tiny::*;
-use fgmf_net::onnx;
+use fgmf_net::{Error, ExportFault, onnx};
 
 #[track_caller]
 fn assert_refused(model: &ModelProto, parts: &[&str]) {
@@ -124,7 +124,80 @@ fn the_input_is_one_batch_of_float_images() {
         .as_mut()
         .unwrap()
         .elem_type = dtype::FLOAT16;
-    assert_refused(&m, &["float32", "data type 10"]);
+    assert_refused(&m, &["float32", "found float16"]);
+}
+
+/// Each fault of an export is told from the others, by what is in the file.
+#[test]
+fn faults_of_an_export_are_told_apart() {
+    let fault = |bytes: &[u8]| match onnx::from_bytes(bytes) {
+        Err(Error::Export { fault, .. }) => Some(fault),
+        _ => None,
+    };
+    assert_eq!(fault(&bytes(&plain())), None);
+    let input = |change: &dyn Fn(&mut TensorTypeProto)| {
+        let mut m = plain();
+        let input = &mut graph(&mut m).input[0];
+        change(input.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap());
+        bytes(&m)
+    };
+    for code in [dtype::FLOAT16, dtype::DOUBLE, dtype::UINT8] {
+        let half = input(&|t| t.elem_type = code);
+        assert_eq!(fault(&half), Some(ExportFault::Precision));
+    }
+    let sized = |sizes: [i64; 3]| {
+        input(&|t| {
+            let dims = &mut t.shape.as_mut().unwrap().dim;
+            for (dim, size) in dims[1..].iter_mut().zip(sizes) {
+                dim.value = Some(Size::Value(size));
+            }
+        })
+    };
+    assert_eq!(fault(&sized([28, 28, 1])), Some(ExportFault::ChannelsLast));
+    assert_eq!(fault(&sized([32, 48, 3])), Some(ExportFault::ChannelsLast));
+    for sizes in [[1, 28, 28], [3, 28, 1], [3, 28, 3], [28, 28, 2]] {
+        assert_eq!(fault(&sized(sizes)), None, "{sizes:?}");
+    }
+    // Small, but the first thing that happens to it is that its channels go to the front.
+    let mut m = classifier(vec![node("Transpose x -> f")], vec![]);
+    let dims = graph(&mut m).input[0].r#type.as_mut().unwrap();
+    let dims = &mut dims
+        .tensor_type
+        .as_mut()
+        .unwrap()
+        .shape
+        .as_mut()
+        .unwrap()
+        .dim;
+    for (dim, size) in dims[1..].iter_mut().zip([2, 2, 3]) {
+        dim.value = Some(Size::Value(size));
+    }
+    graph(&mut m).node[0].attribute = vec![AttributeProto {
+        name: "perm".to_owned(),
+        ints: vec![0, 3, 1, 2],
+        r#type: 7,
+        ..AttributeProto::default()
+    }];
+    assert_eq!(fault(&bytes(&m)), Some(ExportFault::ChannelsLast));
+    let mut m = plain();
+    graph(&mut m).initializer[0].data_location = 1;
+    assert_eq!(fault(&bytes(&m)), Some(ExportFault::ExternalData));
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 44\n";
+    assert_eq!(fault(pointer), Some(ExportFault::Pointer));
+    let trains = |mode: i64| {
+        let mut m = classifier(vec![node("BatchNormalization x s b m v -> f")], vec![]);
+        graph(&mut m).node[0].attribute = vec![AttributeProto {
+            name: "training_mode".to_owned(),
+            i: Some(mode),
+            r#type: 2,
+            ..AttributeProto::default()
+        }];
+        fault(&bytes(&m))
+    };
+    assert_eq!(
+        (trains(1), trains(0)),
+        (Some(ExportFault::TrainingMode), None)
+    );
 }
 
 #[test]

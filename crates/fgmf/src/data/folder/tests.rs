@@ -164,7 +164,7 @@ fn odd_files_are_named() {
     fs::write(&odd, "GIF89a").unwrap();
     assert!(
         refused(&dir, Split::Train)
-            .contains("2.png: expected a whole PNG or JPEG image, found a file of kind Gif")
+            .contains("2.png: expected a whole PNG or JPEG image, found a GIF picture")
     );
     fs::write(&odd, "text").unwrap();
     assert!(refused(&dir, Split::Train).contains("found another kind of file"));

@@ -38,8 +38,8 @@ pub fn doubts(figure: impl Fn(&str) -> Option<f64>) -> Vec<String> {
         .collect()
 }
 
-/// All rules, for the legend.
-pub(super) fn rules() -> impl Iterator<Item = &'static str> {
+/// What each rule says, for legends.
+pub fn doubt_rules() -> impl Iterator<Item = &'static str> {
     RULES.iter().map(|r| r.words)
 }
 

@@ -322,7 +322,6 @@ fn facts(
         threat,
         context: Context {
             seed,
-            first_index: batch.index[i],
             ..Context::default()
         },
     };

@@ -35,7 +35,7 @@ pub struct Attribution {
     pub disagreement: Option<MapRecord>,
     /// What a reader should know although the map can be shown.
     pub note: Option<String>,
-    /// Why an operator should not be shown the map; `None` when it can be shown.
+    /// Why the map is withheld from operators; `None` when it is not.
     pub withheld: Option<String>,
 }
 

@@ -102,8 +102,8 @@ impl Subject<'_> {
             .collect()
     }
 
-    /// The random numbers of example `i`, named as in [`Context::names`]. They do not depend on the explainer or the input, so that
-    /// differences between these are not differences of draws.
+    /// The random numbers of example `i`, named as in [`Context::names`]. They do not depend on the
+    /// explainer or the input, so that differences between these are not differences of draws.
     pub(crate) fn stream(&self, what: Draw, round: usize, i: usize) -> Stream {
         let name = match self.context.names {
             Some(names) => names[i],

@@ -81,7 +81,8 @@ pub struct Evaluation {
 /// keeps to its figures and gives finite values; shapes, targets and pixels are checked by
 /// [`explain`]. Where there is a second input, `map-shift` compares the maps of the same example on
 /// the first and on it. A map that is the same everywhere has no figures. `state` names a file
-/// that keeps what was done, so that the same call goes on after a kill, to the same values; the caller removes it. `watch` hears (steps done, all).
+/// that keeps what was done, so that the same call goes on after a kill, to the same values; the
+/// caller removes it. `watch` hears (steps done, all).
 pub fn evaluate(
     job: &EvaluationJob<'_>,
     state: Option<&Path>,
@@ -188,7 +189,8 @@ pub(crate) fn infos(job: &EvaluationJob<'_>) -> Vec<&'static Info> {
 }
 
 /// Values of all metrics on a block of one input, figure by figure in the order of [`infos`], then
-/// 1 for each map that is the same everywhere; and the maps. `first` keeps the maps of the first input.
+/// 1 for each map that is the same everywhere; and the maps. `first` keeps the maps of the first
+/// input.
 pub(crate) fn one(
     job: &EvaluationJob<'_>,
     explainer: &dyn Explainer,

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # How often an honest network is called anything but trustworthy: suite `quick`, three norms, four
-# radii each, first 100 test images. Its result is in docs/results/planted.md.
+# radii each, 100 test images. Its result is in docs/results/planted.md.
 #
 # Usage: experiments/planted/honest.sh OUT MODEL.onnx...
-# FGMF names a binary to use instead of building one.
+# FGMF names a binary to use instead of building one, SUITE another suite, LIMIT another number of
+# images. Run it again after a kill: it goes on at the first missing run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=${1:?usage: honest.sh OUT MODEL.onnx...}
@@ -17,8 +18,11 @@ for model in "$@"; do
     "l1 2" "l1 5" "l1 10" "l1 20"; do
     read -r norm eps <<< "$ball"
     dir=$out/$(echo "$model" | tr / _)-$norm-$eps
-    "$fgmf" attack "$model" --data fashion-mnist-mini --limit 100 --suite quick --norm "$norm" \
-      --eps "$eps" --quiet --out "$dir" > "$dir.txt"
+    if [ ! -s "$dir.txt" ]; then
+      "$fgmf" attack "$model" --data fashion-mnist-mini --limit "${LIMIT:-100}" \
+        --suite "${SUITE:-quick}" --norm "$norm" --eps "$eps" --quiet --out "$dir" > "$dir.new"
+      mv "$dir.new" "$dir.txt"
+    fi
     runs=$((runs + 1))
     if ! grep -q 'masking verdict: trustworthy' "$dir.txt"; then
       alarms=$((alarms + 1))

@@ -198,7 +198,10 @@ impl Explainer for KernelShap {
         let [_, _, h, w] = four(x);
         let grid = match p.grid {
             Some(cells) => Grid::new(cells, [h, w])?,
-            None => Grid::automatic(&choose_layer(model.network())?, [h, w]),
+            None => {
+                let layer = choose_layer(model.network()).ok();
+                Grid::automatic(layer.map(|l| l.kind), [h, w])
+            }
         };
         let cells = grid.len();
         let of = |name: u64| {

@@ -22,7 +22,7 @@
 //! bounds. Reference: `agarwal2022`.
 
 use crate::error::Result;
-use crate::explain::parts::layer::choose_layer;
+use crate::explain::parts::layer::choose_value;
 use crate::explain::subject::{Subject, length};
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Figure, Info, Need, lower};
@@ -99,7 +99,7 @@ impl RelativeStability {
         changed: impl Fn(usize) -> Tensor,
     ) -> Result<MetricValues> {
         let net = subject.oracle.session();
-        let layer = choose_layer(net)?.id;
+        let layer = choose_value(net)?;
         let features = |x: &Tensor| -> Result<Vec<Vec<f64>>> {
             let mut out = Vec::with_capacity(subject.len());
             for start in (0..subject.len()).step_by(subject.context.cap.max(1)) {

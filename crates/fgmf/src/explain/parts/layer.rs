@@ -113,19 +113,25 @@ pub(crate) fn check_grid(grid: TokenGrid) -> Result<()> {
 
 /// The layer that the rule at the top of this file chooses.
 pub fn choose_layer(net: &Network) -> Result<TargetLayer> {
-    Layers::new(net, None).choose()
+    layer_of(net, None, None)
+}
+
+/// The value of that layer, wherever it lies in the image.
+pub(crate) fn choose_value(net: &Network) -> Result<ValueId> {
+    Ok(Layers::new(net, None).choose()?.0)
 }
 
 /// The layer of that name, which must be `[n, c, h, w]`, `[n, h, w, c]` or `[n, t, d]` and lead
 /// from the image to the logits.
 pub fn named_layer(net: &Network, name: &str) -> Result<TargetLayer> {
-    Layers::new(net, None).named(name)
+    layer_of(net, Some(name), None)
 }
 
 /// The layer of that name, or the one the rule chooses, with tokens laid out as given.
 pub(crate) fn layer_of(net: &Network, name: Option<&str>, grid: TokenGrid) -> Result<TargetLayer> {
     let layers = Layers::new(net, grid);
-    name.map_or_else(|| layers.choose(), |name| layers.named(name))
+    let (id, reason) = name.map_or_else(|| layers.choose(), |name| layers.named(name))?;
+    layers.layer(id, reason)
 }
 
 /// Outputs of all attention softmaxes on the way to the logits, in the order of the nodes.
@@ -184,13 +190,13 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn choose(&self) -> Result<TargetLayer> {
+    fn choose(&self) -> Result<(ValueId, &'static str)> {
         let bottlenecks = self.paths.bottlenecks();
         let map = |id: &&ValueId| self.is_wide(**id) && !self.is_copy(**id);
         let last = bottlenecks.iter().rev().find(map).copied();
         let Some((softmax, scores)) = self.paths.last_attention() else {
             return match last {
-                Some(id) => self.layer(id, LAST_MAP),
+                Some(id) => Ok((id, LAST_MAP)),
                 None => self.image(),
             };
         };
@@ -199,25 +205,25 @@ impl<'a> Layers<'a> {
                 && ancestors(self.paths.net, &[*id]).contains(&softmax)
         };
         if let Some(id) = last.filter(behind) {
-            return self.layer(id, LAST_MAP);
+            return Ok((id, LAST_MAP));
         }
         let before = ancestors(self.paths.net, &[softmax]);
         let tokens = |id: &&ValueId| {
             before.contains(id) && (self.is_wide(**id) || self.paths.sizes(**id).len() == 2)
         };
         match bottlenecks.iter().rev().find(tokens) {
-            Some(&id) => match self.normalised(id, scores) {
-                Some(norm) => self.layer(norm, NORMALISED),
-                None => self.layer(id, ATTENDED),
-            },
+            Some(&id) => Ok(match self.normalised(id, scores) {
+                Some(norm) => (norm, NORMALISED),
+                None => (id, ATTENDED),
+            }),
             None => self.image(),
         }
     }
 
-    fn named(&self, name: &str) -> Result<TargetLayer> {
+    fn named(&self, name: &str) -> Result<(ValueId, &'static str)> {
         let found = self.paths.net.find(name);
         match found.filter(|id| self.paths.on_path(*id)) {
-            Some(id) => self.layer(id, NAMED),
+            Some(id) => Ok((id, NAMED)),
             None => Err(Error::parameter(
                 "layer",
                 "the name of a value of shape [n, c, h, w], [n, h, w, c] or [n, t, d] between \
@@ -228,14 +234,14 @@ impl<'a> Layers<'a> {
     }
 
     /// The image, if there is nothing that a map should rather have been read from.
-    fn image(&self) -> Result<TargetLayer> {
+    fn image(&self) -> Result<(ValueId, &'static str)> {
         let made = |n: &Node| matches!(n.op, Op::Conv(_) | Op::ConvTranspose(_));
         let branch = self
             .paths
             .backwards()
             .find(|(n, id)| made(n) && self.is_wide(*id));
         match branch {
-            None => self.layer(self.paths.net.input(), IMAGE),
+            None => Ok((self.paths.net.input(), IMAGE)),
             Some((_, id)) => Err(Error::mismatch(
                 "choose layer",
                 "a feature map that everything later depends on; name one with `layer`",

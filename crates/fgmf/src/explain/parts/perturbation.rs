@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 use crate::explain::base::Context;
 use crate::explain::parts::ask::{calls, four, images};
-use crate::explain::parts::layer::{LayerKind, TargetLayer};
+use crate::explain::parts::layer::LayerKind;
 use crate::explain::parts::map::upsample;
 use crate::image::blur::Blur;
 use crate::model::access::Scores;
@@ -188,8 +188,9 @@ impl Grid {
 
     /// Cells that match the tokens of a transformer (whole groups of them, at most 8 a side where
     /// that divides), else cells of 4 pixels where both sides are multiples of 4 between 28 and 32,
-    /// else 8 x 8 (fewer on smaller images).
-    pub(crate) fn automatic(layer: &TargetLayer, image: [usize; 2]) -> Self {
+    /// else 8 x 8 (fewer on smaller images). `layer` is the layout of the layer that a map would be
+    /// read from, if it is known.
+    pub(crate) fn automatic(layer: Option<LayerKind>, image: [usize; 2]) -> Self {
         let grouped = |tokens: usize| {
             (1..=tokens)
                 .filter(|k| tokens.is_multiple_of(*k))
@@ -197,21 +198,20 @@ impl Grid {
                 .find(|&n| n <= 8)
                 .unwrap_or(tokens)
         };
-        let cells = match layer.kind {
-            LayerKind::Tokens { h, w, .. } => {
+        let cells = match layer {
+            Some(LayerKind::Tokens { h, w, .. }) => {
                 // A prime number of tokens a side has no groups; its only divisor below 9 would be
                 // one cell.
                 let side = |t: usize| if grouped(t) < 4 { t } else { grouped(t) };
                 [side(h), side(w)]
             }
-            LayerKind::Map { .. } | LayerKind::ChannelsLast { .. }
-                if image
-                    .iter()
-                    .all(|s| s.is_multiple_of(4) && (28..=32).contains(s)) =>
+            _ if image
+                .iter()
+                .all(|s| s.is_multiple_of(4) && (28..=32).contains(s)) =>
             {
                 image.map(|s| s / 4)
             }
-            LayerKind::Map { .. } | LayerKind::ChannelsLast { .. } => [8, 8],
+            _ => [8, 8],
         };
         Self {
             cells: [cells[0].min(image[0]), cells[1].min(image[1])],
@@ -427,19 +427,7 @@ mod tests {
 
     #[test]
     fn automatic_grids() {
-        let net = toy::linear(&[vec![0.0; 64], vec![0.0; 64]], [1, 8, 8]);
-        let of = |kind, image| {
-            Grid::automatic(
-                &TargetLayer {
-                    id: net.input(),
-                    name: String::new(),
-                    kind,
-                    reason: "",
-                },
-                image,
-            )
-            .cells
-        };
+        let of = |kind, image| Grid::automatic(Some(kind), image).cells;
         let map = LayerKind::Map { h: 7, w: 7 };
         assert_eq!(
             (

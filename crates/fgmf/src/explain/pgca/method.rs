@@ -200,7 +200,13 @@ impl Pgca {
         let [_, _, h, w] = four(x);
         let grid = match p.grid {
             Some(cells) => Grid::new(cells, [h, w])?,
-            None => Grid::automatic(&self.layer(model)?, [h, w]),
+            None => {
+                let layer = match self.layer(model) {
+                    Err(_) if p.layer.is_none() && p.token_grid.is_none() => None,
+                    layer => Some(layer?.kind),
+                };
+                Grid::automatic(layer, [h, w])
+            }
         };
         let fills = Fills {
             zero: p.zero,

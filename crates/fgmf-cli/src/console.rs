@@ -35,8 +35,8 @@ pub(crate) fn error(error: &anyhow::Error, hint: Option<&str>) {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
-        // Transparent errors repeat what they wrap.
-        if !text.contains(&cause) {
+        // Transparent errors repeat what they wrap, that of a file without what kind it is.
+        if !text.contains(cause.strip_prefix("graph: ").unwrap_or(&cause)) {
             text = format!("{text}: {cause}");
         }
     }

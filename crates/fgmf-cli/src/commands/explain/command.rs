@@ -42,7 +42,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         a.metrics.as_slice()
     };
     let metrics = metrics(wanted, &settings)?;
-    let images = Images::new(a, net)?;
+    let mut images = Images::new(a, net)?;
     let [c, h, w] = net.image_shape();
     // A block, attacked, in both precisions, and its maps.
     let cap = images_at_once(
@@ -61,6 +61,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             .collect::<Vec<_>>(),
     )?;
     let attacker = Attacker::new(&a.attacked, "none", [images.len(), c, h, w], a.seed)?;
+    images.check(&net)?;
     let folders = ["", "maps", "pages"].map(|folder| a.out.join(folder));
     let claimed = folders.iter().map(|folder| Folder::claim(folder));
     let _claims = claimed.collect::<fgmf::Result<Vec<Folder>>>()?;

@@ -24,32 +24,28 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    /// Reads every file once, so that a bad one is known before anything is explained.
-    fn new(paths: &[PathBuf], net: &Network, resize: bool) -> Result<Self> {
-        let mut found = Self {
-            paths: Vec::new(),
-            resize,
-            left_out: Vec::new(),
-        };
+    /// Reads every file once, so that a bad one is known before anything is explained. An error if
+    /// all are bad.
+    fn check(&mut self, net: &Network) -> Result<()> {
         let mut first = None;
-        for path in paths {
-            match found.read(net, path) {
+        for path in std::mem::take(&mut self.paths) {
+            match self.read(net, &path) {
                 Ok(image) => {
                     for note in &image.notes {
                         let path = one_line(&path.to_string_lossy());
                         console::say(false, &format!("note: {path}: {note}"));
                     }
-                    found.paths.push(path.clone());
+                    self.paths.push(path);
                 }
                 Err(error) => {
-                    found.left_out.push(error.to_string());
+                    self.left_out.push(error.to_string());
                     first = first.or(Some(error));
                 }
             }
         }
         match first {
-            Some(error) if found.paths.is_empty() => Err(error.into()),
-            _ => Ok(found),
+            Some(error) if self.paths.is_empty() => Err(error.into()),
+            _ => Ok(()),
         }
     }
 
@@ -73,10 +69,22 @@ impl Images {
                     path.display(),
                 )
                 .into()),
-                None => Ok(Self::Files(Pictures::new(&a.images, net, a.resize)?)),
+                None => Ok(Self::Files(Pictures {
+                    paths: a.images.clone(),
+                    resize: a.resize,
+                    left_out: Vec::new(),
+                })),
             };
         };
         Ok(Self::Data(data_for(net, data, &a.split, Some(a.limit))?))
+    }
+
+    /// Leaves out files that cannot be read; to be called once nothing else can be refused.
+    pub(super) fn check(&mut self, net: &Network) -> Result<()> {
+        match self {
+            Self::Files(files) => files.check(net),
+            Self::Data(_) => Ok(()),
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -802,7 +802,7 @@ fn report_and_gallery_agree_on_what_is_marked() {
             "-n",
             &n.to_string(),
             "--methods",
-            "pgca,integrated-gradients",
+            "pgca-published,integrated-gradients",
             "--attack",
             "pgd",
             "--quiet",

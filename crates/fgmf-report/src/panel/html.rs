@@ -47,7 +47,8 @@ fn cell(cell: &Cell) -> String {
         format!("<p class=\"absent\">{words}</p>")
     });
     format!(
-        "<div {width}><p class=\"cell-title\">{}</p><div class=\"row\">{tiles}{absent}</div>{}</div>",
+        "<div {width}><p class=\"cell-title\">{}</p>\
+        <div class=\"row\">{tiles}{absent}</div>{}</div>",
         escape(&cell.title),
         cell.under.as_ref().map(under).unwrap_or_default()
     )

@@ -24,10 +24,10 @@ const SECTIONS: [Section; 7] = [
     ("methods", "What the methods are", methods::notes),
 ];
 
-/// The page as HTML: key figures, summary, accuracy against eps, images before and after the attack,
-/// signs of masking, explanations under attack, training curves, every parameter, and what the methods are. Every
-/// string of the record is escaped; numbers that are not finite and pictures whose size does not
-/// match are named as such in their place.
+/// The page as HTML: key figures, summary, accuracy against eps, images before and after the
+/// attack, signs of masking, explanations under attack, training curves, every parameter, and what
+/// the methods are. Every string of the record is escaped; numbers that are not finite and pictures
+/// whose size does not match are named as such in their place.
 pub fn render_html(report: &ReportRecord) -> String {
     let page = Page {
         class: "",

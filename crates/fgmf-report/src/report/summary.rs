@@ -396,7 +396,8 @@ mod tests {
         let page = words(&report);
         assert!(
             page.contains(
-                "They come from 3 attacks (pgd-20, pgd-20-frozen-mask and random-&lt;search&gt;): PGD"
+                "They come from 3 attacks (pgd-20, pgd-20-frozen-mask and \
+                    random-&lt;search&gt;): PGD"
             ) && page.contains("Standard was not attacked with pgd-20-frozen-mask.")
                 && page.matches("was not attacked").count() == 1,
             "{page}"

@@ -61,7 +61,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             .collect::<Vec<_>>(),
     )?;
     let attacker = Attacker::new(&a.attacked, "none", [images.len(), c, h, w], a.seed)?;
-    images.check(&net)?;
+    images.check(&model.net)?;
     let folders = ["", "maps", "pages"].map(|folder| a.out.join(folder));
     let claimed = folders.iter().map(|folder| Folder::claim(folder));
     let _claims = claimed.collect::<fgmf::Result<Vec<Folder>>>()?;

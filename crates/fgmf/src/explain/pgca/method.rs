@@ -613,7 +613,8 @@ mod tests {
             assert!(params.clone().check(&make).is_err(), "{params:?}");
         }
         assert!(serde_json::from_str::<PgcaParams>(r#"{"kapa": 1}"#).is_err());
-        assert_eq!(serde_json::from_str::<PgcaParams>("{}").unwrap(), d());
+        let default = PgcaParams::default();
+        assert_eq!(serde_json::from_str::<PgcaParams>("{}").unwrap(), default);
         let net = toy::linear(&[vec![1.0; 64], vec![0.0; 64]], [1, 8, 8]);
         let large = PgcaParams {
             grid: Some([9, 9]),

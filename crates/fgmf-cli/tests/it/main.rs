@@ -9,6 +9,7 @@ mod corrupt;
 mod faults;
 mod inputs;
 mod kill;
+mod memory;
 
 use std::path::Path;
 use std::process::{Command, Output};

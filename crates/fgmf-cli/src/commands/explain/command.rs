@@ -6,7 +6,7 @@ use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::explain::block::Block;
 use crate::commands::explain::images::Images;
 use crate::commands::explain::written::WrittenFiles;
-use crate::commands::memory::images_at_once;
+use crate::commands::memory::{images_at_once, work_of};
 use crate::commands::shared::{data_record, percent, read_model};
 use crate::console;
 use crate::console::one_line;
@@ -41,12 +41,9 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let images = Images::new(a, &net)?;
     let [c, h, w] = net.image_shape();
     // A block, attacked, in both precisions, and its maps.
-    let cap = images_at_once(
-        &mut net,
-        &a.memory,
-        BLOCK * (8 * c + 8 * a.methods.len()) * h * w,
-        &metrics,
-    )?;
+    let held = BLOCK * (8 * c + 8 * a.methods.len()) * h * w;
+    let (mib, work) = (a.memory.memory, work_of(&a.methods, &metrics));
+    let cap = images_at_once(&mut [&mut net], mib, a.memory.cap, held, work)?;
     let oracle = Oracle::new(&net);
     let explainers = explainers(a, &settings, &oracle, cap)?;
     settings.check(
@@ -56,7 +53,8 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             .chain(metrics.iter().map(|m| m.info().id))
             .collect::<Vec<_>>(),
     )?;
-    let attacker = Attacker::new(&a.attacked, "none", [images.len(), c, h, w], a.seed)?;
+    let data = images.data();
+    let attacker = Attacker::new(&a.attacked, "none", [c, h, w], data, &sha256, a.seed)?;
     let folders = ["", "maps", "pages"].map(|folder| a.out.join(folder));
     let claimed = folders.iter().map(|folder| Folder::claim(folder));
     let _claims = claimed.collect::<fgmf::Result<Vec<Folder>>>()?;
@@ -68,11 +66,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             file: a.model.display().to_string(),
             sha256,
         },
-        data: if let Images::Data(data) = &images {
-            Some(data_record(data))
-        } else {
-            None
-        },
+        data: data.map(data_record),
         threat: None,
         seed: a.seed,
         inputs: Vec::new(),

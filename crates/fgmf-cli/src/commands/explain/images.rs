@@ -5,7 +5,6 @@ use crate::commands::shared::data_for;
 use crate::console;
 use crate::console::one_line;
 use anyhow::Result;
-use fgmf::Error;
 use fgmf::data::{Dataset, read_image_of};
 use fgmf_net::{Network, Tensor};
 use std::collections::HashSet;
@@ -19,18 +18,17 @@ pub(super) enum Images<'a> {
 impl<'a> Images<'a> {
     pub(super) fn new(a: &'a Explain, net: &Network) -> Result<Self> {
         let Some(data) = &a.data else {
-            // The order of single files is the user's, that of stored images the data set's.
-            return match &a.attacked.adversarial {
-                Some(path) => Err(Error::parameter(
-                    "adversarial",
-                    "--data, whose images it was made of",
-                    path.display(),
-                )
-                .into()),
-                None => Ok(Self::Files(&a.images)),
-            };
+            return Ok(Self::Files(&a.images));
         };
         Ok(Self::Data(data_for(net, data, &a.split, Some(a.limit))?))
+    }
+
+    /// The data set, if the images are of one.
+    pub(super) fn data(&self) -> Option<&Dataset> {
+        match self {
+            Self::Files(_) => None,
+            Self::Data(data) => Some(data),
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -13,5 +13,5 @@ pub(crate) mod quadrature;
 
 pub use cam::{CamParams, ClassActivationMap};
 pub use layer::{LayerKind, TargetLayer, choose_layer, named_layer};
-pub use memory::Calls;
+pub use memory::{Calls, Work};
 pub use perturbation::Score;

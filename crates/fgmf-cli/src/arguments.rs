@@ -162,6 +162,9 @@ pub(crate) struct Train {
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Most memory of the process in MiB; refused where training takes more.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
     /// All settings as JSON: a run.json, or the `config` in it. No flag that sets one of them can
     /// stand beside it.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
@@ -215,6 +218,9 @@ pub(crate) struct Attack {
     /// Exit 1 unless the masking verdict is `trustworthy`.
     #[arg(long)]
     pub(crate) fail_on_masking: bool,
+    /// Most memory of the process in MiB, which sets what is done at once; changes no result.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -303,10 +309,13 @@ pub(crate) struct Attacked {
     /// evaluate, none to explain]
     #[arg(long)]
     pub(crate) attack: Option<String>,
-    /// Take the attacked images from an adversarial.safetensors of `fgmf attack` on the same data
-    /// instead.
+    /// Take the attacked images from an adversarial.safetensors of `fgmf attack` on the same model
+    /// and data, with the same norm and radius, instead.
     #[arg(long, value_name = "FILE", conflicts_with = "attack")]
     pub(crate) adversarial: Option<PathBuf>,
+    /// The images of --adversarial may be those of another model; the record says so.
+    #[arg(long, requires = "adversarial")]
+    pub(crate) transferred: bool,
     /// Class explained on attacked images: the one explained on the clean image (clean), or the one
     /// predicted on the attacked one (own).
     #[arg(long, default_value = "clean")]

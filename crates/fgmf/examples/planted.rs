@@ -100,6 +100,7 @@ fn network(bench: &Bench, net: &Network) -> fgmf::Result<Value> {
         data: &bench.data,
         threat: &bench.threat,
         seed: 0,
+        cap: usize::MAX,
     };
     let outcome = run_suite(
         &suite("adaptive", net, Norm::Linf)?,

@@ -1,6 +1,7 @@
 //! `fgmf attack`.
 
 use crate::arguments::{Arguments, Attack};
+use crate::commands::memory::images_at_once;
 use crate::commands::shared::{
     data_for, data_record, how_chosen, percent, read_model, threat_on, warn_of_chance,
 };
@@ -9,10 +10,12 @@ use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
+use fgmf::explain::Work;
 use fgmf::store::{Folder, build, refuse_another, write};
 use fgmf::study::{
     SuiteJob, curve, remove_curve_state, remove_state, run_suite_until, suite, transfer,
 };
+use fgmf_net::Session;
 use fgmf_record::{Accuracy, AttackRecord, Level, ModelFile, RobustAccuracy};
 use serde_json::json;
 
@@ -21,19 +24,27 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         return Err(Error::parameter("min-robust", "0 to 1", m).into());
     }
     let norm = a.norm.parse()?;
-    let (net, sha256) = read_model(&a.model)?;
+    let (mut net, sha256) = read_model(&a.model)?;
     let threat = threat_on(norm, a.eps, net.image_shape())?;
     let radii = a.curve.as_deref().unwrap_or_default();
     radii
         .iter()
         .try_for_each(|&eps| threat_on(norm, eps, net.image_shape()).map(drop))?;
     let mut entries = suite(&a.suite, &net, threat.norm())?;
-    if let Some(path) = &a.surrogate {
-        entries.push(transfer(&read_model(path)?.0)?);
-    }
+    let mut surrogate = match &a.surrogate {
+        Some(path) => Some(read_model(path)?.0),
+        None => None,
+    };
     // A run that may stop early needs images in a mixed order.
     let limit = a.limit.or(a.stop_early.then_some(usize::MAX));
     let data = data_for(&net, &a.data, &a.split, limit)?;
+    // What is said of each example, and copies of a block and of what the verdict looks at.
+    let held = 64 * data.len() + 5120 * data.shape().iter().product::<usize>();
+    let mut nets: Vec<&mut Session> = std::iter::once(&mut net).chain(&mut surrogate).collect();
+    let cap = images_at_once(&mut nets, a.memory, usize::MAX, held, Work::ATTACK)?;
+    if let Some(surrogate) = &surrogate {
+        entries.push(transfer(surrogate)?);
+    }
     let _claim = Folder::claim(&a.out)?;
     let out = a.out.join("attack.json");
     refuse_another(
@@ -61,6 +72,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         data: &data,
         threat: &threat,
         seed: a.seed,
+        cap,
     };
     let threshold = a.min_robust.filter(|_| a.stop_early);
     let mut outcome = run_suite_until(&entries, &job, Some(&state), threshold, &mut watch)?;
@@ -79,7 +91,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     )?;
     outcome.admit(&job, &curve.breaches)?;
     bar.finish_and_clear();
-    outcome.save_adversarial(&a.out.join("adversarial.safetensors"))?;
+    outcome.save_adversarial(&job, &a.out.join("adversarial.safetensors"))?;
     let (clean, overall) = (outcome.clean(), outcome.overall());
     warn_of_chance(clean.count, clean.n, net.classes());
     let record = AttackRecord {

@@ -5,7 +5,7 @@ use crate::commands::shared::threat_on;
 use anyhow::Result;
 use fgmf::Error;
 use fgmf::attack::{ApgdParams, Attack, PgdParams, run_attack};
-use fgmf::data::Batch;
+use fgmf::data::{Batch, Dataset};
 use fgmf::model::{Oracle, Scores, predictions};
 use fgmf::study::{EvaluationInput, read_adversarial};
 use fgmf::threat::ThreatModel;
@@ -28,13 +28,17 @@ enum Source {
 }
 
 impl Attacker {
-    /// From the command line; `shape` is that of all images, `usual` the attack where none is
-    /// named.
-    pub(super) fn new(flags: &Attacked, usual: &str, shape: [usize; 4], seed: u64) -> Result<Self> {
-        let threat = {
-            let [_, c, h, w] = shape;
-            threat_on(flags.norm.parse()?, flags.eps, [c, h, w])?
-        };
+    /// From the command line, for images of a shape; `usual` is the attack where none is named.
+    /// Images of an earlier run are checked against the data and against the model with this hash.
+    pub(super) fn new(
+        flags: &Attacked,
+        usual: &str,
+        shape: [usize; 3],
+        data: Option<&Dataset>,
+        model_sha256: &str,
+        seed: u64,
+    ) -> Result<Self> {
+        let threat = threat_on(flags.norm.parse()?, flags.eps, shape)?;
         let own = match flags.explain.as_str() {
             "clean" => false,
             "own" => true,
@@ -42,12 +46,17 @@ impl Attacker {
         };
         let source = match (&flags.adversarial, flags.attack.as_deref().unwrap_or(usual)) {
             (Some(path), _) => {
-                let sha256 =
-                    fgmf_record::hash::sha256(&std::fs::read(path).map_err(Error::io(path))?);
-                Source::Kept(
-                    read_adversarial(path, &shape)?,
-                    json!({ "file": path, "sha256": sha256 }),
-                )
+                let data = data.ok_or_else(|| {
+                    let expected = "--data, whose images it was made of";
+                    Error::parameter("adversarial", expected, path.display())
+                })?;
+                let kept = read_adversarial(path, data, &threat, model_sha256, flags.transferred)?;
+                let made_of = kept.origin.map(|o| o.model_sha256);
+                let mut from = json!({ "file": path, "sha256": kept.sha256 });
+                if made_of.as_deref() != Some(model_sha256) {
+                    from["transferred_from"] = json!({ "model_sha256": made_of });
+                }
+                Source::Kept(kept.x, from)
             }
             (None, "none") => Source::None,
             (None, "pgd") => Source::Attack(Attack::White(Box::new(PgdParams::default().check()?))),

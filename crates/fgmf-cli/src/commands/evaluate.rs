@@ -3,7 +3,7 @@
 use crate::arguments::{Arguments, Evaluate};
 use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
-use crate::commands::memory::images_at_once;
+use crate::commands::memory::{images_at_once, work_of};
 use crate::commands::shared::{ExplainedModel, data_for, data_record, how_chosen, warn_of_chance};
 use crate::console;
 use crate::console::one_line;
@@ -30,11 +30,12 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     } = ExplainedModel::read(&a.model)?;
     let data = data_for(&net, &a.data, &a.split, Some(a.limit))?;
     let [c, h, w] = data.shape();
-    let attacker = Attacker::new(&a.attacked, "pgd", [data.len(), c, h, w], a.seed)?;
+    let attacker = Attacker::new(&a.attacked, "pgd", [c, h, w], Some(&data), &sha256, a.seed)?;
     let rows: Vec<usize> = (0..data.len()).collect();
     let x = Tensor::new::<f32>(&[data.len(), c, h, w], data.images(&rows));
     // Attacked images, and two copies on the way to them.
-    let cap = images_at_once(&mut net, &a.memory, 3 * x.len(), &metrics)?;
+    let (mib, work) = (a.memory.memory, work_of(&a.explainers, &metrics));
+    let cap = images_at_once(&mut [&mut net], mib, a.memory.cap, 3 * x.len(), work)?;
     let oracle = Oracle::new(&net);
     let able = if a.explainers == ["all"] {
         applicable(&oracle, cap, &|id| with_parameters(id, settings.of(id)))

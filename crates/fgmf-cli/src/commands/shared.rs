@@ -73,25 +73,11 @@ pub(crate) fn data_for(
 ) -> Result<Dataset> {
     let wanted = DataRequest::new(limit, Some(net.image_shape()));
     let mut data = load_part(source, split.parse()?, &wanted)?;
-    check_fit(net, &mut data)?;
+    data.relabel(class_names(net).as_deref(), net.classes())?;
     for note in data.notes() {
         console::say(false, &format!("note: {note}"));
     }
     Ok(data)
-}
-
-/// Gives the data the labels of the model; an error unless it is what the model takes.
-fn check_fit(net: &Network, data: &mut Dataset) -> Result<()> {
-    if net.image_shape() != data.shape() {
-        return Err(fgmf::Error::mismatch(
-            "match model and data",
-            format!("images of {:?} (c, h, w)", net.image_shape()),
-            format!("{:?}", data.shape()),
-        )
-        .into());
-    }
-    data.relabel(class_names(net).as_deref(), net.classes())?;
-    Ok(())
 }
 
 /// The threat, unless its radius is larger than the largest distance of two images of this shape.

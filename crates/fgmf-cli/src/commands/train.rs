@@ -1,6 +1,7 @@
 //! `fgmf train`.
 
 use crate::arguments::{Arguments, Train};
+use crate::commands::memory::{resident, too_little};
 use crate::commands::shared::{percent, threat_on};
 use crate::console;
 use crate::outcome::Outcome;
@@ -8,7 +9,9 @@ use anyhow::Result;
 use fgmf::Error;
 use fgmf::data::{DataRequest, Dataset, Split, load_part};
 use fgmf::defend::{KWtaParams, ResizePadParams, SgamParams};
-use fgmf::train::{ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit};
+use fgmf::train::{
+    ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit, training_bytes,
+};
 use fgmf_net::Network;
 use fgmf_net::zoo::{Activation, Architecture};
 use serde::Deserialize;
@@ -26,6 +29,13 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
         console::say(false, &format!("note: {note}"));
     }
     threat_on(config.norm, config.eps, data.shape())?;
+    if let Some(mib) = a.memory {
+        let threads = rayon::current_num_threads();
+        let least = resident() + training_bytes(&config, &data, threads)?;
+        if mib.saturating_mul(1 << 20) < least {
+            return Err(too_little(mib, least).into());
+        }
+    }
     let (net, run) = train(global, &config, &data, &a.out, "training")?;
     if global.json {
         console::result(&serde_json::to_string_pretty(&run)?)?;

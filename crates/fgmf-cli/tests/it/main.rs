@@ -10,6 +10,7 @@ mod faults;
 mod inputs;
 mod kill;
 mod maps;
+mod memory;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -4,6 +4,7 @@
 use crate::data::dataset::Dataset;
 use crate::data::files;
 use crate::data::limits::MAX_BYTES;
+use crate::data::request::DataRequest;
 use crate::error::{Error, Result};
 use crate::record::Split;
 use std::path::Path;
@@ -40,9 +41,10 @@ pub(crate) fn is_name(name: &str) -> bool {
     TRAIN.contains(&name) || TEST.contains(&name)
 }
 
-/// Loads all five training files, or the test file. A file may hold any number of records; none may
-/// be missing.
-pub(crate) fn load(dir: &Path, split: Split) -> Result<Dataset> {
+/// Loads the wanted part of all five training files, or of the test file. A file may hold any
+/// number of records; none may be missing.
+pub(crate) fn load(dir: &Path, split: Split, wanted: &DataRequest) -> Result<Dataset> {
+    wanted.check_shape(SHAPE)?;
     let classes = match files::names(&dir.join(NAMES))? {
         Some(names) => names,
         None => CLASSES.map(str::to_owned).to_vec(),
@@ -61,15 +63,15 @@ pub(crate) fn load(dir: &Path, split: Split) -> Result<Dataset> {
                 "no such file",
             ));
         }
-        let bytes = files::read(&path, MAX_BYTES.saturating_sub(pixels.len() as u64))?;
-        if bytes.is_empty() || bytes.len() % RECORD != 0 {
+        let stored = files::length(&path)?;
+        if stored == 0 || stored % RECORD as u64 != 0 {
             let expected = format!("one or more records of {RECORD} bytes");
-            return Err(Error::data(
-                &path,
-                expected,
-                format!("{} bytes", bytes.len()),
-            ));
+            return Err(Error::data(&path, expected, format!("{stored} bytes")));
         }
+        let records = usize::try_from(stored / RECORD as u64).unwrap_or(usize::MAX);
+        let left = wanted.of(labels.len().saturating_add(records)) - labels.len();
+        let room = MAX_BYTES.saturating_sub(pixels.len() as u64);
+        let bytes = files::read_first(&path, left as u64 * RECORD as u64, room)?;
         for (index, record) in bytes.as_chunks::<RECORD>().0.iter().enumerate() {
             let [label, image @ ..] = record;
             if usize::from(*label) >= classes.len() {
@@ -96,6 +98,11 @@ mod tests {
 
     use super::*;
 
+    const ALL: DataRequest = DataRequest {
+        limit: None,
+        shape: None,
+    };
+
     /// Batch `i` holds two images: label `i`, all bytes `i`; label 9, all bytes 255.
     fn folder() -> TempDir {
         let dir = tempdir().unwrap();
@@ -110,7 +117,9 @@ mod tests {
     }
 
     fn refused(dir: &TempDir) -> String {
-        load(dir.path(), Split::Train).unwrap_err().to_string()
+        load(dir.path(), Split::Train, &ALL)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -128,10 +137,30 @@ mod tests {
         assert_eq!(data.classes()[9], "truck");
         let names: String = ('a'..='j').map(|name| format!("{name}\n")).collect();
         fs::write(dir.path().join(NAMES), names + "\n").unwrap();
-        let data = load(dir.path(), Split::Test).unwrap();
+        let data = load(dir.path(), Split::Test, &ALL).unwrap();
         assert_eq!(
             (data.labels(), data.classes()[5].as_str()),
             (&[5, 9][..], "f")
+        );
+    }
+
+    /// The second file has a label that is too large in its second record.
+    #[test]
+    fn no_more_is_read_than_is_wanted() {
+        let dir = folder();
+        let path = dir.path().join(TRAIN[1]);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[RECORD] = 10;
+        fs::write(&path, bytes).unwrap();
+        let some = |limit, shape| load(dir.path(), Split::Train, &DataRequest::new(limit, shape));
+        let three = some(Some(3), Some(SHAPE)).unwrap();
+        assert_eq!(three.labels(), [0, 9, 1]);
+        assert_eq!(three.image(2), [1.0 / 255.0; PIXELS]);
+        assert!(some(Some(4), None).is_err() && some(None, None).is_err());
+        let message = some(Some(3), Some([1, 28, 28])).unwrap_err().to_string();
+        assert!(
+            message.contains("[1, 28, 28] (c, h, w), found [3, 32, 32]"),
+            "{message}"
         );
     }
 
@@ -165,7 +194,7 @@ mod tests {
         let path = dir.path().join(TEST[0]);
         for (_, bytes) in corruptions(&fs::read(&path).unwrap(), 12, 200) {
             fs::write(&path, bytes).unwrap();
-            let _ = load(dir.path(), Split::Test);
+            let _ = load(dir.path(), Split::Test, &ALL);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::data::labelling::labels_of;
 use crate::error::{Error, Result};
+use crate::hash::sha256;
 use crate::record::Split;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -201,6 +202,15 @@ impl Dataset {
             );
         }
         out
+    }
+
+    /// Hex SHA-256 of the bytes of image `i`.
+    ///
+    /// # Panics
+    /// When `i >= len()`, as indexing a slice does.
+    pub fn image_sha256(&self, i: usize) -> String {
+        let area: usize = self.shape.iter().product();
+        sha256(&self.pixels[i * area..(i + 1) * area])
     }
 
     /// Keeps the first `limit` images in file order; a `limit` above [`len`](Self::len) keeps all.

@@ -2,6 +2,7 @@
 
 use crate::data::dataset::Dataset;
 use crate::data::idx;
+use crate::data::request::DataRequest;
 use crate::error::Result;
 use crate::record::Split;
 use std::path::Path;
@@ -38,23 +39,18 @@ macro_rules! asset {
 
 /// 6000 training or 1000 test images of 1x28x28, as many of each of the ten classes, in the order
 /// of the official files.
-pub(crate) fn load(split: Split) -> Result<Dataset> {
+pub(crate) fn load(split: Split, wanted: &DataRequest) -> Result<Dataset> {
     let (images, labels) = match split {
         Split::Train => (asset!("train-images.idx.gz"), asset!("train-labels.idx.gz")),
         Split::Test => (asset!("test-images.idx.gz"), asset!("test-labels.idx.gz")),
     };
     let ([_, height, width], pixels) =
-        idx::images(Path::new(images.0), images.1, images.1.len() as u64)?;
+        idx::images(Path::new(images.0), images.1, images.1.len() as u64, wanted)?;
     let labels = idx::labels(Path::new(labels.0), labels.1, labels.1.len() as u64)?;
+    let labels = labels.into_iter().map(usize::from);
+    let labels: Vec<usize> = labels.take(pixels.len() / (height * width)).collect();
     let classes = CLASSES.map(str::to_owned).to_vec();
-    Dataset::new(
-        NAME,
-        split,
-        classes,
-        [1, height, width],
-        pixels,
-        labels.into_iter().map(usize::from).collect(),
-    )
+    Dataset::new(NAME, split, classes, [1, height, width], pixels, labels)
 }
 
 #[cfg(test)]
@@ -67,7 +63,7 @@ mod tests {
             (Split::Train, 6000, 600, 76_247),
             (Split::Test, 1000, 100, 33_456),
         ] {
-            let data = load(split).unwrap();
+            let data = load(split, &DataRequest::default()).unwrap();
             assert_eq!(
                 (data.len(), data.shape(), data.split()),
                 (n, [1, 28, 28], split)
@@ -76,6 +72,9 @@ mod tests {
             assert_eq!(data.classes()[data.label(0)], "Ankle boot");
             let sum: f32 = data.image(0).iter().map(|value| value * 255.0).sum();
             assert_eq!(sum.round() as u32, first_sum);
+            let few = load(split, &DataRequest::new(Some(7), None)).unwrap();
+            assert_eq!((few.len(), few.labels()), (7, &data.labels()[..7]));
+            assert_eq!(few.image(6), data.image(6));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Longest list of class names, in bytes.
@@ -49,21 +50,36 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<FileEntry>> {
     Ok(found)
 }
 
-/// The bytes of a regular file of at most `limit` bytes; its length is checked before anything is
-/// read.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+/// The length of a regular file.
+pub(crate) fn length(path: &Path) -> Result<u64> {
     let about = fs::metadata(path).map_err(Error::io(path))?;
     if !about.is_file() {
         return Err(Error::data(path, "a regular file", "something else"));
     }
-    if about.len() > limit {
+    Ok(about.len())
+}
+
+/// The bytes of a regular file of at most `limit` bytes; its length is checked before anything is
+/// read.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    read_first(path, length(path)?, limit)
+}
+
+/// The first `count` bytes of a regular file, at most `limit`; nothing is read of more.
+pub(crate) fn read_first(path: &Path, count: u64, limit: u64) -> Result<Vec<u8>> {
+    if count > limit {
         return Err(Error::data(
             path,
             format!("at most {limit} bytes"),
-            format!("{} bytes", about.len()),
+            format!("{count} bytes"),
         ));
     }
-    fs::read(path).map_err(Error::io(path))
+    let mut bytes = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+    let file = fs::File::open(path).map_err(Error::io(path))?;
+    file.take(count)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io(path))?;
+    Ok(bytes)
 }
 
 /// Class names, one a line, blank lines left out; `None` when there is no such file.

@@ -9,6 +9,7 @@ mod tests;
 use crate::data::dataset::Dataset;
 use crate::data::files;
 use crate::data::idx::part::{IMAGES, IdxPart, LABELS};
+use crate::data::request::DataRequest;
 use crate::error::{Error, Result};
 use crate::record::Split;
 use std::fs::File;
@@ -54,9 +55,14 @@ fn find(
     Ok(Some(first.path.clone()))
 }
 
-/// Loads one split. Class names come from `classes.txt`, or are the numbers up to the largest label
-/// of either split.
-pub(crate) fn load(dir: &Path, entries: &[files::FileEntry], split: Split) -> Result<Dataset> {
+/// Loads the wanted part of a split. Class names come from `classes.txt`, or are the numbers up to
+/// the largest label of either split.
+pub(crate) fn load(
+    dir: &Path,
+    entries: &[files::FileEntry],
+    split: Split,
+    wanted: &DataRequest,
+) -> Result<Dataset> {
     let path = |part: &IdxPart| {
         let prefix = if split == Split::Train {
             "train"
@@ -71,7 +77,10 @@ pub(crate) fn load(dir: &Path, entries: &[files::FileEntry], split: Split) -> Re
     };
     let (images_path, labels_path) = (path(&IMAGES)?, path(&LABELS)?);
     let labels = open(&labels_path, decode::labels)?;
-    let ([count, height, width], pixels) = open(&images_path, decode::images)?;
+    let images = |path: &Path, file: BufReader<File>, stored: u64| {
+        decode::images(path, file, stored, wanted)
+    };
+    let ([count, height, width], pixels) = open(&images_path, images)?;
     if count != labels.len() {
         let expected = format!(
             "{count} labels, as many as images in `{}`",
@@ -107,7 +116,8 @@ pub(crate) fn load(dir: &Path, entries: &[files::FileEntry], split: Split) -> Re
             format!("label {label}"),
         ));
     }
-    let labels = labels.into_iter().map(usize::from).collect();
+    let labels = labels.into_iter().map(usize::from);
+    let labels = labels.take(wanted.of(count)).collect();
     Dataset::new(
         files::name_of(dir),
         split,
@@ -118,7 +128,7 @@ pub(crate) fn load(dir: &Path, entries: &[files::FileEntry], split: Split) -> Re
     )
 }
 
-fn open<T>(path: &Path, parse: fn(&Path, BufReader<File>, u64) -> Result<T>) -> Result<T> {
+fn open<T>(path: &Path, parse: impl FnOnce(&Path, BufReader<File>, u64) -> Result<T>) -> Result<T> {
     let file = File::open(path).map_err(Error::io(path))?;
     let stored = file.metadata().map_err(Error::io(path))?.len();
     parse(path, BufReader::new(file), stored)

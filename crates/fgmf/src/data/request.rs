@@ -12,8 +12,8 @@ pub struct DataRequest {
     /// This many images at most. From class folders they are spread over the classes by a fixed
     /// shuffle, in a mixed order. From other files they are the first.
     pub limit: Option<usize>,
-    /// `[channels, height, width]` that the images must have. An image of another shape in a
-    /// folder is refused before it is decoded.
+    /// `[channels, height, width]` that the images must have. Images of another shape are refused
+    /// before they are decoded.
     pub shape: Option<[usize; 3]>,
 }
 
@@ -28,6 +28,24 @@ impl DataRequest {
     pub(crate) fn check(&self) -> Result<()> {
         match self.limit {
             Some(0) => Err(Error::parameter("limit", "at least 1", 0)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many of `n` examples in file order are wanted.
+    pub(crate) fn of(&self, n: usize) -> usize {
+        self.limit.map_or(n, |limit| limit.min(n))
+    }
+
+    /// # Errors
+    /// [`Error::Mismatch`] when images of this shape are not wanted.
+    pub(crate) fn check_shape(&self, found: [usize; 3]) -> Result<()> {
+        match self.shape {
+            Some(shape) if shape != found => {
+                let expected = format!("images of {shape:?} (c, h, w)");
+                let found = format!("{found:?}");
+                Err(Error::mismatch("match model and data", expected, found))
+            }
             _ => Ok(()),
         }
     }

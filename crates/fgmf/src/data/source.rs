@@ -30,22 +30,20 @@ pub fn load(source: &str, split: Split) -> Result<Dataset> {
     load_part(source, split, &DataRequest::default())
 }
 
-/// [`load`] of what is wanted only. From class folders no other image is decoded.
+/// [`load`] of what is wanted only. No other image is decoded, and of files that hold many images
+/// the rest is not read, so it is not checked either.
 ///
 /// # Errors
-/// As [`load`]; [`Error::Parameter`] when the limit is 0.
+/// As [`load`]; [`Error::Parameter`] when the limit is 0; [`Error::Mismatch`] or [`Error::Data`]
+/// when the images have another shape than is wanted.
 pub fn load_part(source: &str, split: Split, wanted: &DataRequest) -> Result<Dataset> {
     wanted.check()?;
-    let mut data = read(source, split, wanted)?;
-    if let Some(limit) = wanted.limit {
-        data.truncate(limit)?;
-    }
-    Ok(data)
+    read(source, split, wanted)
 }
 
 fn read(source: &str, split: Split, wanted: &DataRequest) -> Result<Dataset> {
     if source == EMBEDDED {
-        return embedded::load(split);
+        return embedded::load(split, wanted);
     }
     let dir = Path::new(source);
     if !dir.is_dir() {
@@ -71,8 +69,8 @@ fn read(source: &str, split: Split, wanted: &DataRequest) -> Result<Dataset> {
             format!("one of {kinds}"),
             "both IDX and CIFAR-10 files",
         )),
-        (true, false) => idx::load(dir, &entries, split),
-        (false, true) => cifar::load(dir, split),
+        (true, false) => idx::load(dir, &entries, split, wanted),
+        (false, true) => cifar::load(dir, split, wanted),
         (false, false) if has(&|entry| entry.is_dir) => folder::load(dir, &entries, split, wanted),
         (false, false) => {
             let found = match entries.first() {

@@ -52,7 +52,8 @@ pub use lrp::{Lrp, LrpAlphaBetaParams, LrpEpsilonParams};
 pub use noise_tunnel::{Moment, NoiseTunnel, NoiseTunnelParams};
 pub use occlusion::{Occlusion, OcclusionParams};
 pub use parts::{
-    Calls, CamParams, ClassActivationMap, LayerKind, Score, TargetLayer, choose_layer, named_layer,
+    Calls, CamParams, ClassActivationMap, LayerKind, Score, TargetLayer, Work, choose_layer,
+    named_layer,
 };
 pub use pgca::{Fusion, Pgca, PgcaParams, PgcaParts, Scale};
 pub use rise::{Rise, RiseParams};

@@ -20,7 +20,7 @@ use crate::explain::subject::Subject;
 use crate::measure::complexity::histogram_entropy;
 use crate::metric::base::{Metric, MetricBuild, MetricMethod, MetricValues};
 use crate::metric::parts::info::{Family, Info, Need, higher};
-use crate::metric::parts::randomise::forgotten;
+use crate::metric::parts::randomise::forgetting;
 use crate::model::oracle::Oracle;
 use crate::settings::read;
 use serde::{Deserialize, Serialize};
@@ -86,13 +86,13 @@ impl Metric for EfficientMprt {
     }
 
     fn score(&self, subject: &Subject<'_>) -> Result<MetricValues> {
-        let nets = forgotten(subject, 1)?;
+        let mut maps = Vec::new();
+        forgetting(subject, 1, |net| {
+            maps = subject.explain_with(&Oracle::new(net), subject.x)?;
+            Ok(())
+        })?;
         let mut out = Vec::with_capacity(subject.len());
-        for (i, map) in subject
-            .explain_with(&Oracle::new(&nets[0]), subject.x)?
-            .iter()
-            .enumerate()
-        {
+        for (i, map) in maps.iter().enumerate() {
             let (before, after) = (
                 histogram_entropy(&subject.map(i), self.params.bins)?,
                 histogram_entropy(map, self.params.bins)?,

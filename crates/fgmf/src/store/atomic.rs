@@ -25,6 +25,14 @@ pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// Opens a file; `None` if it is not there.
+pub(crate) fn open_if_there(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some).map_err(Error::io(path)),
+    }
+}
+
 /// Removes a file, if it is there, and what a kill left of writing it.
 pub fn remove(path: &Path) -> Result<()> {
     let files = [path, &temporary(path)];

@@ -53,7 +53,21 @@ pub(crate) fn create(path: &Path) -> Result<File> {
 
 pub(crate) fn append(path: &Path) -> Result<File> {
     point()?;
-    OpenOptions::new().append(true).create(true).open(path)
+    OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(path)
+}
+
+/// Drops what is behind the first `len` bytes, if anything is.
+pub(crate) fn cut(file: &File, len: u64) -> Result<()> {
+    if file.metadata()?.len() == len {
+        return Ok(());
+    }
+    point()?;
+    file.set_len(len)?;
+    sync(file)
 }
 
 pub(crate) fn put(file: &mut impl Write, bytes: &[u8]) -> Result<()> {

@@ -21,7 +21,8 @@ pub struct Curve {
     pub points: Vec<CurvePoint>,
     /// The verdict at the radius of the job, if it is among the radii and was asked for.
     pub verdict: Option<VerdictRecord>,
-    /// Adversarial points in balls that are no larger than the job's, the first of each example.
+    /// Adversarial points in balls that are no larger than the job's, the first of each example
+    /// that is not known to have fallen.
     pub breaches: Vec<Breach>,
 }
 
@@ -75,18 +76,22 @@ pub fn curve(
             let mut outcome = SuiteOutcome::of(entries, &job_at, all, &verdict);
             outcome.admit(&job_at, &found)?;
             verdict_at = Some(verdict.record());
-            (outcome.examples, outcome.adversarial.to_f32())
+            (outcome.examples, outcome.found)
         } else {
-            (all.examples, all.images)
+            (all.examples, all.found)
         };
-        let size = images.len() / examples.len().max(1);
         let (inside, reached) = (radii[i] <= job.threat.eps(), radii[i] >= job.threat.eps());
         for (at, example) in examples.iter().enumerate() {
-            if inside && !fallen[at] && example.broken_by.is_some() {
+            let news = known.get(at).is_none_or(|e| e.robust);
+            if inside
+                && news
+                && !fallen[at]
+                && let Some(point) = images.get(at)?
+            {
                 breaches.push(Breach {
                     example: at,
                     finder: format!("eps {}", radii[i]),
-                    point: images[at * size..(at + 1) * size].to_vec(),
+                    point,
                 });
             }
             let before = known.get(at).is_some_and(|e| reached && !e.robust);
@@ -154,6 +159,7 @@ mod tests {
             data: &data,
             threat: &threat,
             seed: 3,
+            cap: usize::MAX,
         };
         let pgd = || Attack::White(Box::new(PgdParams::default().check().unwrap()));
         let entries = [entry("pgd", pgd())];
@@ -216,6 +222,7 @@ mod tests {
             data: &data,
             threat: &threat,
             seed: 3,
+            cap: usize::MAX,
         };
         let entries = [entry("misled", Attack::White(Box::new(Misled)))];
         let mut never = |_: usize, _: usize| {};

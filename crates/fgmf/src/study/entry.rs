@@ -3,6 +3,7 @@
 use crate::attack::base::Attack;
 use crate::data::dataset::Dataset;
 use crate::defend::knowledge::MaskKnowledge;
+use crate::study::adversarial::AdversarialOrigin;
 use crate::threat::ThreatModel;
 use fgmf_net::Session;
 
@@ -29,4 +30,20 @@ pub struct SuiteJob<'a> {
     pub threat: &'a ThreatModel,
     /// Seed of every attack.
     pub seed: u64,
+    /// Most images that an attack takes together, 1 or more; bounds memory and changes no result.
+    pub cap: usize,
+}
+
+impl SuiteJob<'_> {
+    /// What its adversarial images are made of.
+    pub fn origin(&self) -> AdversarialOrigin {
+        AdversarialOrigin {
+            model_sha256: self.model_sha256.into(),
+            data: self.data.name().into(),
+            split: self.data.split(),
+            data_sha256: self.data.sha256(),
+            threat: self.threat.record(),
+            seed: self.seed,
+        }
+    }
 }

@@ -17,6 +17,9 @@ use fgmf_net::{Precision, Session, Tensor, ValueId};
 /// Images of the data set that a fit starts from.
 const IMAGES: usize = 256;
 
+/// Numbers of these images at most, but for 16 images.
+const NUMBERS: usize = 1 << 22;
+
 /// Steps of a fit.
 const STEPS: usize = 300;
 
@@ -26,54 +29,20 @@ const ROUNDS: usize = 2;
 /// Least correlation with the images of what is taken for them.
 const ALIKE: f64 = 0.7;
 
-/// Points with the classes that the model names there.
+/// What a readout sees of points, with the classes that the model names there.
 struct Answers {
-    points: Vec<f32>,
+    /// `[n, d]`.
+    read: Vec<f32>,
     classes: Vec<usize>,
 }
 
 impl Answers {
-    fn ask(&mut self, job: &SuiteJob<'_>, points: Vec<f32>) -> Result<()> {
+    fn ask(&mut self, job: &SuiteJob<'_>, features: &Session, points: Vec<f32>) -> Result<()> {
         let [c, h, w] = job.data.shape();
         let x = Tensor::new::<f32>(&[points.len() / (c * h * w), c, h, w], points);
         self.classes.extend(predictions(&job.net.logits(&x)?));
-        self.points.extend(x.into_f32());
+        self.read.extend(features.logits(&x)?.to_f32());
         Ok(())
-    }
-
-    fn images(&self, shape: [usize; 3]) -> Tensor {
-        let [c, h, w] = shape;
-        Tensor::new(&[self.classes.len(), c, h, w], self.points.clone())
-    }
-}
-
-/// The guides of a job, made when they are first asked for.
-#[derive(Default)]
-pub(crate) struct Guides(Vec<(MaskKnowledge, Guide)>);
-
-impl Guides {
-    /// What an attacker of this knowledge follows, if it is not the model itself.
-    pub(crate) fn of(
-        &mut self,
-        knowledge: MaskKnowledge,
-        job: &SuiteJob<'_>,
-    ) -> Result<Option<&Guide>> {
-        let known = self.0.iter().position(|(k, _)| *k == knowledge);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                let made = match (knowledge, knowledge.cut()) {
-                    (_, Some(depth)) => guide(job, depth)?,
-                    (MaskKnowledge::Double, _) => {
-                        Guide::new(job.net.cast(Precision::F64), Vec::new())
-                    }
-                    _ => return Ok(None),
-                };
-                self.0.push((knowledge, made));
-                self.0.len() - 1
-            }
-        };
-        Ok(Some(&self.0[at].1))
     }
 }
 
@@ -87,12 +56,13 @@ fn guide(job: &SuiteJob<'_>, depth: usize) -> Result<Guide> {
     let missing = || Error::mismatch("readout", "inner values to read", "none");
     let cut = all.get(depth).ok_or_else(missing)?;
     let features = Session::new(read_at(job.net, cut, None)?);
-    let rows: Vec<usize> = (0..job.data.len().min(IMAGES)).collect();
+    let size = job.data.shape().iter().product::<usize>();
+    let most = (NUMBERS / size.max(1)).clamp(16, IMAGES);
+    let rows: Vec<usize> = (0..job.data.len().min(most)).collect();
     let batch = batch_of(job.data, &rows);
     let clean = batch.x.to_f32();
-    let size = clean.len() / rows.len();
     let mut answers = Answers {
-        points: Vec::new(),
+        read: Vec::new(),
         classes: Vec::new(),
     };
     let stream = |round: u64, i: usize| Stream::new(job.seed, Purpose::Guide, round, i as u64);
@@ -105,48 +75,58 @@ fn guide(job: &SuiteJob<'_>, depth: usize) -> Result<Guide> {
         let mix = image(i).iter().zip(other).map(|(a, b)| a + t * (b - a));
         mix.collect::<Vec<f32>>()
     };
-    answers.ask(job, clean.clone())?;
-    answers.ask(job, rows.iter().flat_map(|&i| noisy(i)).collect())?;
-    answers.ask(job, rows.iter().flat_map(|&i| mixed(i)).collect())?;
-    let mut guide = fitted(job, cut, &features, &answers)?;
+    let mut ask = |answers: &mut Answers, points| answers.ask(job, &features, points);
+    ask(&mut answers, clean.clone())?;
+    ask(&mut answers, rows.iter().flat_map(|&i| noisy(i)).collect())?;
+    ask(&mut answers, rows.iter().flat_map(|&i| mixed(i)).collect())?;
+    let fronts = alike(job, cut, &batch.x)?;
+    let mut guide = fitted(job, cut, &answers, &fronts)?;
     for _ in 0..ROUNDS {
         let named = answers.classes[..rows.len()].to_vec();
         let found = walked(&guide, &batch.x, &named, job.threat)?;
-        answers.ask(job, found)?;
-        guide = fitted(job, cut, &features, &answers)?;
+        ask(&mut answers, found)?;
+        guide = fitted(job, cut, &answers, &fronts)?;
     }
     Ok(guide)
+}
+
+/// Values in front of the first layers with weights that are nearly the images, by name, with what
+/// the images are to be multiplied by.
+fn alike(job: &SuiteJob<'_>, cut: &[ValueId], x: &Tensor) -> Result<Vec<(String, f64)>> {
+    let prefix = Session::new(read_at(job.net, cut, None)?);
+    let given = x.to_f64();
+    let mut out = Vec::new();
+    for id in fronts(job.net) {
+        let name = &job.net.value(id).name;
+        let Some(id) = prefix.find(name) else {
+            continue;
+        };
+        let seen = prefix.values_at(x, &[id])?.swap_remove(0).to_f64();
+        let correlation = pearson(&given, &seen).unwrap_or(0.0);
+        if correlation > ALIKE {
+            out.push((name.clone(), correlation * spread(&seen) / spread(&given)));
+        }
+    }
+    Ok(out)
 }
 
 fn fitted(
     job: &SuiteJob<'_>,
     cut: &[ValueId],
-    features: &Session,
     answers: &Answers,
+    fronts: &[(String, f64)],
 ) -> Result<Guide> {
-    let x = answers.images(job.data.shape());
-    let read = features.logits(&x)?;
-    let d = read.shape()[1];
     let k = job.net.classes();
-    let fit = logistic(&read.to_f32(), &answers.classes, k, STEPS);
+    let d = answers.read.len() / answers.classes.len();
+    let fit = logistic(&answers.read, &answers.classes, k, STEPS);
     let readout = Readout {
         weights: Tensor::new(&[k, d], fit.weights),
         bias: Tensor::new(&[k], fit.bias),
     };
     let session = Session::new(read_at(job.net, cut, Some(&readout))?);
-    let mut alike = Vec::new();
-    for id in fronts(job.net) {
-        let Some(id) = session.find(&job.net.value(id).name) else {
-            continue;
-        };
-        let seen = session.values_at(&x, &[id])?.swap_remove(0).to_f64();
-        let given = x.to_f64();
-        let correlation = pearson(&given, &seen)?;
-        if correlation > ALIKE {
-            alike.push((id, correlation * spread(&seen) / spread(&given)));
-        }
-    }
-    Ok(Guide::new(session, alike))
+    let named = |(name, factor): &(String, f64)| Some((session.find(name)?, *factor));
+    let fronts = fronts.iter().filter_map(named).collect();
+    Ok(Guide::new(session, fronts))
 }
 
 fn spread(v: &[f64]) -> f64 {

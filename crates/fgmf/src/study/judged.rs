@@ -67,6 +67,7 @@ pub fn judge_model(
         data,
         threat,
         seed,
+        cap: usize::MAX,
     };
     let Curve {
         clean,

@@ -5,22 +5,21 @@ use crate::attack::base::Ending;
 use crate::attack::sealed::{run_attack, run_black_box};
 use crate::data::batch::{Batch, batch_of};
 use crate::defend::knowledge::attacker_rules;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::access::Gradients;
 use crate::model::answer::{misclassified, predictions, undecided};
 use crate::model::guided::Guided;
 use crate::model::oracle::Oracle;
 use crate::record::{AttackRow, ExampleRecord, Passes, Proportion, VerdictRecord};
-use crate::store::atomic;
 use crate::store::build::build;
+use crate::study::adversarial::write_adversarial;
 use crate::study::breach::{Breach, Handed};
 use crate::study::entry::{Entry, SuiteJob};
+use crate::study::found::{FoundImages, Place};
 use crate::study::guides::Guides;
 use crate::study::suite_state::{Broken, Part, Searched, StateFile, SuiteHeader};
 use crate::study::suite_verdict::verdict;
 use crate::verdict::judge::Verdict;
-use fgmf_net::Tensor;
-use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 use std::time::Instant;
 
@@ -29,7 +28,7 @@ use std::time::Instant;
 const BLOCK: usize = 256;
 
 /// Outcome of a suite.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SuiteOutcome {
     /// One row an attack.
     pub rows: Vec<AttackRow>,
@@ -37,9 +36,8 @@ pub struct SuiteOutcome {
     pub examples: Vec<ExampleRecord>,
     /// Verdict.
     pub verdict: VerdictRecord,
-    /// `[n, c, h, w]`: the adversarial image where an attack broke the example, the clean image
-    /// elsewhere.
-    pub adversarial: Tensor,
+    /// The adversarial images of the examples that were broken.
+    pub found: FoundImages,
     /// Whether the run ended before all examples were attacked, because the question asked was
     /// answered.
     pub stopped: bool,
@@ -53,11 +51,10 @@ impl SuiteOutcome {
         all: Searched,
         verdict: &Verdict,
     ) -> Self {
-        let [c, h, w] = job.data.shape();
         Self {
             rows: summarise(entries, &all.parts, &all.examples),
             verdict: verdict.record(),
-            adversarial: Tensor::new(&[all.examples.len(), c, h, w], all.images),
+            found: all.found,
             stopped: all.examples.len() < job.data.len(),
             examples: all.examples,
         }
@@ -95,7 +92,6 @@ impl SuiteOutcome {
         let found = run_black_box(&Handed(&open), &judge, &batch, job.threat, job.seed)?;
         let points = found.adversarial.to_f32();
         let size = points.len() / open.len();
-        let mut images = self.adversarial.to_f32();
         let (n, mut left) = (self.examples.len(), self.overall().count);
         let mut rows: Vec<AttackRow> = Vec::new();
         for (j, breach) in open.iter().enumerate() {
@@ -113,11 +109,10 @@ impl SuiteOutcome {
             if found.success[j] {
                 rows[at].broken += 1;
                 example.fall(&breach.finder, found.distance[j]);
-                images[breach.example * size..][..size]
-                    .copy_from_slice(&points[j * size..][..size]);
+                let point = points[j * size..][..size].to_vec();
+                self.found.put(breach.example, Place::Held(point));
             }
         }
-        self.adversarial = Tensor::new(self.adversarial.shape(), images);
         for found in rows.into_iter().filter(|r| r.broken > 0) {
             left -= found.broken;
             self.rows.push(standing(found, left, n));
@@ -125,20 +120,11 @@ impl SuiteOutcome {
         Ok(())
     }
 
-    /// Writes the adversarial images as a safetensors file with one array,
-    /// `adversarial [n, c, h, w]`, in the order of the examples.
-    pub fn save_adversarial(&self, path: &Path) -> Result<()> {
-        let bytes: Vec<u8> = self
-            .adversarial
-            .to_f32()
-            .iter()
-            .flat_map(|v| v.to_le_bytes())
-            .collect();
-        let view = TensorView::new(Dtype::F32, self.adversarial.shape().to_vec(), &bytes)
-            .map_err(|e| Error::record(path, e))?;
-        let file = safetensors::serialize([("adversarial", view)], None)
-            .map_err(|e| Error::record(path, e))?;
-        atomic::write(path, &file)
+    /// Writes the adversarial images of a run, in the order of the examples; see
+    /// [`write_adversarial`].
+    pub fn save_adversarial(&self, job: &SuiteJob<'_>, path: &Path) -> Result<()> {
+        let n = self.examples.len();
+        write_adversarial(path, &job.origin(), job.data, n, |i| self.found.get(i))
     }
 }
 
@@ -184,7 +170,9 @@ pub(crate) fn search_all(
         .transpose()?;
     let total = job.data.len();
     let indices: Vec<usize> = (0..total).collect();
-    let (mut parts, mut examples, mut images) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut parts, mut examples) = (Vec::new(), Vec::new());
+    let size = job.data.shape().iter().product::<usize>();
+    let mut images = FoundImages::new(size);
     let mut undecided = Vec::new();
     let mut guides = Guides::default();
     for rows in indices.chunks(BLOCK) {
@@ -194,17 +182,25 @@ pub(crate) fn search_all(
             .count();
         let mut block = Block::new(job, rows)?;
         for (number, entry) in entries.iter().enumerate() {
-            let (part, found) = match log.as_mut().and_then(|l| l.take(rows[0], number)) {
-                Some(known) => known,
+            let (part, places) = match log.as_mut().and_then(|l| l.take(rows[0], number)) {
+                Some((part, begin)) => {
+                    let places = stored(begin, size, part.broken.len());
+                    (part, places)
+                }
                 None => {
                     let (part, found) = block.attack(entry, number, job, &mut guides)?;
-                    if let Some(log) = &mut log {
-                        log.append(&part, &found)?;
-                    }
-                    (part, found)
+                    let places = match &mut log {
+                        Some(log) => stored(log.append(&part, &found)?, size, part.broken.len()),
+                        None => held(&found, size),
+                    };
+                    (part, places)
                 }
             };
-            block.take_in(&part, &found, &entry.name);
+            for (broken, place) in part.broken.iter().zip(places) {
+                let example = &mut block.examples[broken.row];
+                example.fall(&entry.name, broken.distance);
+                images.put(example.index, place);
+            }
             parts.push(part);
             let share = |n: usize| n * (number + 1) / entries.len();
             watch(
@@ -215,7 +211,6 @@ pub(crate) fn search_all(
         }
         undecided.extend(block.undecided);
         examples.extend(block.examples);
-        images.extend(block.adversarial);
         let safe = examples.iter().filter(|e| e.robust).count();
         let open = total - examples.len();
         let enough = |n: usize, threshold: f64| n as f64 >= threshold * total as f64;
@@ -223,12 +218,27 @@ pub(crate) fn search_all(
             break;
         }
     }
+    if let Some(log) = log {
+        images.stored_in(log.into_images());
+    }
     Ok(Searched {
         parts,
         examples,
         undecided,
-        images,
+        found: images,
     })
+}
+
+/// The places of so many images in the state, the first of which begins at byte `begin`.
+fn stored(begin: u64, size: usize, count: usize) -> Vec<Place> {
+    let at = |i: usize| Place::Stored(begin + (4 * size * i) as u64);
+    (0..count).map(at).collect()
+}
+
+/// Images one after another, each in a place of its own.
+fn held(images: &[f32], size: usize) -> Vec<Place> {
+    let images = images.chunks_exact(size);
+    images.map(|image| Place::Held(image.to_vec())).collect()
 }
 
 fn describe(entry: &Entry) -> serde_json::Value {
@@ -257,7 +267,6 @@ struct Block {
     examples: Vec<ExampleRecord>,
     /// Of its examples, by index, those for which the model names no class.
     undecided: Vec<u64>,
-    adversarial: Vec<f32>,
 }
 
 impl Block {
@@ -280,7 +289,6 @@ impl Block {
                 .filter(|(u, _)| *u)
                 .map(|(_, &i)| i as u64)
                 .collect(),
-            adversarial: batch.x.to_f32(),
             batch,
         })
     }
@@ -309,19 +317,20 @@ impl Block {
             ..Part::default()
         };
         let mut found = Vec::new();
-        if !rows.is_empty() {
-            let oracle = Oracle::with_rules(job.net, attacker_rules(job.net, entry.knowledge));
-            let guide = guides.of(entry.knowledge, job)?;
-            let guided = guide.map(|g| Guided::new(&oracle, g));
-            let model = guided.as_ref().map_or(&oracle as &dyn Gradients, |g| g);
-            let standing = self.batch.select(&rows);
-            let outcome = run_attack(&entry.attack, model, &standing, job.threat, job.seed)?;
+        let oracle = Oracle::with_rules(job.net, attacker_rules(job.net, entry.knowledge));
+        let guide = if rows.is_empty() {
+            None
+        } else {
+            guides.of(entry.knowledge, job)?
+        };
+        let guided = guide.map(|g| Guided::new(&oracle, g));
+        let model = guided.as_ref().map_or(&oracle as &dyn Gradients, |g| g);
+        for rows in rows.chunks(job.cap.max(1)) {
+            let batch = self.batch.select(rows);
+            let outcome = run_attack(&entry.attack, model, &batch, job.threat, job.seed)?;
             let points = outcome.adversarial.values::<f32>();
-            for ((j, &i), point) in rows
-                .iter()
-                .enumerate()
-                .zip(points.chunks_exact(points.len() / rows.len()))
-            {
+            let points = points.chunks_exact(points.len() / rows.len());
+            for ((j, &i), point) in rows.iter().enumerate().zip(points) {
                 match outcome.endings[j] {
                     Ending::ZeroGradient => part.flat.push(i),
                     Ending::NonFinite => part.non_finite.push(i),
@@ -335,19 +344,10 @@ impl Block {
                     found.extend_from_slice(point);
                 }
             }
-            part.passes = outcome.passes;
+            part.passes += outcome.passes;
         }
         part.seconds = started.elapsed().as_secs_f64();
         Ok((part, found))
-    }
-
-    fn take_in(&mut self, part: &Part, found: &[f32], name: &str) {
-        let size = self.adversarial.len() / self.examples.len();
-        for (broken, point) in part.broken.iter().zip(found.chunks_exact(size)) {
-            let example = &mut self.examples[broken.row];
-            example.fall(name, broken.distance);
-            self.adversarial[broken.row * size..(broken.row + 1) * size].copy_from_slice(point);
-        }
     }
 }
 

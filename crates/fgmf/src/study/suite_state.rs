@@ -6,13 +6,14 @@
 //! Both are dropped on opening.
 
 use crate::error::{Error, Result};
-use crate::hash::sha256;
+use crate::hash::{Hash, sha256};
 use crate::record::{BuildRecord, ExampleRecord, Passes};
 use crate::store::journal::Journal;
 use crate::store::{atomic, disk};
+use crate::study::found::{FoundImages, ImageFile, bytes};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// First line: what the rest belongs to.
@@ -59,16 +60,17 @@ pub(crate) struct Searched {
     pub(crate) examples: Vec<ExampleRecord>,
     /// Examples for which the model names no class.
     pub(crate) undecided: Vec<u64>,
-    /// The adversarial image where one was found, the clean image elsewhere.
-    pub(crate) images: Vec<f32>,
+    /// The images that broke examples.
+    pub(crate) found: FoundImages,
 }
 
 /// The open files, and what they held.
 pub(crate) struct StateFile {
     journal: Journal,
-    images: File,
-    images_path: PathBuf,
-    known: BTreeMap<(usize, usize), (Part, Vec<f32>)>,
+    images: ImageFile,
+    /// Bytes of images.
+    used: u64,
+    known: BTreeMap<(usize, usize), (Part, u64)>,
 }
 
 fn images_path(path: &Path) -> PathBuf {
@@ -86,46 +88,63 @@ impl StateFile {
     /// Opens or starts the state at `path`; an error if it belongs to another run.
     pub(crate) fn open(path: &Path, header: &SuiteHeader, image: [usize; 3]) -> Result<Self> {
         let images_path = images_path(path);
-        let bytes = atomic::read_if_there(&images_path)?.unwrap_or_default();
-        let size = 4 * image.iter().product::<usize>();
+        let mut stored = atomic::open_if_there(&images_path)?.map(BufReader::new);
+        let size = 4 * image.iter().product::<usize>() as u64;
         let (mut known, mut used) = (BTreeMap::new(), 0);
         let journal = Journal::open(path, header, |(part, digest): (Part, String)| {
-            let end = used + size * part.broken.len();
-            let Some(images) = bytes.get(used..end) else {
+            // An image at a time: there may be as many as there are examples.
+            let length = size * part.broken.len() as u64;
+            let mut hash = Hash::default();
+            let copied = stored.as_mut().map_or(Ok(0), |stored| {
+                std::io::copy(&mut stored.by_ref().take(length), &mut hash)
+            });
+            if copied.map_err(|e| e.to_string())? < length {
                 return Ok(false);
-            };
-            if sha256(images) != digest {
+            }
+            if hash.finish() != digest {
                 return Err("its images have another digest".to_owned());
             }
-            let values = images.chunks_exact(4);
-            let values = values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            used = end;
-            known.insert((part.block, part.entry), (part, values.collect()));
+            known.insert((part.block, part.entry), (part, used));
+            used += length;
             Ok(true)
         })?;
-        if used < bytes.len() || bytes.is_empty() {
-            atomic::write(&images_path, &bytes[..used])?;
+        if stored.is_none() {
+            atomic::write(&images_path, &[])?;
         }
-        let images = disk::append(&images_path);
+        let file = disk::append(&images_path).map_err(Error::io(&images_path))?;
+        disk::cut(&file, used).map_err(Error::io(&images_path))?;
         Ok(Self {
             journal,
-            images: images.map_err(Error::io(&images_path))?,
-            images_path,
+            images: ImageFile {
+                file,
+                path: images_path,
+            },
+            used,
             known,
         })
     }
 
-    /// What an attack did to a block, if it is known; it can be taken once.
-    pub(crate) fn take(&mut self, block: usize, entry: usize) -> Option<(Part, Vec<f32>)> {
+    /// What an attack did to a block, if it is known, and the byte at which its images begin; it
+    /// can be taken once.
+    pub(crate) fn take(&mut self, block: usize, entry: usize) -> Option<(Part, u64)> {
         self.known.remove(&(block, entry))
     }
 
-    /// Adds a finished attack: the images first, so that a line never lacks them.
-    pub(crate) fn append(&mut self, part: &Part, images: &[f32]) -> Result<()> {
-        let bytes: Vec<u8> = images.iter().flat_map(|v| v.to_le_bytes()).collect();
-        disk::put(&mut self.images, &bytes)
-            .and_then(|()| disk::sync(&self.images))
-            .map_err(Error::io(&self.images_path))?;
-        self.journal.append(&(part, sha256(&bytes)))
+    /// Adds a finished attack: the images first, so that a line never lacks them. They begin at the
+    /// byte handed back.
+    pub(crate) fn append(&mut self, part: &Part, images: &[f32]) -> Result<u64> {
+        let bytes = bytes(images);
+        disk::put(&mut self.images.file, &bytes)
+            .and_then(|()| disk::sync(&self.images.file))
+            .map_err(Error::io(&self.images.path))?;
+        self.journal.append(&(part, sha256(&bytes)))?;
+        let begin = self.used;
+        self.used += bytes.len() as u64;
+        Ok(begin)
+    }
+
+    /// The file of images; nothing is added any more.
+    pub(crate) fn into_images(self) -> ImageFile {
+        self.images
     }
 }

@@ -350,6 +350,7 @@ fn job_on<'a>(net: &'a Session, data: &'a Dataset, threat: &'a ThreatModel) -> S
         data,
         threat,
         seed: 3,
+        cap: usize::MAX,
     }
 }
 
@@ -383,6 +384,7 @@ fn suites_resume_to_the_same_result() {
         data: &data,
         threat: &threat,
         seed: 3,
+        cap: usize::MAX,
     };
     let run = |state: Option<&std::path::Path>| {
         run_suite(&entries, &job("model"), state, &mut |_, _, _| {})
@@ -573,6 +575,7 @@ fn suites_break_what_is_within_the_radius() {
             data: &data,
             threat: &threat,
             seed: 1,
+            cap: usize::MAX,
         };
         for name in ["standard", "adaptive", "plus", "rand"] {
             let entries = suite(name, &net, norm).unwrap();
@@ -611,6 +614,7 @@ fn suites_stop_when_the_answer_is_known() {
             data: &data,
             threat: &threat,
             seed: 3,
+            cap: usize::MAX,
         };
         let outcome = run_suite_until(&entries, &job, None, threshold, &mut |_, _, _| {}).unwrap();
         (outcome.stopped, outcome.overall())
@@ -637,6 +641,7 @@ fn suites_can_be_lists_of_attacks() {
             data: &data,
             threat: &threat,
             seed: 3,
+            cap: usize::MAX,
         };
         run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap()
     };

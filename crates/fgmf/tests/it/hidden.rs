@@ -95,6 +95,7 @@ fn attacked(net: &Session, names: &str) -> SuiteOutcome {
         data: &data,
         threat: &threat,
         seed: 0,
+        cap: usize::MAX,
     };
     let entries = suite(names, net, Norm::Linf).unwrap();
     run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap()

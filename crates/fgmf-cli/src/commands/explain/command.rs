@@ -7,7 +7,7 @@ use crate::commands::class::class_of;
 use crate::commands::explain::block::Block;
 use crate::commands::explain::images::Images;
 use crate::commands::explain::written::WrittenFiles;
-use crate::commands::memory::images_at_once;
+use crate::commands::memory::{images_at_once, work_of};
 use crate::commands::shared::{ExplainedModel, data_record, percent};
 use crate::console;
 use crate::console::one_line;
@@ -45,12 +45,9 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let mut images = Images::new(a, net)?;
     let [c, h, w] = net.image_shape();
     // A block, attacked, in both precisions, and its maps.
-    let cap = images_at_once(
-        net,
-        &a.memory,
-        BLOCK * (8 * c + 8 * a.methods.len()) * h * w,
-        &metrics,
-    )?;
+    let held = BLOCK * (8 * c + 8 * a.methods.len()) * h * w;
+    let (mib, work) = (a.memory.memory, work_of(&a.methods, &metrics));
+    let cap = images_at_once(&mut [&mut *net], mib, a.memory.cap, held, work)?;
     let oracle = Oracle::new(&model.net);
     let explainers = explainers(a, &settings, &oracle, cap)?;
     settings.check(
@@ -60,7 +57,8 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             .chain(metrics.iter().map(|m| m.info().id))
             .collect::<Vec<_>>(),
     )?;
-    let attacker = Attacker::new(&a.attacked, "none", [images.len(), c, h, w], a.seed)?;
+    let (data, sha256) = (images.data(), &model.sha256);
+    let attacker = Attacker::new(&a.attacked, "none", [c, h, w], data, sha256, a.seed)?;
     images.check(&model.net)?;
     let folders = ["", "maps", "pages"].map(|folder| a.out.join(folder));
     let claimed = folders.iter().map(|folder| Folder::claim(folder));
@@ -73,11 +71,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             file: a.model.display().to_string(),
             sha256: model.sha256.clone(),
         },
-        data: if let Images::Data(data) = &images {
-            Some(data_record(data))
-        } else {
-            None
-        },
+        data: images.data().map(data_record),
         threat: None,
         seed: a.seed,
         inputs: Vec::new(),

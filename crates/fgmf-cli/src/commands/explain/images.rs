@@ -5,7 +5,6 @@ use crate::commands::shared::data_for;
 use crate::console;
 use crate::console::one_line;
 use anyhow::Result;
-use fgmf::Error;
 use fgmf::data::{Dataset, StillImage, read_image_of, read_image_to_fit};
 use fgmf_net::{Network, Tensor};
 use std::collections::HashSet;
@@ -61,20 +60,11 @@ impl Pictures {
 impl Images {
     pub(super) fn new(a: &Explain, net: &Network) -> Result<Self> {
         let Some(data) = &a.data else {
-            // The order of single files is the user's, that of stored images the data set's.
-            return match &a.attacked.adversarial {
-                Some(path) => Err(Error::parameter(
-                    "adversarial",
-                    "--data, whose images it was made of",
-                    path.display(),
-                )
-                .into()),
-                None => Ok(Self::Files(Pictures {
-                    paths: a.images.clone(),
-                    resize: a.resize,
-                    left_out: Vec::new(),
-                })),
-            };
+            return Ok(Self::Files(Pictures {
+                paths: a.images.clone(),
+                resize: a.resize,
+                left_out: Vec::new(),
+            }));
         };
         Ok(Self::Data(data_for(net, data, &a.split, Some(a.limit))?))
     }
@@ -84,6 +74,14 @@ impl Images {
         match self {
             Self::Files(files) => files.check(net),
             Self::Data(_) => Ok(()),
+        }
+    }
+
+    /// The data set, if the images are of one.
+    pub(super) fn data(&self) -> Option<&Dataset> {
+        match self {
+            Self::Files(_) => None,
+            Self::Data(data) => Some(data),
         }
     }
 

@@ -40,6 +40,18 @@ impl Cache {
         Ok(plan)
     }
 
+    /// Numbers that packed weights hold.
+    pub(crate) fn packed_numbers(&self) -> usize {
+        self.packed.numbers()
+    }
+
+    /// Drops everything that nobody uses at the moment.
+    pub(crate) fn release(&self) {
+        lock(&self.plans).clear();
+        self.packed.release();
+        self.arenas.release();
+    }
+
     /// Drops what holds weights.
     pub(crate) fn forget_weights(&mut self) {
         self.plans = Mutex::default();

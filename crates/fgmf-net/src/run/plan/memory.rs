@@ -158,6 +158,11 @@ impl Arenas {
         lock(&self.0).push(arena);
     }
 
+    /// Gives back the memory of arenas that no chunk has.
+    pub(super) fn release(&self) {
+        lock(&self.0).clear();
+    }
+
     /// Takes back the memory of results that have been copied: a piece for the arena that has the
     /// fewest.
     pub(crate) fn reuse(&self, results: impl Iterator<Item = Tensor>) {

@@ -46,6 +46,17 @@ impl Packed {
             .clone()
     }
 
+    /// Numbers that packed weights hold.
+    pub(super) fn numbers(&self) -> usize {
+        lock(&self.weights).values().map(|w| w.len()).sum()
+    }
+
+    /// Drops the weights, and memory kept for others.
+    pub(super) fn release(&self) {
+        lock(&self.weights).clear();
+        lock(&self.memory).clear();
+    }
+
     /// Drops the weights and keeps their memory, if no plan holds them.
     pub(super) fn forget(&mut self) {
         let weights = std::mem::take(

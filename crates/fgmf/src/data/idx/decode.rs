@@ -2,6 +2,7 @@
 
 use crate::data::idx::part::{IMAGES, IdxPart, LABELS};
 use crate::data::limits::{MAX_BYTES, MAX_SIDE};
+use crate::data::request::DataRequest;
 use crate::error::{Error, Result};
 use flate2::bufread::MultiGzDecoder;
 use std::cmp::Ordering;
@@ -11,13 +12,15 @@ use std::path::Path;
 /// Deflate cannot expand by more than this, so a header that asks for more is lying.
 const MAX_EXPANSION: u64 = 1032;
 
-/// `[n, height, width]` and the bytes of an image file of `stored` bytes; `path` is for messages.
+/// `[n, height, width]` of an image file of `stored` bytes, and the bytes of the images wanted;
+/// `path` is for messages.
 pub(crate) fn images<R: BufRead>(
     path: &Path,
     source: R,
     stored: u64,
+    wanted: &DataRequest,
 ) -> Result<([usize; 3], Vec<u8>)> {
-    let (sides, body) = contents(path, source, stored, &IMAGES)?;
+    let (sides, body) = contents(path, source, stored, &IMAGES, wanted)?;
     match sides[..] {
         [n, height, width] => Ok(([n, height, width], body)),
         _ => Err(Error::data(path, "3 sizes", sides.len())),
@@ -26,7 +29,7 @@ pub(crate) fn images<R: BufRead>(
 
 /// The bytes of a label file of `stored` bytes; `path` is for messages.
 pub(crate) fn labels<R: BufRead>(path: &Path, source: R, stored: u64) -> Result<Vec<u8>> {
-    Ok(contents(path, source, stored, &LABELS)?.1)
+    Ok(contents(path, source, stored, &LABELS, &DataRequest::default())?.1)
 }
 
 /// Told apart by content: an IDX file starts with a zero byte, a gzip file does not.
@@ -35,6 +38,7 @@ fn contents<R: BufRead>(
     mut source: R,
     stored: u64,
     part: &IdxPart,
+    wanted: &DataRequest,
 ) -> Result<(Vec<usize>, Vec<u8>)> {
     if source
         .fill_buf()
@@ -42,18 +46,19 @@ fn contents<R: BufRead>(
         .starts_with(&[0x1f, 0x8b])
     {
         let most = stored.saturating_mul(MAX_EXPANSION);
-        decode(path, MultiGzDecoder::new(source), part, most, None)
+        decode(path, MultiGzDecoder::new(source), part, wanted, most, None)
     } else {
-        decode(path, source, part, stored, Some(stored))
+        decode(path, source, part, wanted, stored, Some(stored))
     }
 }
 
-/// Reads header and body. At most `most` bytes can come, `exact` says how many will; both are
-/// checked before the body is read.
+/// Reads the header, and the wanted part of the body. At most `most` bytes can come, `exact` says
+/// how many will; both are checked before the body is read.
 fn decode(
     path: &Path,
     mut reader: impl Read,
     part: &IdxPart,
+    wanted: &DataRequest,
     most: u64,
     exact: Option<u64>,
 ) -> Result<(Vec<usize>, Vec<u8>)> {
@@ -115,11 +120,15 @@ fn decode(
             format!("sizes {sides:?} in the header"),
         ));
     }
-    let body = sides
-        .iter()
-        .try_fold(1_u64, |size, &side| size.checked_mul(side as u64))
-        .filter(|&size| size <= MAX_BYTES);
-    let Some(body) = body else {
+    if let [_, height, width] = sides[..] {
+        wanted.check_shape([1, height, width])?;
+    }
+    let body_of = |count: usize| {
+        let mut others = sides.iter().skip(1);
+        others.try_fold(count as u64, |size, &side| size.checked_mul(side as u64))
+    };
+    let needed = body_of(wanted.of(sides[0])).filter(|&size| size <= MAX_BYTES);
+    let (Some(body), Some(needed)) = (body_of(sides[0]), needed) else {
         return Err(Error::data(
             path,
             format!("at most {MAX_BYTES} bytes"),
@@ -144,10 +153,10 @@ fn decode(
         }
         _ => {}
     }
-    // One byte more than announced is asked for, so that a longer file is noticed and gzip's
-    // checksum is reached.
-    let bytes = take(body + 1)?;
-    match (bytes.len() as u64).cmp(&body) {
+    // Of a file that is wanted whole, one byte more than announced is asked for, so that a longer
+    // file is noticed and gzip's checksum is reached.
+    let bytes = take(needed + u64::from(needed == body))?;
+    match (bytes.len() as u64).cmp(&needed) {
         Ordering::Equal => Ok((sides, bytes)),
         Ordering::Less => Err(Error::data(
             path,
@@ -185,8 +194,13 @@ mod tests {
             let stored = file(2051, &[n, height, width], &pixels);
             let labelled = file(2049, &[n], &labels);
             let path = Path::new("x");
-            let (shape, read) = images(path, &stored[..], stored.len() as u64).unwrap();
-            prop_assert_eq!((shape, read), ([n, height, width], pixels));
+            let all = DataRequest::default();
+            let (shape, read) = images(path, &stored[..], stored.len() as u64, &all).unwrap();
+            prop_assert_eq!((shape, &read), ([n, height, width], &pixels));
+            let few = DataRequest::new(Some(2), Some([1, height, width]));
+            let (shape, read) = images(path, &stored[..], stored.len() as u64, &few).unwrap();
+            prop_assert_eq!(shape, [n, height, width]);
+            prop_assert_eq!(read, &pixels[..n.min(2) * area]);
             let read = super::labels(path, &labelled[..], labelled.len() as u64).unwrap();
             prop_assert_eq!(read, labels);
         }

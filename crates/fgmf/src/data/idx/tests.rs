@@ -1,5 +1,6 @@
 use crate::data::dataset::Dataset;
-use crate::data::source::load;
+use crate::data::request::DataRequest;
+use crate::data::source::{load, load_part};
 use crate::error::Result;
 use crate::record::Split;
 use fgmf_testkit::corrupt::corruptions;
@@ -93,6 +94,35 @@ fn idx_files_round_trip_under_every_name() {
                 dir.path().file_name().unwrap().to_str().unwrap()
             );
         }
+    }
+}
+
+/// The file ends, or its packed form is damaged, behind the images that are wanted; and images of
+/// 16,384 x 16,384 are refused by their header.
+#[test]
+fn no_more_is_read_than_is_wanted() {
+    let part = |images: &[u8], wanted: &DataRequest| {
+        let files = [
+            ("test-images.idx", images),
+            ("test-labels.idx", &LABELS[..]),
+        ];
+        load_part(folder(&files).path().to_str().unwrap(), Split::Test, wanted)
+    };
+    let one = DataRequest::new(Some(1), Some([1, 2, 3]));
+    let mut packed = gzip(&IMAGES);
+    let end = packed.len() - 8;
+    packed[end..].fill(0xff);
+    for images in [&IMAGES[..], &packed] {
+        let data = part(images, &one).unwrap();
+        assert_eq!((data.labels(), data.classes().len()), (&[3][..], 4));
+        assert_eq!(data.image(0), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+    }
+    assert!(part(&packed, &DataRequest::default()).is_err());
+    let huge = changed(&IMAGES, 8, &[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
+    for images in [gzip(&huge), huge] {
+        let message = part(&images, &one).unwrap_err().to_string();
+        let expected = "[1, 2, 3] (c, h, w), found [1, 16384, 16384]";
+        assert!(message.contains(expected), "{message}");
     }
 }
 

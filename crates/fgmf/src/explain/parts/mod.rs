@@ -15,5 +15,5 @@ pub(crate) mod spread;
 
 pub use cam::{CamParams, ClassActivationMap};
 pub use layer::{LayerKind, TargetLayer, choose_layer, named_layer};
-pub use memory::Calls;
+pub use memory::{Calls, Work};
 pub use perturbation::Score;

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::explain::subject::Subject;
 use crate::rng::{Purpose, Stream};
 use fgmf_net::{Network, Precision, Session, Tensor, ValueId};
+use std::ops::Range;
 
 /// Trainable parameters by node, the last node first; a parameter counts where it is last used.
 pub(crate) fn layers(net: &Network) -> Vec<Vec<ValueId>> {
@@ -35,15 +36,15 @@ pub(crate) fn stages(layers: usize, stages: usize) -> Vec<usize> {
     out
 }
 
-/// A copy whose `count` last layers have the values of each parameter in random order.
-pub(crate) fn forgetful(
-    net: &Session,
+/// Puts the values of each parameter of the layers `range` in random order.
+fn forget(
+    net: &mut Session,
     layers: &[Vec<ValueId>],
-    count: usize,
+    range: Range<usize>,
     seed: u64,
-) -> Result<Session> {
-    let mut out = net.clone();
-    for (number, id) in layers[..count].iter().flatten().enumerate() {
+) -> Result<()> {
+    let before = layers[..range.start].iter().map(Vec::len).sum::<usize>();
+    for (number, id) in (before..).zip(layers[range].iter().flatten()) {
         let Some(tensor) = net.parameter(*id) else {
             continue;
         };
@@ -54,29 +55,41 @@ pub(crate) fn forgetful(
             0,
         );
         let order = rng.permutation(tensor.len());
-        let values = tensor.to_f64();
-        let mixed: Vec<f64> = order.into_iter().map(|i| values[i]).collect();
-        let new = Tensor::new(tensor.shape(), mixed);
-        out.set_parameter(
-            *id,
-            if tensor.precision() == Precision::F32 {
-                new.cast(Precision::F32)
-            } else {
-                new
-            },
-        )?;
+        let mixed = match tensor.precision() {
+            Precision::F32 => Tensor::new(tensor.shape(), taken(&tensor.to_f32(), &order)),
+            Precision::F64 => Tensor::new(tensor.shape(), taken(&tensor.to_f64(), &order)),
+        };
+        net.set_parameter(*id, mixed)?;
     }
-    Ok(out)
+    Ok(())
 }
 
-/// The subject's network with its `count` last layers forgotten, and how many layers there are.
-pub(crate) fn forgotten(subject: &Subject<'_>, stages_wanted: usize) -> Result<Vec<Session>> {
+/// Values in another order.
+fn taken<T: Copy>(values: &[T], order: &[usize]) -> Vec<T> {
+    order.iter().map(|&i| values[i]).collect()
+}
+
+/// Hands out a copy of the subject's network as it forgets its last layers, at each of at most
+/// `wanted` stages.
+///
+/// There is one copy, and the network itself keeps no packed weights and chunks meanwhile. So
+/// stages take the memory of one network at work, and another's weights.
+pub(crate) fn forgetting(
+    subject: &Subject<'_>,
+    wanted: usize,
+    mut stage: impl FnMut(&Session) -> Result<()>,
+) -> Result<()> {
     let net = subject.oracle.session();
     let layers = layers(net);
-    stages(layers.len(), stages_wanted)
-        .into_iter()
-        .map(|count| forgetful(net, &layers, count, subject.context.seed))
-        .collect()
+    let mut copy = net.clone();
+    net.release();
+    let mut done = 0;
+    for count in stages(layers.len(), wanted) {
+        forget(&mut copy, &layers, done..count, subject.context.seed)?;
+        done = count;
+        stage(&copy)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -103,7 +116,8 @@ mod tests {
             layers.iter().map(Vec::len).sum::<usize>(),
             net.trainable().len()
         );
-        let one = forgetful(&net, &layers, 1, 3).unwrap();
+        let mut one = net.clone();
+        forget(&mut one, &layers, 0..1, 3).unwrap();
         let changed = |a: &Network, id: ValueId| {
             a.parameter(id).unwrap().to_f32() != net.parameter(id).unwrap().to_f32()
         };
@@ -116,12 +130,19 @@ mod tests {
             v.sort_by(f32::total_cmp);
             v
         };
-        let all = forgetful(&net, &layers, layers.len(), 3).unwrap();
+        let mut all = net.clone();
+        forget(&mut all, &layers, 0..layers.len(), 3).unwrap();
         assert!(
             net.trainable()
                 .iter()
                 .all(|&id| sorted(&all, id) == sorted(&net, id))
         );
+        // In stages, it is forgotten in the same way.
+        forget(&mut one, &layers, 1..layers.len(), 3).unwrap();
+        assert!(net.trainable().iter().all(|&id| {
+            let values = |n: &Network| n.parameter(id).unwrap().to_f32();
+            values(&one) == values(&all)
+        }));
         assert_eq!(
             (stages(10, 4), stages(2, 5), stages(0, 3)),
             (vec![3, 5, 8, 10], vec![1, 2], vec![0])

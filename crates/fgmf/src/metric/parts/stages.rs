@@ -5,7 +5,7 @@ use crate::explain::subject::Subject;
 use crate::measure::similarity::spearman;
 use crate::measure::structure::ssim;
 use crate::metric::base::MetricValues;
-use crate::metric::parts::randomise::forgotten;
+use crate::metric::parts::randomise::forgetting;
 use crate::model::oracle::Oracle;
 
 /// An error unless there are 1 to 1,000 stages.
@@ -25,14 +25,22 @@ pub(crate) fn likenesses(
 ) -> Result<MetricValues> {
     let [_, h, w] = subject.shape();
     let own = explained(subject.oracle)?;
-    let nets = forgotten(subject, stages)?;
+    let mut found: Vec<Vec<[f64; 2]>> = Vec::new();
+    forgetting(subject, stages, |net| {
+        let maps = explained(&Oracle::new(net))?;
+        let pairs = own.iter().zip(&maps);
+        let likeness = |(own, map): (&Vec<f64>, &Vec<f64>)| {
+            Ok([spearman(own, map)?.abs(), ssim(own, map, [h, w])?])
+        };
+        found.push(pairs.map(likeness).collect::<Result<_>>()?);
+        Ok(())
+    })?;
     let mut out = vec![vec![Some(0.0); subject.len()]; 2];
-    for net in &nets {
-        for (i, map) in explained(&Oracle::new(net))?.iter().enumerate() {
-            let figures = [spearman(&own[i], map)?.abs(), ssim(&own[i], map, [h, w])?];
+    for stage in &found {
+        for (i, figures) in stage.iter().enumerate() {
             out.iter_mut()
                 .zip(figures)
-                .for_each(|(o, f)| o[i] = o[i].map(|v| v + f / nets.len() as f64));
+                .for_each(|(o, f)| o[i] = o[i].map(|v| v + f / found.len() as f64));
         }
     }
     Ok(out)

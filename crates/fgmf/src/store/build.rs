@@ -4,7 +4,7 @@
 use crate::record::BuildRecord;
 
 /// Rises by one whenever numbers move: whoever changes a row of `parity/guard.json` raises it.
-const NUMERICS: u32 = 1;
+const NUMERICS: u32 = 2;
 
 /// This build.
 pub fn build() -> BuildRecord {

@@ -15,7 +15,7 @@ pub(super) fn work_of(explainers: &[String], metrics: &[Box<dyn Metric>]) -> Wor
     } else {
         Work::EXPLAIN
     };
-    let judging = |m: &Box<dyn Metric>| {
+    let judging = |m: &dyn Metric| {
         if m.info().id == "attacked-stability" {
             Work::CURVATURE
         } else if m.info().needs.contains(&Need::Parameters) {
@@ -24,7 +24,10 @@ pub(super) fn work_of(explainers: &[String], metrics: &[Box<dyn Metric>]) -> Wor
             Work::EXPLAIN
         }
     };
-    metrics.iter().map(judging).fold(explaining, Work::or)
+    metrics
+        .iter()
+        .map(|m| judging(m.as_ref()))
+        .fold(explaining, Work::or)
 }
 
 /// Images in a model call: `cap`, or fewer so that the process keeps to `mib`. The chunks of the

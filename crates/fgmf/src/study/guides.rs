@@ -46,6 +46,36 @@ impl Answers {
     }
 }
 
+/// The guides of a job, made when they are first asked for.
+#[derive(Default)]
+pub(crate) struct Guides(Vec<(MaskKnowledge, Guide)>);
+
+impl Guides {
+    /// What an attacker of this knowledge follows, if it is not the model itself.
+    pub(crate) fn of(
+        &mut self,
+        knowledge: MaskKnowledge,
+        job: &SuiteJob<'_>,
+    ) -> Result<Option<&Guide>> {
+        let known = self.0.iter().position(|(k, _)| *k == knowledge);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let made = match (knowledge, knowledge.cut()) {
+                    (_, Some(depth)) => guide(job, depth)?,
+                    (MaskKnowledge::Double, _) => {
+                        Guide::new(job.net.cast(Precision::F64), Vec::new())
+                    }
+                    _ => return Ok(None),
+                };
+                self.0.push((knowledge, made));
+                self.0.len() - 1
+            }
+        };
+        Ok(Some(&self.0[at].1))
+    }
+}
+
 /// A readout at the cut of this depth, fitted to the classes that the model names: at the first
 /// images of the data, at the same with noise of the radius, at mixtures of two of them, and then
 /// at points that an attack on the readout finds. Labels are not used.
@@ -75,7 +105,7 @@ fn guide(job: &SuiteJob<'_>, depth: usize) -> Result<Guide> {
         let mix = image(i).iter().zip(other).map(|(a, b)| a + t * (b - a));
         mix.collect::<Vec<f32>>()
     };
-    let mut ask = |answers: &mut Answers, points| answers.ask(job, &features, points);
+    let ask = |answers: &mut Answers, points| answers.ask(job, &features, points);
     ask(&mut answers, clean.clone())?;
     ask(&mut answers, rows.iter().flat_map(|&i| noisy(i)).collect())?;
     ask(&mut answers, rows.iter().flat_map(|&i| mixed(i)).collect())?;

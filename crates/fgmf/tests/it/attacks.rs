@@ -14,7 +14,7 @@ use fgmf::model::{
     Averaged, Counted, Expected, FeatureGradient, Gradients, Oracle, Scores, Served, error_rate,
 };
 use fgmf::registry::{Family, Registered, of};
-use fgmf::study::{SuiteJob, curve, lone, run_suite, run_suite_until, suite};
+use fgmf::study::{SuiteJob, SuiteOutcome, curve, lone, run_suite, run_suite_until, suite};
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::head::Head;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
@@ -370,6 +370,20 @@ fn dataset(n: usize) -> Dataset {
     .unwrap()
 }
 
+/// The adversarial image of each example, the clean one where nothing broke it.
+fn images_of(outcome: &SuiteOutcome, data: &Dataset) -> Tensor {
+    let [c, h, w] = data.shape();
+    let image = |i: usize| {
+        outcome
+            .found
+            .get(i)
+            .unwrap()
+            .unwrap_or_else(|| data.image(i))
+    };
+    let all: Vec<f32> = (0..data.len()).flat_map(image).collect();
+    Tensor::new(&[data.len(), c, h, w], all)
+}
+
 /// A suite stopped after any block, with the last line of its state cut short, ends like one that
 /// was not stopped.
 #[test]
@@ -427,8 +441,8 @@ fn suites_resume_to_the_same_result() {
             let again = run(Some(&path)).unwrap();
             assert_eq!(again.examples, whole.examples, "{kept} lines kept");
             assert_eq!(
-                again.adversarial.to_f32(),
-                whole.adversarial.to_f32(),
+                images_of(&again, &data).to_f32(),
+                images_of(&whole, &data).to_f32(),
                 "{kept} lines kept"
             );
         }
@@ -453,8 +467,9 @@ fn suites_hand_back_the_adversarial_images() {
     let job = job_on(&net, &data, &threat);
     let outcome = run_suite(&entries, &job, None, &mut |_, _, _| {}).unwrap();
     let labels: Vec<usize> = outcome.examples.iter().map(|e| e.label).collect();
-    let wrong = misclassified(&net.logits(&outcome.adversarial).unwrap(), &labels);
-    let points = outcome.adversarial.to_f32();
+    let images = images_of(&outcome, &data);
+    let wrong = misclassified(&net.logits(&images).unwrap(), &labels);
+    let points = images.to_f32();
     for (i, e) in outcome.examples.iter().enumerate() {
         let (clean, point) = (data.image(i), &points[i * 144..(i + 1) * 144]);
         assert_eq!(wrong[i], !e.robust, "example {i}");
@@ -490,8 +505,9 @@ fn what_a_probe_breaks_is_broken() {
     assert!(row.name.starts_with("probe:"), "{row:?}");
     assert!((row.robust_accuracy - outcome.overall().value).abs() < 1e-12);
     let labels: Vec<usize> = outcome.examples.iter().map(|e| e.label).collect();
-    let wrong = misclassified(&net.logits(&outcome.adversarial).unwrap(), &labels);
-    let points = outcome.adversarial.to_f32();
+    let images = images_of(&outcome, &data);
+    let wrong = misclassified(&net.logits(&images).unwrap(), &labels);
+    let points = images.to_f32();
     for (i, e) in outcome.examples.iter().enumerate() {
         assert_eq!(wrong[i], !e.robust, "example {i}");
         assert!(threat.contains(&data.image(i), &points[i * 144..(i + 1) * 144]));

@@ -116,13 +116,14 @@ impl Session {
         self.most = most.max(1);
     }
 
-    /// Numbers that weights hold as the kernels read them; they are packed when they are first used.
+    /// Numbers that weights hold as the kernels read them; they are packed when they are first
+    /// used.
     pub fn packed_numbers(&self) -> usize {
         self.cpu.cache.packed_numbers()
     }
 
-    /// Gives back the memory of plans, packed weights and chunks that are not at work. They are made
-    /// again when they are needed; changes no result.
+    /// Gives back the memory of plans, packed weights and chunks that are not at work. They are
+    /// made again when they are needed; changes no result.
     pub fn release(&self) {
         self.cpu.cache.release();
     }

@@ -270,6 +270,8 @@ impl<'a> Look<'_, 'a> {
         if let Some(number) = self.all.numbers.get(name) {
             return Some(number.clone().into());
         }
+        // Until it is computed: a file may hold a value that is made from itself.
+        self.known.insert(name, None);
         let made = self.computed(*self.all.maker.get(name)?);
         self.known.insert(name, made.clone());
         made

@@ -234,3 +234,20 @@ fn the_search_for_gelu_does_not_grow_faster_than_the_file() {
         vec![floats("one", &[1], &[1.0])],
     )));
 }
+
+/// A value that is made from itself is refused, and the search for spelled GELU does not follow it
+/// for ever.
+#[test]
+fn a_value_made_from_itself_is_refused() {
+    let erf: &[&str] = &["Erf x -> b", "Add b c -> c", "Mul x c -> f"];
+    let tanh: &[&str] = &[
+        "Tanh x -> b",
+        "Mul d b -> c",
+        "Add c x -> d",
+        "Add d x -> f",
+    ];
+    for lines in [erf, tanh] {
+        let nodes = lines.iter().map(|l| node(l)).collect();
+        assert!(soon(&bytes(&classifier(nodes, vec![]))).is_err());
+    }
+}

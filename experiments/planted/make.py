@@ -97,7 +97,7 @@ class Graph:
         """A copy of a network of ours; gives its logits."""
         base = onnx.load(path).graph
         tag = self.name()
-        names = {base.input[0].name: image}
+        names = {"": "", base.input[0].name: image}
         for p in base.initializer:
             names[p.name] = f"{tag}.{p.name}"
             copy = onnx.TensorProto()

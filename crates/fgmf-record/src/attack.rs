@@ -34,6 +34,10 @@ pub struct AttackRecord {
     pub verdict: VerdictRecord,
     /// One row an example.
     pub examples: Vec<ExampleRecord>,
+    /// Of the adversarial images, those that still fool the model once they are saved with 8 bits
+    /// a channel. A rounded image may lie outside the ball by half a step (1/510).
+    #[serde(default)]
+    pub in_8_bits: Option<Proportion>,
     /// Whether the run ended, as asked, once it was known whether `--min-robust` holds; the figures
     /// then cover the examples done.
     #[serde(default)]
@@ -134,6 +138,9 @@ pub struct VerdictRecord {
 pub struct FlagRecord {
     /// Id in kebab case.
     pub id: String,
+    /// Whether it shows by itself that gradients miss adversarial examples that exist.
+    #[serde(default)]
+    pub conclusive: bool,
     /// Numbers behind it.
     pub evidence: serde_json::Value,
     /// What to do.

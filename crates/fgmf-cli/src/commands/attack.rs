@@ -92,6 +92,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     outcome.admit(&job, &curve.breaches)?;
     bar.finish_and_clear();
     outcome.save_adversarial(&job, &a.out.join("adversarial.safetensors"))?;
+    let in_8_bits = outcome.in_8_bits(&job)?;
     let (clean, overall) = (outcome.clean(), outcome.overall());
     warn_of_chance(clean.count, clean.n, net.classes());
     let record = AttackRecord {
@@ -118,6 +119,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         },
         verdict: outcome.verdict,
         examples: outcome.examples,
+        in_8_bits: (in_8_bits.n > 0).then_some(in_8_bits),
         stopped_early: outcome.stopped,
         curve: curve.points,
     };
@@ -183,6 +185,12 @@ fn table(r: &AttackRecord) -> String {
             "{label:<32}{:>8}  {:<18}",
             percent(p.robust.value),
             interval(p.robust.interval)
+        ));
+    }
+    if let Some(kept) = &r.in_8_bits {
+        let (count, n) = (kept.count, kept.n);
+        lines.push(format!(
+            "saved with 8 bits a channel, {count} of {n} adversarial images still fool the model"
         ));
     }
     if r.stopped_early {

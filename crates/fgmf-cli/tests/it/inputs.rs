@@ -379,3 +379,49 @@ fn settings_come_from_the_record_of_a_run() {
         );
     }
 }
+
+/// How many adversarial images survive being saved with 8 bits is what a run on the saved files
+/// finds.
+#[test]
+fn adversarial_images_saved_with_8_bits_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let out = folder.path().join("out");
+    // Its points lie just behind the boundary: rounding takes some of them back.
+    let suite = ["--suite", "deepfool", "--limit", "60", "--json", "--quiet"];
+    let usual = ["attack", text(&model), "--out", text(&out)];
+    let data = ["--data", EMBEDDED, "--norm", "l2", "--eps", "1"];
+    let words = [&usual[..], &data, &suite].concat();
+    let record: fgmf_record::AttackRecord = serde_json::from_str(&ok(&words)).unwrap();
+    let kept = record.in_8_bits.unwrap();
+    let broken = record.examples.iter().enumerate();
+    let broken: Vec<_> = broken.filter(|(_, e)| e.broken_by.is_some()).collect();
+    assert_eq!(kept.n, broken.len());
+    let bytes = std::fs::read(out.join("adversarial.safetensors")).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let arrays: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let begin = arrays["adversarial"]["data_offsets"][0].as_u64().unwrap() as usize;
+    let begin = 8 + header + begin;
+    let pictures = folder.path().join("saved");
+    for (row, example) in &broken {
+        let image = &bytes[begin + 4 * 784 * row..][..4 * 784];
+        let grey = image.as_chunks::<4>().0.iter();
+        let grey = grey.map(|v| (f32::from_le_bytes(*v) * 255.0).round() as u8);
+        let grey = image::GrayImage::from_raw(28, 28, grey.collect()).unwrap();
+        let class = record.data.classes[example.label].replace('/', "_");
+        let class = pictures.join("test").join(class);
+        std::fs::create_dir_all(&class).unwrap();
+        grey.save(class.join(format!("{row:04}.png"))).unwrap();
+    }
+    let again = folder.path().join("again");
+    let words = attack(
+        text(&model),
+        text(&pictures),
+        text(&again),
+        &["--eps", "0", "--json", "--quiet"],
+    );
+    let saved: fgmf_record::AttackRecord = serde_json::from_str(&ok(&words)).unwrap();
+    let right = (saved.clean.accuracy * saved.clean.n as f64).round() as usize;
+    assert_eq!((saved.clean.n, saved.clean.n - right), (kept.n, kept.count));
+    assert!(0 < kept.count && kept.count < kept.n, "{kept:?}");
+}

@@ -5,7 +5,7 @@ use crate::attack::base::Ending;
 use crate::attack::sealed::{run_attack, run_black_box};
 use crate::data::batch::{Batch, batch_of};
 use crate::defend::knowledge::attacker_rules;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::access::Gradients;
 use crate::model::answer::{misclassified, predictions, undecided};
 use crate::model::guided::Guided;
@@ -20,6 +20,7 @@ use crate::study::guides::Guides;
 use crate::study::suite_state::{Broken, Part, Searched, StateFile, SuiteHeader};
 use crate::study::suite_verdict::verdict;
 use crate::verdict::judge::Verdict;
+use fgmf_net::Tensor;
 use std::path::Path;
 use std::time::Instant;
 
@@ -118,6 +119,30 @@ impl SuiteOutcome {
             self.rows.push(standing(found, left, n));
         }
         Ok(())
+    }
+
+    /// Adversarial images that the network still misclassifies once their numbers are rounded to
+    /// multiples of 1/255, as a file of 8 bits a channel holds them; of all that were found. A
+    /// rounded image may lie outside the ball by up to half a step. Images from 0 to 1.
+    pub fn in_8_bits(&self, job: &SuiteJob<'_>) -> Result<Proportion> {
+        let broken: Vec<usize> = (0..self.examples.len())
+            .filter(|&i| self.examples[i].broken_by.is_some())
+            .collect();
+        let mut wrong = 0;
+        for rows in broken.chunks(BLOCK.min(job.cap.max(1))) {
+            let mut batch = batch_of(job.data, rows);
+            let mut points = Vec::with_capacity(batch.x.shape().iter().product());
+            for &i in rows {
+                let image = self.found.get(i)?.ok_or_else(|| {
+                    Error::mismatch("read adversarial images", "one an example broken", "none")
+                })?;
+                points.extend(image.iter().map(|v| (v * 255.0).round() / 255.0));
+            }
+            batch.x = Tensor::new::<f32>(batch.x.shape(), points);
+            let missed = misclassified(&job.net.logits(&batch.x)?, &batch.labels);
+            wrong += missed.into_iter().filter(|m| *m).count();
+        }
+        Ok(Proportion::new(wrong, broken.len()))
     }
 
     /// Writes the adversarial images of a run, in the order of the examples; see

@@ -1,9 +1,10 @@
 //! The masking verdict: what the signs of gradient masking add up to.
 //!
 //! [`judge`] is a pure function of [`Evidence`]: each [`Sign`] has a trigger, a number with a
-//! source, and is raised as a flag where its evidence reaches it. A sign is *conclusive* if it
-//! shows that following the model's gradients misses adversarial examples that exist; the others
-//! say that the evaluation may be doing so.
+//! source, and is raised as a flag where its evidence reaches it. A flag is *conclusive* if its
+//! evidence shows that following the model's gradients misses adversarial examples that exist, and
+//! not just a few of them (2% of the images, with 95% certainty). The others say that the
+//! evaluation may be doing so.
 //!
 //! | level | rule |
 //! | --- | --- |
@@ -26,6 +27,8 @@ pub use crate::record::Level;
 pub struct Flag {
     /// Which.
     pub sign: Sign,
+    /// Whether it shows by itself that gradients miss what exists.
+    pub conclusive: bool,
     /// Numbers behind it, and which examples.
     pub evidence: serde_json::Value,
 }
@@ -51,6 +54,7 @@ impl Verdict {
     pub fn record(&self) -> VerdictRecord {
         let flag = |f: &Flag| FlagRecord {
             id: f.sign.id().into(),
+            conclusive: f.conclusive,
             evidence: f.evidence.clone(),
             advice: f.sign.advice().into(),
         };
@@ -66,15 +70,19 @@ impl Verdict {
 pub fn judge(evidence: &Evidence) -> Verdict {
     let (mut checks, mut flags) = (Vec::new(), Vec::new());
     for sign in Sign::ALL {
-        let Some((raised, evidence)) = sign.weigh(evidence) else {
+        let Some((raised, numbers)) = sign.weigh(evidence) else {
             continue;
         };
         checks.push(sign);
         if raised {
-            flags.push(Flag { sign, evidence });
+            flags.push(Flag {
+                sign,
+                conclusive: sign.conclusive(evidence),
+                evidence: numbers,
+            });
         }
     }
-    let level = if flags.iter().any(|f| f.sign.conclusive()) {
+    let level = if flags.iter().any(|f| f.conclusive) {
         Level::Masked
     } else if flags.is_empty() {
         Level::Trustworthy
@@ -264,7 +272,7 @@ mod tests {
             );
             assert_eq!(
                 loud.level,
-                if sign.conclusive() {
+                if sign.conclusive(&at) {
                     Level::Masked
                 } else {
                     Level::Suspicious
@@ -273,6 +281,41 @@ mod tests {
             );
             assert_eq!(loud.checks, Sign::ALL);
         }
+    }
+
+    /// What a search shows beyond gradients makes its flag a doubt at first, and a proof once the
+    /// gap is surely above 2% of the images; so for contradicted gradients, above 10% of them.
+    #[test]
+    fn the_strength_of_a_flag_follows_from_the_gap_it_shows() {
+        type Set = fn(&mut Evidence, u64);
+        let searches: [(Sign, Set); 6] = [
+            (Sign::DescentBeatsAscent, |e, n| e.descent = versus(n, 100)),
+            (Sign::OneStepBeatsMany, |e, n| e.one_step = versus(n, 100)),
+            (Sign::BlackBoxBeatsWhiteBox, |e, n| {
+                e.black_box = versus(n, 100)
+            }),
+            (Sign::TransferBeatsWhiteBox, |e, n| {
+                e.transfer = versus(n, 100)
+            }),
+            (Sign::BypassBeatsPlain, |e, n| e.bypass = versus(n, 100)),
+            (Sign::ReadoutBeatsPlain, |e, n| e.readout = versus(n, 100)),
+        ];
+        let contradicted: (Sign, Set) = (Sign::GradientContradicted, |e, n| {
+            e.contradicted = found(n as usize, 100)
+        });
+        let level = |(sign, set): (Sign, Set), n| {
+            let mut evidence = clean();
+            set(&mut evidence, n);
+            let verdict = judge(&evidence);
+            assert!(verdict.has(sign), "{sign:?}");
+            verdict.level
+        };
+        for search in searches {
+            assert_eq!(level(search, 4), Level::Suspicious, "{:?}", search.0);
+            assert_eq!(level(search, 6), Level::Masked, "{:?}", search.0);
+        }
+        assert_eq!(level(contradicted, 15), Level::Suspicious);
+        assert_eq!(level(contradicted, 16), Level::Masked);
     }
 
     /// Nothing broken at any radius is no sign where nothing stands, and a win needs two examples.

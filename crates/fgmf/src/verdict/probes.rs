@@ -8,7 +8,9 @@
 //! 2. ∇L at the image: exactly 0, not finite; lost to rounding (0 where ∇m is not, or cosine below
 //!    ½ with ∇L in `f64`);
 //! 3. (m(x + h s) − m(x − h s)) / 2h against ‖∇m‖₁, s = sign ∇m, h = 0.002 of the value range: what
-//!    the gradient promises against what the scores do, less than half is a contradiction;
+//!    the gradient promises against what the scores do, less than half is a contradiction; at two
+//!    random points x beside the image (the image itself may be a kink of an honest model: equal
+//!    pixels of a black ground under a maximum);
 //! 4. steps down L against steps up; one step of eps against many of 2.5 eps / steps; at twice eps,
 //!    examples broken and largest loss reached; with eps the whole range (times √d for L2, d for
 //!    L1);
@@ -45,6 +47,9 @@ use serde::{Deserialize, Serialize};
 
 /// Times that each image is asked for, to see whether answers differ (AutoAttack's 5).
 const QUERIES: usize = 5;
+
+/// Random points beside an image at which gradients are compared with differences.
+const BESIDE: u64 = 2;
 
 /// Settings of [`gather`].
 ///
@@ -181,7 +186,7 @@ pub fn gather(
         .randomised
         .as_ref()
         .is_some_and(|f| !f.examples.is_empty());
-    at_the_image(target, &batch, threat, random, &mut e)?;
+    at_the_image(target, &batch, threat, random, seed, &mut e)?;
     let (broken, left) = searches(target, &batch, threat, params.steps, seed, &mut e)?;
     if !left.is_empty() {
         e.instability = Some(instability(
@@ -239,6 +244,7 @@ fn at_the_image(
     batch: &Batch,
     threat: &ThreatModel,
     random: bool,
+    seed: u64,
     e: &mut Evidence,
 ) -> Result<()> {
     let head = CrossEntropy::labels(&batch.labels);
@@ -280,22 +286,59 @@ fn at_the_image(
     if !random {
         e.contradicted = Some(found(
             &batch.index,
-            &contradicted(target.model, batch, threat, &gm)?,
+            &contradicted(target.model, batch, threat, seed)?,
         ));
     }
     Ok(())
 }
 
-/// Probe 3, one an example; examples without a gradient promise nothing.
+/// Probe 3, one an example: whether the gradient of the margin is contradicted beside it.
 fn contradicted(
     model: &dyn Gradients,
     batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+) -> Result<Vec<bool>> {
+    let mut any = vec![false; batch.len()];
+    for round in 0..BESIDE {
+        let x = beside(batch, threat, seed, round);
+        let head = Margin::new(&batch.labels);
+        let gradient = model.loss_gradient(&x, &head)?.gradient.to_f64();
+        let here = contradicted_at(model, &x, &batch.labels, threat, &gradient)?;
+        any.iter_mut()
+            .zip(here)
+            .for_each(|(any, here)| *any |= here);
+    }
+    Ok(any)
+}
+
+/// The images with uniform noise of at most 8/255 of the range, the same for an image each time.
+fn beside(batch: &Batch, threat: &ThreatModel, seed: u64, round: u64) -> Tensor {
+    let [lo, hi] = threat.bounds();
+    let radius = ((hi - lo) * 8.0 / 255.0) as f32;
+    let x = batch.x.to_f32();
+    let noisy = |(x, &index): (&[f32], &u64)| {
+        let mut rng = Stream::new(seed, Purpose::Evaluation, round, index);
+        x.iter()
+            .map(|v| (v + radius * rng.symmetric()).clamp(lo as f32, hi as f32))
+            .collect::<Vec<f32>>()
+    };
+    let images = x.chunks_exact(x.len() / batch.len());
+    let moved = images.zip(&batch.index).flat_map(noisy).collect();
+    Tensor::new::<f32>(batch.x.shape(), moved)
+}
+
+/// One an example; examples without a gradient promise nothing.
+fn contradicted_at(
+    model: &dyn Gradients,
+    x: &Tensor,
+    labels: &[usize],
     threat: &ThreatModel,
     gradient: &[f64],
 ) -> Result<Vec<bool>> {
     let [lo, hi] = threat.bounds();
     let h = 0.002 * (hi - lo);
-    let x = batch.x.to_f64();
+    let (shape, x) = (x.shape(), x.to_f64());
     let sign = |g: f64| if g == 0.0 { 0.0 } else { g.signum() };
     let margins = |side: f64| -> Result<Vec<f64>> {
         let moved = x
@@ -305,13 +348,13 @@ fn contradicted(
             .collect();
         margins_at(
             model,
-            &Tensor::new(batch.x.shape(), moved).cast(Precision::F32),
-            &batch.labels,
+            &Tensor::new(shape, moved).cast(Precision::F32),
+            labels,
         )
     };
     let (up, down) = (margins(1.0)?, margins(-1.0)?);
     let promised = gradient
-        .chunks_exact(x.len() / batch.len())
+        .chunks_exact(x.len() / labels.len())
         .map(|g| Norm::L1.of(g.iter().copied()));
     // Written so that a promise that is not finite contradicts.
     let kept = |((p, up), down): ((f64, f64), f64)| p == 0.0 || (up - down) / (2.0 * h) >= 0.5 * p;
@@ -332,29 +375,11 @@ fn instability(
     directions: usize,
     seed: u64,
 ) -> Result<f64> {
-    let [lo, hi] = threat.bounds();
-    let radius = ((hi - lo) * 8.0 / 255.0) as f32;
-    let x = batch.x.to_f32();
-    let size = x.len() / batch.len();
     let base = margins_at(model, &batch.x, &batch.labels)?;
     let mut sum = 0.0;
     for k in 0..directions {
-        let noisy = |(x, &index): (&[f32], &u64)| {
-            let mut rng = Stream::new(seed, Purpose::Evaluation, k as u64, index);
-            x.iter()
-                .map(|v| (v + radius * rng.symmetric()).clamp(lo as f32, hi as f32))
-                .collect::<Vec<f32>>()
-        };
-        let moved = x
-            .chunks_exact(size)
-            .zip(&batch.index)
-            .flat_map(noisy)
-            .collect();
-        let margins = margins_at(
-            model,
-            &Tensor::new::<f32>(batch.x.shape(), moved),
-            &batch.labels,
-        )?;
+        let moved = beside(batch, threat, seed, k as u64);
+        let margins = margins_at(model, &moved, &batch.labels)?;
         sum += margins
             .iter()
             .zip(&base)

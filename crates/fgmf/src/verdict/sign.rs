@@ -100,8 +100,8 @@ impl Sign {
                 "a loss or its gradient is infinite or not a number for any image"
             }
             Self::GradientContradicted => {
-                "for more than 10% of images the margin rises by less than half of what \
-                    its gradient promises (ours)"
+                "for more than 10% of images the margin rises by less than half of what its \
+                    gradient promises, at one of two random points beside the image (ours)"
             }
             Self::DescentBeatsAscent => {
                 "steps down the served loss break examples that steps up leave: 2 or \
@@ -155,20 +155,23 @@ impl Sign {
         }
     }
 
-    /// Whether it shows by itself that gradients miss what exists.
-    pub fn conclusive(self) -> bool {
-        matches!(
-            self,
-            Self::GradientContradicted
-                | Self::DescentBeatsAscent
-                | Self::OneStepBeatsMany
-                | Self::BlackBoxBeatsWhiteBox
-                | Self::LargerEpsDoesNotHelp
-                | Self::UnboundedAttackFails
-                | Self::TransferBeatsWhiteBox
-                | Self::BypassBeatsPlain
-                | Self::ReadoutBeatsPlain
-        )
+    /// Whether this evidence, once it raised the flag, shows by itself that gradients miss what
+    /// exists. The strength of a flag follows from the gap it can show: a search that beats the
+    /// gradients by what may be 2% of the images or less gives a doubt, and no proof.
+    pub fn conclusive(self, e: &Evidence) -> bool {
+        let gap = |v: &Option<Versus>| v.as_ref().is_some_and(|v| v.surely_beaten_by(MISSED_SHARE));
+        let contradicted = |f: &Found| f.surely_above(CONTRADICTED_SHARE);
+        match self {
+            Self::GradientContradicted => e.contradicted.as_ref().is_some_and(contradicted),
+            Self::DescentBeatsAscent => gap(&e.descent),
+            Self::OneStepBeatsMany => gap(&e.one_step),
+            Self::BlackBoxBeatsWhiteBox => gap(&e.black_box),
+            Self::TransferBeatsWhiteBox => gap(&e.transfer),
+            Self::BypassBeatsPlain => gap(&e.bypass),
+            Self::ReadoutBeatsPlain => gap(&e.readout),
+            Self::LargerEpsDoesNotHelp | Self::UnboundedAttackFails => true,
+            _ => false,
+        }
     }
 
     /// What to do.

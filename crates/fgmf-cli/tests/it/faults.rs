@@ -1,9 +1,13 @@
-//! A kill and an error at every call that changes the disk: the same command afterwards ends like
-//! one that nobody disturbed.
+//! A kill and an error at every call that changes the disk, damaged state, two processes in a
+//! folder: the same command afterwards ends like one that nobody disturbed, or is refused.
+//!
+//! `FGMF_DAMAGES` says how many times each file is damaged, and `FGMF_PAIRS` how many times two
+//! processes are started and killed (few without them).
 
 use crate::{fgmf, small_model, text};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Stdio;
 
 /// Leaves out what a clock decides.
 fn timeless(value: &mut serde_json::Value) {
@@ -133,6 +137,11 @@ fn evaluation_at_every_call() {
     undisturbed(&command, folder.path(), &["kill", "error"], 12);
 }
 
+/// The number that a variable of the environment gives.
+fn number(variable: &str, otherwise: usize) -> usize {
+    std::env::var(variable).map_or(otherwise, |n| n.parse().unwrap())
+}
+
 /// A few numbers that look random.
 fn draws(seed: u64) -> impl Iterator<Item = u64> {
     std::iter::successors(Some(seed | 1), |s| {
@@ -171,7 +180,7 @@ fn damaged_state(command: &[&str], folder: &Path, kept: &[&str], kill_at: u64, h
         assert!(!bytes.is_empty(), "{name}");
         for (number, draw) in draws(bytes.len() as u64)
             .skip(20)
-            .take(how_many)
+            .take(number("FGMF_DAMAGES", how_many))
             .enumerate()
         {
             let mut damaged = bytes.clone();
@@ -206,6 +215,7 @@ fn damaged_state(command: &[&str], folder: &Path, kept: &[&str], kill_at: u64, h
             std::fs::remove_dir_all(&out).unwrap();
         }
     }
+    println!("{kept:?}: {refused} refused, {same} the same");
     assert!(refused > 0, "{same} the same, none refused");
 }
 
@@ -227,11 +237,83 @@ fn damaged_attacks() {
 }
 
 #[test]
+fn damaged_curves() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let settings = ["--suite", "fgsm,mi-fgsm", "--limit", "24", "--eps", "0.1"];
+    let curve = ["--curve", "0.05,0.07"];
+    let command = [&["attack", text(&model)], &DATA[..], &settings, &curve].concat();
+    let kept = ["attack.state.radius-0.jsonl", "attack.state.radius-0.f32"];
+    damaged_state(&command, folder.path(), &kept, 46, 20);
+}
+
+#[test]
 fn damaged_evaluations() {
     let folder = tempfile::tempdir().unwrap();
     let model = small_model(folder.path());
     let command = [&["evaluate", text(&model)], &DATA[..], &EVALUATION].concat();
     damaged_state(&command, folder.path(), &["evaluation.state.jsonl"], 14, 60);
+}
+
+/// Two processes start in one folder, both are killed at some moment, and the command runs again.
+fn pairs(command: &[&str], folder: &Path) {
+    let reference = folder.join("reference");
+    let start = |out: &Path| {
+        let mut made = fgmf(&[command, &["--quiet", "--out", text(out)]].concat());
+        made.stdout(Stdio::null()).stderr(Stdio::piped());
+        made.spawn().unwrap()
+    };
+    let begun = std::time::Instant::now();
+    assert!(start(&reference).wait().unwrap().success());
+    let usual = begun.elapsed();
+    let expected = contents(&reference);
+    let (mut used, mut killed) = (0, 0);
+    for draw in draws(7).skip(20).take(number("FGMF_PAIRS", 4)) {
+        let out = folder.join("pair");
+        let mut both = [start(&out), start(&out)];
+        // At any moment of a run that has both cores for itself, which this one has not.
+        std::thread::sleep(usual.mul_f64((draw >> 40) as f64 / (1_u64 << 24) as f64));
+        for process in &mut both {
+            killed += usize::from(process.try_wait().unwrap().is_none());
+            process.kill().unwrap();
+        }
+        for process in both {
+            let ended = process.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            let refused = ended.status.code() == Some(2) && said.contains("found one in use");
+            used += usize::from(refused);
+            let well = ended.status.success() || ended.status.code().is_none();
+            assert!(well || refused, "{said}");
+        }
+        let last = start(&out).wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&last.stderr).into_owned();
+        assert!(last.status.success(), "{said}");
+        assert!(contents(&out) == expected, "another result");
+        std::fs::remove_dir_all(&out).unwrap();
+    }
+    println!("{}: {killed} killed, {used} refused", command[0]);
+    assert!(killed > 0 && used > 0, "{killed} killed, {used} refused");
+}
+
+#[test]
+fn two_processes_killed_in_one_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let train = ["--objective", "standard", "--limit", "512", "--epochs", "6"];
+    let attack = ["--suite", "quick", "--limit", "64", "--eps", "0.1"];
+    let model = text(&model);
+    for (name, command) in [
+        ("train", [&["train"], &DATA[..], &train].concat()),
+        ("attack", [&["attack", model], &DATA[..], &attack].concat()),
+        (
+            "evaluate",
+            [&["evaluate", model], &DATA[..], &EVALUATION].concat(),
+        ),
+    ] {
+        let folder = folder.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        pairs(&command, &folder);
+    }
 }
 
 /// Of two processes in one folder one works, and the other is refused.

@@ -1,17 +1,18 @@
 //! The file of adversarial images that an attack run keeps.
 //!
-//! A safetensors file of n examples with three arrays:
+//! A safetensors file of n examples with four arrays:
 //!
 //! - `labels [n]`, I64: the true labels.
 //! - `clean_sha256 [n, 64]`, U8: SHA-256 of the bytes of each clean image, in hexadecimal digits.
 //! - `adversarial [n, c, h, w]`, F32: the adversarial images; the clean one where none was found.
+//! - `adversarial_sha256 [n, 64]`, U8: SHA-256 of the little-endian bytes of each of them.
 //!
 //! Its metadata say what the images were made of ([`AdversarialOrigin`]). Whoever takes the images
 //! checks them against the data, the threat and the model that they are meant for.
 
 use crate::data::dataset::Dataset;
 use crate::error::{Error, Result};
-use crate::hash::Hash;
+use crate::hash::{Hash, sha256};
 use crate::record::{Split, ThreatRecord};
 use crate::store::atomic::Whole;
 use crate::study::found::{bytes, numbers};
@@ -28,6 +29,8 @@ use std::path::Path;
 const MAX_HEADER: u64 = 1 << 20;
 /// Hexadecimal digits of a SHA-256.
 const DIGITS: usize = 64;
+/// The key of the digest of all other metadata.
+const DIGEST: &str = "origin_sha256";
 
 /// What adversarial images were made of: the metadata of their file.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +53,7 @@ impl AdversarialOrigin {
     fn metadata(&self) -> Result<HashMap<String, String>> {
         let threat = serde_json::to_string(&self.threat)
             .map_err(|e| Error::mismatch("write adversarial images", "a threat", e))?;
-        let pairs = [
+        let mut pairs = vec![
             ("model_sha256", self.model_sha256.clone()),
             ("data", self.data.clone()),
             ("split", self.split.name().to_owned()),
@@ -58,7 +61,8 @@ impl AdversarialOrigin {
             ("threat", threat),
             ("seed", self.seed.to_string()),
         ];
-        Ok(pairs.map(|(k, v)| (k.to_owned(), v)).into())
+        pairs.push((DIGEST, sha256(format!("{pairs:?}").as_bytes())));
+        Ok(pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
     }
 
     /// `None` where a field is missing or is none.
@@ -100,6 +104,8 @@ pub fn write_adversarial(
         array("labels", Dtype::I64, &[n], 8),
         array("clean_sha256", Dtype::U8, &[n, DIGITS], 1),
         array("adversarial", Dtype::F32, &[n, c, h, w], 4),
+        // Behind the images, which are not known before they are written.
+        array("adversarial_sha256", Dtype::U8, &[n, DIGITS], 1),
     ];
     let wrong = |e: &dyn Display| Error::record(path, e);
     let metadata = Metadata::new(Some(origin.metadata()?), arrays).map_err(|e| wrong(&e))?;
@@ -117,8 +123,14 @@ pub fn write_adversarial(
     for i in 0..n {
         put(data.image_sha256(i).as_bytes())?;
     }
+    let mut digests = Vec::with_capacity(n);
     for i in 0..n {
-        put(&bytes(&image(i)?.unwrap_or_else(|| data.image(i))))?;
+        let image = bytes(&image(i)?.unwrap_or_else(|| data.image(i)));
+        put(&image)?;
+        digests.push(sha256(&image));
+    }
+    for digest in digests {
+        put(digest.as_bytes())?;
     }
     file.finish()
 }
@@ -156,6 +168,11 @@ pub fn read_adversarial(
     let stored = metadata.metadata().as_ref();
     let origin = stored.and_then(AdversarialOrigin::of);
     if let Some(origin) = &origin {
+        let stated = stored.and_then(|m| m.get(DIGEST));
+        let found = origin.metadata()?.remove(DIGEST);
+        if stated.is_some() && stated != found.as_ref() {
+            return Err(wrong(&"what the file was made of, whole", &"it changed"));
+        }
         check_origin(origin, data, threat).map_err(|(e, f)| wrong(&e, &f))?;
     }
     let made_of = origin.as_ref().map(|o| o.model_sha256.as_str());
@@ -170,14 +187,14 @@ pub fn read_adversarial(
     let [c, h, w] = data.shape();
     let n = data.len();
     let mut values = Vec::new();
-    let mut there = false;
+    let (mut digests, mut stated) = (Vec::new(), None);
     for name in metadata.offset_keys() {
         let Some(info) = metadata.info(&name) else {
             continue;
         };
         let (dtype, inner): (Dtype, &[usize]) = match name.as_str() {
             "labels" => (Dtype::I64, &[]),
-            "clean_sha256" => (Dtype::U8, &[DIGITS]),
+            "clean_sha256" | "adversarial_sha256" => (Dtype::U8, &[DIGITS]),
             "adversarial" => (Dtype::F32, &[c, h, w]),
             _ => {
                 file.skip(info.data_offsets.1 - info.data_offsets.0)?;
@@ -216,8 +233,9 @@ pub fn read_adversarial(
                         return Err(at(&expected, &"one made of another image"));
                     }
                 }
+                "adversarial_sha256" => stated.get_or_insert_with(Vec::new).push(row),
                 _ => {
-                    there = true;
+                    digests.push(sha256(&row));
                     let image = numbers(&row);
                     check_image(&data.image(i), &image, threat).map_err(|(e, f)| at(&e, &f))?;
                     values.extend(image);
@@ -226,8 +244,13 @@ pub fn read_adversarial(
         }
         file.skip(size * (info.shape[0] - n))?;
     }
-    if !there {
+    if digests.is_empty() {
         return Err(wrong(&"an array `adversarial`", &"none"));
+    }
+    for (i, (stated, found)) in stated.iter().flatten().zip(&digests).enumerate() {
+        if stated != found.as_bytes() {
+            return Err(wrong(&format!("image {i} with its SHA-256"), &"it changed"));
+        }
     }
     Ok(AdversarialFile {
         x: Tensor::new::<f32>(&[n, c, h, w], values),
@@ -408,6 +431,35 @@ mod tests {
         data.truncate(2).unwrap();
         let two = read(&data).unwrap();
         assert_eq!((two.x.shape(), two.sha256), (&[2, 1, 2, 2][..], all.sha256));
+    }
+
+    /// Whichever byte of the file changes, and wherever it is cut: refused, or the same.
+    #[test]
+    fn a_damaged_file_is_refused_or_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(&folder, &moved(-0.1));
+        let data = data(Split::Test);
+        let read = || read_adversarial(&path, &data, &threat(0.1), "ours", false);
+        let (whole, bytes) = (read().unwrap(), std::fs::read(&path).unwrap());
+        let (mut refused, mut same) = (0, 0);
+        let mut damaged = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            match read() {
+                Err(_) => refused += 1,
+                Ok(again) => {
+                    assert_eq!(again.x.to_f32(), whole.x.to_f32());
+                    assert!(again.origin.is_none_or(|o| Some(o) == whole.origin));
+                    same += 1;
+                }
+            }
+        };
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << (at % 8);
+            damaged(&bytes);
+        }
+        (0..bytes.len()).for_each(|n| damaged(&bytes[..n]));
+        assert!(refused > 20 * same, "{refused} refused, {same} the same");
     }
 
     #[test]

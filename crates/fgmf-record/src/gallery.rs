@@ -135,6 +135,7 @@ mod tests {
             },
             data: Some(DataRecord {
                 chosen: None,
+                left_out: vec![],
                 name: "d".into(),
                 split: Split::Test,
                 n: 1,

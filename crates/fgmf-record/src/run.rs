@@ -28,6 +28,9 @@ pub struct DataRecord {
     /// How the examples were chosen among those of the split; absent for all, or for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<String>,
+    /// Files that were left out because they could not be used, with the reason; absent if none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 impl DataRecord {

@@ -64,6 +64,7 @@ fn data(split: Split, n: usize) -> DataRecord {
         sha256: "ab".repeat(32),
         classes,
         chosen: None,
+        left_out: vec![],
     }
 }
 

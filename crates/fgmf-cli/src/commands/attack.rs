@@ -3,7 +3,8 @@
 use crate::arguments::{Arguments, Attack};
 use crate::commands::memory::images_at_once;
 use crate::commands::shared::{
-    data_for, data_record, how_chosen, percent, read_model, threat_on, warn_of_chance,
+    data_for, data_record, ended_without, how_chosen, percent, read_model, threat_on,
+    warn_of_chance,
 };
 use crate::console;
 use crate::console::one_line;
@@ -130,10 +131,11 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     console::result(&if global.json { text } else { table(&record) })?;
     let masked = a.fail_on_masking && record.verdict.level != Level::Trustworthy;
     let low = a.min_robust.is_some_and(|m| overall.value < m);
+    let ended = ended_without(data.left_out());
     Ok(if masked || low {
         Outcome::BelowThreshold
     } else {
-        Outcome::Done
+        ended
     })
 }
 

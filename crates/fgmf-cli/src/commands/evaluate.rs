@@ -4,7 +4,9 @@ use crate::arguments::{Arguments, Evaluate};
 use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::memory::{images_at_once, work_of};
-use crate::commands::shared::{ExplainedModel, data_for, data_record, how_chosen, warn_of_chance};
+use crate::commands::shared::{
+    ExplainedModel, data_for, data_record, ended_without, how_chosen, warn_of_chance,
+};
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
@@ -118,7 +120,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     write(&out, text.as_bytes())?;
     remove(&state)?;
     console::result(&if global.json { text } else { table(&record) })?;
-    Ok(Outcome::Done)
+    Ok(ended_without(data.left_out()))
 }
 
 /// A block a figure, in it a line an explainer: means with intervals on each input, and the test

@@ -2,6 +2,7 @@
 
 use crate::console;
 use crate::console::one_line;
+use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::data::{DataRequest, Dataset, class_names, load_part};
 use fgmf::defend::unsquashed;
@@ -115,7 +116,20 @@ pub(crate) fn data_record(data: &Dataset) -> DataRecord {
         sha256: data.sha256(),
         classes: data.classes().to_vec(),
         chosen: data.chosen().map(str::to_owned),
+        left_out: data.left_out().to_vec(),
     }
+}
+
+/// How a command ends that worked without these files: it lists them.
+pub(crate) fn ended_without(left_out: &[String]) -> Outcome {
+    if left_out.is_empty() {
+        return Outcome::Done;
+    }
+    console::say(false, &format!("left out: {}", left_out.len()));
+    for file in left_out {
+        console::say(false, &format!("  {}", one_line(file)));
+    }
+    Outcome::Incomplete
 }
 
 /// How the images were chosen, for a line that tells their number.

@@ -2,7 +2,7 @@
 
 use crate::arguments::{Arguments, Train};
 use crate::commands::memory::{resident, too_little};
-use crate::commands::shared::{percent, threat_on};
+use crate::commands::shared::{ended_without, percent, threat_on};
 use crate::console;
 use crate::outcome::Outcome;
 use anyhow::Result;
@@ -52,7 +52,7 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
             a.out.join("model.onnx").display(),
         ))?;
     }
-    Ok(Outcome::Done)
+    Ok(ended_without(data.left_out()))
 }
 
 /// [`fit`] with a progress bar.

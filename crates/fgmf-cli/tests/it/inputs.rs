@@ -380,6 +380,39 @@ fn settings_come_from_the_record_of_a_run() {
     }
 }
 
+/// A damaged file among twenty is left out and named, and exit code 1 says that something is
+/// missing.
+#[test]
+fn a_damaged_file_of_a_folder_is_left_out_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let data = class_folders(folder.path(), &["Trouser", "Bag"], 10);
+    let class = std::fs::read_dir(data.join("test/Bag")).unwrap();
+    let first = class.map(|e| e.unwrap().path()).min().unwrap();
+    std::fs::write(&first, "damaged").unwrap();
+    let name = first.file_name().unwrap().to_str().unwrap();
+    let out = folder.path().join("out");
+    let ended = run(&attack(text(&model), text(&data), text(&out), &["--json"]));
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("left out: 1") && said.contains(name),
+        "{said}"
+    );
+    let record: fgmf_record::AttackRecord = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((record.data.n, record.data.left_out.len()), (19, 1));
+    let out = folder.path().join("maps");
+    let usual = ["explain", text(&model), "--data", text(&data)];
+    let more = ["--methods", "saliency", "--out", text(&out), "--json"];
+    let ended = run(&[&usual[..], &more].concat());
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("left out: 1") && said.contains(name),
+        "{said}"
+    );
+}
+
 /// How many adversarial images survive being saved with 8 bits is what a run on the saved files
 /// finds.
 #[test]

@@ -21,6 +21,7 @@ pub struct Dataset {
     by_folder: bool,
     chosen: Option<&'static str>,
     notes: Vec<String>,
+    left_out: Vec<String>,
 }
 
 impl Dataset {
@@ -78,6 +79,7 @@ impl Dataset {
             by_folder: false,
             chosen: None,
             notes: Vec::new(),
+            left_out: Vec::new(),
         })
     }
 
@@ -92,6 +94,18 @@ impl Dataset {
     pub(crate) fn with_facts(mut self, chosen: Option<&'static str>, notes: Vec<String>) -> Self {
         (self.chosen, self.notes) = (chosen, notes);
         self
+    }
+
+    /// Without these files, each of which has its error.
+    pub(crate) fn without(mut self, left_out: Vec<Error>) -> Self {
+        self.left_out = left_out.iter().map(Error::to_string).collect();
+        self
+    }
+
+    /// Files that were left out because they could not be read, or were not like the others: file,
+    /// what was expected, what was found.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// How the images were chosen among those of the split; `None` for all, or for the first.

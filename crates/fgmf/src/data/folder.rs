@@ -17,11 +17,14 @@ use std::path::{Path, PathBuf};
 
 /// Without split folders, every this many files of a class one is for testing.
 const TEST_EVERY: usize = 5;
+/// Files that cannot be used are left out, up to 1 in this many: more is no accident.
+const LEFT_OUT_OF: usize = 10;
 /// Bytes of pixels decoded before they are gathered; bounds memory, has no effect on the result.
 const CHUNK: usize = 16 << 20;
 
 /// Loads one split: `dir/{train,test}/CLASS/*`, or `dir/CLASS/*` with every 5th file of each class
-/// for testing. Only the images of the `wanted` part are decoded.
+/// for testing. Only the images of the `wanted` part are decoded. A few bad files are left out
+/// ([`Dataset::left_out`]).
 pub(crate) fn load(
     dir: &Path,
     entries: &[FileEntry],
@@ -73,15 +76,16 @@ pub(crate) fn load(
         chosen = (rows.len() < files.len()).then_some(SPREAD);
         files = rows.into_iter().map(|i| files[i].clone()).collect();
     }
-    let (shape, pixels, mut notes) = read_all(&files, wanted.shape)?;
+    let mut read = read_all(&files, wanted.shape)?;
     if one_folder {
-        notes.push(format!(
+        read.notes.push(format!(
             "without folders `train` and `test`, 1 of {TEST_EVERY} files of a class is for testing"
         ));
     }
-    let labels = files.into_iter().map(|(_, label)| label).collect();
-    let data = Dataset::new(files::name_of(dir), split, classes, shape, pixels, labels)?;
-    Ok(data.by_folder().with_facts(chosen, notes))
+    let name = files::name_of(dir);
+    let data = Dataset::new(name, split, classes, read.shape, read.pixels, read.labels)?;
+    let data = data.by_folder().with_facts(chosen, read.notes);
+    Ok(data.without(read.left_out))
 }
 
 fn is_test(index: usize) -> bool {
@@ -168,60 +172,90 @@ fn image_files(class: &FileEntry) -> Result<Vec<PathBuf>> {
     Ok(entries.into_iter().map(|entry| entry.path).collect())
 }
 
-/// Decodes in parallel, gathers in order: the first bad file is the one reported, whatever the
-/// number of threads. Only images of the `wanted` shape, or of the first one's, are decoded.
-fn read_all(
-    files: &[(PathBuf, usize)],
-    wanted: Option<[usize; 3]>,
-) -> Result<([usize; 3], Vec<u8>, Vec<String>)> {
-    let Some(((first, _), others)) = files.split_first() else {
-        return Ok(([0; 3], Vec::new(), Vec::new()));
-    };
-    let like = |found: [usize; 3], path: &Path, shape: [usize; 3], reason: &str| {
-        if found == shape {
-            return Ok(());
+/// What was read of the files of a folder.
+#[derive(Default)]
+struct Gathered {
+    shape: [usize; 3],
+    pixels: Vec<u8>,
+    labels: Vec<usize>,
+    notes: Vec<String>,
+    left_out: Vec<Error>,
+}
+
+/// Decodes in parallel, gathers in order. Only images of the `wanted` shape, or of that of the
+/// first that can be read, are decoded. Files that are no such image are left out.
+///
+/// # Errors
+/// That of the first bad file, if more than 1 file in [`LEFT_OUT_OF`] is bad.
+fn read_all(files: &[(PathBuf, usize)], wanted: Option<[usize; 3]>) -> Result<Gathered> {
+    let allowed = files.len() / LEFT_OUT_OF;
+    let mut all = Gathered::default();
+    let bad = |error: Error, left_out: &mut Vec<Error>| {
+        left_out.push(error);
+        if left_out.len() > allowed {
+            return Err(left_out.swap_remove(0));
         }
-        let expected = format!("{} {reason}", size(shape));
-        Err(Error::data(path, expected, size(found)))
+        Ok(())
     };
-    let image = read_like(first, wanted)?;
-    let shape = image.shape;
-    if let Some(wanted) = wanted {
-        like(shape, first, wanted, "as the model takes")?;
+    // What the others must be like, and why.
+    let mut like = wanted.map(|shape| (shape, "as the model takes".to_owned()));
+    let mut start = 0;
+    while like.is_none() && start < files.len() {
+        let (path, _) = &files[start];
+        match read_like(path, None) {
+            Ok(image) => like = Some((image.shape, format!("like `{}`", path.display()))),
+            Err(error) => {
+                bad(error, &mut all.left_out)?;
+                start += 1;
+            }
+        }
     }
-    let area = image.bytes.len().max(1);
+    let Some((shape, reason)) = like else {
+        return Ok(all);
+    };
+    all.shape = shape;
+    let area = shape.iter().product::<usize>().max(1);
     if (area as u64).saturating_mul(files.len() as u64) > MAX_BYTES {
         let found = format!("{} images of {area} bytes", files.len());
         let expected = format!("at most {MAX_BYTES} bytes of pixels in all");
-        return Err(Error::data(first, expected, found));
+        return Err(Error::data(&files[start].0, expected, found));
     }
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
-    let mut pixels = Vec::with_capacity(area.saturating_mul(files.len()));
-    let mut gather = |image: &StillImage| {
-        pixels.extend_from_slice(&image.bytes);
-        for note in &image.notes {
-            *counts.entry(note).or_default() += 1;
-        }
-    };
-    gather(&image);
-    let reason = format!("like `{}`", first.display());
-    for chunk in others.chunks((CHUNK / area).max(1)) {
+    all.pixels.reserve(area.saturating_mul(files.len() - start));
+    for chunk in files[start..].chunks((CHUNK / area).max(1)) {
         let images: Vec<_> = chunk
             .par_iter()
-            .map(|(path, _)| read_like(path, Some(shape)))
+            .map(|(path, _)| read_as(path, shape, &reason))
             .collect();
-        for (image, (path, _)) in images.into_iter().zip(chunk) {
-            let image = image?;
-            like(image.shape, path, shape, &reason)?;
-            gather(&image);
+        for (image, (_, label)) in images.into_iter().zip(chunk) {
+            match image {
+                Ok(image) => {
+                    all.pixels.extend_from_slice(&image.bytes);
+                    all.labels.push(*label);
+                    for note in &image.notes {
+                        *counts.entry(note).or_default() += 1;
+                    }
+                }
+                Err(error) => bad(error, &mut all.left_out)?,
+            }
         }
     }
-    let n = files.len();
-    let notes = counts
-        .into_iter()
+    let n = all.labels.len();
+    let counted = counts.into_iter();
+    all.notes = counted
         .map(|(note, count)| format!("{count} of {n} images: {note}"))
         .collect();
-    Ok((shape, pixels, notes))
+    Ok(all)
+}
+
+/// An image of this shape.
+fn read_as(path: &Path, shape: [usize; 3], reason: &str) -> Result<StillImage> {
+    let image = read_like(path, Some(shape))?;
+    if image.shape == shape {
+        return Ok(image);
+    }
+    let expected = format!("{} {reason}", size(shape));
+    Err(Error::data(path, expected, size(image.shape)))
 }
 
 fn size([c, h, w]: [usize; 3]) -> String {

@@ -8,7 +8,7 @@ use crate::commands::explain::block::Block;
 use crate::commands::explain::images::Images;
 use crate::commands::explain::written::WrittenFiles;
 use crate::commands::memory::{images_at_once, work_of};
-use crate::commands::shared::{ExplainedModel, data_record, percent};
+use crate::commands::shared::{ExplainedModel, data_record, ended_without, percent};
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
@@ -166,14 +166,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     } else {
         format!("{}\n{}", table(&about), page.display())
     })?;
-    if about.left_out.is_empty() {
-        return Ok(Outcome::Done);
-    }
-    console::say(false, &format!("left out: {}", about.left_out.len()));
-    for file in &about.left_out {
-        console::say(false, &format!("  {}", one_line(file)));
-    }
-    Ok(Outcome::Incomplete)
+    Ok(ended_without(&about.left_out))
 }
 
 fn explainers(

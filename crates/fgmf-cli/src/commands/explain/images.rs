@@ -127,7 +127,7 @@ impl Images {
     pub(super) fn left_out(&self) -> Vec<String> {
         match self {
             Self::Files(files) => files.left_out.clone(),
-            Self::Data(_) => Vec::new(),
+            Self::Data(data) => data.left_out().to_vec(),
         }
     }
 

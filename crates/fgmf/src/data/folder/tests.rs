@@ -148,6 +148,37 @@ fn a_limit_is_spread_over_the_folders_before_decoding() {
     );
 }
 
+/// One file in ten may be bad: damaged, or of another size. It is left out, named, and the others
+/// keep their labels. One more, and the first is refused.
+#[test]
+fn a_few_bad_files_are_left_out() {
+    let dir = tempdir().unwrap();
+    for i in 0..20 {
+        let class = ["a", "b"][i as usize % 2];
+        save(&dir, &format!("train/{class}/{i:02}.png"), &grey(3, i));
+    }
+    let whole = load(&dir, Split::Train).unwrap();
+    assert!(whole.left_out().is_empty());
+    fs::write(dir.path().join("train/a/00.png"), "text").unwrap();
+    save(&dir, "train/b/03.png", &grey(4, 3));
+    let part = load(&dir, Split::Train).unwrap();
+    assert_eq!((part.len(), part.class_counts()), (18, vec![9, 9]));
+    let kept: Vec<usize> = (1..20).filter(|&i| i != 11).collect();
+    for (i, &other) in kept.iter().enumerate() {
+        assert_eq!(
+            (part.image(i), part.label(i)),
+            (whole.image(other), whole.label(other))
+        );
+    }
+    let [text, wide] = part.left_out() else {
+        panic!("{:?}", part.left_out());
+    };
+    assert!(text.contains("00.png: expected a whole PNG"), "{text}");
+    assert!(wide.contains("03.png: expected 3x2 pixels"), "{wide}");
+    fs::write(dir.path().join("train/b/05.png"), "text").unwrap();
+    assert!(refused(&dir, Split::Train).contains("00.png: expected a whole PNG"));
+}
+
 #[test]
 fn odd_files_are_named() {
     let dir = tempdir().unwrap();

@@ -11,6 +11,7 @@ mod inputs;
 mod kill;
 mod maps;
 mod memory;
+mod supply;
 
 use std::path::Path;
 use std::process::{Command, Output};

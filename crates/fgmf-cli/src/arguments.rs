@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Score explainers on clean and attacked images, side by side; writes evaluation.json.
     Evaluate(Evaluate),
+    /// Classify images: class names, probabilities, accuracy where labels are known.
+    Predict(Predict),
     /// Show a model's graph, parameters, inputs and cost.
     Info(Info),
 }
@@ -174,6 +176,39 @@ pub(crate) struct Train {
     pub(crate) config: Option<PathBuf>,
 }
 
+/// What a model expects of its images, where neither the model nor a file beside it says so.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Images as the model takes them")]
+pub(crate) struct ModelInput {
+    /// Mean of each channel, in units of --scale, such as 0.485,0.456,0.406; looked for beside the
+    /// model if not given.
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
+    pub(crate) mean: Option<Vec<f64>>,
+    /// Deviation of each channel, such as 0.229,0.224,0.225.
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub(crate) std: Option<Vec<f64>>,
+    /// Largest value of a pixel: 1, or 255 for models that take bytes.
+    #[arg(long, value_name = "N")]
+    pub(crate) scale: Option<f64>,
+    /// The model takes blue first.
+    #[arg(long)]
+    pub(crate) bgr: bool,
+    /// Class names in the order of the scores: a name a line, or JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Make pictures fit: cut to the middle, resized, grey or coloured as the model takes them.
+    #[arg(long)]
+    pub(crate) resize: bool,
+    /// Do not compare with other ways to prepare the images.
+    #[arg(long)]
+    pub(crate) as_it_is: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Attack {
     /// Model (ONNX).
@@ -221,6 +256,8 @@ pub(crate) struct Attack {
     /// Most memory of the process in MiB, which sets what is done at once; changes no result.
     #[arg(long, value_name = "MIB")]
     pub(crate) memory: Option<u64>,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
 }
 
 #[derive(Debug, Args)]
@@ -231,9 +268,6 @@ pub(crate) struct Explain {
     /// end, and makes the exit code 1.
     #[arg(required_unless_present = "data")]
     pub(crate) images: Vec<PathBuf>,
-    /// Make the images fit: cut to the middle, resized, grey or coloured as the model takes them.
-    #[arg(long, conflicts_with = "data")]
-    pub(crate) resize: bool,
     /// Data instead of single images, as for `train`.
     #[arg(long, conflicts_with = "images")]
     pub(crate) data: Option<String>,
@@ -287,6 +321,8 @@ pub(crate) struct Explain {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) memory: Memory,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
 }
 
 /// How much is done at once; changes no result.
@@ -373,12 +409,39 @@ pub(crate) struct Evaluate {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) memory: Memory,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Predict {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+    /// Images (PNG, JPEG).
+    #[arg(required_unless_present = "data")]
+    pub(crate) images: Vec<PathBuf>,
+    /// Data instead of single images, as for `train`.
+    #[arg(long, conflicts_with = "images")]
+    pub(crate) data: Option<String>,
+    /// Folder for predictions.json and logits.safetensors, if wanted.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// Part of the data: test, train.
+    #[arg(long, default_value = "test")]
+    pub(crate) split: String,
+    /// This many images of the data: the first, or of class folders some of each class.
+    #[arg(long, short = 'n')]
+    pub(crate) limit: Option<usize>,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Info {
     /// Model (ONNX).
     pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
 }
 
 #[cfg(test)]

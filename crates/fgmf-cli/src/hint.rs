@@ -1,5 +1,6 @@
 //! What to do about errors whose cure is known.
 
+use crate::commands::GUARDED;
 use fgmf::Error;
 use fgmf_net::ExportFault;
 use std::path::Path;
@@ -14,8 +15,8 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
             Some("save the picture as a PNG file")
         }
         Error::Data { path, .. } if ends_in(path, &["png", "jpg", "jpeg"]) => Some(
-            "`fgmf info MODEL.onnx` shows the images a model takes; `fgmf explain --resize` makes \
-             pictures fit",
+            "`fgmf info MODEL.onnx` shows the images a model takes; `--resize` makes pictures \
+             fit",
         ),
         Error::Data { path, .. } if ends_in(path, &["webp", "gif", "bmp", "tif", "tiff"]) => {
             Some("save the picture as a PNG file")
@@ -24,6 +25,9 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
             "DATA is `fashion-mnist-mini`, a folder of IDX files, CIFAR-10 batches, or \
                 images in a folder per class",
         ),
+        Error::Mismatch { operation, .. } if *operation == GUARDED => {
+            Some("add those flags; --as-it-is goes on without them")
+        }
         Error::Mismatch { .. } => {
             Some("`fgmf info MODEL.onnx` shows the images and classes a model takes")
         }

@@ -132,6 +132,7 @@ mod tests {
             model: ModelFile {
                 file: "net.onnx".into(),
                 sha256: "ab".into(),
+                preprocessing: None,
             },
             data: Some(DataRecord {
                 chosen: None,

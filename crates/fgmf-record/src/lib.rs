@@ -10,6 +10,8 @@ mod map;
 mod mean;
 mod norm;
 mod passes;
+mod prediction;
+mod preprocessing;
 mod proportion;
 mod report;
 mod run;
@@ -29,6 +31,8 @@ pub use gallery::{GalleryRecord, ImageRecord, MapFacts, MapPicture, ViewPictures
 pub use map::MapRecord;
 pub use mean::mean_interval;
 pub use passes::Passes;
+pub use prediction::{PredictionRecord, PredictionRow, ScoredClass};
+pub use preprocessing::Preprocessing;
 pub use proportion::Proportion;
 pub use report::{CaseRecord, CaseView, Figure, MeanRecord, ModelRecord, ReportRecord};
 pub use run::{BuildRecord, DataRecord, MachineRecord, MethodRecord, ModelFile, ThreatRecord};

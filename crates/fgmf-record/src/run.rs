@@ -1,5 +1,6 @@
 //! What a run was made of: model, data, threat, methods, machine.
 
+use crate::preprocessing::Preprocessing;
 use crate::words::{Norm, Split};
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct ModelFile {
     /// Path as given.
     pub file: String,
-    /// Hash, hexadecimal.
+    /// Hash of the file, hexadecimal.
     pub sha256: String,
+    /// What was done to images before the file's own graph saw them; absent if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<Preprocessing>,
 }
 
 /// The data a run used.

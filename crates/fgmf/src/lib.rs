@@ -3,6 +3,7 @@
 //! The rooms, in the order data flows through them:
 //!
 //! - [`data`] reads images; [`threat`] says what an attacker may do to them;
+//! - [`input`] finds what a model expects of its images, and puts it in front of the model;
 //! - [`model`] is a network as an attack or explainer may see it, counted;
 //! - [`attack`] breaks what can be broken, [`explain`] shows why a model answers as it does,
 //!   [`metric`] scores the maps with the figures of [`measure`], [`verdict`] names masking;
@@ -19,6 +20,7 @@ pub mod defend;
 mod error;
 pub mod explain;
 pub(crate) mod image;
+pub mod input;
 pub mod measure;
 mod method;
 pub mod metric;

@@ -2,9 +2,9 @@
 
 use crate::arguments::{Arguments, Attack};
 use crate::commands::memory::images_at_once;
+use crate::commands::model::{UserModel, identity};
 use crate::commands::shared::{
-    data_for, data_record, ended_without, how_chosen, percent, read_model, threat_on,
-    warn_of_chance,
+    data_for, data_record, ended_without, how_chosen, interval, percent, threat_on, warn_of_chance,
 };
 use crate::console;
 use crate::console::one_line;
@@ -17,7 +17,7 @@ use fgmf::study::{
     SuiteJob, curve, remove_curve_state, remove_state, run_suite_until, suite, transfer,
 };
 use fgmf_net::Session;
-use fgmf_record::{Accuracy, AttackRecord, Level, ModelFile, RobustAccuracy};
+use fgmf_record::{Accuracy, AttackRecord, Level, RobustAccuracy};
 use serde_json::json;
 
 pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
@@ -25,7 +25,12 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         return Err(Error::parameter("min-robust", "0 to 1", m).into());
     }
     let norm = a.norm.parse()?;
-    let (mut net, sha256) = read_model(&a.model)?;
+    let mut model = UserModel::open(&a.model, &a.input)?;
+    // A run that may stop early needs images in a mixed order.
+    let limit = a.limit.or(a.stop_early.then_some(usize::MAX));
+    let data = data_for(&model.net, &a.data, &a.split, limit, a.input.resize)?;
+    model.guard(&data)?;
+    let (file, mut net) = (model.file, Session::new(model.net));
     let threat = threat_on(norm, a.eps, net.image_shape())?;
     let radii = a.curve.as_deref().unwrap_or_default();
     radii
@@ -33,12 +38,9 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         .try_for_each(|&eps| threat_on(norm, eps, net.image_shape()).map(drop))?;
     let mut entries = suite(&a.suite, &net, threat.norm())?;
     let mut surrogate = match &a.surrogate {
-        Some(path) => Some(read_model(path)?.0),
+        Some(path) => Some(Session::new(UserModel::open(path, &a.input)?.net)),
         None => None,
     };
-    // A run that may stop early needs images in a mixed order.
-    let limit = a.limit.or(a.stop_early.then_some(usize::MAX));
-    let data = data_for(&net, &a.data, &a.split, limit)?;
     // What is said of each example, and copies of a block and of what the verdict looks at.
     let held = 64 * data.len() + 5120 * data.shape().iter().product::<usize>();
     let mut nets: Vec<&mut Session> = std::iter::once(&mut net).chain(&mut surrogate).collect();
@@ -51,7 +53,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     refuse_another(
         &out,
         &json!({
-            "model": { "sha256": sha256 },
+            "model": { "sha256": file.sha256, "preprocessing": file.preprocessing },
             "data": { "sha256": data.sha256() },
             "threat": threat.record(),
             "suite": a.suite,
@@ -69,7 +71,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     let state = a.out.join("attack.state.jsonl");
     let job = SuiteJob {
         net: &net,
-        model_sha256: &sha256,
+        model_sha256: &identity(&file),
         data: &data,
         threat: &threat,
         seed: a.seed,
@@ -97,10 +99,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     let (clean, overall) = (outcome.clean(), outcome.overall());
     warn_of_chance(clean.count, clean.n, net.classes());
     let record = AttackRecord {
-        model: ModelFile {
-            file: a.model.display().to_string(),
-            sha256,
-        },
+        model: file,
         data: data_record(&data),
         threat: threat.record(),
         suite: a.suite.clone(),
@@ -140,7 +139,6 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
 }
 
 fn table(r: &AttackRecord) -> String {
-    let interval = |i: [f64; 2]| format!("[{}, {}]", percent(i[0]), percent(i[1]));
     let mut lines = vec![
         format!(
             "{} on {} ({}, n = {}{}), {} eps {}",

@@ -4,6 +4,7 @@ use crate::arguments::{Arguments, Evaluate};
 use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::memory::{images_at_once, work_of};
+use crate::commands::model::{UserModel, identity};
 use crate::commands::shared::{
     ExplainedModel, data_for, data_record, ended_without, how_chosen, warn_of_chance,
 };
@@ -16,7 +17,7 @@ use fgmf::model::Oracle;
 use fgmf::store::{Folder, build, refuse_another, remove, write};
 use fgmf::study::{EvaluationInput, EvaluationJob, evaluate};
 use fgmf_net::Tensor;
-use fgmf_record::{EvaluationRecord, FigureRow, ModelFile};
+use fgmf_record::{EvaluationRecord, FigureRow};
 use serde_json::json;
 use std::path::Path;
 use std::time::Instant;
@@ -24,15 +25,25 @@ use std::time::Instant;
 pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
     let metrics = metrics(&a.metrics, &settings)?;
+    let mut model = UserModel::open(&a.model, &a.input)?;
+    let data = data_for(&model.net, &a.data, &a.split, Some(a.limit), a.input.resize)?;
+    model.guard(&data)?;
     let ExplainedModel {
         mut net,
-        sha256,
+        file,
         before,
         ..
-    } = ExplainedModel::read(&a.model)?;
-    let data = data_for(&net, &a.data, &a.split, Some(a.limit))?;
+    } = ExplainedModel::new(model)?;
+    let identity = identity(&file);
     let [c, h, w] = data.shape();
-    let attacker = Attacker::new(&a.attacked, "pgd", [c, h, w], Some(&data), &sha256, a.seed)?;
+    let attacker = Attacker::new(
+        &a.attacked,
+        "pgd",
+        [c, h, w],
+        Some(&data),
+        &identity,
+        a.seed,
+    )?;
     let rows: Vec<usize> = (0..data.len()).collect();
     let x = Tensor::new::<f32>(&[data.len(), c, h, w], data.images(&rows));
     // Attacked images, and two copies on the way to them.
@@ -60,7 +71,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     refuse_another(
         &out,
         &json!({
-            "model": { "sha256": sha256 },
+            "model": { "sha256": file.sha256, "preprocessing": file.preprocessing },
             "data": { "sha256": data.sha256() },
             "threat": attacker.threat().record(),
             "seed": a.seed,
@@ -97,10 +108,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let found = evaluate(&job, Some(&state), &mut watch)?;
     bar.finish_and_clear();
     let record = EvaluationRecord {
-        model: ModelFile {
-            file: a.model.display().to_string(),
-            sha256,
-        },
+        model: file,
         data: data_record(&data),
         threat: attacker.threat().record(),
         seed: a.seed,

@@ -1,7 +1,7 @@
 //! `fgmf info`.
 
 use crate::arguments::{Arguments, Info};
-use crate::commands::shared::read_model;
+use crate::commands::model::UserModel;
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
@@ -13,11 +13,11 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 pub(crate) fn run(global: &Arguments, a: &Info) -> Result<Outcome> {
-    let (net, sha256) = read_model(&a.model)?;
+    let model = UserModel::read(&a.model, &a.input)?;
     console::result(&if global.json {
-        serde_json::to_string_pretty(&facts(&net, &sha256))?
+        serde_json::to_string_pretty(&facts(&model))?
     } else {
-        text(&net, &sha256)
+        text(&model)
     })?;
     Ok(Outcome::Done)
 }
@@ -49,7 +49,8 @@ fn weights(net: &Network, node: &fgmf_net::Node) -> usize {
         .sum()
 }
 
-fn facts(net: &Network, sha256: &str) -> serde_json::Value {
+fn facts(model: &UserModel) -> serde_json::Value {
+    let (net, sha256) = (&model.net, &model.file.sha256);
     let layer = choose_layer(net).ok();
     let reason = layer.as_ref().map(|l| l.reason);
     let layer = layer.map(|l| l.name);
@@ -71,6 +72,7 @@ fn facts(net: &Network, sha256: &str) -> serde_json::Value {
         "flops_per_image": net.flops(), "explained_layer": layer,
         "explained_layer_reason": reason, "operators": operators(net),
         "metadata": net.metadata, "nodes": nodes,
+        "preprocessing": model.file.preprocessing, "notes": model.notes,
     })
 }
 
@@ -80,11 +82,15 @@ fn classes(net: &Network) -> String {
     format!("{}{}", net.classes(), names.unwrap_or_default())
 }
 
-fn text(net: &Network, sha256: &str) -> String {
+fn text(model: &UserModel) -> String {
+    let (net, sha256) = (&model.net, &model.file.sha256);
+    let prepared = model.file.preprocessing.as_ref();
+    let prepared = prepared.map_or("as they are".to_owned(), |p| p.flags());
     let [c, h, w] = net.image_shape();
     let mut lines = vec![
         format!("{}  (sha256 {sha256})", one_line(&net.name)),
         format!("images      {c}x{h}x{w} in [0, 1]"),
+        format!("prepared    {prepared}"),
         format!("classes     {}", classes(net)),
         format!("parameters  {} trainable", net.parameter_count()),
         format!(

@@ -10,7 +10,10 @@ mod evaluate;
 mod explain;
 mod info;
 mod memory;
+mod model;
+mod predict;
 mod shared;
 mod train;
 
 pub(crate) use dispatch::run;
+pub(crate) use model::GUARDED;

@@ -1,5 +1,6 @@
 //! What commands share: files of models, facts of data and machine.
 
+use crate::commands::model::UserModel;
 use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
@@ -9,19 +10,12 @@ use fgmf::defend::unsquashed;
 use fgmf::model::softmax;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::{Network, Session};
-use fgmf_record::{DataRecord, MachineRecord, Proportion};
-use std::path::Path;
-
-/// A model file and its hash.
-pub(crate) fn read_model(path: &Path) -> Result<(Session, String)> {
-    let (net, sha256) = fgmf::store::read_model(path)?;
-    Ok((Session::new(net), sha256))
-}
+use fgmf_record::{DataRecord, MachineRecord, ModelFile, Proportion};
 
 /// A model as it is explained.
 pub(crate) struct ExplainedModel {
     pub(crate) net: Session,
-    pub(crate) sha256: String,
+    pub(crate) file: ModelFile,
     /// What the model does to its scores at the end, if it squashes them: the scores before are
     /// explained.
     pub(crate) before: Option<String>,
@@ -30,13 +24,14 @@ pub(crate) struct ExplainedModel {
 }
 
 impl ExplainedModel {
-    /// Reads a model; says so if its scores are squashed at the end.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let (net, sha256) = read_model(path)?;
+    /// A model that was guarded, if there was data; says so if its scores are squashed at the end.
+    pub(crate) fn new(model: UserModel) -> Result<Self> {
+        let file = model.file;
+        let net = Session::new(model.net);
         let Some(found) = unsquashed(&net)? else {
             return Ok(Self {
                 net,
-                sha256,
+                file,
                 before: None,
                 independent: false,
             });
@@ -48,7 +43,7 @@ impl ExplainedModel {
         );
         Ok(Self {
             net: Session::new(found.network),
-            sha256,
+            file,
             independent: found.operators == ["Sigmoid"],
             before: Some(before),
         })
@@ -71,8 +66,9 @@ pub(crate) fn data_for(
     source: &str,
     split: &str,
     limit: Option<usize>,
+    fit: bool,
 ) -> Result<Dataset> {
-    let wanted = DataRequest::new(limit, Some(net.image_shape()));
+    let wanted = DataRequest::new(limit, Some(net.image_shape())).fitted(fit);
     let mut data = load_part(source, split.parse()?, &wanted)?;
     data.relabel(class_names(net).as_deref(), net.classes())?;
     for note in data.notes() {
@@ -130,6 +126,11 @@ pub(crate) fn ended_without(left_out: &[String]) -> Outcome {
         console::say(false, &format!("  {}", one_line(file)));
     }
     Outcome::Incomplete
+}
+
+/// An interval of shares.
+pub(crate) fn interval(i: [f64; 2]) -> String {
+    format!("[{}, {}]", percent(i[0]), percent(i[1]))
 }
 
 /// How the images were chosen, for a line that tells their number.

@@ -153,6 +153,7 @@ fn draws(seed: u64) -> impl Iterator<Item = u64> {
 
 /// The command is killed late, what it kept is damaged in many ways, and the command runs again: it
 /// is refused with the file's name, or ends like one that nobody disturbed.
+#[allow(clippy::print_stdout, reason = "figures for whoever raises the counts")]
 fn damaged_state(command: &[&str], folder: &Path, kept: &[&str], kill_at: u64, how_many: usize) {
     let reference = folder.join("reference");
     let run = |out: &Path, kill: bool| {
@@ -256,6 +257,7 @@ fn damaged_evaluations() {
 }
 
 /// Two processes start in one folder, both are killed at some moment, and the command runs again.
+#[allow(clippy::print_stdout, reason = "figures for whoever raises the counts")]
 fn pairs(command: &[&str], folder: &Path) {
     let reference = folder.join("reference");
     let start = |out: &Path| {

@@ -11,6 +11,7 @@ mod inputs;
 mod kill;
 mod maps;
 mod memory;
+mod prepared;
 mod supply;
 
 use std::path::Path;

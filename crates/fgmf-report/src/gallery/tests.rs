@@ -43,6 +43,7 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
         model: ModelFile {
             file: "net.onnx".into(),
             sha256: "cd".repeat(32),
+            preprocessing: None,
         },
         data: Some(report.test),
         threat: Some(report.threat),

@@ -100,6 +100,7 @@ mod tests {
 
     const ALL: DataRequest = DataRequest {
         limit: None,
+        fit: false,
         shape: None,
     };
 

@@ -7,7 +7,7 @@ use crate::data::dataset::Dataset;
 use crate::data::files;
 use crate::data::files::FileEntry;
 use crate::data::limits::MAX_BYTES;
-use crate::data::picture::{StillImage, read_like};
+use crate::data::picture::{StillImage, read_image_to_fit, read_like};
 use crate::data::request::{DataRequest, SPREAD, spread};
 use crate::error::{Error, Result};
 use crate::record::Split;
@@ -76,7 +76,7 @@ pub(crate) fn load(
         chosen = (rows.len() < files.len()).then_some(SPREAD);
         files = rows.into_iter().map(|i| files[i].clone()).collect();
     }
-    let mut read = read_all(&files, wanted.shape)?;
+    let mut read = read_all(&files, wanted)?;
     if one_folder {
         read.notes.push(format!(
             "without folders `train` and `test`, 1 of {TEST_EVERY} files of a class is for testing"
@@ -183,11 +183,12 @@ struct Gathered {
 }
 
 /// Decodes in parallel, gathers in order. Only images of the `wanted` shape, or of that of the
-/// first that can be read, are decoded. Files that are no such image are left out.
+/// first that can be read, are taken, or pictures are made to fit. Files that are no such image are
+/// left out.
 ///
 /// # Errors
 /// That of the first bad file, if more than 1 file in [`LEFT_OUT_OF`] is bad.
-fn read_all(files: &[(PathBuf, usize)], wanted: Option<[usize; 3]>) -> Result<Gathered> {
+fn read_all(files: &[(PathBuf, usize)], wanted: &DataRequest) -> Result<Gathered> {
     let allowed = files.len() / LEFT_OUT_OF;
     let mut all = Gathered::default();
     let bad = |error: Error, left_out: &mut Vec<Error>| {
@@ -198,7 +199,9 @@ fn read_all(files: &[(PathBuf, usize)], wanted: Option<[usize; 3]>) -> Result<Ga
         Ok(())
     };
     // What the others must be like, and why.
-    let mut like = wanted.map(|shape| (shape, "as the model takes".to_owned()));
+    let mut like = wanted
+        .shape
+        .map(|shape| (shape, "as the model takes".to_owned()));
     let mut start = 0;
     while like.is_none() && start < files.len() {
         let (path, _) = &files[start];
@@ -225,7 +228,12 @@ fn read_all(files: &[(PathBuf, usize)], wanted: Option<[usize; 3]>) -> Result<Ga
     for chunk in files[start..].chunks((CHUNK / area).max(1)) {
         let images: Vec<_> = chunk
             .par_iter()
-            .map(|(path, _)| read_as(path, shape, &reason))
+            .map(|(path, _)| {
+                if wanted.fit {
+                    return read_image_to_fit(path, shape);
+                }
+                read_as(path, shape, &reason)
+            })
             .collect();
         for (image, (_, label)) in images.into_iter().zip(chunk) {
             match image {

@@ -18,6 +18,19 @@ pub fn class_names(net: &Network) -> Option<Vec<String>> {
     (names.len() == net.classes() && distinct.len() == names.len()).then_some(names)
 }
 
+/// Writes class names into a model, where [`class_names`] finds them.
+///
+/// # Errors
+/// [`Error::Mismatch`] when there is not one name a class, two are equal, or one has a line break.
+pub fn name_classes(net: &mut Network, names: &[String]) -> Result<()> {
+    net.metadata.insert(CLASSES_KEY.into(), names.join("\n"));
+    if class_names(net).is_some_and(|read| read == names) {
+        return Ok(());
+    }
+    let expected = format!("{} different names, one a class", net.classes());
+    Err(Error::mismatch("name classes", expected, listed(names)))
+}
+
 /// The label of each folder. By name where the model has `names`; by number where every folder is
 /// named by one; else by the order of the folders, which must then be as many as the `classes`.
 pub(crate) fn labels_of(
@@ -26,7 +39,11 @@ pub(crate) fn labels_of(
     classes: usize,
 ) -> Result<Vec<usize>> {
     let by_name = |names: &[String]| -> Option<Vec<usize>> {
-        let find = |folder: &String| names.iter().position(|name| same(folder, name));
+        let find = |folder: &String| {
+            let mut all = (0..names.len()).filter(|&i| same(folder, &names[i]));
+            // A name that two ids share is no answer.
+            all.next().filter(|_| all.next().is_none())
+        };
         folders.iter().map(find).collect()
     };
     let labels = names
@@ -42,8 +59,22 @@ pub(crate) fn labels_of(
     Ok(labels)
 }
 
-/// A folder's name cannot hold a slash; `_` or `-` stands there.
+/// Whether a folder is named by this class: by its name, by the WordNet id before its name
+/// (`n01440764 tench`), or by what comes behind that.
 fn same(folder: &str, name: &str) -> bool {
+    let parts = name.split_once(' ').filter(|(id, _)| is_wordnet_id(id));
+    let either = parts.is_some_and(|(id, rest)| folder == id || spelled_alike(folder, rest));
+    either || spelled_alike(folder, name)
+}
+
+/// `n` and eight digits.
+fn is_wordnet_id(text: &str) -> bool {
+    let digits = text.strip_prefix('n');
+    digits.is_some_and(|d| d.len() == 8 && d.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// A folder's name cannot hold a slash; `_` or `-` stands there.
+fn spelled_alike(folder: &str, name: &str) -> bool {
     let stands = |(a, b): (char, char)| a == b || (b == '/' && (a == '_' || a == '-'));
     folder.chars().count() == name.chars().count() && folder.chars().zip(name.chars()).all(stands)
 }
@@ -120,6 +151,20 @@ mod tests {
         assert!(message.contains("expected one folder a class"), "{message}");
         // Names that are numbers are names first.
         assert_eq!(labels(&["0", "1"], Some(&["1", "0"]), 2).unwrap(), [1, 0]);
+    }
+
+    #[test]
+    fn wordnet_ids_and_the_names_behind_them_are_found() {
+        let names = ["n01440764 tench", "n02012849 crane", "n03126707 crane"];
+        let of = |folders: &[&str]| labels(folders, Some(&names), 3);
+        assert_eq!(of(&["n03126707", "n01440764"]).unwrap(), [2, 0]);
+        assert_eq!(of(&["tench", "n02012849 crane"]).unwrap(), [0, 1]);
+        assert!(
+            of(&["crane"])
+                .unwrap_err()
+                .to_string()
+                .contains("does not know")
+        );
     }
 
     #[test]

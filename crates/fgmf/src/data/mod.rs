@@ -18,7 +18,7 @@ pub(crate) mod source;
 pub use crate::record::Split;
 pub use batch::{Batch, batch_of};
 pub use dataset::Dataset;
-pub use labelling::class_names;
+pub use labelling::{class_names, name_classes};
 pub use picture::{StillImage, is_decoding, read_image, read_image_of, read_image_to_fit};
 pub use request::DataRequest;
 pub use source::{EMBEDDED, load, load_part};

@@ -15,12 +15,24 @@ pub struct DataRequest {
     /// `[channels, height, width]` that the images must have. Images of another shape are refused
     /// before they are decoded.
     pub shape: Option<[usize; 3]>,
+    /// Whether pictures of folders are made to fit `shape` instead: cut to the middle, resized,
+    /// made grey or coloured.
+    pub fit: bool,
 }
 
 impl DataRequest {
     /// At most `limit` images, of this shape.
     pub fn new(limit: Option<usize>, shape: Option<[usize; 3]>) -> Self {
-        Self { limit, shape }
+        Self {
+            limit,
+            shape,
+            fit: false,
+        }
+    }
+
+    /// With pictures made to fit the shape, where it is known.
+    pub fn fitted(self, fit: bool) -> Self {
+        Self { fit, ..self }
     }
 
     /// # Errors

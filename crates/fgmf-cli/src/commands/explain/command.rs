@@ -8,6 +8,7 @@ use crate::commands::explain::block::Block;
 use crate::commands::explain::images::Images;
 use crate::commands::explain::written::WrittenFiles;
 use crate::commands::memory::{images_at_once, work_of};
+use crate::commands::model::{UserModel, identity};
 use crate::commands::shared::{ExplainedModel, data_record, ended_without, percent};
 use crate::console;
 use crate::console::one_line;
@@ -18,7 +19,7 @@ use fgmf::data::class_names;
 use fgmf::explain::{Context, Explainer, applicable, ids, with_parameters};
 use fgmf::model::Oracle;
 use fgmf::store::{Folder, Whole, write};
-use fgmf_record::{GalleryRecord, ImageRecord, MethodRecord, ModelFile};
+use fgmf_record::{GalleryRecord, ImageRecord, MethodRecord};
 use fgmf_report::{gallery_head, gallery_image, gallery_tail, page_png};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -30,7 +31,12 @@ const BLOCK: usize = 64;
 
 pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
-    let mut model = ExplainedModel::read(&a.model)?;
+    let mut user = UserModel::open(&a.model, &a.input)?;
+    let mut images = Images::new(a, &user.net)?;
+    if let Some(data) = images.data() {
+        user.guard(data)?;
+    }
+    let mut model = ExplainedModel::new(user)?;
     let net = &mut model.net;
     let names = class_names(net);
     let class = a.class.as_deref();
@@ -42,7 +48,6 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
         a.metrics.as_slice()
     };
     let metrics = metrics(wanted, &settings)?;
-    let mut images = Images::new(a, net)?;
     let [c, h, w] = net.image_shape();
     // A block, attacked, in both precisions, and its maps.
     let held = BLOCK * (8 * c + 8 * a.methods.len()) * h * w;
@@ -57,8 +62,8 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             .chain(metrics.iter().map(|m| m.info().id))
             .collect::<Vec<_>>(),
     )?;
-    let (data, sha256) = (images.data(), &model.sha256);
-    let attacker = Attacker::new(&a.attacked, "none", [c, h, w], data, sha256, a.seed)?;
+    let (data, of) = (images.data(), identity(&model.file));
+    let attacker = Attacker::new(&a.attacked, "none", [c, h, w], data, &of, a.seed)?;
     images.check(&model.net)?;
     let folders = ["", "maps", "pages"].map(|folder| a.out.join(folder));
     let claimed = folders.iter().map(|folder| Folder::claim(folder));
@@ -67,10 +72,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
 
     let mut about = GalleryRecord {
         version: env!("CARGO_PKG_VERSION").into(),
-        model: ModelFile {
-            file: a.model.display().to_string(),
-            sha256: model.sha256.clone(),
-        },
+        model: model.file.clone(),
         data: images.data().map(data_record),
         threat: None,
         seed: a.seed,

@@ -62,11 +62,17 @@ impl Images {
         let Some(data) = &a.data else {
             return Ok(Self::Files(Pictures {
                 paths: a.images.clone(),
-                resize: a.resize,
+                resize: a.input.resize,
                 left_out: Vec::new(),
             }));
         };
-        Ok(Self::Data(data_for(net, data, &a.split, Some(a.limit))?))
+        Ok(Self::Data(data_for(
+            net,
+            data,
+            &a.split,
+            Some(a.limit),
+            a.input.resize,
+        )?))
     }
 
     /// Leaves out files that cannot be read; to be called once nothing else can be refused.

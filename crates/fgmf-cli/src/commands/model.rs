@@ -1,0 +1,128 @@
+//! Models as users have them: read, with what lies beside them, and guarded.
+
+use crate::arguments::ModelInput;
+use crate::console;
+use crate::console::one_line;
+use anyhow::Result;
+use fgmf::data::{Dataset, class_names, name_classes};
+use fgmf::input::{Beside, better_setting, find_beside, preprocessed, read_labels};
+use fgmf_net::Network;
+use fgmf_record::{ModelFile, Preprocessing, hash};
+use std::path::Path;
+
+/// What the guard's error says was being done.
+pub(crate) const GUARDED: &str = "prepare the images as the model takes them";
+
+/// A model behind its preprocessing.
+pub(crate) struct UserModel {
+    pub(crate) net: Network,
+    pub(crate) file: ModelFile,
+    /// Lines about what was found beside it.
+    pub(crate) notes: Vec<String>,
+    /// Its own graph, until it was guarded.
+    bare: Option<Network>,
+}
+
+impl UserModel {
+    /// Reads a model, and what flags and the files beside it say. Networks that this tool trained
+    /// hold their preprocessing, so nothing is looked for.
+    pub(crate) fn read(path: &Path, input: &ModelInput) -> Result<Self> {
+        let (mut net, sha256) = fgmf::store::read_model(path)?;
+        let own = net.metadata.contains_key("fgmf.objective");
+        let beside = if own {
+            Beside::default()
+        } else {
+            find_beside(path, &net)?
+        };
+        let mut notes = beside.notes;
+        let [channels, ..] = net.image_shape();
+        let stated = stated(input, channels);
+        let guarded = !input.as_it_is && (!own || stated.is_some());
+        let preprocessing = match (stated, beside.preprocessing) {
+            (Some(stated), _) => stated,
+            (None, Some((found, place))) => {
+                notes.push(format!("images as {place} says: {}", found.flags()));
+                found
+            }
+            (None, None) => Preprocessing::none(channels),
+        };
+        let labels = match &input.labels {
+            Some(file) => Some(read_labels(file, net.classes())?),
+            None if class_names(&net).is_some() => None,
+            None => beside.labels.map(|(labels, place)| {
+                notes.push(format!("class names of {place}"));
+                labels
+            }),
+        };
+        if let Some(labels) = labels {
+            name_classes(&mut net, &labels)?;
+        }
+        let bare = guarded.then(|| net.clone());
+        if !preprocessing.is_none() {
+            net = preprocessed(&net, &preprocessing)?;
+        }
+        let file = ModelFile {
+            file: path.display().to_string(),
+            sha256,
+            preprocessing: (!preprocessing.is_none()).then_some(preprocessing),
+        };
+        Ok(Self {
+            net,
+            file,
+            notes,
+            bare,
+        })
+    }
+
+    /// [`read`](Self::read) that says what it found.
+    pub(crate) fn open(path: &Path, input: &ModelInput) -> Result<Self> {
+        let model = Self::read(path, input)?;
+        for note in &model.notes {
+            console::say(false, &format!("note: {}", one_line(note)));
+        }
+        Ok(model)
+    }
+
+    /// Refuses a model that is right far more often on these images when they are prepared in
+    /// another way.
+    pub(crate) fn guard(&mut self, data: &Dataset) -> Result<()> {
+        let Some(bare) = self.bare.take() else {
+            return Ok(());
+        };
+        let [channels, ..] = bare.image_shape();
+        let none = Preprocessing::none(channels);
+        let given = self.file.preprocessing.as_ref().unwrap_or(&none);
+        let Some(better) = better_setting(&bare, given, data)? else {
+            return Ok(());
+        };
+        let (right, n) = (better.right.count, better.right.n);
+        let expected = format!("{right} of {n} right, as with {}", better.setting.flags());
+        let found = format!("{} right with {}", better.given.count, given.flags());
+        Err(fgmf::Error::mismatch(GUARDED, expected, found).into())
+    }
+}
+
+/// What decides the answers of a model: its file, and how images are prepared for it.
+pub(crate) fn identity(file: &ModelFile) -> String {
+    match &file.preprocessing {
+        None => file.sha256.clone(),
+        Some(p) => hash::sha256(format!("{} {}", file.sha256, p.flags()).as_bytes()),
+    }
+}
+
+/// What the flags state; `None` where there is none of them.
+fn stated(input: &ModelInput, channels: usize) -> Option<Preprocessing> {
+    let none = Preprocessing::none(channels);
+    let all = |list: &Option<Vec<f64>>, otherwise: Vec<f64>| match list.as_deref() {
+        None => otherwise,
+        Some([one]) => vec![*one; channels],
+        Some(list) => list.to_vec(),
+    };
+    let any = input.mean.is_some() || input.std.is_some() || input.scale.is_some() || input.bgr;
+    any.then(|| Preprocessing {
+        scale: input.scale.unwrap_or(none.scale),
+        mean: all(&input.mean, none.mean),
+        std: all(&input.std, none.std),
+        bgr: input.bgr,
+    })
+}

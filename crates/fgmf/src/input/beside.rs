@@ -1,0 +1,358 @@
+//! What lies beside a model file and says how images are prepared and classes are called.
+//!
+//! | file | what is read |
+//! | --- | --- |
+//! | `preprocessor_config.json` (Hugging Face) | rescaling, mean and deviation |
+//! | `config.json` (timm) | `pretrained_cfg.mean`, `pretrained_cfg.std`, `label_names` |
+//! | `config.json` (Hugging Face) | `id2label` |
+//! | `imagenet_class_index.json` (Keras) | WordNet id and name of each class |
+//! | `labels.txt`, `classes.txt`, `synset.txt`, `imagenet_classes.txt` | a name a line |
+//! | metadata of the ONNX file | `Image.NominalPixelRange`, `Image.BitmapPixelFormat` |
+
+use crate::error::{Error, Result};
+use crate::record::Preprocessing;
+use fgmf_net::Network;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Longest file that is looked at, in bytes.
+const LONGEST: u64 = 16 << 20;
+/// Files with a name a line.
+const LISTS: [&str; 4] = [
+    "labels.txt",
+    "classes.txt",
+    "synset.txt",
+    "imagenet_classes.txt",
+];
+/// The list of Keras.
+const INDEX: &str = "imagenet_class_index.json";
+
+/// What was found beside a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Beside {
+    /// Preprocessing, and where it stands.
+    pub preprocessing: Option<(Preprocessing, String)>,
+    /// Class names in the order of the scores, and where they stand.
+    pub labels: Option<(Vec<String>, String)>,
+    /// What was found and is not used, with the reason.
+    pub notes: Vec<String>,
+}
+
+/// Looks beside the model file, and into its metadata. The first file of the table that says
+/// something is taken.
+///
+/// # Errors
+/// [`Error::Record`] when a file that is looked at is damaged or says something impossible.
+pub fn find_beside(model: &Path, net: &Network) -> Result<Beside> {
+    let folder = model.parent().unwrap_or(Path::new(""));
+    let [channels, ..] = net.image_shape();
+    let mut found = Beside::default();
+    let hugging = folder.join("preprocessor_config.json");
+    let config = folder.join("config.json");
+    let stated = [
+        json(&hugging)?.map(|v| (of_hugging_face(&v, channels, &hugging), hugging.clone())),
+        json(&config)?.map(|v| (of_timm(&v, channels, &config), config.clone())),
+        Some((
+            Ok(of_metadata(net, channels)),
+            PathBuf::from("the model's metadata"),
+        )),
+    ];
+    for (stated, place) in stated.into_iter().flatten() {
+        if let Some(preprocessing) = stated? {
+            found.preprocessing = Some((preprocessing, place.display().to_string()));
+            break;
+        }
+    }
+    let lists = LISTS.iter().map(|name| folder.join(name));
+    for path in [config, folder.join(INDEX)].into_iter().chain(lists) {
+        if !path.is_file() {
+            continue;
+        }
+        let Some(labels) = labels_in(&path)? else {
+            continue;
+        };
+        let (n, k) = (labels.len(), net.classes());
+        if n == k {
+            found.labels = Some((labels, path.display().to_string()));
+            break;
+        }
+        let path = path.display();
+        found
+            .notes
+            .push(format!("{path} is not used: {n} class names, {k} classes"));
+    }
+    Ok(found)
+}
+
+/// Class names of a file named by the user, as many as there are `classes`.
+///
+/// # Errors
+/// [`Error::Record`] when the file cannot be read as one of the table, or has another number of
+/// names.
+pub fn read_labels(path: &Path, classes: usize) -> Result<Vec<String>> {
+    let labels = labels_in(path)?.unwrap_or_default();
+    if labels.len() == classes {
+        return Ok(labels);
+    }
+    let found = labels.len();
+    Err(Error::record(
+        path,
+        format!("expected {classes} class names, found {found}"),
+    ))
+}
+
+/// A short text file; `None` where there is none.
+fn text(path: &Path) -> Result<Option<String>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
+    if length > LONGEST {
+        let found = format!("expected at most {LONGEST} bytes, found {length}");
+        return Err(Error::record(path, found));
+    }
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    Ok(Some(text.trim_start_matches('\u{feff}').to_owned()))
+}
+
+fn json(path: &Path) -> Result<Option<Value>> {
+    let parsed = text(path)?.map(|t| serde_json::from_str(&t).map_err(|e| Error::record(path, e)));
+    parsed.transpose()
+}
+
+/// Numbers, one a channel: a single number holds for all.
+fn numbers(value: &Value, key: &str, channels: usize, path: &Path) -> Result<Option<Vec<f64>>> {
+    let list = match &value[key] {
+        Value::Null => return Ok(None),
+        Value::Array(list) => list.iter().map(Value::as_f64).collect(),
+        one => one.as_f64().map(|v| vec![v]),
+    };
+    match list {
+        Some(one) if one.len() == 1 => Ok(Some(vec![one[0]; channels])),
+        Some(all) if all.len() == channels => Ok(Some(all)),
+        _ => {
+            let found = &value[key];
+            let expected = format!("expected `{key}` with {channels} numbers, found {found}");
+            Err(Error::record(path, expected))
+        }
+    }
+}
+
+fn of_hugging_face(v: &Value, channels: usize, path: &Path) -> Result<Option<Preprocessing>> {
+    let on = |key: &str| v[key].as_bool();
+    let says_nothing = ["do_rescale", "do_normalize", "image_mean", "image_std"];
+    if says_nothing.iter().all(|key| v[*key].is_null()) {
+        return Ok(None);
+    }
+    let mut p = Preprocessing::none(channels);
+    // Its factor is for bytes.
+    p.scale = match (on("do_rescale"), v["rescale_factor"].as_f64()) {
+        (Some(false), _) => 255.0,
+        (_, Some(factor)) => 255.0 * factor,
+        _ => 1.0,
+    };
+    if on("do_normalize") != Some(false) {
+        p.mean = numbers(v, "image_mean", channels, path)?.unwrap_or(p.mean);
+        p.std = numbers(v, "image_std", channels, path)?.unwrap_or(p.std);
+    }
+    Ok(Some(p))
+}
+
+fn of_timm(v: &Value, channels: usize, path: &Path) -> Result<Option<Preprocessing>> {
+    let v = &v["pretrained_cfg"];
+    let (mean, std) = (
+        numbers(v, "mean", channels, path)?,
+        numbers(v, "std", channels, path)?,
+    );
+    Ok(mean.zip(std).map(|(mean, std)| Preprocessing {
+        mean,
+        std,
+        ..Preprocessing::none(channels)
+    }))
+}
+
+fn of_metadata(net: &Network, channels: usize) -> Option<Preprocessing> {
+    let range = net.metadata.get("Image.NominalPixelRange")?;
+    let mut p = Preprocessing::none(channels);
+    match range.as_str() {
+        "NominalRange_0_255" => p.scale = 255.0,
+        "Normalized_0_1" => {}
+        "Normalized_1_1" => (p.mean, p.std) = (vec![0.5; channels], vec![0.5; channels]),
+        _ => return None,
+    }
+    let format = net.metadata.get("Image.BitmapPixelFormat");
+    p.bgr = channels == 3 && format.is_some_and(|f| f.starts_with("Bgr"));
+    Some(p)
+}
+
+/// Class names of a file, by its form; `None` where it holds none.
+fn labels_in(path: &Path) -> Result<Option<Vec<String>>> {
+    let Some(text) = text(path)? else {
+        return Err(Error::record(
+            path,
+            "expected a file of class names, found none",
+        ));
+    };
+    if path.extension().is_none_or(|e| e != "json") {
+        let lines = text.lines().map(|l| l.trim().to_owned());
+        let labels: Vec<String> = lines.filter(|l| !l.is_empty()).collect();
+        return Ok(Some(distinct(
+            labels.into_iter().map(|l| (l, None)).collect(),
+        )));
+    }
+    let v: Value = serde_json::from_str(&text).map_err(|e| Error::record(path, e))?;
+    let named = |list: &Value| -> Option<Vec<(String, Option<String>)>> {
+        let names = list.as_array()?.iter();
+        names
+            .map(|n| Some((n.as_str()?.to_owned(), None)))
+            .collect()
+    };
+    let cfg = &v["pretrained_cfg"];
+    let labels = by_number(&v["id2label"])
+        .or_else(|| named(&cfg["label_names"]))
+        .or_else(|| named(&v["label_names"]))
+        .or_else(|| named(&v))
+        .or_else(|| by_number(&v));
+    Ok(labels.map(distinct))
+}
+
+/// `{"0": name}` or `{"0": [id, name]}`, for all numbers from 0 on.
+fn by_number(v: &Value) -> Option<Vec<(String, Option<String>)>> {
+    let entries = v.as_object()?.iter().map(|(key, v)| {
+        let text = |v: &Value| v.as_str().map(str::to_owned);
+        let label = match v {
+            Value::Array(pair) => (text(pair.get(1)?)?, Some(text(pair.first()?)?)),
+            one => (text(one)?, None),
+        };
+        Some((key.parse::<usize>().ok()?, label))
+    });
+    let labels: BTreeMap<usize, _> = entries.collect::<Option<_>>()?;
+    let whole = labels.keys().copied().eq(0..labels.len());
+    (whole && !labels.is_empty()).then(|| labels.into_values().collect())
+}
+
+/// Names of which each stands once: what comes again gets its id, or its number. With ids each name
+/// begins with it, so that folders named by ids are found.
+fn distinct(labels: Vec<(String, Option<String>)>) -> Vec<String> {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let labels = labels.into_iter().map(|(name, id)| match id {
+        Some(id) => format!("{id} {name}"),
+        None => name,
+    });
+    labels
+        .map(|name| {
+            let count = seen.entry(name.clone()).or_default();
+            *count += 1;
+            match *count {
+                1 => name,
+                again => format!("{name} ({again})"),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fgmf_net::Builder;
+    use fgmf_net::op::{Flatten, Op};
+
+    /// Three channels of one pixel: three classes.
+    fn net() -> Network {
+        let mut b = Builder::new("m", "image", [3, 1, 1]).unwrap();
+        let x = b.input();
+        let z = b.node("z", Op::Flatten(Flatten { axis: 1 }), &[x]).unwrap();
+        b.finish(z).unwrap()
+    }
+
+    fn beside(files: &[(&str, &str)]) -> Result<Beside> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        find_beside(&folder.path().join("m.onnx"), &net())
+    }
+
+    fn settings(files: &[(&str, &str)]) -> Option<Preprocessing> {
+        beside(files).unwrap().preprocessing.map(|p| p.0)
+    }
+
+    #[test]
+    fn each_form_is_read() {
+        assert_eq!(beside(&[]).unwrap(), Beside::default());
+        let none = Preprocessing::none(3);
+        let hugging = r#"{"do_normalize": true, "image_mean": [0.1, 0.2, 0.3], "image_std": 0.5}"#;
+        let found = settings(&[("preprocessor_config.json", hugging)]).unwrap();
+        assert_eq!((found.scale, &found.mean[..]), (1.0, &[0.1, 0.2, 0.3][..]));
+        assert_eq!(found.std, [0.5; 3]);
+        let bytes = r#"{"do_rescale": false, "do_normalize": false}"#;
+        let found = settings(&[("preprocessor_config.json", bytes)]).unwrap();
+        let expected = Preprocessing {
+            scale: 255.0,
+            ..none.clone()
+        };
+        assert_eq!(found, expected);
+        let timm = r#"{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+            "label_names": ["a", "b", "c"]}"#;
+        let found = beside(&[("config.json", timm)]).unwrap();
+        assert_eq!(found.preprocessing.unwrap().0.mean, [0.5; 3]);
+        assert_eq!(found.labels.unwrap().0, ["a", "b", "c"]);
+        let mut net = net();
+        let mut set = |k: &str, v: &str| net.metadata.insert(k.into(), v.into());
+        set("Image.NominalPixelRange", "NominalRange_0_255");
+        set("Image.BitmapPixelFormat", "Bgr8");
+        let found = find_beside(Path::new("nowhere/m.onnx"), &net).unwrap();
+        let expected = Preprocessing {
+            scale: 255.0,
+            bgr: true,
+            ..none
+        };
+        assert_eq!(found.preprocessing.unwrap().0, expected);
+    }
+
+    #[test]
+    fn class_names_are_found_counted_and_made_distinct() {
+        let labels = |name: &str, text: &str| beside(&[(name, text)]).unwrap().labels.unwrap().0;
+        let keras = r#"{"0": ["n1", "crane"], "1": ["n2", "crane"], "2": ["n3", "tench"]}"#;
+        assert_eq!(labels(INDEX, keras), ["n1 crane", "n2 crane", "n3 tench"]);
+        let hugging = r#"{"id2label": {"0": "x", "2": "z", "1": "y"}}"#;
+        assert_eq!(labels("config.json", hugging), ["x", "y", "z"]);
+        assert_eq!(labels("labels.txt", "a\r\nb\na\n"), ["a", "b", "a (2)"]);
+        let other = beside(&[("labels.txt", "a\nb\n")]).unwrap();
+        assert_eq!(other.labels, None);
+        assert!(
+            other.notes[0].contains("2 class names, 3 classes"),
+            "{:?}",
+            other.notes
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l.txt");
+        std::fs::write(&path, "a\nb\n").unwrap();
+        let message = read_labels(&path, 3).unwrap_err().to_string();
+        assert!(
+            message.contains("expected 3 class names, found 2"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn damaged_files_are_named() {
+        for (name, text, part) in [
+            ("preprocessor_config.json", "{", "preprocessor_config.json"),
+            (
+                "preprocessor_config.json",
+                r#"{"image_mean": [1, 2]}"#,
+                "`image_mean` with 3",
+            ),
+            (
+                "config.json",
+                r#"{"pretrained_cfg": {"mean": "x"}}"#,
+                "`mean` with 3",
+            ),
+        ] {
+            let message = beside(&[(name, text)]).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

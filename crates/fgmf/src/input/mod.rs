@@ -1,0 +1,11 @@
+//! Models as users have them: what a model expects of its images and calls its classes is found
+//! beside it, put in front of it, and checked against labelled images.
+
+pub(crate) mod beside;
+pub(crate) mod front;
+pub(crate) mod guard;
+
+pub use crate::record::Preprocessing;
+pub use beside::{Beside, find_beside, read_labels};
+pub use front::preprocessed;
+pub use guard::{Better, better_setting};

@@ -69,8 +69,8 @@ fn of_export(fault: ExportFault) -> &'static str {
              --inputs-as-nchw"
         }
         ExportFault::ExternalData => {
-            "save the model as one file: torch.onnx.export(..., external_data=False), or \
-             onnx.save(onnx.load(FILE), NEW)"
+            "keep the data files of a model in its folder, or save it as one file: \
+             torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(FILE), NEW)"
         }
         ExportFault::Pointer => "fetch the model itself: `git lfs pull`",
         ExportFault::TrainingMode => "call `model.eval()` before the export",

@@ -109,7 +109,7 @@ impl Array {
                 format!("`{}`: {reason}", t.name)
             }
         };
-        if t.data_location != 0 || !t.external_data.is_empty() {
+        if t.is_external() {
             return Err(within(
                 "expected the numbers inside the file, found external data (save the model \
                 as one file)"
@@ -146,6 +146,24 @@ pub(super) fn shape_of(t: &TensorProto) -> Result<Vec<usize>, String> {
     }
     counted(&shape, MAX_VALUES)?;
     Ok(shape)
+}
+
+/// Bytes of one number of an element type, as files store it.
+pub(super) fn width(data_type: i32) -> Result<usize, String> {
+    match data_type {
+        dtype::UINT8 | dtype::INT8 | dtype::BOOL => Ok(1),
+        dtype::UINT16 | dtype::INT16 | dtype::FLOAT16 | dtype::BFLOAT16 => Ok(2),
+        dtype::FLOAT | dtype::INT32 | dtype::UINT32 => Ok(4),
+        dtype::DOUBLE | dtype::INT64 | dtype::UINT64 => Ok(8),
+        other => Err(unreadable(other)),
+    }
+}
+
+fn unreadable(data_type: i32) -> String {
+    format!(
+        "expected floating-point numbers, integers or truth values, found {}",
+        type_name(data_type)
+    )
 }
 
 /// Whether a stored array holds floating-point numbers.
@@ -233,10 +251,7 @@ fn numbers(t: &TensorProto, n: usize) -> Result<Data, String> {
             |v| *v as i64,
             |b| u64::from_le_bytes(b) as i64,
         )),
-        other => Err(format!(
-            "expected floating-point numbers, integers or truth values, found {}",
-            type_name(other)
-        )),
+        other => Err(unreadable(other)),
     }
 }
 

@@ -37,11 +37,14 @@ pub(super) fn check_graph(graph: &GraphProto) -> Result<()> {
 }
 
 fn check_stored(stored: &TensorProto) -> Result<()> {
-    if stored.data_location == 0 && stored.external_data.is_empty() {
+    if !stored.is_external() {
         return Ok(());
     }
     let name = &stored.name;
-    let found = format!("`{name}`: expected the numbers inside the file, found external data");
+    let found = format!(
+        "`{name}`: expected the numbers inside the file, found external data (give the path of the \
+         model, or save it as one file)"
+    );
     Err(fault(ExportFault::ExternalData, found))
 }
 

@@ -1,34 +1,69 @@
 //! Files: bytes in, a network out, and back.
 
 use super::export::check_bytes;
+use super::external::{Files, beside, fill};
 use super::proto::ModelProto;
-use super::read::network;
+use super::read::{ReadOptions, network};
 use super::write::model;
 use crate::error::{Error, Result};
 use crate::graph::Network;
 use prost::Message;
 use std::path::Path;
 
-/// Reads a network from a file. Errors name the file ([`Error::File`]); their source is that of
-/// [`from_bytes`].
+/// Reads a network from a file, and from the data files beside it that it names. Errors name the
+/// file ([`Error::File`]); their source is that of [`from_bytes`].
 pub fn read(path: &Path) -> Result<Network> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    from_bytes(&bytes).map_err(|e| Error::File {
-        path: path.to_owned(),
-        source: Box::new(e),
-    })
+    read_with(path, &ReadOptions::default())
+}
+
+/// [`read`], told more.
+pub fn read_with(path: &Path, options: &ReadOptions) -> Result<Network> {
+    let files = Files::read(path)?;
+    files.network(options).map_err(within(path))
 }
 
 /// Reads a network from the bytes of a file: [`Error::Node`], [`Error::OperatorSet`],
-/// [`Error::Export`] or [`Error::Graph`] if it cannot be.
+/// [`Error::Export`] or [`Error::Graph`] if it cannot be. Bytes have no folder, so numbers in other
+/// files are refused.
 pub fn from_bytes(bytes: &[u8]) -> Result<Network> {
+    network(decoded(bytes)?, &ReadOptions::default())
+}
+
+impl Files {
+    /// The bytes of a model and of the data files that it names. Each file is read once. Errors
+    /// name the model ([`Error::File`], [`Error::Io`]).
+    pub fn read(path: &Path) -> Result<Self> {
+        let model = std::fs::read(path).map_err(Error::io(path))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let named = || beside(&mut decoded(&model)?, folder);
+        let data = named().map_err(within(path))?;
+        Ok(Self { model, data })
+    }
+
+    /// The network that these files hold; errors as those of [`from_bytes`].
+    pub fn network(self, options: &ReadOptions) -> Result<Network> {
+        let mut message = decoded(&self.model)?;
+        fill(&mut message, &self.data)?;
+        // The numbers are in the message now.
+        drop(self);
+        network(message, options)
+    }
+}
+
+fn decoded(bytes: &[u8]) -> Result<ModelProto> {
     check_bytes(bytes)?;
-    let message = ModelProto::decode(bytes).map_err(|e| {
+    ModelProto::decode(bytes).map_err(|e| {
         Error::Graph(format!(
             "expected an ONNX model, found other or damaged data ({e})"
         ))
-    })?;
-    network(message)
+    })
+}
+
+fn within(path: &Path) -> impl FnOnce(Error) -> Error + '_ {
+    |source| Error::File {
+        path: path.to_owned(),
+        source: Box::new(source),
+    }
 }
 
 /// The bytes of an ONNX file of this network.

@@ -55,6 +55,7 @@ mod array;
 mod attributes;
 mod emit;
 mod export;
+mod external;
 mod file;
 mod fold;
 mod layout;
@@ -72,4 +73,6 @@ mod window;
 mod write;
 mod writer;
 
-pub use file::{from_bytes, read, to_bytes};
+pub use external::Files;
+pub use file::{from_bytes, read, read_with, to_bytes};
+pub use read::ReadOptions;

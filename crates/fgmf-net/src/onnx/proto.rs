@@ -140,6 +140,13 @@ pub(super) struct TensorProto {
     pub(super) data_location: i32,
 }
 
+impl TensorProto {
+    /// Whether the numbers lie in another file.
+    pub(super) fn is_external(&self) -> bool {
+        self.data_location != 0 || !self.external_data.is_empty()
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ValueInfoProto {
     #[prost(string, tag = "1")]

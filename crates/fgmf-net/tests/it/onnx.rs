@@ -1,6 +1,7 @@
 //! ONNX in and out: fixtures of PyTorch exports, round trips, refused and damaged files.
 
 mod damage;
+mod external;
 mod fuzz;
 mod hostile;
 mod imports;

@@ -6,16 +6,33 @@ use crate::store::atomic;
 use fgmf_net::{Network, onnx};
 use std::path::Path;
 
-/// A network from an ONNX file, and the SHA-256 of the file. The file is read once.
+/// A network from an ONNX file, and the SHA-256 of what was read. Each file is read once.
+///
+/// The hash of a model in one file is that of its bytes. Where numbers lie in data files beside it,
+/// the hash is that of the model's bytes followed by the SHA-256 of each data file, as lower-case
+/// hexadecimal digits, in the order of their locations.
 ///
 /// Errors name the file: it cannot be read, or it holds no network that can be run.
 pub fn read_model(path: &Path) -> Result<(Network, String)> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let net = onnx::from_bytes(&bytes).map_err(|e| fgmf_net::Error::File {
+    let files = onnx::Files::read(path)?;
+    let hash = hash_of(&files);
+    let net = files.network(&onnx::ReadOptions::default());
+    let net = net.map_err(|e| fgmf_net::Error::File {
         path: path.to_owned(),
         source: Box::new(e),
     })?;
-    Ok((net, sha256(&bytes)))
+    Ok((net, hash))
+}
+
+fn hash_of(files: &onnx::Files) -> String {
+    if files.data.is_empty() {
+        return sha256(&files.model);
+    }
+    let mut all = files.model.clone();
+    for bytes in files.data.values() {
+        all.extend(sha256(bytes).bytes());
+    }
+    sha256(&all)
 }
 
 /// Writes a network as an ONNX file, and gives the SHA-256 of the file.
@@ -54,6 +71,21 @@ mod tests {
         std::fs::write(&path, "no model").unwrap();
         let error = read_model(&path).unwrap_err().to_string();
         assert!(error.contains("m.onnx"), "{error}");
+    }
+
+    #[test]
+    fn the_hash_covers_the_data_files() {
+        let files = |data: &[(&str, &[u8])]| onnx::Files {
+            model: b"model".to_vec(),
+            data: data
+                .iter()
+                .map(|(n, b)| ((*n).to_owned(), b.to_vec()))
+                .collect(),
+        };
+        assert_eq!(hash_of(&files(&[])), sha256(b"model"));
+        let expected = format!("model{}{}", sha256(b"one"), sha256(b"two"));
+        let found = hash_of(&files(&[("b", b"two"), ("a", b"one")]));
+        assert_eq!(found, sha256(expected.as_bytes()));
     }
 
     /// A pipe gives other bytes each time it is opened, as a file does that is replaced meanwhile.

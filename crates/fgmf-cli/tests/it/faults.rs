@@ -318,6 +318,34 @@ fn two_processes_killed_in_one_folder() {
     }
 }
 
+/// A run that was begun on portable code is not continued on another instruction set.
+#[test]
+fn a_run_moved_between_instruction_sets_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let attack = ["--suite", "fgsm,mi-fgsm", "--limit", "24", "--eps", "0.1"];
+    let attack = [&["attack", text(&model)], &DATA[..], &attack].concat();
+    let evaluate = [&["evaluate", text(&model)], &DATA[..], &EVALUATION].concat();
+    let train = [&["train"], &DATA[..], &TRAINING].concat();
+    for (command, kill_at) in [(train, 14), (attack, 22), (evaluate, 14)] {
+        let out = folder.path().join(command[0]);
+        let words = [&command[..], &["--quiet", "--out", text(&out)]].concat();
+        let on = |isa: &str| {
+            let mut made = fgmf(&words);
+            made.env("FGMF_ISA", isa);
+            made
+        };
+        let begun = on("portable").env("FGMF_FAULT", format!("kill:{kill_at}")).output();
+        assert!(!begun.unwrap().status.success(), "{}", command[0]);
+        // A processor that knows only portable code goes on; every other one has been asked before.
+        if fgmf_net::instruction_set() != "portable" {
+            let said = crate::refused(&words);
+            assert!(said.contains("instruction_set"), "{said}");
+        }
+        assert!(on("portable").output().unwrap().status.success());
+    }
+}
+
 /// Of two processes in one folder one works, and the other is refused.
 #[test]
 fn one_process_a_folder() {

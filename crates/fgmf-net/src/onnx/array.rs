@@ -4,6 +4,7 @@ use super::attributes::MOST_AXES;
 use super::export::type_name;
 use super::proto::{TensorProto, dtype};
 use crate::graph::op::MAX_VALUES;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Most values of a computed constant.
@@ -317,6 +318,15 @@ pub(super) fn strides(shape: &[usize]) -> Vec<usize> {
         out[i - 1] = out[i] * shape[i];
     }
     out
+}
+
+/// The runs of numbers of each of `n` equal parts of an axis, `n` runs for each position before it.
+pub(super) fn split_even(shape: &[usize], axis: usize, n: usize) -> Vec<Range<usize>> {
+    let run = shape[axis..].iter().product::<usize>() / n;
+    let total: usize = shape.iter().product();
+    (0..total / run.max(1))
+        .map(|i| i * run..(i + 1) * run)
+        .collect()
 }
 
 /// Flat positions of an array of this shape read with these steps, in row-major order.

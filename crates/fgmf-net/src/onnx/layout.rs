@@ -4,25 +4,25 @@
 use super::attributes::{MOST_AXES, short, widen};
 use super::rearrange::{resolve_shape, wrap};
 use super::site::{Made, Site};
+use super::widen;
 use crate::graph::op::{
     Expand, Gather, Op, Pad, Reshape, Slice, SliceAxis, Split, Unary, resolve_axes, resolve_axis,
 };
-use crate::graph::{Dim, PROBES};
+use crate::graph::{Dim, PROBES, ValueId, concrete};
 
 pub(super) fn reshape(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
     let shapes = site.shapes(x);
-    let mut target = site
+    let target = site
         .sizes(1)?
         .filter(|t| t.len() <= MOST_AXES)
         .ok_or("expected a shape of at most 16 axes")?;
-    let mut allow_zero = site.attributes.flag("allowzero", false)?;
-    let batch_first = matches!(site.scope.dims(x).first(), Some(Dim::Batch(1)));
-    if let (Some(n), Some(first)) = (site.scope.fixed_batch, target.first_mut())
-        && batch_first
-        && *first == [n; 2]
-    {
-        (*first, allow_zero) = ([0; 2], false);
+    let allow_zero = site.attributes.flag("allowzero", false)?;
+    if let Some(n) = site.scope.fixed_batch {
+        let dims = site.scope.dims(x);
+        let target: Vec<i64> = target.iter().map(|&t| widen::at_batch(t, n)).collect();
+        let out = resolve_shape(&concrete(&dims, n), &target, allow_zero)?;
+        return Ok((arranged(site, x, &out)?, vec![x]));
     }
     let at = |p: usize| {
         resolve_shape(
@@ -58,7 +58,19 @@ pub(super) fn reshape(site: &mut Site<'_, '_>) -> Made {
     if let (Some(i), None) = (given, open) {
         shape[i] = -1;
     }
-    Ok((Op::Reshape(Reshape { shape }), vec![x]))
+    let op = Op::Reshape(Reshape { shape });
+    Ok((op, vec![x]))
+}
+
+/// The operator that arranges a value of a file with a fixed batch as the file has it, `out`.
+pub(super) fn arranged(site: &mut Site<'_, '_>, x: ValueId, out: &[usize]) -> Result<Op, String> {
+    let n = site.scope.fixed_batch.unwrap_or(1);
+    let dims = site.scope.dims(x);
+    let to = widen::reshaped(&dims, n, out)
+        .ok_or_else(|| format!("expected a shape in which the batch has a place, found {out:?}"))?;
+    let plain = dims.first() == Some(&Dim::Batch(1)) && to.first() == Some(&Dim::Batch(1));
+    site.scope.widened |= !plain && to.iter().any(|d| matches!(d, Dim::Batch(_)));
+    Ok(widen::reshape_to(&dims, &to))
 }
 
 pub(super) fn expand(site: &mut Site<'_, '_>) -> Made {
@@ -78,7 +90,16 @@ pub(super) fn expand(site: &mut Site<'_, '_>) -> Made {
                 sizes {PROBES:?}"
         )),
     };
-    let shape = target.iter().map(size).collect::<Result<Vec<_>, _>>()?;
+    let mut shape = target.iter().map(size).collect::<Result<Vec<_>, _>>()?;
+    if let Some(n) = site.scope.fixed_batch {
+        // A size that the value has by its batch is no size to expand to.
+        for (d, s) in site.scope.dims(x).iter().rev().zip(shape.iter_mut().rev()) {
+            match d {
+                Dim::Batch(k) if *s == Some(k * n) => *s = Some(1),
+                _ => {}
+            }
+        }
+    }
     let inputs = if shape.contains(&None) {
         vec![x, site.scope.builder.input()]
     } else {
@@ -89,7 +110,7 @@ pub(super) fn expand(site: &mut Site<'_, '_>) -> Made {
 
 pub(super) fn slice(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
-    let shapes = site.shapes(x);
+    let (dims, shapes) = (site.scope.dims(x), site.shapes(x));
     let rank = shapes[0].len();
     let starts = site.sizes(1)?.ok_or("expected starts, found none")?;
     let ends = site.sizes(2)?.ok_or("expected ends, found none")?;
@@ -107,6 +128,18 @@ pub(super) fn slice(site: &mut Site<'_, '_>) -> Made {
         let at = |p: usize| {
             SliceAxis::resolve(axis, shapes[p][axis], starts[i][p], ends[i][p], steps[i])
         };
+        if let Some(n) = site
+            .scope
+            .fixed_batch
+            .filter(|_| shapes[0][axis] != shapes[1][axis])
+        {
+            let size = concrete(&dims, n)[axis];
+            let [start, end] = [starts[i], ends[i]].map(|s| widen::at_batch(s, n));
+            let all = SliceAxis::resolve(axis, size, start, end, steps[i])?;
+            if all.start == 0 && all.step == 1 && all.count == size {
+                continue;
+            }
+        }
         let (now, other) = (at(0)?, at(1)?);
         if shapes[0][axis] != shapes[1][axis] {
             let whole =
@@ -132,7 +165,11 @@ pub(super) fn gather(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
     let dims = site.scope.dims(x);
     let axis = site.attributes.int_or("axis", 0)?;
-    let Dim::Fixed(n) = dims[resolve_axis(axis, dims.len())?] else {
+    let at = resolve_axis(axis, dims.len())?;
+    if (site.scope.fixed_batch, dims[at]) == (Some(1), Dim::Batch(1)) {
+        return only_image(site, x, at);
+    }
+    let Dim::Fixed(n) = dims[at] else {
         return Err("expected positions along a fixed axis, found the batch axis".to_owned());
     };
     let known = site.constant(1)?.ok_or("expected positions, found none")?;
@@ -152,6 +189,18 @@ pub(super) fn gather(site: &mut Site<'_, '_>) -> Made {
         }),
         vec![x],
     ))
+}
+
+/// The only image of a file that was made for one: its axis goes away, its place does not.
+fn only_image(site: &mut Site<'_, '_>, x: ValueId, axis: usize) -> Made {
+    let index = site.constant(1)?.ok_or("expected positions, found none")?;
+    let index = index.same().ok_or("expected positions that are constant")?;
+    if !matches!(index.as_ints()?, [0 | -1]) {
+        return Err("expected positions along a fixed axis, found the batch axis".to_owned());
+    }
+    let sizes = concrete(&site.scope.dims(x), 1);
+    let out = [&sizes[..axis], &index.shape, &sizes[axis + 1..]].concat();
+    Ok((arranged(site, x, &out)?, vec![x]))
 }
 
 pub(super) fn split(site: &mut Site<'_, '_>) -> Made {

@@ -51,6 +51,7 @@
 //! survive a round trip, and writing what was read gives the same bytes. Parameters and nodes that
 //! the logits do not depend on are not written.
 
+mod apart;
 mod array;
 mod attributes;
 mod emit;
@@ -69,6 +70,7 @@ mod site;
 mod spelled;
 mod step;
 mod survey;
+mod widen;
 mod window;
 mod write;
 mod writer;

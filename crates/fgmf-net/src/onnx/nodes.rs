@@ -3,12 +3,12 @@
 use super::attributes::Attributes;
 use super::layout;
 use super::site::{Made, Site};
-use super::window;
-use crate::graph::Dim;
+use super::{widen, window};
 use crate::graph::op::{
     BatchNorm, Binary, Concat, Flatten, Gemm, LayerNorm, MatMul, Op, PRelu, Reduce, ReduceKind,
-    Softmax, Squeeze, TopK, Transpose, Unary, Unsqueeze,
+    Softmax, Squeeze, TopK, Transpose, Unary, Unsqueeze, resolve_axes, resolve_axis,
 };
+use crate::graph::{Dim, concrete};
 
 /// The operator of a node whose result depends on the image or on parameters.
 pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
@@ -53,14 +53,8 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
             axis: a.int_or("axis", -1)?,
             log: true,
         }),
-        "Concat" => Op::Concat(Concat {
-            axis: a
-                .int("axis")?
-                .ok_or("expected attribute `axis`, found none")?,
-        }),
-        "Flatten" => Op::Flatten(Flatten {
-            axis: a.int_or("axis", 1)?,
-        }),
+        "Concat" => return concat(site),
+        "Flatten" => return flatten(site),
         "Transpose" => return transpose(site),
         "ReduceMean" => return reduce(site, ReduceKind::Mean),
         "ReduceSum" => return reduce(site, ReduceKind::Sum),
@@ -85,7 +79,39 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
                 .to_owned(),
         ),
     };
-    Ok((op, site.operands()?))
+    let inputs = site.operands()?;
+    let inputs = match &op {
+        Op::Binary(_) => widen::aligned(site.scope, inputs, None)?,
+        _ => inputs,
+    };
+    Ok((op, inputs))
+}
+
+fn concat(site: &mut Site<'_, '_>) -> Made {
+    let axis = site.attributes.int("axis")?;
+    let axis = axis.ok_or("expected attribute `axis`, found none")?;
+    let inputs = site.operands()?;
+    let rank = inputs.first().map_or(0, |&id| site.scope.dims(id).len());
+    let joined = resolve_axis(axis, rank)?;
+    let inputs = widen::aligned(site.scope, inputs, Some(joined))?;
+    Ok((Op::Concat(Concat { axis }), inputs))
+}
+
+fn flatten(site: &mut Site<'_, '_>) -> Made {
+    let axis = site.attributes.int_or("axis", 1)?;
+    let x = site.operand(0)?;
+    let dims = site.scope.dims(x);
+    let batch = dims.iter().position(|d| matches!(d, Dim::Batch(_)));
+    if let (Some(n), Some(batch)) = (site.scope.fixed_batch, batch)
+        && axis != dims.len() as i64
+        && resolve_axis(axis, dims.len())? <= batch
+    {
+        let sizes = concrete(&dims, n);
+        let (before, behind) = sizes.split_at(resolve_axis(axis, dims.len())?);
+        let out = [before.iter().product(), behind.iter().product()];
+        return Ok((layout::arranged(site, x, &out)?, vec![x]));
+    }
+    Ok((Op::Flatten(Flatten { axis }), vec![x]))
 }
 
 fn activation(operator: &str, a: Attributes<'_>) -> Result<Option<Unary>, String> {
@@ -251,6 +277,18 @@ fn squeeze(site: &mut Site<'_, '_>) -> Made {
             .collect()
     };
     let axes = axes(site)?.unwrap_or_else(ones);
+    let dropped = resolve_axes(&axes, dims.len())?;
+    if site.scope.fixed_batch == Some(1) && dropped.iter().any(|&a| dims[a] == Dim::Batch(1)) {
+        let sizes = concrete(&dims, 1);
+        if let Some(a) = dropped.iter().find(|&&a| sizes[a] != 1) {
+            return Err(format!(
+                "expected size 1 at axis {a}, found shape {sizes:?}"
+            ));
+        }
+        let kept = (0..sizes.len()).filter(|i| !dropped.contains(i));
+        let out: Vec<usize> = kept.map(|i| sizes[i]).collect();
+        return Ok((layout::arranged(site, x, &out)?, vec![x]));
+    }
     Ok((Op::Squeeze(Squeeze { axes }), vec![x]))
 }
 

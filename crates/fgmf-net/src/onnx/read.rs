@@ -1,5 +1,6 @@
 //! From messages to a network: the walk over the nodes.
 
+use super::apart;
 use super::export::check_graph;
 use super::metadata::{FROZEN, frozen_names};
 use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto};
@@ -65,6 +66,7 @@ pub(super) fn network(mut model: ModelProto, _options: &ReadOptions) -> Result<N
         builder,
         survey,
         fixed_batch,
+        widened: false,
         known: HashMap::new(),
         ids,
         folded: 0,
@@ -91,7 +93,11 @@ pub(super) fn network(mut model: ModelProto, _options: &ReadOptions) -> Result<N
             output.name
         ))
     })?;
+    let widened = scope.widened;
     let mut net = scope.builder.finish(logits)?;
+    if widened {
+        apart::check(&net)?;
+    }
     net.metadata = metadata;
     Ok(net)
 }
@@ -116,7 +122,7 @@ fn check_opset(model: &ModelProto) -> Result<()> {
 }
 
 /// The only input that is not stored: its name, `[c, h, w]`, and the batch size if it is fixed.
-fn image_input(graph: &GraphProto) -> Result<(&str, [usize; 3], Option<i64>)> {
+fn image_input(graph: &GraphProto) -> Result<(&str, [usize; 3], Option<usize>)> {
     let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let real: Vec<&ValueInfoProto> = graph
         .input
@@ -153,9 +159,11 @@ fn image_input(graph: &GraphProto) -> Result<(&str, [usize; 3], Option<i64>)> {
     };
     let sizes: Vec<Option<i64>> = dims.iter().map(fixed).collect();
     match sizes.as_slice() {
-        [batch, Some(c), Some(h), Some(w)] => {
-            Ok((&input.name, [*c as usize, *h as usize, *w as usize], *batch))
-        }
+        [batch, Some(c), Some(h), Some(w)] => Ok((
+            &input.name,
+            [*c as usize, *h as usize, *w as usize],
+            batch.map(|n| n as usize),
+        )),
         _ => {
             let shown: Vec<String> = sizes
                 .iter()

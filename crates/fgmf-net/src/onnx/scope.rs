@@ -24,7 +24,9 @@ pub(super) struct Scope<'a> {
     pub(super) builder: Builder,
     pub(super) survey: Survey<'a>,
     /// Batch size that the file fixes.
-    pub(super) fixed_batch: Option<i64>,
+    pub(super) fixed_batch: Option<usize>,
+    /// Whether images could get mixed: the file's shapes did not say where the batch goes.
+    pub(super) widened: bool,
     pub(super) known: HashMap<&'a str, Known>,
     pub(super) ids: HashMap<&'a str, ValueId>,
     pub(super) folded: usize,
@@ -145,6 +147,16 @@ impl<'a> Scope<'a> {
         self.builder
             .node(&made, Op::Expand(Expand { shape }), &inputs)
             .map_err(|e| e.to_string())
+    }
+
+    /// One more node, with one output; the name gets a number if it is taken.
+    pub(super) fn add(&mut self, name: &str, op: Op, inputs: &[ValueId]) -> Reading<ValueId> {
+        let name = self.builder.fresh(name);
+        let made = self.builder.node(&name, op, inputs);
+        made.map_err(|e| match e {
+            Error::Node { reason, .. } => reason,
+            other => other.to_string(),
+        })
     }
 
     pub(super) fn dims(&self, id: ValueId) -> Vec<Dim> {

@@ -8,6 +8,7 @@ use super::nodes::convert;
 use super::scope::{MOST_AXES, Reading, Scope};
 use super::site::Site;
 use super::survey::{Listed, is_standard};
+use super::widen::keeps_images_apart;
 use crate::error::Error;
 use crate::graph::op::Op;
 use crate::graph::{Dim, PROBES, ValueId, concrete};
@@ -72,6 +73,9 @@ pub(super) fn step<'a>(scope: &mut Scope<'a>, step: &Listed<'a>) -> Reading<()> 
             works along the batch axis"
                 .to_owned(),
         );
+    }
+    if let (Op::Reshape(_) | Op::Flatten(_), [x], [y]) = (&op, inputs.as_slice(), made.as_slice()) {
+        scope.widened |= !keeps_images_apart(&scope.dims(*x), &scope.dims(*y));
     }
     for (i, id) in made.into_iter().enumerate() {
         if scope.dims(id).len() > MOST_AXES {

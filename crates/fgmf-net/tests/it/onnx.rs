@@ -13,6 +13,7 @@ mod imports;
 mod proto;
 mod refusals;
 mod tiny;
+mod widened;
 
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::{LossGradients, Network, Precision, Rules, Session, Tensor, onnx};

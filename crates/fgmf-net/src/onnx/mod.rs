@@ -2,11 +2,16 @@
 //!
 //! # Reading
 //!
-//! Operator sets 13 to 21 of the standard domain, float32, numbers inside the file. The graph has
-//! one input, images `[n, c, h, w]` with fixed `c, h, w`, and its first output is the logits
-//! `[n, k]`; nodes that the logits do not depend on are left out. A batch size that the file fixes
-//! is taken as the batch axis where the graph permits (a `Reshape` to it follows the batch; shapes
-//! that do not are errors). Stored float64, float16 and bfloat16 arrays become float32.
+//! Operator sets 13 to 21 of the standard domain, float32. Stored numbers lie in the file or, for a
+//! model read from a path, in data files of its folder. The graph has one input, images
+//! `[n, c, h, w]` with fixed `c, h, w`, and its first output is the logits `[n, k]`; nodes that the
+//! logits do not depend on are left out. Stored float64, float16 and bfloat16 arrays become
+//! float32.
+//!
+//! A batch size that the file fixes becomes free. A `Reshape` takes the batch to the axis that has
+//! as many numbers behind one image; constants as large as the file's batch are repeated if they
+//! are the same for each image. Where the shapes leave room for doubt, two images are run together
+//! and alone, and a network whose results differ is refused with the name of the node.
 //!
 //! Whatever does not depend on the image is computed while reading, at two batch sizes: what is
 //! equal at both is a constant, what is a multiple of the batch size follows the batch. Shapes,

@@ -77,6 +77,9 @@ fn is_apart(dims: &[Dim], values: &[Vec<Option<Dual>>], at: usize) -> bool {
     let largest = singly.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let limit = ROUNDING * f64::from(largest).max(1e-6);
     // What is not a number is so in both.
-    let close = |(x, y): (&f32, &f32)| !(f64::from(x - y).abs() > limit);
+    let close = |(x, y): (&f32, &f32)| {
+        let difference = f64::from(x - y).abs();
+        difference <= limit || difference.is_nan()
+    };
     pair.value.to_f32().iter().zip(&singly).all(close)
 }

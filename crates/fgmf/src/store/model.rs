@@ -1,6 +1,6 @@
 //! Files of models: the hash that a record names is that of the bytes that were read.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hash::sha256;
 use crate::store::atomic;
 use fgmf_net::{Network, onnx};

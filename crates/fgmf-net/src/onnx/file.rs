@@ -3,7 +3,7 @@
 use super::export::check_bytes;
 use super::external::{Files, beside, fill};
 use super::proto::ModelProto;
-use super::read::{ReadOptions, network};
+use super::read::network;
 use super::write::model;
 use crate::error::{Error, Result};
 use crate::graph::Network;
@@ -13,20 +13,14 @@ use std::path::Path;
 /// Reads a network from a file, and from the data files beside it that it names. Errors name the
 /// file ([`Error::File`]); their source is that of [`from_bytes`].
 pub fn read(path: &Path) -> Result<Network> {
-    read_with(path, &ReadOptions::default())
-}
-
-/// [`read`], told more.
-pub fn read_with(path: &Path, options: &ReadOptions) -> Result<Network> {
-    let files = Files::read(path)?;
-    files.network(options).map_err(within(path))
+    Files::read(path)?.network().map_err(within(path))
 }
 
 /// Reads a network from the bytes of a file: [`Error::Node`], [`Error::OperatorSet`],
 /// [`Error::Export`] or [`Error::Graph`] if it cannot be. Bytes have no folder, so numbers in other
 /// files are refused.
 pub fn from_bytes(bytes: &[u8]) -> Result<Network> {
-    network(decoded(bytes)?, &ReadOptions::default())
+    network(decoded(bytes)?)
 }
 
 impl Files {
@@ -41,12 +35,12 @@ impl Files {
     }
 
     /// The network that these files hold; errors as those of [`from_bytes`].
-    pub fn network(self, options: &ReadOptions) -> Result<Network> {
+    pub fn network(self) -> Result<Network> {
         let mut message = decoded(&self.model)?;
         fill(&mut message, &self.data)?;
         // The numbers are in the message now.
         drop(self);
-        network(message, options)
+        network(message)
     }
 }
 

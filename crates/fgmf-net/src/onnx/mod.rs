@@ -81,5 +81,4 @@ mod write;
 mod writer;
 
 pub use external::Files;
-pub use file::{from_bytes, read, read_with, to_bytes};
-pub use read::ReadOptions;
+pub use file::{from_bytes, read, to_bytes};

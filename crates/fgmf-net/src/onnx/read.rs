@@ -20,14 +20,7 @@ const SHAPED: [&str; 9] = [
     "Reshape", "Expand", "Concat", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div",
 ];
 
-/// What a reader may be told.
-#[derive(Clone, Debug, Default)]
-pub struct ReadOptions {
-    /// The output that is the logits. Without it, the only one of shape `[n, k]` is.
-    pub output: Option<String>,
-}
-
-pub(super) fn network(mut model: ModelProto, _options: &ReadOptions) -> Result<Network> {
+pub(super) fn network(mut model: ModelProto) -> Result<Network> {
     check_opset(&model)?;
     let graph = model
         .graph

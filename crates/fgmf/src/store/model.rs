@@ -16,7 +16,7 @@ use std::path::Path;
 pub fn read_model(path: &Path) -> Result<(Network, String)> {
     let files = onnx::Files::read(path)?;
     let hash = hash_of(&files);
-    let net = files.network(&onnx::ReadOptions::default());
+    let net = files.network();
     let net = net.map_err(|e| fgmf_net::Error::File {
         path: path.to_owned(),
         source: Box::new(e),

@@ -22,12 +22,14 @@ const MOST_BYTES: u64 = 1 << 34;
 const USES: usize = 4;
 
 /// A model whose data files are known: its own bytes, and those of each data file by location.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Files {
     /// The bytes of the model's own file.
     pub model: Vec<u8>,
     /// The bytes of each data file, by the location that the model names it by.
     pub data: BTreeMap<String, Vec<u8>>,
+    /// What the model's bytes say.
+    pub(super) message: ModelProto,
 }
 
 /// Every array that a model stores, also those in attributes of its nodes.

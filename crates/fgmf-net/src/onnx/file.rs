@@ -29,17 +29,29 @@ impl Files {
     pub fn read(path: &Path) -> Result<Self> {
         let model = std::fs::read(path).map_err(Error::io(path))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let named = || beside(&mut decoded(&model)?, folder);
-        let data = named().map_err(within(path))?;
-        Ok(Self { model, data })
+        let named = || {
+            let mut message = decoded(&model)?;
+            Ok((beside(&mut message, folder)?, message))
+        };
+        let (data, message) = named().map_err(within(path))?;
+        Ok(Self {
+            model,
+            data,
+            message,
+        })
     }
 
     /// The network that these files hold; errors as those of [`from_bytes`].
     pub fn network(self) -> Result<Network> {
-        let mut message = decoded(&self.model)?;
-        fill(&mut message, &self.data)?;
+        let Self {
+            model,
+            data,
+            mut message,
+        } = self;
+        drop(model);
+        fill(&mut message, &data)?;
         // The numbers are in the message now.
-        drop(self);
+        drop(data);
         network(message)
     }
 }

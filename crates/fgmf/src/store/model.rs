@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::hash::sha256;
 use crate::store::atomic;
 use fgmf_net::{Network, onnx};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A network from an ONNX file, and the SHA-256 of what was read. Each file is read once.
@@ -15,7 +16,7 @@ use std::path::Path;
 /// Errors name the file: it cannot be read, or it holds no network that can be run.
 pub fn read_model(path: &Path) -> Result<(Network, String)> {
     let files = onnx::Files::read(path)?;
-    let hash = hash_of(&files);
+    let hash = hash_of(&files.model, &files.data);
     let net = files.network();
     let net = net.map_err(|e| fgmf_net::Error::File {
         path: path.to_owned(),
@@ -24,14 +25,12 @@ pub fn read_model(path: &Path) -> Result<(Network, String)> {
     Ok((net, hash))
 }
 
-fn hash_of(files: &onnx::Files) -> String {
-    if files.data.is_empty() {
-        return sha256(&files.model);
+fn hash_of(model: &[u8], data: &BTreeMap<String, Vec<u8>>) -> String {
+    if data.is_empty() {
+        return sha256(model);
     }
-    let mut all = files.model.clone();
-    for bytes in files.data.values() {
-        all.extend(sha256(bytes).bytes());
-    }
+    let digests = data.values().map(|bytes| sha256(bytes));
+    let all = [model, digests.collect::<String>().as_bytes()].concat();
     sha256(&all)
 }
 
@@ -75,16 +74,13 @@ mod tests {
 
     #[test]
     fn the_hash_covers_the_data_files() {
-        let files = |data: &[(&str, &[u8])]| onnx::Files {
-            model: b"model".to_vec(),
-            data: data
-                .iter()
-                .map(|(n, b)| ((*n).to_owned(), b.to_vec()))
-                .collect(),
+        let of = |data: &[(&str, &[u8])]| {
+            let data = data.iter().map(|(n, b)| ((*n).to_owned(), b.to_vec()));
+            hash_of(b"model", &data.collect())
         };
-        assert_eq!(hash_of(&files(&[])), sha256(b"model"));
+        assert_eq!(of(&[]), sha256(b"model"));
         let expected = format!("model{}{}", sha256(b"one"), sha256(b"two"));
-        let found = hash_of(&files(&[("b", b"two"), ("a", b"one")]));
+        let found = of(&[("b", b"two"), ("a", b"one")]);
         assert_eq!(found, sha256(expected.as_bytes()));
     }
 

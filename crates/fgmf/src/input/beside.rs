@@ -49,10 +49,13 @@ pub fn find_beside(model: &Path, net: &Network) -> Result<Beside> {
     let [channels, ..] = net.image_shape();
     let mut found = Beside::default();
     let hugging = folder.join("preprocessor_config.json");
-    let config = folder.join("config.json");
+    let path = folder.join("config.json");
+    let config = json(&path)?;
     let stated = [
         json(&hugging)?.map(|v| (of_hugging_face(&v, channels, &hugging), hugging.clone())),
-        json(&config)?.map(|v| (of_timm(&v, channels, &config), config.clone())),
+        config
+            .as_ref()
+            .map(|v| (of_timm(v, channels, &path), path.clone())),
         Some((
             Ok(of_metadata(net, channels)),
             PathBuf::from("the model's metadata"),
@@ -64,12 +67,11 @@ pub fn find_beside(model: &Path, net: &Network) -> Result<Beside> {
             break;
         }
     }
-    let lists = LISTS.iter().map(|name| folder.join(name));
-    for path in [config, folder.join(INDEX)].into_iter().chain(lists) {
-        if !path.is_file() {
-            continue;
-        }
-        let Some(labels) = labels_in(&path)? else {
+    let lists = std::iter::once(INDEX).chain(LISTS);
+    let lists = lists.map(|name| folder.join(name)).filter(|p| p.is_file());
+    let of_config = config.iter().map(|v| (Ok(labels_of(v)), path.clone()));
+    for (labels, path) in of_config.chain(lists.map(|p| (labels_in(&p), p))) {
+        let Some(labels) = labels? else {
             continue;
         };
         let (n, k) = (labels.len(), net.classes());
@@ -188,20 +190,18 @@ fn of_metadata(net: &Network, channels: usize) -> Option<Preprocessing> {
 
 /// Class names of a file, by its form; `None` where it holds none.
 fn labels_in(path: &Path) -> Result<Option<Vec<String>>> {
-    let Some(text) = text(path)? else {
-        return Err(Error::record(
-            path,
-            "expected a file of class names, found none",
-        ));
-    };
-    if path.extension().is_none_or(|e| e != "json") {
-        let lines = text.lines().map(|l| l.trim().to_owned());
-        let labels: Vec<String> = lines.filter(|l| !l.is_empty()).collect();
-        return Ok(Some(distinct(
-            labels.into_iter().map(|l| (l, None)).collect(),
-        )));
+    let none = || Error::record(path, "expected a file of class names, found none");
+    if path.extension().is_some_and(|e| e == "json") {
+        return Ok(labels_of(&json(path)?.ok_or_else(none)?));
     }
-    let v: Value = serde_json::from_str(&text).map_err(|e| Error::record(path, e))?;
+    let text = text(path)?.ok_or_else(none)?;
+    let lines = text.lines().map(|l| l.trim().to_owned());
+    let labels = lines.filter(|l| !l.is_empty()).map(|l| (l, None));
+    Ok(Some(distinct(labels.collect())))
+}
+
+/// Class names in JSON, by its form; `None` where it holds none.
+fn labels_of(v: &Value) -> Option<Vec<String>> {
     let named = |list: &Value| -> Option<Vec<(String, Option<String>)>> {
         let names = list.as_array()?.iter();
         names
@@ -212,9 +212,9 @@ fn labels_in(path: &Path) -> Result<Option<Vec<String>>> {
     let labels = by_number(&v["id2label"])
         .or_else(|| named(&cfg["label_names"]))
         .or_else(|| named(&v["label_names"]))
-        .or_else(|| named(&v))
-        .or_else(|| by_number(&v));
-    Ok(labels.map(distinct))
+        .or_else(|| named(v))
+        .or_else(|| by_number(v));
+    labels.map(distinct)
 }
 
 /// `{"0": name}` or `{"0": [id, name]}`, for all numbers from 0 on.

@@ -5,6 +5,7 @@ use crate::data::dataset::Dataset;
 use crate::data::request::spread;
 use crate::error::Result;
 use crate::input::front::preprocessed;
+use crate::measure::probability::sign_test;
 use crate::model::answer::misclassified;
 use crate::record::{Preprocessing, Proportion};
 use fgmf_net::{Network, Session};
@@ -88,19 +89,11 @@ pub fn better_setting(
     Ok(best)
 }
 
-/// One-sided exact sign test: the chance that a fair coin gives `b` or more of the images on which
-/// just one of the two is right.
+/// The chance that `b` looks so much better than `a` when they are alike: the sign test on the
+/// images on which just one of the two is right.
 fn chance(a: &[bool], b: &[bool]) -> f64 {
     let only = |x: &[bool], y: &[bool]| x.iter().zip(y).filter(|(x, y)| **x && !**y).count();
-    let (losses, wins) = (only(a, b), only(b, a));
-    let n = losses + wins;
-    // Terms of the binomial distribution from the top down: 2⁻ⁿ, then times (k) / (n − k + 1).
-    let (mut term, mut sum) = (0.5f64.powi(n as i32), 0.0);
-    for k in (wins..=n).rev() {
-        sum += term;
-        term *= k as f64 / (n - k + 1) as f64;
-    }
-    sum
+    sign_test(only(b, a), only(a, b))
 }
 
 /// The settings that are usual for images with this many channels.

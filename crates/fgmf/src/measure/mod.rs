@@ -19,7 +19,7 @@ pub use complexity::{entropy, histogram_entropy, moran};
 pub use localisation::{hit, mass, rank};
 pub use logistic::{Logistic, logistic};
 pub use paired::{holm, paired_t, wilcoxon};
-pub use probability::{binomial_bounds, normal_cdf, normal_quantile};
+pub use probability::{binomial_bounds, normal_cdf, normal_quantile, sign_test};
 pub use similarity::{cosine, pearson, spearman, top_k_overlap};
 pub use structure::{ssim, tolerant_top_k_overlap};
 pub use summary::gini;

@@ -44,6 +44,15 @@ pub fn binomial_bounds(count: usize, n: usize, error: f64) -> (f64, f64) {
     (low, high)
 }
 
+/// One-sided exact sign test: the chance that a fair coin gives `wins` or more of `wins + losses`,
+/// I_½(wins, losses + 1).
+pub fn sign_test(wins: usize, losses: usize) -> f64 {
+    if wins == 0 {
+        return 1.0;
+    }
+    incomplete_beta(wins as f64, losses as f64 + 1.0, 0.5)
+}
+
 /// Where a condition that holds at the lower end and not at the upper one changes.
 fn bisect([mut low, mut high]: [f64; 2], below: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..200 {

@@ -31,5 +31,6 @@ pub const UNSTABLE_MEAN: f64 = 0.1;
 pub const SATURATED_SHARE: f64 = 0.05;
 
 /// Share of images that the probes break beyond a suite's attacks, from which the suite is too weak
-/// for the model (ours: PGD-20 on honest networks leaves up to 2% that 50 steps break).
+/// for the model, and above which the gap of a search that beats the gradients is a proof (ours:
+/// PGD-20 on honest networks leaves up to 2% that 50 steps break).
 pub const MISSED_SHARE: f64 = 0.02;

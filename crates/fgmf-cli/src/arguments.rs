@@ -176,6 +176,21 @@ pub(crate) struct Train {
     pub(crate) config: Option<PathBuf>,
 }
 
+/// What a model is asked about.
+#[derive(Debug, Args)]
+pub(crate) struct Inputs {
+    /// Images (PNG, JPEG) of the model's size. One that cannot be read is left out, listed at the
+    /// end, and makes the exit code 1.
+    #[arg(required_unless_present = "data")]
+    pub(crate) images: Vec<PathBuf>,
+    /// Data instead of single images, as for `train`.
+    #[arg(long, conflicts_with = "images")]
+    pub(crate) data: Option<String>,
+    /// Part of the data: test, train.
+    #[arg(long, default_value = "test")]
+    pub(crate) split: String,
+}
+
 /// What a model expects of its images, where neither the model nor a file beside it says so.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Images as the model takes them")]
@@ -264,19 +279,11 @@ pub(crate) struct Attack {
 pub(crate) struct Explain {
     /// Model (ONNX).
     pub(crate) model: PathBuf,
-    /// Images (PNG, JPEG) of the model's size. One that cannot be read is left out, listed at the
-    /// end, and makes the exit code 1.
-    #[arg(required_unless_present = "data")]
-    pub(crate) images: Vec<PathBuf>,
-    /// Data instead of single images, as for `train`.
-    #[arg(long, conflicts_with = "images")]
-    pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
     /// Folder for the results.
     #[arg(long)]
     pub(crate) out: PathBuf,
-    /// Part of the data: test, train.
-    #[arg(long, default_value = "test")]
-    pub(crate) split: String,
     /// This many images of the data: the first, or of class folders some of each class.
     #[arg(long, short = 'n', default_value_t = 16)]
     pub(crate) limit: usize,
@@ -417,18 +424,11 @@ pub(crate) struct Evaluate {
 pub(crate) struct Predict {
     /// Model (ONNX).
     pub(crate) model: PathBuf,
-    /// Images (PNG, JPEG).
-    #[arg(required_unless_present = "data")]
-    pub(crate) images: Vec<PathBuf>,
-    /// Data instead of single images, as for `train`.
-    #[arg(long, conflicts_with = "images")]
-    pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) inputs: Inputs,
     /// Folder for predictions.json and logits.safetensors, if wanted.
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
-    /// Part of the data: test, train.
-    #[arg(long, default_value = "test")]
-    pub(crate) split: String,
     /// This many images of the data: the first, or of class folders some of each class.
     #[arg(long, short = 'n')]
     pub(crate) limit: Option<usize>,

@@ -1,6 +1,6 @@
-//! Images to be explained: single files, or the first of a data set.
+//! Images that a model is asked about: single files, or the first of a data set.
 
-use crate::arguments::Explain;
+use crate::arguments::Inputs;
 use crate::commands::shared::data_for;
 use crate::console;
 use crate::console::one_line;
@@ -10,20 +10,20 @@ use fgmf_net::{Network, Tensor};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-pub(super) enum Images {
+pub(crate) enum Images {
     Files(Pictures),
     Data(Dataset),
 }
 
 /// Single files that can be read, and those that cannot.
-pub(super) struct Pictures {
+pub(crate) struct Pictures {
     paths: Vec<PathBuf>,
     resize: bool,
     left_out: Vec<String>,
 }
 
 impl Pictures {
-    /// Reads every file once, so that a bad one is known before anything is explained. An error if
+    /// Reads every file once, so that a bad one is known before the work begins. An error if
     /// all are bad.
     fn check(&mut self, net: &Network) -> Result<()> {
         let mut first = None;
@@ -58,25 +58,25 @@ impl Pictures {
 }
 
 impl Images {
-    pub(super) fn new(a: &Explain, net: &Network) -> Result<Self> {
-        let Some(data) = &a.data else {
+    pub(crate) fn new(
+        inputs: &Inputs,
+        limit: Option<usize>,
+        resize: bool,
+        net: &Network,
+    ) -> Result<Self> {
+        let Some(data) = &inputs.data else {
             return Ok(Self::Files(Pictures {
-                paths: a.images.clone(),
-                resize: a.input.resize,
+                paths: inputs.images.clone(),
+                resize,
                 left_out: Vec::new(),
             }));
         };
-        Ok(Self::Data(data_for(
-            net,
-            data,
-            &a.split,
-            Some(a.limit),
-            a.input.resize,
-        )?))
+        let data = data_for(net, data, &inputs.split, limit, resize)?;
+        Ok(Self::Data(data))
     }
 
     /// Leaves out files that cannot be read; to be called once nothing else can be refused.
-    pub(super) fn check(&mut self, net: &Network) -> Result<()> {
+    pub(crate) fn check(&mut self, net: &Network) -> Result<()> {
         match self {
             Self::Files(files) => files.check(net),
             Self::Data(_) => Ok(()),
@@ -84,14 +84,14 @@ impl Images {
     }
 
     /// The data set, if the images are of one.
-    pub(super) fn data(&self) -> Option<&Dataset> {
+    pub(crate) fn data(&self) -> Option<&Dataset> {
         match self {
             Self::Files(_) => None,
             Self::Data(data) => Some(data),
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Files(files) => files.paths.len(),
             Self::Data(data) => data.len(),
@@ -99,7 +99,7 @@ impl Images {
     }
 
     /// Images `start..start + n` as one batch.
-    pub(super) fn batch(&self, net: &Network, start: usize, n: usize) -> Result<Tensor> {
+    pub(crate) fn batch(&self, net: &Network, start: usize, n: usize) -> Result<Tensor> {
         let [c, h, w] = net.image_shape();
         let values = match self {
             Self::Files(files) => {
@@ -115,14 +115,14 @@ impl Images {
         Ok(Tensor::new(&[n, c, h, w], values))
     }
 
-    pub(super) fn name(&self, i: usize) -> String {
+    pub(crate) fn name(&self, i: usize) -> String {
         match self {
             Self::Files(files) => files.paths[i].display().to_string(),
             Self::Data(data) => format!("{}, {} image {i}", data.name(), data.split()),
         }
     }
 
-    pub(super) fn truth(&self, i: usize) -> Option<usize> {
+    pub(crate) fn truth(&self, i: usize) -> Option<usize> {
         match self {
             Self::Files(_) => None,
             Self::Data(data) => Some(data.label(i)),
@@ -130,7 +130,7 @@ impl Images {
     }
 
     /// Files that could not be read, each with the reason.
-    pub(super) fn left_out(&self) -> Vec<String> {
+    pub(crate) fn left_out(&self) -> Vec<String> {
         match self {
             Self::Files(files) => files.left_out.clone(),
             Self::Data(data) => data.left_out().to_vec(),
@@ -139,7 +139,7 @@ impl Images {
 
     /// Begins of file names, one an image: the folder and name of the file in letters that neither
     /// a file system nor an address minds, each once.
-    pub(super) fn stems(&self) -> Vec<String> {
+    pub(crate) fn stems(&self) -> Vec<String> {
         let mut taken = HashSet::new();
         let mut unique = |stem: String| {
             let numbered = (2..).map(|k| format!("{stem}-{k}"));

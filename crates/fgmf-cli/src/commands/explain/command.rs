@@ -5,8 +5,8 @@ use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::class::class_of;
 use crate::commands::explain::block::Block;
-use crate::commands::explain::images::Images;
 use crate::commands::explain::written::WrittenFiles;
+use crate::commands::images::Images;
 use crate::commands::memory::{images_at_once, work_of};
 use crate::commands::model::{UserModel, identity};
 use crate::commands::shared::{ExplainedModel, data_record, ended_without, percent};
@@ -32,7 +32,7 @@ const BLOCK: usize = 64;
 pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
     let mut user = UserModel::open(&a.model, &a.input)?;
-    let mut images = Images::new(a, &user.net)?;
+    let mut images = Images::new(&a.inputs, Some(a.limit), a.input.resize, &user.net)?;
     if let Some(data) = images.data() {
         user.guard(data)?;
     }

@@ -2,7 +2,6 @@
 
 mod block;
 mod command;
-mod images;
 mod written;
 
 pub(crate) use command::run;

@@ -155,23 +155,28 @@ pub(super) fn fill(model: &mut ModelProto, data: &BTreeMap<String, Vec<u8>>) -> 
     let held: usize = data.values().map(Vec::len).sum();
     let mut left = held.saturating_mul(USES);
     for t in arrays(model).filter(|t| t.is_external()) {
-        let name = location(t)?;
-        let file = data.get(name).ok_or_else(|| {
-            let reason = format!("expected external data in `{name}`, found no such file");
-            wrong(&t.name, reason)
-        })?;
-        let range = range(t, file.len())?;
-        left = left.checked_sub(range.len()).ok_or_else(|| {
+        fill_one(t, data)?;
+        left = left.checked_sub(t.raw_data.len()).ok_or_else(|| {
             let reason = format!(
                 "expected arrays that use each byte of external data {USES} times at most on \
                     average, found more"
             );
             wrong(&t.name, reason)
         })?;
-        t.raw_data = file[range].to_vec();
-        t.external_data.clear();
-        t.data_location = 0;
     }
+    Ok(())
+}
+
+/// Puts the numbers of one array, which lie in a data file, into it.
+pub(super) fn fill_one(t: &mut TensorProto, data: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    let name = location(t)?;
+    let file = data.get(name).ok_or_else(|| {
+        let reason = format!("expected external data in `{name}`, found no such file");
+        wrong(&t.name, reason)
+    })?;
+    t.raw_data = file[range(t, file.len())?].to_vec();
+    t.external_data.clear();
+    t.data_location = 0;
     Ok(())
 }
 

@@ -70,6 +70,7 @@ mod nodes;
 mod proto;
 mod read;
 mod rearrange;
+mod rewrite;
 mod scope;
 mod site;
 mod spelled;

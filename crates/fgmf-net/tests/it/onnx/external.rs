@@ -168,3 +168,35 @@ fn ranges_are_held_to_the_file_and_the_array() {
     }
     folder.refuses(&m, &["4 times"]);
 }
+
+/// What is rewritten holds its numbers itself: those that trained, and those that stayed.
+#[test]
+fn a_rewritten_model_needs_no_file_beside_it() {
+    let folder = Folder::new("rewritten");
+    folder.write("model/d", &numbers());
+    let model = outside(&[("location", "d")]);
+    let net = folder.read(&model).unwrap();
+    let head = net.find("head").unwrap();
+    let own = net.parameter(head).unwrap().to_f32();
+    let files = onnx::Files::read(&folder.0.join("model/m.onnx")).unwrap();
+    let other: Vec<f32> = own.iter().map(|v| v + 0.5).collect();
+    let mut trained = net.clone();
+    let new = fgmf_net::Tensor::new::<f32>(&[2, 3], other.clone());
+    trained.set_parameter(head, new).unwrap();
+    for (numbers, expected) in [(&net, own), (&trained, other)] {
+        let bytes = files.with_numbers(numbers, &[head]).unwrap();
+        let again = onnx::from_bytes(&bytes).unwrap();
+        assert_eq!(again.parameter(head).unwrap().to_f32(), expected);
+    }
+    // A network without that array leaves it as it is, inside.
+    let mut bare = fgmf_net::Builder::new("bare", "x", [1, 1, 2]).unwrap();
+    let flat = fgmf_net::op::Op::Flatten(fgmf_net::op::Flatten { axis: 1 });
+    let x = bare.input();
+    let z = bare.node("z", flat, &[x]).unwrap();
+    let bytes = files.with_numbers(&bare.finish(z).unwrap(), &[]).unwrap();
+    let again = onnx::from_bytes(&bytes).unwrap();
+    assert_eq!(
+        again.parameter(head).unwrap().to_f32(),
+        net.parameter(head).unwrap().to_f32()
+    );
+}

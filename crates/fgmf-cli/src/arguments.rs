@@ -70,6 +70,9 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Train a network; writes model.onnx, run.json and log.jsonl.
     Train(Train),
+    /// Make a model of your own robust: trains it further and writes the same file with other
+    /// numbers, model.onnx, and a page that shows it before and after, report.html.
+    Harden(Harden),
     /// Attack a model; writes attack.json and adversarial.safetensors.
     Attack(Attack),
     /// Explain what a model sees in images; writes gallery.html, a page (PNG) an image, and every
@@ -174,6 +177,65 @@ pub(crate) struct Train {
         "teacher", "norm", "eps", "epochs", "batch", "lr", "optimiser", "schedule", "limit", "seed",
     ])]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Harden {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+    /// Data, as for `train`: its training part trains, its test part judges.
+    #[arg(long)]
+    pub(crate) data: String,
+    /// Folder for the results; run again with the same settings to go on after a kill.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Radius trained against, in pixel units of 0 to 1, such as 0.1 or 8/255.
+    #[arg(long, value_parser = radius)]
+    pub(crate) eps: f64,
+    /// Norm trained against: linf, l2, l1.
+    #[arg(long, default_value = "linf")]
+    pub(crate) norm: String,
+    /// Objective.
+    #[arg(long, default_value = "pgd-at", value_parser = known(&fgmf::train::ids(), &[]))]
+    pub(crate) objective: String,
+    /// Put the SGAM mask layer between preprocessing and graph; the file is then written anew.
+    #[arg(long)]
+    pub(crate) sgam: bool,
+    /// Passes over the training images.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) epochs: usize,
+    /// Examples a step.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) batch: usize,
+    /// Largest learning rate; found by short trials if not given.
+    #[arg(long)]
+    pub(crate) lr: Option<f64>,
+    /// Stored arrays that do not train, by name; `*` stands for any letters.
+    #[arg(long, value_name = "PATTERN,…", value_delimiter = ',')]
+    pub(crate) freeze: Vec<String>,
+    /// Mirror half of the training images.
+    #[arg(long)]
+    pub(crate) flip: bool,
+    /// Shift training images at random by up to N pixels.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) shift: usize,
+    /// Share of the training images held out, which choose the epoch that is kept.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub(crate) validation: f64,
+    /// This many training images: the first, or of class folders some of each class.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Test images of the page; 0 writes no page.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) judge: usize,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Most memory of the process in MiB; refused where training takes more.
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
 }
 
 /// What a model is asked about.

@@ -54,7 +54,7 @@ pub struct ModelRecord {
     pub title: String,
     /// Architecture name.
     pub architecture: String,
-    /// Objective name.
+    /// Objective name; empty for a model that came in and was not trained in this run.
     pub objective: String,
     /// File name beside the report.
     pub file: String,

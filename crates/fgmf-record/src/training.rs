@@ -1,5 +1,6 @@
 //! The log of a training.
 
+use crate::proportion::Proportion;
 use serde::{Deserialize, Serialize};
 
 /// One epoch of training.
@@ -16,4 +17,23 @@ pub struct EpochRecord {
     pub train_accuracy: f64,
     /// Wall time.
     pub seconds: f64,
+    /// How the network did at its end on images held out, if some are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationRecord>,
+}
+
+/// How a network does on images that are held out of its training data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidationRecord {
+    /// Right without attack.
+    pub clean: Proportion,
+    /// Right under attack at the radius trained against.
+    pub robust: Proportion,
+}
+
+impl ValidationRecord {
+    /// What is compared: more that withstand, of equals more that are right.
+    pub fn rank(&self) -> (usize, usize) {
+        (self.robust.count, self.clean.count)
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use fgmf::data::{Dataset, EMBEDDED, Split, load};
 use fgmf::store::{Folder, write};
 use fgmf::study::{
-    ATTACK, CASE_IMAGES, DemoModel, RADII, case_settings, explain_models, judge_model,
+    ATTACK, CASE_IMAGES, RADII, ReportModel, case_settings, explain_models, judge_model,
     judge_settings, plans, remove_curve_state,
 };
 use fgmf::threat::{Norm, ThreatModel};
@@ -88,23 +88,19 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
         explanations: Vec::new(),
         cases: Vec::new(),
         settings: serde_json::json!({
-            "curve": judge_settings()?,
+            "curve": judge_settings(&RADII)?,
             "explanations": case_settings(extent.explained)?,
         }),
         pending: Vec::new(),
         shortened: shortened(a, &extent),
     };
-    let mut subjects: Vec<DemoModel> = Vec::new();
+    let mut subjects: Vec<ReportModel> = Vec::new();
     let mut rest: Vec<_> = plans(EMBEDDED, EPS, (extent.epochs, extent.limit, a.seed))?.into();
     // The standard twin is trained in a fraction of the time: with it the first page comes early.
     while let Some((id, title, config)) = rest.pop() {
-        let (net, run) = train(global, &config, &training, &a.out.join(id), id)?;
-        let subject = DemoModel {
-            id,
-            title,
-            net: Session::new(net),
-            run,
-        };
+        let (net, run) = train(global, &config, None, &training, &a.out.join(id), id)?;
+        let file = format!("{id}/model.onnx");
+        let subject = ReportModel::of_run((id, title), Session::new(net), &run, file);
         let judged = judge(global, a, &subject, &testing, &threat)?;
         report.models.insert(0, judged);
         subjects.insert(0, subject);
@@ -154,14 +150,14 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn curve_state(a: &Demo, s: &DemoModel) -> std::path::PathBuf {
+fn curve_state(a: &Demo, s: &ReportModel) -> std::path::PathBuf {
     a.out.join(s.id).join("judged.jsonl")
 }
 
 fn judge(
     global: &Arguments,
     a: &Demo,
-    s: &DemoModel,
+    s: &ReportModel,
     data: &Dataset,
     threat: &ThreatModel,
 ) -> Result<fgmf_record::ModelRecord> {
@@ -181,7 +177,7 @@ fn judge(
     );
     let mut watch = |radii: usize, n: usize| bar.set_position((radii * data.len() + n) as u64);
     let state = curve_state(a, s);
-    let judged = judge_model(s, data, threat, a.seed, Some(&state), &mut watch)?;
+    let judged = judge_model(s, data, (threat, &RADII), a.seed, Some(&state), &mut watch)?;
     bar.finish_and_clear();
     Ok(judged)
 }

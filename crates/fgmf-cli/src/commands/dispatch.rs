@@ -1,6 +1,6 @@
 //! Which command was asked for.
 
-use super::{attack, demo, evaluate, explain, info, predict, train};
+use super::{attack, demo, evaluate, explain, harden, info, predict, train};
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
 use anyhow::Result;
@@ -13,6 +13,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         Command::Explain(a) => explain::run(arguments, a),
         Command::Evaluate(a) => evaluate::run(arguments, a),
         Command::Predict(a) => predict::run(arguments, a),
+        Command::Harden(a) => harden::run(arguments, a),
         Command::Info(a) => info::run(arguments, a),
     }
 }

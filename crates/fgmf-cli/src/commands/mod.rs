@@ -8,6 +8,7 @@ mod demo;
 mod dispatch;
 mod evaluate;
 mod explain;
+mod harden;
 mod images;
 mod info;
 mod memory;

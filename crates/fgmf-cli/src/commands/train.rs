@@ -10,7 +10,8 @@ use fgmf::Error;
 use fgmf::data::{DataRequest, Dataset, Split, load_part};
 use fgmf::defend::{KWtaParams, ResizePadParams, SgamParams};
 use fgmf::train::{
-    ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit, training_bytes,
+    GivenModel, ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit_from,
+    training_bytes,
 };
 use fgmf_net::Network;
 use fgmf_net::zoo::{Activation, Architecture};
@@ -31,12 +32,12 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
     threat_on(config.norm, config.eps, data.shape())?;
     if let Some(mib) = a.memory {
         let threads = rayon::current_num_threads();
-        let least = resident() + training_bytes(&config, &data, threads)?;
+        let least = resident() + training_bytes(&config, None, &data, threads)?;
         if mib.saturating_mul(1 << 20) < least {
             return Err(too_little(mib, least).into());
         }
     }
-    let (net, run) = train(global, &config, &data, &a.out, "training")?;
+    let (net, run) = train(global, &config, None, &data, &a.out, "training")?;
     if global.json {
         console::result(&serde_json::to_string_pretty(&run)?)?;
     } else {
@@ -44,7 +45,7 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
         console::result(&format!(
             "{}: {} parameters, {} epochs of {}, {accuracy} of its {} clean training \
                 images right\n{}",
-            run.config.architecture.name(),
+            run.config.network(),
             net.parameter_count(),
             run.config.epochs,
             run.config.objective.name(),
@@ -55,10 +56,11 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
     Ok(ended_without(data.left_out()))
 }
 
-/// [`fit`] with a progress bar.
+/// [`fit_from`] with a progress bar.
 pub(super) fn train(
     global: &Arguments,
     config: &TrainConfig,
+    start: Option<&GivenModel>,
     data: &Dataset,
     folder: &Path,
     label: &str,
@@ -79,7 +81,8 @@ pub(super) fn train(
             parts.join("  "),
             percent(p.accuracy)
         );
-        bar.set_position(((p.epoch - 1) * steps + p.step) as u64);
+        bar.set_length((p.epochs * p.steps) as u64);
+        bar.set_position(((p.epoch - 1) * p.steps + p.step) as u64);
         bar.set_message(text.clone());
         // Without a terminal there is no bar: a line an epoch instead.
         if bar.is_hidden() && p.step == p.steps && p.epoch > lines {
@@ -87,7 +90,7 @@ pub(super) fn train(
             console::say(global.quiet, &format!("{label}: {text}"));
         }
     };
-    let done = fit(config, data, folder, &mut watch)?;
+    let done = fit_from(config, start, data, folder, &mut watch)?;
     bar.finish_and_clear();
     Ok(done)
 }
@@ -140,14 +143,14 @@ fn from_flags(a: &Train) -> Result<TrainConfig> {
         objective,
         a.eps,
     );
-    config.activation = match a.activation.as_str() {
+    config.activation = Some(match a.activation.as_str() {
         "relu" => Activation::Relu,
         "gelu" => Activation::Gelu,
         "softplus" => Activation::Softplus,
         other => {
             return Err(Error::parameter("activation", "relu, gelu or softplus", other).into());
         }
-    };
+    });
     config.optimiser = match a.optimiser.as_str() {
         "adamw" => Optimiser::adamw(),
         "sgd" => Optimiser::sgd(),

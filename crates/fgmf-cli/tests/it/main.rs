@@ -7,6 +7,7 @@
 mod commands;
 mod corrupt;
 mod faults;
+mod harden;
 mod inputs;
 mod kill;
 mod maps;

@@ -14,7 +14,7 @@ fn fixture() -> Network {
 }
 
 /// Images as bytes.
-fn bytes() -> Preprocessing {
+pub(super) fn bytes() -> Preprocessing {
     Preprocessing {
         scale: 255.0,
         ..Preprocessing::none(1)
@@ -22,7 +22,7 @@ fn bytes() -> Preprocessing {
 }
 
 /// The fixture as if trained elsewhere, on bytes.
-fn of_bytes(folder: &Path) -> PathBuf {
+pub(super) fn of_bytes(folder: &Path) -> PathBuf {
     let front = Preprocessing {
         scale: 1.0 / 255.0,
         ..Preprocessing::none(1)
@@ -35,7 +35,7 @@ fn of_bytes(folder: &Path) -> PathBuf {
     path
 }
 
-fn predicted(model: &Path, more: &[&str]) -> PredictionRecord {
+pub(super) fn predicted(model: &Path, more: &[&str]) -> PredictionRecord {
     let words = [
         "predict",
         text(model),

@@ -314,7 +314,7 @@ mod tests {
         for id in net.trainable() {
             let old = net.parameter(id).unwrap();
             let new: Vec<f32> = old.to_f32().iter().map(|v| 2.0 * v + 1.0).collect();
-            net.set_parameter(id, Tensor::new(&old.shape().to_vec(), new))
+            net.set_parameter(id, Tensor::new(old.shape(), new))
                 .unwrap();
         }
         net.metadata.insert("added".into(), "é".into());

@@ -51,6 +51,11 @@ fn run(report: &ReportRecord) -> String {
 }
 
 fn model(style: usize, model: &ModelRecord) -> String {
+    let objective = if model.objective.is_empty() {
+        "not known: the model came in as it is".to_owned()
+    } else {
+        escape(&model.objective)
+    };
     let rows = [
         (
             "File",
@@ -68,10 +73,10 @@ fn model(style: usize, model: &ModelRecord) -> String {
                 count(model.parameters)
             ),
         ),
-        ("Objective", escape(&model.objective)),
+        ("Objective", objective),
     ];
     format!(
-        "<h3>{}</h3>{}<details><summary>All settings of training</summary>{}</details>",
+        "<h3>{}</h3>{}<details><summary>All settings</summary>{}</details>",
         named(style, &model.title),
         list("definitions", rows),
         tree(&model.settings)

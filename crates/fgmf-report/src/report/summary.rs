@@ -157,6 +157,9 @@ fn share(p: &Proportion) -> String {
 }
 
 fn trained(report: &ReportRecord) -> String {
+    if report.models.iter().any(|m| m.objective.is_empty()) {
+        return gone_on(report);
+    }
     let models: Vec<String> = report
         .models
         .iter()
@@ -182,6 +185,28 @@ fn trained(report: &ReportRecord) -> String {
         train.classes.len(),
         listed(&models)
     )
+}
+
+/// What became of a model that came in.
+fn gone_on(report: &ReportRecord) -> String {
+    let train = &report.train;
+    let one = |m: &ModelRecord| {
+        let title = escape(&m.title);
+        if m.objective.is_empty() {
+            return format!("<b>{title}</b> is the model that came in.");
+        }
+        format!(
+            "<b>{title}</b> is the same network after {} epochs of {} on images of {} ({} images, \
+                {} classes).",
+            count(m.training.len()),
+            escape(&m.objective),
+            escape(&train.name),
+            count(train.n),
+            train.classes.len()
+        )
+    };
+    let sentences: Vec<String> = report.models.iter().map(one).collect();
+    sentences.join(" ")
 }
 
 /// How many images a model answers rightly, in two numbers.
@@ -406,6 +431,23 @@ mod tests {
         assert!(
             words(&report).contains("They come from this attack: PGD, 20 steps, 1 restart. So")
         );
+    }
+
+    #[test]
+    fn a_model_that_came_in_is_not_called_trained() {
+        let mut report = fixture::report();
+        report.models[1].objective.clear();
+        report.models[1].training.clear();
+        let page = words(&report);
+        assert!(
+            page.contains("<b>Standard</b> is the model that came in."),
+            "{page}"
+        );
+        assert!(
+            page.contains("<b>Hardened</b> is the same network after"),
+            "{page}"
+        );
+        assert!(!page.contains("classifiers were trained"), "{page}");
     }
 
     #[test]

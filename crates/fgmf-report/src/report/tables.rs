@@ -230,11 +230,21 @@ pub(crate) fn explanations(report: &ReportRecord) -> String {
 
 /// Small charts of accuracy and of each part of the objective, a row a model.
 pub(crate) fn training(report: &ReportRecord) -> String {
-    let each = report.models.iter().enumerate().map(|(style, model)| {
+    let trained = |(_, m): &(usize, &ModelRecord)| !m.training.is_empty();
+    let each = report.models.iter().enumerate().filter(trained);
+    let each = each.map(|(style, model)| {
         let log = &model.training;
         let mut charts = epochs(style, "training accuracy", Ticks::Percent, log, |e| {
             Some(e.train_accuracy)
         });
+        if log.iter().any(|e| e.validation.is_some()) {
+            charts += &epochs(style, "held out, no attack", Ticks::Percent, log, |e| {
+                e.validation.map(|v| v.clean.value)
+            });
+            charts += &epochs(style, "held out, attacked", Ticks::Percent, log, |e| {
+                e.validation.map(|v| v.robust.value)
+            });
+        }
         let mut names: Vec<&str> = Vec::new();
         for (name, _) in log.iter().flat_map(|e| &e.parts) {
             if !names.contains(&name.as_str()) {

@@ -2,6 +2,7 @@
 //!
 //! | file | what is read |
 //! | --- | --- |
+//! | metadata of the ONNX file | `fgmf.preprocessing`, which hardened models carry |
 //! | `preprocessor_config.json` (Hugging Face) | rescaling, mean and deviation |
 //! | `config.json` (timm) | `pretrained_cfg.mean`, `pretrained_cfg.std`, `label_names` |
 //! | `config.json` (Hugging Face) | `id2label` |
@@ -28,6 +29,9 @@ const LISTS: [&str; 4] = [
 /// The list of Keras.
 const INDEX: &str = "imagenet_class_index.json";
 
+/// Where a model file says how images are prepared for it: [`Preprocessing`] as JSON.
+pub(crate) const PREPROCESSING_KEY: &str = "fgmf.preprocessing";
+
 /// What was found beside a model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Beside {
@@ -51,15 +55,14 @@ pub fn find_beside(model: &Path, net: &Network) -> Result<Beside> {
     let hugging = folder.join("preprocessor_config.json");
     let path = folder.join("config.json");
     let config = json(&path)?;
+    let metadata = PathBuf::from("the model's metadata");
     let stated = [
+        Some((of_own_metadata(net, channels, model), metadata.clone())),
         json(&hugging)?.map(|v| (of_hugging_face(&v, channels, &hugging), hugging.clone())),
         config
             .as_ref()
             .map(|v| (of_timm(v, channels, &path), path.clone())),
-        Some((
-            Ok(of_metadata(net, channels)),
-            PathBuf::from("the model's metadata"),
-        )),
+        Some((Ok(of_metadata(net, channels)), metadata)),
     ];
     for (stated, place) in stated.into_iter().flatten() {
         if let Some(preprocessing) = stated? {
@@ -139,6 +142,21 @@ fn numbers(value: &Value, key: &str, channels: usize, path: &Path) -> Result<Opt
             Err(Error::record(path, expected))
         }
     }
+}
+
+/// What a model that was hardened here says of itself.
+fn of_own_metadata(net: &Network, channels: usize, model: &Path) -> Result<Option<Preprocessing>> {
+    let Some(text) = net.metadata.get(PREPROCESSING_KEY) else {
+        return Ok(None);
+    };
+    let p: Preprocessing = serde_json::from_str(text).map_err(|e| Error::record(model, e))?;
+    if p.mean.len() != channels || p.std.len() != channels {
+        let found = format!(
+            "expected `{PREPROCESSING_KEY}` with {channels} numbers of each kind, found {text}"
+        );
+        return Err(Error::record(model, found));
+    }
+    Ok(Some(p))
 }
 
 fn of_hugging_face(v: &Value, channels: usize, path: &Path) -> Result<Option<Preprocessing>> {

@@ -16,6 +16,14 @@ pub fn preprocessed(net: &Network, p: &Preprocessing) -> Result<Network> {
     let [channels, ..] = net.image_shape();
     check(p, channels)?;
     let mut b = Builder::new(&net.name, &net.value(net.input()).name, net.image_shape())?;
+    // Every array and value of the model keeps its name behind the front.
+    let unused = |b: &mut Builder, what: &str| {
+        let mut name = b.fresh(&format!("fgmf.{what}"));
+        while net.find(&name).is_some() {
+            name = b.fresh(&format!("{name}'"));
+        }
+        name
+    };
     let mut x = b.input();
     if p.bgr {
         let order = Gather {
@@ -23,7 +31,7 @@ pub fn preprocessed(net: &Network, p: &Preprocessing) -> Result<Network> {
             index: vec![2, 1, 0],
             index_shape: vec![3],
         };
-        let name = b.fresh("blue_first");
+        let name = unused(&mut b, "blue_first");
         x = b.node(&name, Op::Gather(order), &[x])?;
     }
     let channel = |value: &dyn Fn(usize) -> f64| {
@@ -42,9 +50,9 @@ pub fn preprocessed(net: &Network, p: &Preprocessing) -> Result<Network> {
         if values.to_f32().iter().all(|v| v.to_bits() == neutral) {
             continue;
         }
-        let name = b.fresh(what);
+        let name = unused(&mut b, what);
         let values = b.parameter(&name, values, false)?;
-        let name = b.fresh(&format!("{what}d"));
+        let name = unused(&mut b, &format!("{what}d"));
         x = b.node(&name, Op::Binary(op), &[x, values])?;
     }
     let logits = net.graft(&mut b, x)?;
@@ -114,6 +122,23 @@ mod tests {
             assert!((a - b).abs() < 1e-4, "{found:?}");
         }
         assert!(session.trainable().is_empty());
+    }
+
+    #[test]
+    fn a_front_before_a_front_changes_no_name() {
+        let p = Preprocessing {
+            scale: 2.0,
+            ..Preprocessing::none(1)
+        };
+        let once = preprocessed(&mirror(1), &p).unwrap();
+        let twice = preprocessed(&once, &p).unwrap();
+        for value in once.values() {
+            let same = twice.find(&value.name).unwrap();
+            let of = |net: &Network, id| net.parameter(id).map(Tensor::to_f32);
+            let id = once.find(&value.name).unwrap();
+            assert_eq!(of(&once, id), of(&twice, same), "{}", value.name);
+        }
+        assert_eq!(twice.values().len(), once.values().len() + 2);
     }
 
     #[test]

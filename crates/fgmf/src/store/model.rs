@@ -15,14 +15,20 @@ use std::path::Path;
 ///
 /// Errors name the file: it cannot be read, or it holds no network that can be run.
 pub fn read_model(path: &Path) -> Result<(Network, String)> {
-    let files = onnx::Files::read(path)?;
-    let hash = hash_of(&files.model, &files.data);
+    let (files, hash) = read_files(path)?;
     let net = files.network();
     let net = net.map_err(|e| fgmf_net::Error::File {
         path: path.to_owned(),
         source: Box::new(e),
     })?;
     Ok((net, hash))
+}
+
+/// The files of a model, and the hash that [`read_model`] gives.
+pub(crate) fn read_files(path: &Path) -> Result<(onnx::Files, String)> {
+    let files = onnx::Files::read(path)?;
+    let hash = hash_of(&files.model, &files.data);
+    Ok((files, hash))
 }
 
 fn hash_of(model: &[u8], data: &BTreeMap<String, Vec<u8>>) -> String {

@@ -13,9 +13,9 @@ use crate::metric::with_parameters as metric;
 use crate::model::softmax;
 use crate::model::{Oracle, predictions};
 use crate::record::{CaseRecord, CaseView, Figure, MapFacts, MapRecord, MeanRecord};
-use crate::study::demo_models::DemoModel;
 use crate::study::evaluation::{EvaluationInput, EvaluationJob, evaluate};
 use crate::study::marks::map_facts;
+use crate::study::report_model::ReportModel;
 use crate::threat::ThreatModel;
 use fgmf_net::Tensor;
 
@@ -58,7 +58,7 @@ pub fn case_settings(images: usize) -> Result<serde_json::Value> {
 /// Explains the first `images` of the data by every model, before and after an attack: means over
 /// all of them, and pictures of a few. `watch` hears the models done.
 pub fn explain_models(
-    subjects: &[DemoModel],
+    subjects: &[ReportModel],
     (data, images): (&Dataset, usize),
     threat: &ThreatModel,
     seed: u64,
@@ -78,7 +78,7 @@ pub fn explain_models(
     ))
 }
 
-fn view(s: &DemoModel, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<View> {
+fn view(s: &ReportModel, batch: &Batch, threat: &ThreatModel, seed: u64) -> Result<View> {
     let oracle = Oracle::new(&s.net);
     let attack = Attack::White(Box::new(PgdParams::default().check()?));
     let adversarial = run_attack(&attack, &oracle, batch, threat, seed)?.adversarial;
@@ -134,7 +134,7 @@ fn likeness(before: &Attribution, after: &Attribution) -> Result<[f64; 2]> {
     ])
 }
 
-fn means(subjects: &[DemoModel], views: &[View]) -> Result<Vec<MeanRecord>> {
+fn means(subjects: &[ReportModel], views: &[View]) -> Result<Vec<MeanRecord>> {
     let mut out = Vec::new();
     for (method, pick) in [("PGCA", 0), ("Integrated Gradients", 1)] {
         for (figure, name, reading) in [
@@ -190,7 +190,7 @@ fn means(subjects: &[DemoModel], views: &[View]) -> Result<Vec<MeanRecord>> {
 
 /// The first test images, one a class, that every model gets right before the attack.
 fn pictures(
-    subjects: &[DemoModel],
+    subjects: &[ReportModel],
     views: &[View],
     batch: &Batch,
     data: &Dataset,
@@ -236,7 +236,7 @@ fn prediction(logits: &Tensor, i: usize) -> (usize, f64) {
 }
 
 fn case_view(
-    s: &DemoModel,
+    s: &ReportModel,
     v: &View,
     batch: &Batch,
     i: usize,
@@ -300,7 +300,7 @@ fn case_view(
 /// What is known of the maps of image `i`: the figures behind the doubts are those that
 /// `fgmf explain` computes of the same image.
 fn facts(
-    s: &DemoModel,
+    s: &ReportModel,
     v: &View,
     batch: &Batch,
     i: usize,

@@ -2,21 +2,8 @@
 
 use crate::defend::SgamParams;
 use crate::error::Result;
-use crate::train::{ObjectiveConfig, Run, TrainConfig};
-use fgmf_net::Session;
+use crate::train::{ObjectiveConfig, TrainConfig};
 use fgmf_net::zoo::Architecture;
-
-/// A trained model of the demo.
-pub struct DemoModel {
-    /// Key in the records, and the name of its folder.
-    pub id: &'static str,
-    /// As shown to people.
-    pub title: &'static str,
-    /// The network.
-    pub net: Session,
-    /// How it came to be.
-    pub run: Run,
-}
 
 /// What a demo trains: id, title and settings, the hardened model first.
 ///

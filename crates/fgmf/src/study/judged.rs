@@ -1,4 +1,5 @@
-//! How a demo judges one model: accuracy against the radius, and signs of masking.
+//! How a report of models side by side judges one of them: accuracy against the radius, and signs of
+//! masking.
 
 use crate::attack::{Attack, PgdParams, RandomSearchParams};
 use crate::data::Dataset;
@@ -6,12 +7,12 @@ use crate::defend::{MaskKnowledge, has_mask};
 use crate::error::Result;
 use crate::record::ModelRecord;
 use crate::study::curve::{Curve, curve};
-use crate::study::demo_models::DemoModel;
 use crate::study::entry::{Entry, SuiteJob};
+use crate::study::report_model::ReportModel;
 use crate::threat::ThreatModel;
 use std::path::Path;
 
-/// Radii measured.
+/// Radii of the demo.
 pub const RADII: [f64; 8] = [0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3];
 
 /// The attacks in words.
@@ -40,22 +41,22 @@ fn entries(masked: bool) -> Result<Vec<Entry>> {
 }
 
 /// Radii and attacks, for the record.
-pub fn judge_settings() -> Result<serde_json::Value> {
+pub fn judge_settings(radii: &[f64]) -> Result<serde_json::Value> {
     let row = |e: &Entry| {
         let settings = e.attack.parameters();
         serde_json::json!({ "name": e.name, "mask": e.knowledge, "settings": settings })
     };
     let all: Vec<_> = entries(true)?.iter().map(row).collect();
-    Ok(serde_json::json!({ "radii": RADII, "attacks": all }))
+    Ok(serde_json::json!({ "radii": radii, "attacks": all }))
 }
 
-/// Judges a model at every radius of [`RADII`]; the verdict is that of the threat's radius.
+/// Judges a model at every one of the `radii`; the verdict is that of the threat's radius.
 ///
 /// `state` and `watch` are those of [`curve`].
 pub fn judge_model(
-    subject: &DemoModel,
+    subject: &ReportModel,
     data: &Dataset,
-    threat: &ThreatModel,
+    (threat, radii): (&ThreatModel, &[f64]),
     seed: u64,
     state: Option<&Path>,
     watch: &mut dyn FnMut(usize, usize),
@@ -63,7 +64,7 @@ pub fn judge_model(
     let entries = entries(has_mask(&subject.net))?;
     let job = SuiteJob {
         net: &subject.net,
-        model_sha256: &subject.run.model_sha256,
+        model_sha256: &subject.sha256,
         data,
         threat,
         seed,
@@ -74,7 +75,7 @@ pub fn judge_model(
         points,
         verdict,
         ..
-    } = curve(&entries, &job, &RADII, true, &[], state, watch)?;
+    } = curve(&entries, &job, radii, true, &[], state, watch)?;
     let flags = verdict.iter().flat_map(|v| &v.flags).map(|f| {
         let eps = threat.eps();
         format!("{} at eps {eps}: {} ({})", f.id, f.advice, f.evidence)
@@ -82,17 +83,17 @@ pub fn judge_model(
     Ok(ModelRecord {
         id: subject.id.into(),
         title: subject.title.into(),
-        architecture: subject.run.config.architecture.name().into(),
-        objective: subject.run.config.objective.name().into(),
-        file: format!("{}/model.onnx", subject.id),
-        sha256: subject.run.model_sha256.clone(),
+        architecture: subject.architecture.clone(),
+        objective: subject.objective.clone(),
+        file: subject.file.clone(),
+        sha256: subject.sha256.clone(),
         parameters: subject.net.parameter_count(),
-        training: subject.run.log.clone(),
+        training: subject.log.clone(),
         clean,
         curve: points,
         attacks: entries.iter().map(|e| e.name.clone()).collect(),
         flags: flags.collect(),
         checks: verdict.map(|v| v.checks).unwrap_or_default(),
-        settings: serde_json::json!(subject.run.config),
+        settings: subject.settings.clone(),
     })
 }

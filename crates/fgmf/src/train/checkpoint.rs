@@ -3,12 +3,13 @@
 
 use crate::error::{Error, Result};
 use crate::hash::sha256;
-use crate::record::{BuildRecord, EpochRecord};
+use crate::record::{BuildRecord, EpochRecord, ValidationRecord};
 use crate::store::atomic;
 use crate::store::build::build;
 use crate::train::config::TrainConfig;
 use crate::train::optimise::{OptimiserState, parameters};
 use crate::train::salience::{Salience, Teacher};
+use crate::train::validation::KeptEpoch;
 use fgmf_net::{Network, Session, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,41 @@ struct CheckpointHeader {
     epochs_done: usize,
     step: u64,
     teach: Option<f64>,
+    #[serde(default)]
+    kept: Option<KeptEpoch>,
     log: Vec<EpochRecord>,
+}
+
+/// The network so far that does best on the images held out.
+pub(super) struct BestNetwork {
+    pub(super) net: Network,
+    pub(super) kept: KeptEpoch,
+}
+
+impl BestNetwork {
+    /// Before the first epoch.
+    pub(super) fn first(net: Network, before: ValidationRecord) -> Self {
+        let kept = KeptEpoch {
+            epoch: 0,
+            validation: before,
+            before,
+        };
+        Self { net, kept }
+    }
+
+    /// Takes the network of an epoch in its place, if that did better.
+    pub(super) fn improve(
+        &mut self,
+        epoch: usize,
+        judged: ValidationRecord,
+        net: impl FnOnce() -> Network,
+    ) {
+        if judged.rank() > self.kept.validation.rank() {
+            self.net = net();
+            self.kept.epoch = epoch;
+            self.kept.validation = judged;
+        }
+    }
 }
 
 /// A run between two epochs.
@@ -35,6 +70,21 @@ pub(super) struct Checkpoint {
     pub(super) optimiser: OptimiserState,
     pub(super) salience: Option<Salience>,
     pub(super) log: Vec<EpochRecord>,
+    /// None without images held out.
+    pub(super) best: Option<BestNetwork>,
+}
+
+impl Checkpoint {
+    /// Before the first step, with no image held out.
+    pub(super) fn new(net: Network) -> Self {
+        Self {
+            optimiser: OptimiserState::new(&net),
+            net: Session::new(net),
+            salience: None,
+            log: Vec::new(),
+            best: None,
+        }
+    }
 }
 
 pub(super) fn save(
@@ -55,6 +105,7 @@ pub(super) fn save(
             .as_ref()
             .and_then(Salience::teacher)
             .map(|t| t.weight),
+        kept: state.best.as_ref().map(|b| b.kept),
         log: state.log.clone(),
     };
     let mut arrays: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -74,6 +125,9 @@ pub(super) fn save(
         ) {
             floats(format!("weight/{name}"), w);
             floats(format!("average/{name}"), a);
+        }
+        if let Some(b) = state.best.as_ref().and_then(|b| b.net.parameter(id)) {
+            floats(format!("best/{name}"), b);
         }
     }
     for (i, (m, v)) in state
@@ -206,6 +260,10 @@ pub(super) fn load(
         optimiser: OptimiserState::new(fresh),
         salience: None,
         log: header.log,
+        best: header.kept.map(|kept| BestNetwork {
+            net: fresh.clone(),
+            kept,
+        }),
     };
     state.optimiser.step = header.step;
     for id in parameters(fresh) {
@@ -220,6 +278,10 @@ pub(super) fn load(
             .optimiser
             .average
             .set_parameter(id, floats(&format!("average/{name}"), like)?)?;
+        if let Some(best) = &mut state.best {
+            let numbers = floats(&format!("best/{name}"), like)?;
+            best.net.set_parameter(id, numbers)?;
+        }
     }
     for i in 0..state.optimiser.first.len() {
         state.optimiser.first[i] = floats(&format!("first/{i}"), &state.optimiser.first[i])?;

@@ -4,10 +4,13 @@ use crate::defend::k_wta::KWtaParams;
 use crate::defend::resize_pad::ResizePadParams;
 use crate::defend::sgam::SgamParams;
 use crate::error::{Error, Result};
+use crate::record::ModelFile;
 use crate::threat::{Norm, ThreatModel};
+use crate::train::augment::AugmentParams;
 use crate::train::base::Objective;
 use crate::train::list::ObjectiveConfig;
 use crate::train::optimise::{Optimiser, Schedule};
+use crate::train::validation::ValidationParams;
 use fgmf_net::zoo::{Activation, Architecture};
 use serde::{Deserialize, Serialize};
 
@@ -29,10 +32,18 @@ pub struct TrainConfig {
     pub data: String,
     /// First examples used, all if none.
     pub limit: Option<usize>,
-    /// Network.
-    pub architecture: Architecture,
-    /// Its nonlinearity.
-    pub activation: Activation,
+    /// A fresh network; none where training goes on from `start`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<Architecture>,
+    /// Nonlinearity of a fresh network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+    /// The model that training goes on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<ModelFile>,
+    /// Arrays of that model that do not train, by name; `*` stands for any letters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<String>,
     /// SGAM in front, if wanted.
     pub sgam: Option<SgamParams>,
     /// Rectifiers replaced by k-winners-take-all, a planted defence, if wanted.
@@ -42,6 +53,12 @@ pub struct TrainConfig {
     /// planted defence, if wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resize_pad: Option<ResizePadParams>,
+    /// Images mirrored and shifted at random.
+    #[serde(default, skip_serializing_if = "AugmentParams::is_none")]
+    pub augment: AugmentParams,
+    /// Images held out, which choose the epoch whose network is kept; without them the last is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationParams>,
     /// Objective.
     pub objective: ObjectiveConfig,
     /// Norm of the attacks trained against.
@@ -81,11 +98,15 @@ impl TrainConfig {
         Self {
             data: data.into(),
             limit: None,
-            architecture,
-            activation: Activation::Relu,
+            architecture: Some(architecture),
+            activation: Some(Activation::Relu),
+            start: None,
+            freeze: Vec::new(),
             sgam: None,
             k_wta: None,
             resize_pad: None,
+            augment: AugmentParams::default(),
+            validation: None,
             objective,
             norm: Norm::Linf,
             eps,
@@ -99,6 +120,27 @@ impl TrainConfig {
             gradient_clip: Some(5.0),
             seed: 0,
         }
+    }
+
+    /// Defaults for going on from a model: as [`TrainConfig::new`], with 10 epochs of 64 examples
+    /// and the best one kept.
+    pub fn going_on(data: &str, start: ModelFile, objective: ObjectiveConfig, eps: f64) -> Self {
+        Self {
+            architecture: None,
+            activation: None,
+            start: Some(start),
+            epochs: 10,
+            batch: 64,
+            validation: Some(ValidationParams::default()),
+            ..Self::new(data, Architecture::CnnTiny, objective, eps)
+        }
+    }
+
+    /// What trains, in a word: the architecture, or the file of the model.
+    pub fn network(&self) -> &str {
+        let of_file = || self.start.as_ref().map(|s| s.file.as_str());
+        let fresh = self.architecture.map(Architecture::name);
+        fresh.or_else(of_file).unwrap_or_default()
     }
 
     /// Checks every range; the threat is the one trained against.
@@ -129,6 +171,25 @@ impl TrainConfig {
                 c,
             ));
         }
+        let fresh = (self.architecture.is_some(), self.activation.is_some());
+        if fresh != (self.start.is_none(), self.start.is_none()) {
+            return Err(Error::mismatch(
+                "training settings",
+                "an architecture with an activation, or a model to start from",
+                "both, or half of one",
+            ));
+        }
+        if self.start.is_some() && self.k_wta.is_some() {
+            let expected = "a fresh network, whose rectifiers can be replaced";
+            return Err(Error::mismatch("k_wta", expected, self.network()));
+        }
+        if !self.freeze.is_empty() && self.start.is_none() {
+            let expected = "nothing, as a fresh network has nothing to keep";
+            return Err(Error::parameter("freeze", expected, self.freeze.join(", ")));
+        }
+        if let Some(validation) = &self.validation {
+            validation.check()?;
+        }
         self.optimiser.check()?;
         if let Some(sgam) = &self.sgam {
             sgam.check()?;
@@ -140,9 +201,10 @@ impl TrainConfig {
             resize_pad.clone().check()?;
         }
         let objective = self.objective.check()?;
-        if self.resize_pad.is_some() && (self.sgam.is_some() || objective.salience().is_some()) {
+        let moved = self.resize_pad.is_some() || !self.augment.is_none();
+        if moved && (self.sgam.is_some() || objective.salience().is_some()) {
             return Err(Error::mismatch(
-                "resize and pad",
+                "move the training images",
                 "a run that keeps no salient pixels",
                 "SGAM or an objective with salient pixels",
             ));

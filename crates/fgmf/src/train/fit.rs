@@ -1,27 +1,21 @@
 //! The training loop.
 
-use crate::data::batch::{Batch, batch_of};
 use crate::data::dataset::Dataset;
 use crate::data::labelling::CLASSES_KEY;
 use crate::defend;
-use crate::defend::resize_pad::ResizePadParams;
 use crate::error::{Error, Result};
-use crate::model::transform::Transform;
-use crate::record::{BuildRecord, EpochRecord, Proportion};
+use crate::record::{EpochRecord, ValidationRecord};
 use crate::rng::{Purpose, Stream};
-use crate::store::build::build;
+use crate::store::atomic;
 use crate::store::folder::Folder;
-use crate::store::{atomic, model};
-use crate::train::base::StepContext;
 use crate::train::checkpoint;
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{BestNetwork, Checkpoint};
 use crate::train::config::TrainConfig;
-use crate::train::optimise::{OptimiserState, clip};
-use crate::train::salience::Salience;
-use fgmf_net::op::Op;
+use crate::train::given::GivenModel;
+use crate::train::run::{Ended, Run, finished, write_log};
+use crate::train::stepper::Stepper;
 use fgmf_net::zoo::{self, ZooConfig};
-use fgmf_net::{Network, Session, Tensor};
-use serde::{Deserialize, Serialize};
+use fgmf_net::{Network, Session};
 use std::path::Path;
 use std::time::Instant;
 
@@ -42,35 +36,17 @@ pub struct Progress<'a> {
     pub accuracy: f64,
 }
 
-/// A finished run: `run.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    /// Version of the tool.
-    pub version: String,
-    /// Which build made it.
-    #[serde(default)]
-    pub build: BuildRecord,
-    /// Every setting.
-    pub config: TrainConfig,
-    /// Hash of the training data.
-    pub data_sha256: String,
-    /// Training examples.
-    pub n: usize,
-    /// Hash of `model.onnx`.
-    pub model_sha256: String,
-    /// One record an epoch.
-    pub log: Vec<EpochRecord>,
-    /// Accuracy of the saved network on the clean training images.
-    pub clean_train_accuracy: Proportion,
-}
-
 /// A fresh network for this data: normalised by the data's mean and deviation, with
 /// k-winners-take-all and SGAM if asked for.
 pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Network> {
+    let (Some(architecture), Some(activation)) = (config.architecture, config.activation) else {
+        let expected = "the model to start from";
+        return Err(Error::mismatch("train", expected, "its settings alone"));
+    };
     let (mean, deviation) = statistics(data);
     let shape = ZooConfig {
-        architecture: config.architecture,
-        activation: config.activation,
+        architecture,
+        activation,
         image: data.shape(),
         classes: data.classes().len(),
         mean,
@@ -110,103 +86,91 @@ fn statistics(data: &Dataset) -> (Vec<f64>, Vec<f64>) {
     (0..c).map(of).unzip()
 }
 
-/// Trains, or goes on training, in `folder`: writes `model.onnx`, `run.json` and `log.jsonl`, and
-/// keeps `resume.safetensors` until it is done. Killed and called again with the same settings it
-/// goes on from the last finished epoch, to the same bytes. A run that is done is returned as it
-/// is.
+/// Trains a fresh network, or goes on training it, in `folder`: writes `model.onnx`, `run.json` and
+/// `log.jsonl`, and keeps `resume.safetensors` until it is done. Killed and called again with the
+/// same settings it goes on from the last finished epoch, to the same bytes. A run that is done is
+/// returned as it is.
 pub fn fit(
     config: &TrainConfig,
     data: &Dataset,
     folder: &Path,
     watch: &mut dyn FnMut(&Progress<'_>),
 ) -> Result<(Network, Run)> {
-    let (threat, objective) = config.check()?;
-    let transform = config
-        .resize_pad
-        .clone()
-        .map(ResizePadParams::check)
-        .transpose()?;
+    fit_from(config, None, data, folder, watch)
+}
+
+/// [`fit`] that goes on from a model: `start` is what `config.start` names. What is written is that
+/// model's own file with other numbers, and what is returned is the network that images from 0 to 1
+/// go into.
+pub fn fit_from(
+    config: &TrainConfig,
+    start: Option<&GivenModel>,
+    data: &Dataset,
+    folder: &Path,
+    watch: &mut dyn FnMut(&Progress<'_>),
+) -> Result<(Network, Run)> {
+    let stepper = Stepper::new(config, data)?;
     let _claim = Folder::claim(folder)?;
     let data_sha256 = data.sha256();
     let resume = folder.join("resume.safetensors");
-    if let Some(done) = finished(config, &data_sha256, folder)? {
+    if let Some(done) = finished(config, start, &data_sha256, folder)? {
         // A kill may have come between the record and this.
         atomic::remove(&resume)?;
         return Ok(done);
     }
-    let fresh = fresh_network(config, data)?;
+    let fresh = match start {
+        Some(start) => start.network().clone(),
+        None => fresh_network(config, data)?,
+    };
+    let [rows, held] = match &config.validation {
+        Some(validation) => validation.split(data)?,
+        None => [(0..data.len()).collect(), Vec::new()],
+    };
+    let judge = |net: &Session| -> Result<Option<ValidationRecord>> {
+        let judged = config
+            .validation
+            .as_ref()
+            .map(|v| v.judge(net, (data, &held), &stepper.threat, config.seed));
+        judged.transpose()
+    };
     let [_, h, w] = data.shape();
-    let mut state =
-        checkpoint::load(&resume, config, &data_sha256, &fresh, h * w)?.unwrap_or_else(|| {
+    let found = checkpoint::load(&resume, config, &data_sha256, &fresh, h * w)?;
+    let mut state = match found {
+        Some(state) => state,
+        None => {
+            let before = judge(&Session::new(fresh.clone()))?;
+            let best = before.map(|v| BestNetwork::first(fresh.clone(), v));
             Checkpoint {
-                optimiser: OptimiserState::new(&fresh),
-                net: Session::new(fresh),
-                salience: None,
-                log: Vec::new(),
+                best,
+                ..Checkpoint::new(fresh)
             }
-        });
+        }
+    };
     if !state.log.is_empty() {
         // A kill may have come between the checkpoint and the log.
         write_log(folder, &state.log)?;
     }
-    let source = objective.salience();
-    let steps = data.len().div_ceil(config.batch);
+    let steps = rows.len().div_ceil(config.batch);
     for epoch in state.log.len()..config.epochs {
         let started = Instant::now();
-        Salience::refresh(
-            &mut state.salience,
-            (config.seed, epoch),
-            source.as_ref(),
-            config.sgam.as_ref(),
-            &state.net,
-            data,
-        )?;
+        stepper.refresh(&mut state, epoch)?;
         let order =
-            Stream::new(config.seed, Purpose::Shuffle, epoch as u64, 0).permutation(data.len());
+            Stream::new(config.seed, Purpose::Shuffle, epoch as u64, 0).permutation(rows.len());
+        let order: Vec<usize> = order.into_iter().map(|i| rows[i]).collect();
         let (mut parts, mut correct, mut seen, mut rate): (Vec<(String, f64)>, usize, usize, f64) =
             (Vec::new(), 0, 0, 0.0);
-        for (i, rows) in order.chunks(config.batch).enumerate() {
-            let mut batch = batch_of(data, rows);
-            if let Some(transform) = &transform {
-                transform_batch(&mut batch, transform, config.seed, epoch as u64);
-            }
+        for (i, chosen) in order.chunks(config.batch).enumerate() {
             let done = (epoch * steps + i) as f64 / (config.epochs * steps) as f64;
-            let threat = threat.with_eps(
-                config.eps
-                    * if done < config.eps_warmup {
-                        done / config.eps_warmup
-                    } else {
-                        1.0
-                    },
-            )?;
-            let context = StepContext {
-                threat: &threat,
-                seed: config.seed,
-                epoch: epoch as u64,
-                salience: state.salience.as_ref(),
-            };
-            let mut step = objective.step(&state.net, &batch, &context)?;
-            if let Some(limit) = config.gradient_clip {
-                clip(&mut step.gradients, limit);
-            }
-            rate = config.learning_rate * config.schedule.at(done);
-            state
-                .optimiser
-                .apply(&mut state.net, &step.gradients, &config.optimiser, rate)?;
-            update_statistics(&mut state.net, &step.statistics)?;
-            state
-                .optimiser
-                .follow(&state.net, config.ema.unwrap_or(0.0))?;
-            average_parts(&mut parts, &step.parts, seen, batch.len());
-            seen += batch.len();
-            correct += step.correct;
-            if parts.iter().any(|(_, v)| !v.is_finite()) {
-                let found = format!(
-                    "{parts:?} in epoch {}; try a smaller learning rate",
-                    epoch + 1
-                );
+            let step = stepper.step(&mut state, chosen, epoch as u64, done)?;
+            if let Some((part, v)) = step.odd() {
+                let found = format!("{part} {v} in epoch {}", epoch + 1);
+                let found = format!("{found}; try a smaller learning rate");
                 return Err(Error::mismatch("training", "a finite loss", found));
             }
+            rate = step.rate;
+            average_parts(&mut parts, &step.parts, seen, chosen.len());
+            seen += chosen.len();
+            correct += step.correct;
             let accuracy = correct as f64 / seen as f64;
             watch(&Progress {
                 epoch: epoch + 1,
@@ -217,6 +181,21 @@ pub fn fit(
                 accuracy,
             });
         }
+        let validation = match config.validation {
+            None => None,
+            Some(_) => {
+                let net = match config.ema {
+                    Some(_) => state.optimiser.average.clone(),
+                    None => (*state.net).clone(),
+                };
+                let net = Session::new(net);
+                let judged = judge(&net)?;
+                if let (Some(best), Some(judged)) = (&mut state.best, judged) {
+                    best.improve(epoch + 1, judged, || net.into_network());
+                }
+                judged
+            }
+        };
         let seconds = started.elapsed().as_secs_f64();
         state.log.push(EpochRecord {
             epoch: epoch + 1,
@@ -224,6 +203,7 @@ pub fn fit(
             parts,
             train_accuracy: correct as f64 / seen as f64,
             seconds,
+            validation,
         });
         checkpoint::save(&resume, config, &data_sha256, &state)?;
         write_log(folder, &state.log)?;
@@ -233,107 +213,16 @@ pub fn fit(
     } else {
         state.net.into_network()
     };
-    finish(config, data, data_sha256, folder, net, state.log)
-}
-
-/// Each image as the transform draws it in this epoch.
-fn transform_batch(batch: &mut Batch, transform: &dyn Transform, seed: u64, epoch: u64) {
-    let shape @ [c, h, w] = std::array::from_fn(|axis| batch.x.shape()[axis + 1]);
-    let one = |(image, &index): (&[f32], &u64)| {
-        transform.apply(
-            image,
-            shape,
-            &mut Stream::new(seed, Purpose::Augmentation, epoch, index),
-        )
-    };
-    let seen: Vec<f32> = batch
-        .x
-        .to_f32()
-        .chunks_exact(c * h * w)
-        .zip(&batch.index)
-        .flat_map(one)
-        .collect();
-    batch.x = Tensor::new(batch.x.shape(), seen);
-}
-
-/// Saves the network and the record, then drops the resume file.
-fn finish(
-    config: &TrainConfig,
-    data: &Dataset,
-    data_sha256: String,
-    folder: &Path,
-    net: Network,
-    log: Vec<EpochRecord>,
-) -> Result<(Network, Run)> {
-    let file = folder.join("model.onnx");
-    model::write_model(&file, &net)?;
-    // The saved file is what is judged, so that what is returned is what a reader of the file gets.
-    let (net, model_sha256) = model::read_model(&file)?;
-    let net = Session::new(net);
-    let mut correct = 0;
-    let indices: Vec<usize> = (0..data.len()).collect();
-    for rows in indices.chunks(1024) {
-        let batch = batch_of(data, rows);
-        correct += crate::model::answer::predictions(&net.logits(&batch.x)?)
-            .iter()
-            .zip(&batch.labels)
-            .filter(|(p, y)| p == y)
-            .count();
-    }
-    let run = Run {
-        version: env!("CARGO_PKG_VERSION").into(),
-        build: build(),
-        config: config.clone(),
+    let ended = Ended {
+        config,
+        start,
+        data,
+        rows: &rows,
         data_sha256,
-        n: data.len(),
-        model_sha256,
-        log,
-        clean_train_accuracy: Proportion::new(correct, data.len()),
+        log: state.log,
+        best: state.best,
     };
-    let path = folder.join("run.json");
-    let json = serde_json::to_vec_pretty(&run).map_err(|e| Error::record(&path, e))?;
-    atomic::write(&path, &json)?;
-    atomic::remove(&folder.join("resume.safetensors"))?;
-    Ok((net.into_network(), run))
-}
-
-/// The run in `folder`, if it is done and is this one.
-fn finished(
-    config: &TrainConfig,
-    data_sha256: &str,
-    folder: &Path,
-) -> Result<Option<(Network, Run)>> {
-    let (path, file) = (folder.join("run.json"), folder.join("model.onnx"));
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-    let run: Run = serde_json::from_str(&text).map_err(|e| Error::record(&path, e))?;
-    if run.config != *config || run.data_sha256 != data_sha256 {
-        return Err(Error::record(
-            &path,
-            "expected this run, found a finished run with other settings or data; choose \
-                another folder",
-        ));
-    }
-    let (net, sha256) = model::read_model(&file)?;
-    if sha256 != run.model_sha256 {
-        return Err(Error::record(
-            &file,
-            "expected the model that run.json was written for, found another file",
-        ));
-    }
-    Ok(Some((net, run)))
-}
-
-fn write_log(folder: &Path, log: &[EpochRecord]) -> Result<()> {
-    let path = folder.join("log.jsonl");
-    let lines = log
-        .iter()
-        .map(serde_json::to_string)
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|e| Error::record(&path, e))?;
-    atomic::write(&path, (lines.join("\n") + "\n").as_bytes())
+    ended.finish(folder, net)
 }
 
 fn average_parts(
@@ -348,24 +237,4 @@ fn average_parts(
     for ((_, mean), (_, value)) in total.iter_mut().zip(new) {
         *mean = (*mean * seen as f64 + value * n as f64) / (seen + n) as f64;
     }
-}
-
-/// Moves running statistics towards the batch's: r ← m r + (1 − m) b with ONNX's momentum m.
-fn update_statistics(net: &mut Session, statistics: &[(usize, Tensor, Tensor)]) -> Result<()> {
-    for (node, mean, variance) in statistics {
-        let node = net.nodes()[*node].clone();
-        let Op::BatchNorm(norm) = &node.op else {
-            continue;
-        };
-        for (id, batch) in [(node.inputs[3], mean), (node.inputs[4], variance)] {
-            let Some(old) = net.parameter(id) else {
-                continue;
-            };
-            let new = old
-                .affine(norm.momentum, 0.0)
-                .add(&batch.affine(1.0 - norm.momentum, 0.0));
-            net.set_parameter(id, new)?;
-        }
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@ use crate::data::dataset::Dataset;
 use crate::error::Result;
 use crate::train::config::TrainConfig;
 use crate::train::fit::fresh_network;
+use crate::train::given::GivenModel;
 use fgmf_net::chunks::TRAINING_CHUNK;
 use fgmf_net::head::Logit;
 use fgmf_net::{Precision, Rules, Session, Tensor};
@@ -14,16 +15,24 @@ use fgmf_net::{Precision, Rules, Session, Tensor};
 /// w numbers in the network, p in its packed weights, v numbers of all values for one image, c
 /// chunks in a step:
 ///
-/// - 16 w for weights, their average and two moments,
+/// - 16 w for weights, their average and two moments, 4 w more where the best network is kept,
 /// - 4 w (c + 2) for gradients, or 32 w for the state as it is saved or read, whichever is more,
 /// - 8 p for packed weights, which train and are attacked,
 /// - 6 v for each image of a chunk on every thread,
 /// - 256 bytes for each number of the images of a step, 16 for each pixel of a salient map.
 ///
 /// An estimate from above; docs/results/memory.md compares it with what processes take.
-pub fn training_bytes(config: &TrainConfig, data: &Dataset, threads: usize) -> Result<u64> {
+pub fn training_bytes(
+    config: &TrainConfig,
+    start: Option<&GivenModel>,
+    data: &Dataset,
+    threads: usize,
+) -> Result<u64> {
     let (_, objective) = config.check()?;
-    let net = Session::new(fresh_network(config, data)?);
+    let net = Session::new(match start {
+        Some(start) => start.network().clone(),
+        None => fresh_network(config, data)?,
+    });
     let [c, h, w] = net.image_shape();
     let image = Tensor::full(&[1, c, h, w], 0.0, Precision::F32);
     // Packs the weights.
@@ -32,10 +41,11 @@ pub fn training_bytes(config: &TrainConfig, data: &Dataset, threads: usize) -> R
     let batch = config.batch.min(data.len());
     let chunks = batch.div_ceil(TRAINING_CHUNK) as u64;
     let at_work = TRAINING_CHUNK as u64 * chunks.min(threads.max(1) as u64);
+    let best = if config.validation.is_some() { 4 } else { 0 };
     let salience = objective.salience().map_or(0, |_| 16 * data.len() * h * w);
     let sums = [
         64 << 20,
-        weights * (16 + (4 * (chunks + 2)).max(32)),
+        weights * (16 + best + (4 * (chunks + 2)).max(32 + 2 * best)),
         8 * packed,
         6 * net.numbers_per_image() as u64 * at_work,
         256 * (batch * c * h * w) as u64,
@@ -63,7 +73,7 @@ mod tests {
                 crate::train::ObjectiveConfig::new("standard", &serde_json::json!({})).unwrap();
             let mut config = TrainConfig::new("", architecture, objective, 0.1);
             config.batch = batch;
-            training_bytes(&config, &data(n), threads).unwrap()
+            training_bytes(&config, None, &data(n), threads).unwrap()
         };
         let usual = needed("cnn-tiny", 64, 2, 64);
         assert!(needed("cnn-tiny", 64, 1, 64) < usual);

@@ -276,10 +276,18 @@ impl OptimiserState {
             let (Some(old), Some(new)) = (self.average.parameter(id), net.parameter(id)) else {
                 continue;
             };
-            let mixed = old
-                .to_f32()
+            let (old, next) = (old.to_f32(), new.to_f32());
+            // A mean of equal numbers is another one by rounding; what does not train must stay.
+            if old
                 .iter()
-                .zip(new.to_f32())
+                .zip(&next)
+                .all(|(a, w)| a.to_bits() == w.to_bits())
+            {
+                continue;
+            }
+            let mixed = old
+                .iter()
+                .zip(next)
                 .map(|(a, w)| d * a + (1.0 - d) * w)
                 .collect::<Vec<f32>>();
             let mixed = Tensor::new(new.shape(), mixed);

@@ -84,8 +84,14 @@ impl PgdAt {
     }
 }
 
-impl Objective for PgdAt {
-    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
+impl PgdAt {
+    /// Where the search ends for each image of the batch, `[n, c, h, w]`.
+    pub(crate) fn ends(
+        &self,
+        net: &Session,
+        batch: &Batch,
+        context: &StepContext<'_>,
+    ) -> Result<Tensor> {
         let oracle = Oracle::new(net);
         let head = CrossEntropy::labels(&batch.labels);
         let clean = batch.x.to_f32();
@@ -109,14 +115,15 @@ impl Objective for PgdAt {
                 context.threat.project(origin, x);
             }
         }
-        let run = step_on(
-            net,
-            &Tensor::new(batch.x.shape(), x),
-            &head,
-            batch,
-            1,
-            context,
-        )?;
+        Ok(Tensor::new(batch.x.shape(), x))
+    }
+}
+
+impl Objective for PgdAt {
+    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
+        let x = self.ends(net, batch, context)?;
+        let head = CrossEntropy::labels(&batch.labels);
+        let run = step_on(net, &x, &head, batch, 1, context)?;
         let loss = mean(&run.losses);
         Ok(finish(
             run,

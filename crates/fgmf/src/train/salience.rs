@@ -106,7 +106,7 @@ impl Teacher {
     }
 }
 
-/// Kept for a whole training set, and saved with the run's state.
+/// KeptEpoch for a whole training set, and saved with the run's state.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Salience {
     pub(super) pixels: usize,

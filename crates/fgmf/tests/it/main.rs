@@ -8,6 +8,7 @@ mod attacks;
 mod autoattack;
 mod explain_parity;
 mod fuzz;
+mod hardening;
 mod hidden;
 mod layering;
 mod minimum_norm;

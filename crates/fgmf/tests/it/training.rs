@@ -2,12 +2,15 @@
 
 use fgmf::data::{Dataset, Split};
 use fgmf::defend::SgamParams;
-use fgmf::train::{ObjectiveConfig, Run, SalienceSource, ScorpioParams, TrainConfig, fit};
+use fgmf::train::{
+    AugmentParams, ObjectiveConfig, Run, SalienceSource, ScorpioParams, TrainConfig,
+    ValidationParams, fit,
+};
 use fgmf_net::zoo::Architecture;
 use std::path::Path;
 
 /// Two classes told apart by which half is bright.
-fn halves(n: usize) -> Dataset {
+pub(crate) fn halves(n: usize) -> Dataset {
     let pixel = |i: usize, p: usize| {
         let bright = (p % 12 < 6) == i.is_multiple_of(2);
         (if bright { 150 } else { 60 }) + ((i * 7 + p * 13) % 40) as u8
@@ -52,7 +55,14 @@ fn objectives() -> Vec<TrainConfig> {
     });
     let mut standard = config(ObjectiveConfig::parse("standard").unwrap());
     standard.ema = None;
+    let mut moved = config(ObjectiveConfig::parse("pgd-at").unwrap());
+    moved.augment = AugmentParams {
+        flip: false,
+        shift: 1,
+    };
+    moved.validation = Some(ValidationParams::default());
     vec![
+        moved,
         standard,
         config(ObjectiveConfig::parse("pgd-at").unwrap()),
         config(scorpio(SalienceSource::All)),

@@ -1,0 +1,151 @@
+//! One step of a training: a batch, its gradient, and what follows it.
+
+use crate::data::batch::{Batch, batch_of};
+use crate::data::dataset::Dataset;
+use crate::defend::resize_pad::{ResizePad, ResizePadParams};
+use crate::error::Result;
+use crate::model::transform::Transform as _;
+use crate::rng::{Purpose, Stream};
+use crate::threat::ThreatModel;
+use crate::train::augment::each_image;
+use crate::train::base::{Objective, StepContext};
+use crate::train::checkpoint::Checkpoint;
+use crate::train::config::TrainConfig;
+use crate::train::optimise::clip;
+use crate::train::salience::Salience;
+use fgmf_net::op::Op;
+use fgmf_net::{Session, Tensor};
+
+/// What steps need beside the state that they change.
+pub(super) struct Stepper<'a> {
+    config: &'a TrainConfig,
+    data: &'a Dataset,
+    objective: Box<dyn Objective>,
+    transform: Option<ResizePad>,
+    /// The threat trained against, at its full radius.
+    pub(super) threat: ThreatModel,
+}
+
+/// What a step did.
+pub(super) struct Made {
+    pub(super) parts: Vec<(&'static str, f64)>,
+    /// Examples classified correctly as they were trained on.
+    pub(super) correct: usize,
+    /// Learning rate.
+    pub(super) rate: f64,
+}
+
+impl Made {
+    /// The first part of the objective that is not finite.
+    pub(super) fn odd(&self) -> Option<(&'static str, f64)> {
+        self.parts.iter().copied().find(|(_, v)| !v.is_finite())
+    }
+}
+
+impl<'a> Stepper<'a> {
+    /// Checked settings.
+    pub(super) fn new(config: &'a TrainConfig, data: &'a Dataset) -> Result<Self> {
+        let (threat, objective) = config.check()?;
+        config.augment.check(data.shape())?;
+        let resize_pad = config.resize_pad.clone();
+        Ok(Self {
+            config,
+            data,
+            objective,
+            transform: resize_pad.map(ResizePadParams::check).transpose()?,
+            threat,
+        })
+    }
+
+    /// Explains anew what is due before `epoch`.
+    pub(super) fn refresh(&self, state: &mut Checkpoint, epoch: usize) -> Result<()> {
+        Salience::refresh(
+            &mut state.salience,
+            (self.config.seed, epoch),
+            self.objective.salience().as_ref(),
+            self.config.sgam.as_ref(),
+            &state.net,
+            self.data,
+        )
+    }
+
+    /// A step on the examples at `rows`, when a share `done` of the run is behind.
+    pub(super) fn step(
+        &self,
+        state: &mut Checkpoint,
+        rows: &[usize],
+        epoch: u64,
+        done: f64,
+    ) -> Result<Made> {
+        let config = self.config;
+        let mut batch = batch_of(self.data, rows);
+        self.move_images(&mut batch, epoch);
+        let grown = if done < config.eps_warmup {
+            done / config.eps_warmup
+        } else {
+            1.0
+        };
+        let context = StepContext {
+            threat: &self.threat.with_eps(config.eps * grown)?,
+            seed: config.seed,
+            epoch,
+            salience: state.salience.as_ref(),
+        };
+        let mut step = self.objective.step(&state.net, &batch, &context)?;
+        if let Some(limit) = config.gradient_clip {
+            clip(&mut step.gradients, limit);
+        }
+        let rate = config.learning_rate * config.schedule.at(done);
+        state
+            .optimiser
+            .apply(&mut state.net, &step.gradients, &config.optimiser, rate)?;
+        update_statistics(&mut state.net, &step.statistics)?;
+        state
+            .optimiser
+            .follow(&state.net, config.ema.unwrap_or(0.0))?;
+        Ok(Made {
+            parts: step.parts,
+            correct: step.correct,
+            rate,
+        })
+    }
+
+    /// Moves each image of a batch as this epoch draws.
+    fn move_images(&self, batch: &mut Batch, epoch: u64) {
+        let (config, transform) = (self.config, &self.transform);
+        if config.augment.is_none() && transform.is_none() {
+            return;
+        }
+        each_image(batch, |image, shape, index| {
+            let mut rng = Stream::new(config.seed, Purpose::Augmentation, epoch, index);
+            let moved = match config.augment.is_none() {
+                true => image.to_vec(),
+                false => config.augment.apply(image, shape, &mut rng),
+            };
+            match transform {
+                Some(transform) => transform.apply(&moved, shape, &mut rng),
+                None => moved,
+            }
+        });
+    }
+}
+
+/// Moves running statistics towards the batch's: r ← m r + (1 − m) b with ONNX's momentum m.
+fn update_statistics(net: &mut Session, statistics: &[(usize, Tensor, Tensor)]) -> Result<()> {
+    for (node, mean, variance) in statistics {
+        let node = net.nodes()[*node].clone();
+        let Op::BatchNorm(norm) = &node.op else {
+            continue;
+        };
+        for (id, batch) in [(node.inputs[3], mean), (node.inputs[4], variance)] {
+            let Some(old) = net.parameter(id) else {
+                continue;
+            };
+            let new = old
+                .affine(norm.momentum, 0.0)
+                .add(&batch.affine(1.0 - norm.momentum, 0.0));
+            net.set_parameter(id, new)?;
+        }
+    }
+    Ok(())
+}

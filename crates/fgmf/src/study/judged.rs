@@ -1,5 +1,5 @@
-//! How a report of models side by side judges one of them: accuracy against the radius, and signs of
-//! masking.
+//! How a report of models side by side judges one of them: accuracy against the radius, and signs
+//! of masking.
 
 use crate::attack::{Attack, PgdParams, RandomSearchParams};
 use crate::data::Dataset;

@@ -45,8 +45,8 @@ impl GivenModel {
     /// # Errors
     /// Those of reading a model; [`Error::Record`] when the file is another one than the settings
     /// name; [`Error::Parameter`] when a pattern of `config.freeze` names no array that trains, or
-    /// images are to be shifted by more than their size; [`Error::Mismatch`] when nothing is left to
-    /// train.
+    /// images are to be shifted by more than their size; [`Error::Mismatch`] when nothing is left
+    /// to train.
     pub fn read(config: &TrainConfig, path: &Path, names: Option<Vec<String>>) -> Result<Self> {
         let file = config.start.clone();
         let file = file

@@ -52,8 +52,8 @@ pub struct RateTest {
 /// its steps: the rate rises and falls, and the radius grows, as in the run. It is judged by the
 /// mean cross-entropy at the end of a PGD search at the full radius, on at most 128 images held
 /// out. `watch` hears the number of each trial, its rate and its loss. The search begins at
-/// `config.learning_rate`, and goes on by factors of 3 in the direction that makes the loss smaller,
-/// for five trials at most.
+/// `config.learning_rate`, and goes on by factors of 3 in the direction that makes the loss
+/// smaller, for five trials at most.
 ///
 /// A rate that is best after a few steps at a constant rate is another one: it is that at which a
 /// network forgets fastest, because a constant answer has a small attacked loss.

@@ -49,7 +49,7 @@ fn of_model(error: &fgmf_net::Error) -> &'static str {
     match error {
         fgmf_net::Error::Node { .. } => "the README lists the operators that are supported",
         fgmf_net::Error::Export { fault, .. } => of_export(*fault),
-        fgmf_net::Error::OperatorSet { .. } => "export the model again with opset 13 to 21",
+        fgmf_net::Error::OperatorSet { .. } => "export the model again with opset 7 to 24",
         _ => {
             "export the model again: one classifier, float32 images in, logits out, and the \
                 weights inside the file"

@@ -34,7 +34,8 @@ impl UserModel {
         } else {
             find_beside(path, &net)?
         };
-        let mut notes = beside.notes;
+        let mut notes = std::mem::take(&mut net.notes);
+        notes.extend(beside.notes);
         let [channels, ..] = net.image_shape();
         let stated = stated(input, channels);
         let guarded = !input.as_it_is && (!own || stated.is_some());

@@ -79,6 +79,8 @@ pub struct Network {
     pub name: String,
     /// Free text kept in the file's metadata: bounds, classes, what made the model.
     pub metadata: BTreeMap<String, String>,
+    /// What reading a file made different from what it says, in plain words; not written.
+    pub notes: Vec<String>,
     values: Vec<Value>,
     nodes: Vec<Node>,
     input: ValueId,
@@ -407,6 +409,7 @@ impl Builder {
         let net = Network {
             name: name.to_owned(),
             metadata: BTreeMap::new(),
+            notes: Vec::new(),
             values: vec![value],
             nodes: Vec::new(),
             input: ValueId(0),

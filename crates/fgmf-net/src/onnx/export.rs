@@ -52,9 +52,9 @@ fn check_input(graph: &GraphProto, input: &ValueInfoProto) -> Result<()> {
     let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
     let Some(tensor) = tensor else { return Ok(()) };
     let name = &input.name;
-    if tensor.elem_type != dtype::FLOAT {
+    if !is_floating(tensor.elem_type) {
         let found = format!(
-            "expected input `{name}` to be float32 images, found {}",
+            "expected input `{name}` to be images of floating-point numbers, found {}",
             type_name(tensor.elem_type)
         );
         return Err(fault(ExportFault::Precision, found));
@@ -100,7 +100,8 @@ fn turns(node: &NodeProto, input: &str) -> bool {
 fn check_node(graph: &GraphProto, node: &NodeProto) -> Result<()> {
     let mode = |a: &AttributeProto| a.name == "training_mode" && a.i == Some(1);
     let trains = match node.op_type.as_str() {
-        "BatchNormalization" => node.attribute.iter().any(mode),
+        // Of weights it standardises them.
+        "BatchNormalization" => node.attribute.iter().any(mode) && !is_stored(graph, node),
         "Dropout" => node.input.get(2).is_some_and(|name| is_true(graph, name)),
         _ => false,
     };
@@ -114,6 +115,12 @@ fn check_node(graph: &GraphProto, node: &NodeProto) -> Result<()> {
     Err(fault(ExportFault::TrainingMode, found))
 }
 
+/// Whether a node reads a stored array.
+fn is_stored(graph: &GraphProto, node: &NodeProto) -> bool {
+    let read = node.input.first();
+    read.is_some_and(|name| graph.initializer.iter().any(|t| t.name == *name))
+}
+
 /// Whether a stored truth value of this name is true.
 fn is_true(graph: &GraphProto, name: &str) -> bool {
     let stored = graph.initializer.iter().find(|t| t.name == name);
@@ -125,6 +132,11 @@ fn is_true(graph: &GraphProto, name: &str) -> bool {
     stored
         .or_else(constant)
         .is_some_and(|t| t.raw_data.iter().any(|&b| b != 0) || t.int32_data.iter().any(|&v| v != 0))
+}
+
+/// Whether an element type is of floating-point numbers.
+pub(super) fn is_floating(code: i32) -> bool {
+    [dtype::FLOAT, dtype::DOUBLE, dtype::FLOAT16, dtype::BFLOAT16].contains(&code)
 }
 
 pub(super) fn fault(fault: ExportFault, reason: String) -> Error {

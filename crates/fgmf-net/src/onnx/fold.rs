@@ -2,24 +2,33 @@
 
 use super::array::{Array, Data, MOST_FOLDED, counted};
 use super::attributes::Attributes;
+use super::points::{gather_constant, scatter_constant};
 use super::proto::{NodeProto, dtype};
 use super::rearrange::{
-    concat, gather, resolve_shape, sizes, slice, squeeze, transpose, unsqueeze,
+    concat, gather, resolve_shape, sizes, slice, squeeze, tile, transpose, unsqueeze,
 };
+use super::tables::{cumulated, eye, reduced, triangle};
 use crate::tensor::broadcast_shape;
 use std::cmp::Ordering;
 
 /// Operators that [`evaluate`] knows.
-const FOLDABLE: [&str; 32] = [
+const FOLDABLE: [&str; 54] = [
     "Constant",
     "ConstantOfShape",
     "Range",
     "Gather",
+    "GatherND",
+    "ScatterND",
     "Unsqueeze",
     "Squeeze",
     "Concat",
     "Slice",
+    "Tile",
+    "Trilu",
+    "EyeLike",
+    "CumSum",
     "Cast",
+    "CastLike",
     "Reshape",
     "Transpose",
     "Expand",
@@ -28,9 +37,12 @@ const FOLDABLE: [&str; 32] = [
     "Not",
     "And",
     "Or",
+    "Xor",
     "Equal",
     "Greater",
     "Less",
+    "GreaterOrEqual",
+    "LessOrEqual",
     "Add",
     "Sub",
     "Mul",
@@ -43,6 +55,18 @@ const FOLDABLE: [&str; 32] = [
     "Neg",
     "Floor",
     "Ceil",
+    "Round",
+    "Sign",
+    "Abs",
+    "Exp",
+    "Log",
+    "Sin",
+    "Cos",
+    "Reciprocal",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceSum",
+    "ReduceProd",
 ];
 
 /// Whether a node of constants is computed at reading time.
@@ -69,13 +93,38 @@ pub(super) fn evaluate(node: &NodeProto, inputs: &[Option<&Array>]) -> Result<Ar
             .map(|x| x.as_ints().map(<[i64]>::to_vec))
             .transpose()
     };
+    let axes = || match optional(1)? {
+        Some(axes) => Ok(Some(axes)),
+        None => a.ints("axes"),
+    };
     match node.op_type.as_str() {
         "Constant" => constant(a),
         "ConstantOfShape" => filled(&ints(0)?, a),
         "Range" => range(input(0)?, input(1)?, input(2)?),
         "Gather" => gather(input(0)?, input(1)?, a.int_or("axis", 0)?),
-        "Unsqueeze" => unsqueeze(input(0)?, &ints(1)?),
-        "Squeeze" => squeeze(input(0)?, optional(1)?.as_deref()),
+        "GatherND" => {
+            a.require("batch_dims", 0)?;
+            gather_constant(input(0)?, input(1)?)
+        }
+        "ScatterND" => scatter_constant(input(0)?, input(1)?, input(2)?),
+        "Unsqueeze" => unsqueeze(input(0)?, &axes()?.ok_or("expected axes, found none")?),
+        "Squeeze" => squeeze(input(0)?, axes()?.as_deref()),
+        "Tile" => tile(input(0)?, &ints(1)?),
+        "Trilu" => triangle(input(0)?, optional(1)?, a.flag("upper", true)?),
+        "EyeLike" => eye(input(0)?, a),
+        "CumSum" => cumulated(input(0)?, &ints(1)?, a),
+        "CastLike" => {
+            let to = match input(1)?.data {
+                Data::Int(_) => dtype::INT64,
+                Data::Float(_) => dtype::FLOAT,
+            };
+            cast(input(0)?, i64::from(to))
+        }
+        "ReduceMax" | "ReduceMin" | "ReduceSum" | "ReduceProd" => {
+            let keep = a.flag("keepdims", true)?;
+            let nothing = a.flag("noop_with_empty_axes", false)?;
+            reduced(input(0)?, axes()?, &node.op_type, (keep, nothing))
+        }
         "Concat" => {
             let parts = (0..inputs.len())
                 .map(input)
@@ -138,6 +187,18 @@ pub(super) fn evaluate(node: &NodeProto, inputs: &[Option<&Array>]) -> Result<Ar
         "Not" => each(input(0)?, |v| Some(i64::from(v == 0)), |v| v),
         "Neg" => each(input(0)?, i64::checked_neg, |v| -v),
         "Sqrt" => each(input(0)?, |_| None, f32::sqrt),
+        "Exp" => each(input(0)?, |_| None, f32::exp),
+        "Log" => each(input(0)?, |_| None, f32::ln),
+        "Sin" => each(input(0)?, |_| None, f32::sin),
+        "Cos" => each(input(0)?, |_| None, f32::cos),
+        "Reciprocal" => each(input(0)?, |_| None, f32::recip),
+        "Round" => each(input(0)?, Some, f32::round_ties_even),
+        "Abs" => each(input(0)?, i64::checked_abs, f32::abs),
+        "Sign" => each(
+            input(0)?,
+            |v| Some(v.signum()),
+            |v| if v == 0.0 { 0.0 } else { v.signum() },
+        ),
         "Floor" => each(input(0)?, Some, f32::floor),
         "Ceil" => each(input(0)?, Some, f32::ceil),
         "Min" | "Max" => {
@@ -304,13 +365,9 @@ fn both(x: &Array, y: &Array, operator: &str, a: Attributes<'_>) -> Result<Array
                     .ok_or("expected integers that divide and do not overflow")?,
             )
         }
-        (Data::Float(x), Data::Float(y)) if matches!(operator, "Equal" | "Greater" | "Less") => {
-            let wanted = match operator {
-                "Greater" => Ordering::Greater,
-                "Less" => Ordering::Less,
-                _ => Ordering::Equal,
-            };
-            let run = |(x, y): (&f32, &f32)| x.partial_cmp(y) == Some(wanted);
+        (Data::Float(x), Data::Float(y)) if compares(operator).is_some() => {
+            let wanted = compares(operator).unwrap_or_default();
+            let run = |(x, y): (&f32, &f32)| x.partial_cmp(y).is_some_and(|o| wanted.contains(&o));
             Data::Int(x.iter().zip(y).map(|p| i64::from(run(p))).collect())
         }
         (Data::Float(x), _) if operator == "Pow" => Data::Float(
@@ -335,6 +392,18 @@ fn both(x: &Array, y: &Array, operator: &str, a: Attributes<'_>) -> Result<Array
     Ok(Array { shape, data })
 }
 
+/// The orders of two numbers for which a comparison holds.
+fn compares(operator: &str) -> Option<&'static [Ordering]> {
+    match operator {
+        "Equal" => Some(&[Ordering::Equal]),
+        "Greater" => Some(&[Ordering::Greater]),
+        "Less" => Some(&[Ordering::Less]),
+        "GreaterOrEqual" => Some(&[Ordering::Greater, Ordering::Equal]),
+        "LessOrEqual" => Some(&[Ordering::Less, Ordering::Equal]),
+        _ => None,
+    }
+}
+
 fn int_operator(operator: &str, x: i64, y: i64, c_modulo: bool) -> Option<i64> {
     match operator {
         "Add" => x.checked_add(y),
@@ -352,12 +421,10 @@ fn int_operator(operator: &str, x: i64, y: i64, c_modulo: bool) -> Option<i64> {
         "Pow" => x.checked_pow(u32::try_from(y).ok()?),
         "Min" => Some(x.min(y)),
         "Max" => Some(x.max(y)),
-        "Equal" => Some(i64::from(x == y)),
-        "Greater" => Some(i64::from(x > y)),
-        "Less" => Some(i64::from(x < y)),
+        "Xor" => Some(i64::from((x != 0) != (y != 0))),
         "And" => Some(i64::from(x != 0 && y != 0)),
         "Or" => Some(i64::from(x != 0 || y != 0)),
-        _ => None,
+        other => compares(other).map(|wanted| i64::from(wanted.contains(&x.cmp(&y)))),
     }
 }
 

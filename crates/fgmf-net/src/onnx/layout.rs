@@ -6,7 +6,8 @@ use super::rearrange::{resolve_shape, wrap};
 use super::site::{Made, Site};
 use super::widen;
 use crate::graph::op::{
-    Expand, Gather, Op, Pad, Reshape, Slice, SliceAxis, Split, Unary, resolve_axes, resolve_axis,
+    Expand, Gather, Op, Pad, Reshape, Slice, SliceAxis, Split, Unary, Unsqueeze, resolve_axes,
+    resolve_axis,
 };
 use crate::graph::{Dim, PROBES, ValueId, concrete};
 
@@ -80,6 +81,12 @@ pub(super) fn expand(site: &mut Site<'_, '_>) -> Made {
         .filter(|t| t.len() <= MOST_AXES)
         .ok_or("expected a shape of at most 16 axes")?;
     let probes = PROBES.map(|n| n as i64);
+    // An axis of several numbers for each image is expanded as two, which are then one.
+    let each = |t: &[i64; 2]| (t[0] % probes[0] == 0).then(|| t[0] / probes[0]);
+    let several = |t: &&[i64; 2]| each(t).is_some_and(|k| k > 1 && t[1] == k * probes[1]);
+    if let Some(axis) = target.iter().position(|t| several(&t)) {
+        return expand_in_two(site, x, &target, axis);
+    }
     let size = |t: &[i64; 2]| match t {
         [a, b] if a == b => usize::try_from(*a)
             .map(Some)
@@ -161,6 +168,92 @@ pub(super) fn slice(site: &mut Site<'_, '_>) -> Made {
     Ok((op, vec![x]))
 }
 
+/// `Expand` to a shape whose axis `axis` holds k numbers for each image, k above 1.
+fn expand_in_two(site: &mut Site<'_, '_>, x: ValueId, target: &[[i64; 2]], axis: usize) -> Made {
+    let dims = site.scope.dims(x);
+    let each = target[axis][0] / PROBES[0] as i64;
+    let wrong =
+        || format!("expected sizes that are fixed or grow along one axis, found {target:?}");
+    let own = (axis + dims.len()).checked_sub(target.len());
+    let grows = |d: &Dim| matches!(d, Dim::Batch(_));
+    if let Some(own) = own
+        && grows(&dims[own])
+    {
+        // It has its size already.
+        let size = |(i, t): (usize, &[i64; 2])| match t {
+            _ if i == axis => Ok(Some(1)),
+            [a, b] if a == b => usize::try_from(*a).map(Some).map_err(|_| wrong()),
+            _ => Err(wrong()),
+        };
+        let shape = target.iter().enumerate().map(size);
+        let shape = shape.collect::<Result<_, _>>()?;
+        return Ok((Op::Expand(Expand { shape }), vec![x]));
+    }
+    if dims.iter().any(grows) || own.is_some_and(|own| dims[own] != Dim::Fixed(1)) {
+        return Err(wrong());
+    }
+    let mut shape = Vec::new();
+    for (i, [a, b]) in target.iter().enumerate() {
+        if i == axis {
+            shape.push(None);
+        }
+        let size = if i == axis { each } else { *a };
+        if i != axis && a != b {
+            return Err(wrong());
+        }
+        shape.push(Some(usize::try_from(size).map_err(|_| wrong())?));
+    }
+    let mut apart = x;
+    if let Some(own) = own {
+        let axes = vec![own as i64];
+        apart = site.part("apart", Op::Unsqueeze(Unsqueeze { axes }), &[x])?;
+    }
+    let inputs = [apart, site.scope.builder.input()];
+    let all = site.part("images", Op::Expand(Expand { shape }), &inputs)?;
+    let joined = target
+        .iter()
+        .enumerate()
+        .map(|(i, t)| if i == axis { -1 } else { t[0] });
+    let shape = joined.collect();
+    Ok((Op::Reshape(Reshape { shape }), vec![all]))
+}
+
+/// Positions in numbers of all images laid out in a row: the same ones of each image, or those of
+/// one image in a file made for one. Exporters write strided views like that.
+fn of_each_image(site: &mut Site<'_, '_>, x: ValueId, at: usize) -> Made {
+    let wrong = "expected positions along a fixed axis, found the batch axis";
+    let (dims, [Dim::Batch(each)]) = (site.scope.dims(x), &site.scope.dims(x)[..]) else {
+        return Err(wrong.to_owned());
+    };
+    let each = *each;
+    let known = site.constant(1)?.ok_or("expected positions, found none")?;
+    let ([_, rest @ ..], 0) = (&known.0[0].shape[..], at) else {
+        return Err(wrong.to_owned());
+    };
+    let count: usize = rest.iter().product();
+    let first = known.0[0].as_ints()?.get(..count).ok_or(wrong)?;
+    let index = first.iter().map(|&i| wrap(i, each));
+    let index = index.collect::<Result<Vec<_>, _>>()?;
+    for (array, n) in known.0.iter().zip(PROBES) {
+        let images = array.shape[0];
+        let moved = |i: usize| (index[i % count] + i / count * each) as i64;
+        let all = array.as_ints()?.iter().enumerate();
+        let same = array.shape[1..] == *rest && all.into_iter().all(|(i, &v)| v == moved(i));
+        if !same || (images != n && images != 1) {
+            return Err(wrong.to_owned());
+        }
+    }
+    let rows = widen::reshape_to(&dims, &[Dim::Batch(1), Dim::Fixed(each)]);
+    let rows = site.part("images", rows, &[x])?;
+    site.scope.widened = true;
+    let op = Op::Gather(Gather {
+        axis: 1,
+        index,
+        index_shape: rest.to_vec(),
+    });
+    Ok((op, vec![rows]))
+}
+
 pub(super) fn gather(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
     let dims = site.scope.dims(x);
@@ -170,7 +263,7 @@ pub(super) fn gather(site: &mut Site<'_, '_>) -> Made {
         return only_image(site, x, at);
     }
     let Dim::Fixed(n) = dims[at] else {
-        return Err("expected positions along a fixed axis, found the batch axis".to_owned());
+        return of_each_image(site, x, at);
     };
     let known = site.constant(1)?.ok_or("expected positions, found none")?;
     let array = known

@@ -2,7 +2,7 @@
 //!
 //! # Reading
 //!
-//! Operator sets 13 to 21 of the standard domain, float32. Stored numbers lie in the file or, for a
+//! Operator sets 7 to 24 of the standard domain, float32. Stored numbers lie in the file or, for a
 //! model read from a path, in data files of its folder. The graph has one input, images
 //! `[n, c, h, w]` with fixed `c, h, w`, and its first output is the logits `[n, k]`; nodes that the
 //! logits do not depend on are left out. Stored float64, float16 and bfloat16 arrays become
@@ -59,14 +59,22 @@
 mod apart;
 mod array;
 mod attributes;
+mod compose;
+mod einsum;
 mod emit;
 mod export;
 mod external;
 mod file;
 mod fold;
+mod functions;
+mod gates;
+mod heads;
+mod indexed;
 mod layout;
 mod metadata;
 mod nodes;
+mod norms;
+mod points;
 mod proto;
 mod read;
 mod rearrange;
@@ -76,6 +84,8 @@ mod site;
 mod spelled;
 mod step;
 mod survey;
+mod tables;
+mod versions;
 mod widen;
 mod window;
 mod write;

@@ -1,12 +1,13 @@
 //! From nodes to operators: arithmetic, activations, products, normalisations.
 
 use super::attributes::Attributes;
-use super::layout;
+use super::compose::compose;
+use super::einsum::einsum;
 use super::site::{Made, Site};
-use super::{widen, window};
+use super::{indexed, layout, widen, window};
 use crate::graph::op::{
     BatchNorm, Binary, Concat, Flatten, Gemm, LayerNorm, MatMul, Op, PRelu, Reduce, ReduceKind,
-    Softmax, Squeeze, TopK, Transpose, Unary, Unsqueeze, resolve_axes, resolve_axis,
+    Reshape, Softmax, Squeeze, TopK, Transpose, Unary, Unsqueeze, resolve_axes, resolve_axis,
 };
 use crate::graph::{Dim, concrete};
 
@@ -16,6 +17,9 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
     let operator = site.node.op_type.as_str();
     if let Some(unary) = activation(operator, a)? {
         return Ok((Op::Unary(unary), vec![site.operand(0)?]));
+    }
+    if let Some(made) = compose(site) {
+        return made;
     }
     let op = match operator {
         "Add" => Op::Binary(Binary::Add),
@@ -34,25 +38,15 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
             trans_b: a.flag("transB", false)?,
         }),
         "MatMul" => Op::MatMul(MatMul),
-        "BatchNormalization" => {
-            a.require("training_mode", 0)?;
-            Op::BatchNorm(BatchNorm {
-                epsilon: a.float_or("epsilon", 1e-5)?,
-                momentum: a.float_or("momentum", 0.9)?,
-            })
-        }
+        "BatchNormalization" => Op::BatchNorm(BatchNorm {
+            epsilon: a.float_or("epsilon", 1e-5)?,
+            momentum: a.float_or("momentum", 0.9)?,
+        }),
         "LayerNormalization" => Op::LayerNorm(LayerNorm {
             axis: a.int_or("axis", -1)?,
             epsilon: a.float_or("epsilon", 1e-5)?,
         }),
-        "Softmax" => Op::Softmax(Softmax {
-            axis: a.int_or("axis", -1)?,
-            log: false,
-        }),
-        "LogSoftmax" => Op::Softmax(Softmax {
-            axis: a.int_or("axis", -1)?,
-            log: true,
-        }),
+        "Softmax" | "LogSoftmax" => return softmax(site),
         "Concat" => return concat(site),
         "Flatten" => return flatten(site),
         "Transpose" => return transpose(site),
@@ -60,7 +54,7 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
         "ReduceSum" => return reduce(site, ReduceKind::Sum),
         "Squeeze" => return squeeze(site),
         "Unsqueeze" => {
-            let axes = axes(site)?.ok_or("expected axes, found none")?;
+            let axes = site.axes()?.ok_or("expected axes, found none")?;
             return Ok((Op::Unsqueeze(Unsqueeze { axes }), vec![site.operand(0)?]));
         }
         "Reshape" => return layout::reshape(site),
@@ -69,6 +63,9 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
         "Gather" => return layout::gather(site),
         "Split" => return layout::split(site),
         "Pad" => return layout::pad(site),
+        "GatherND" => return indexed::gather_nd(site),
+        "ScatterND" => return indexed::scatter_nd(site),
+        "Einsum" => return einsum(site),
         "TopK" => return top_k(site),
         "Conv" => return window::conv(site),
         "ConvTranspose" => return window::conv_transpose(site),
@@ -153,6 +150,27 @@ fn activation(operator: &str, a: Attributes<'_>) -> Result<Option<Unary>, String
     }))
 }
 
+/// Before operator set 13 it sums over all axes from its own on.
+fn softmax(site: &mut Site<'_, '_>) -> Made {
+    let x = site.operand(0)?;
+    let log = site.node.op_type == "LogSoftmax";
+    let old = site.scope.version < 13;
+    let axis = site.attributes.int_or("axis", if old { 1 } else { -1 })?;
+    let dims = site.scope.dims(x);
+    let from = resolve_axis(axis, dims.len())?;
+    if !old || from + 1 == dims.len() {
+        return Ok((Op::Softmax(Softmax { axis, log }), vec![x]));
+    }
+    let rest = site.fixed(x, from)?;
+    let before = vec![0; from];
+    let shape = [&before[..], &[-1]].concat();
+    let flat = site.part("flat", Op::Reshape(Reshape { shape }), &[x])?;
+    let summed = site.part("softmax", Op::Softmax(Softmax { axis: -1, log }), &[flat])?;
+    let behind: Vec<i64> = rest.iter().map(|&d| d as i64).collect();
+    let shape = [&before[..], &behind].concat();
+    Ok((Op::Reshape(Reshape { shape }), vec![summed]))
+}
+
 fn power(site: &mut Site<'_, '_>) -> Made {
     let base = site.operand(0)?;
     let exponent = site.name(1).ok_or("expected an exponent, found none")?;
@@ -207,11 +225,15 @@ fn bounds(site: &mut Site<'_, '_>) -> Made {
 
 fn cast(site: &mut Site<'_, '_>) -> Made {
     let to = site.attributes.int_or("to", 0)?;
-    if to != i64::from(super::proto::dtype::FLOAT) {
+    let code = i32::try_from(to).unwrap_or(0);
+    if !super::export::is_floating(code) {
         return Err(format!(
-            "expected values to stay float32, found a cast to {}",
-            super::export::type_name(to as i32)
+            "expected values to stay floating-point numbers, found a cast to {}",
+            super::export::type_name(code)
         ));
+    }
+    if code != super::proto::dtype::FLOAT {
+        site.scope.other_precision.get_or_insert(code);
     }
     Ok((Op::Unary(Unary::Identity), vec![site.operand(0)?]))
 }
@@ -227,19 +249,11 @@ fn dropout(site: &mut Site<'_, '_>) -> Made {
     Ok((Op::Unary(Unary::Identity), vec![site.operand(0)?]))
 }
 
-/// Axes from the second input or, as before operator set 18, from the attribute.
-fn axes(site: &mut Site<'_, '_>) -> Result<Option<Vec<i64>>, String> {
-    match site.ints(1)? {
-        Some(axes) => super::attributes::short("axes", axes).map(Some),
-        None => site.attributes.ints("axes"),
-    }
-}
-
 fn reduce(site: &mut Site<'_, '_>, kind: ReduceKind) -> Made {
     let x = site.operand(0)?;
     let rank = site.scope.dims(x).len() as i64;
     let keep = site.attributes.flag("keepdims", true)?;
-    let given = axes(site)?.unwrap_or_default();
+    let given = site.axes()?.unwrap_or_default();
     let nothing = given.is_empty() && site.attributes.flag("noop_with_empty_axes", false)?;
     let axes = if given.is_empty() && !nothing {
         (0..rank).collect()
@@ -276,7 +290,7 @@ fn squeeze(site: &mut Site<'_, '_>) -> Made {
             .map(|i| i as i64)
             .collect()
     };
-    let axes = axes(site)?.unwrap_or_else(ones);
+    let axes = site.axes()?.unwrap_or_else(ones);
     let dropped = resolve_axes(&axes, dims.len())?;
     if site.scope.fixed_batch == Some(1) && dropped.iter().any(|&a| dims[a] == Dim::Batch(1)) {
         let sizes = concrete(&dims, 1);

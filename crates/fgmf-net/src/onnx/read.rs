@@ -1,32 +1,37 @@
 //! From messages to a network: the walk over the nodes.
 
 use super::apart;
-use super::export::check_graph;
+use super::export::{check_graph, type_name};
+use super::functions::inline;
 use super::metadata::{FROZEN, frozen_names};
-use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto};
+use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto, dtype};
 use super::scope::Scope;
 use super::spelled::merge;
 use super::step::step;
 use super::survey::{is_standard, survey};
+use super::versions::renew;
 use crate::error::{Error, Result};
 use crate::graph::{Builder, MOST_NODES, Network};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 /// Operator sets that can be read.
-const OPSETS: RangeInclusive<i64> = 13..=21;
+const OPSETS: RangeInclusive<i64> = 7..=24;
 /// Operators that fail where a shape holds a fixed batch size.
 const SHAPED: [&str; 9] = [
     "Reshape", "Expand", "Concat", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div",
 ];
 
 pub(super) fn network(mut model: ModelProto) -> Result<Network> {
-    check_opset(&model)?;
+    let version = check_opset(&model)?;
+    let functions = std::mem::take(&mut model.functions);
     let graph = model
         .graph
         .as_mut()
         .ok_or_else(|| Error::Graph("expected an ONNX model, found no graph in it".to_owned()))?;
+    inline(graph, &functions).map_err(Error::Graph)?;
     check_graph(graph)?;
+    renew(graph, version).map_err(Error::Graph)?;
     if !graph.sparse_initializer.is_empty() {
         return Err(Error::Graph(
             "expected dense stored arrays, found sparse ones".to_owned(),
@@ -59,6 +64,8 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         builder,
         survey,
         fixed_batch,
+        other_precision: input_precision(graph, input),
+        version,
         widened: false,
         known: HashMap::new(),
         ids,
@@ -86,23 +93,34 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
             output.name
         ))
     })?;
-    let widened = scope.widened;
+    let (widened, other) = (scope.widened, scope.other_precision);
     let mut net = scope.builder.finish(logits)?;
     if widened {
         apart::check(&net)?;
     }
     net.metadata = metadata;
+    net.notes.extend(other.map(|code| {
+        let found = type_name(code);
+        format!("the file computes in {found}; here it is computed in float32")
+    }));
     Ok(net)
 }
 
-fn check_opset(model: &ModelProto) -> Result<()> {
+/// The element type of the images, if it is not float32.
+fn input_precision(graph: &GraphProto, input: &str) -> Option<i32> {
+    let declared = graph.input.iter().find(|i| i.name == input)?;
+    let tensor = declared.r#type.as_ref()?.tensor_type.as_ref()?;
+    (tensor.elem_type != dtype::FLOAT).then_some(tensor.elem_type)
+}
+
+fn check_opset(model: &ModelProto) -> Result<i64> {
     let version = model
         .opset_import
         .iter()
         .find(|o| is_standard(&o.domain))
         .and_then(|o| o.version);
     match version {
-        Some(v) if OPSETS.contains(&v) => Ok(()),
+        Some(v) if OPSETS.contains(&v) => Ok(v),
         Some(found) => Err(Error::OperatorSet {
             least: *OPSETS.start(),
             most: *OPSETS.end(),

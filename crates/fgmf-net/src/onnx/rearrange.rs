@@ -57,6 +57,25 @@ fn taken(x: &Array, axis: usize, at: &[usize]) -> Array {
     x.pick(shape, &flat)
 }
 
+/// The array repeated so often along each axis.
+pub(super) fn tile(x: &Array, repeats: &[i64]) -> Result<Array, String> {
+    let repeats = sizes(repeats)?;
+    if repeats.len() != x.shape.len() {
+        let (expected, found) = (x.shape.len(), repeats.len());
+        return Err(format!("expected {expected} repeats, found {found}"));
+    }
+    let all = x.shape.iter().zip(&repeats);
+    let shape: Vec<usize> = all.map(|(d, r)| d.saturating_mul(*r)).collect();
+    counted(&shape, MOST_FOLDED)?;
+    let mut out = x.clone();
+    for (axis, times) in repeats.iter().enumerate() {
+        let n = out.shape[axis];
+        let at: Vec<usize> = (0..n * times).map(|i| i % n).collect();
+        out = taken(&out, axis, &at);
+    }
+    Ok(out)
+}
+
 pub(super) fn unsqueeze(x: &Array, axes: &[i64]) -> Result<Array, String> {
     let rank = x.shape.len() + axes.len();
     let axes = resolve_axes(axes, rank)?;

@@ -25,6 +25,10 @@ pub(super) struct Scope<'a> {
     pub(super) survey: Survey<'a>,
     /// Batch size that the file fixes.
     pub(super) fixed_batch: Option<usize>,
+    /// An element type other than float32 that the file computes in.
+    pub(super) other_precision: Option<i32>,
+    /// Operator set of the file.
+    pub(super) version: i64,
     /// Whether images could get mixed: the file's shapes did not say where the batch goes.
     pub(super) widened: bool,
     pub(super) known: HashMap<&'a str, Known>,

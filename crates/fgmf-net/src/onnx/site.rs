@@ -1,11 +1,11 @@
 //! A node being converted: typed access to its inputs.
 
-use super::array::Known;
+use super::array::{Array, Data, Known};
 use super::attributes::{Attributes, widen};
 use super::proto::NodeProto;
 use super::scope::Scope;
-use crate::graph::op::Op;
-use crate::graph::{PROBES, ValueId, concrete};
+use crate::graph::op::{Binary, Op, Unary};
+use crate::graph::{Dim, PROBES, ValueId, concrete};
 
 /// An operator and the values it reads.
 pub(super) type Made = Result<(Op, Vec<ValueId>), String>;
@@ -106,8 +106,88 @@ impl<'a> Site<'_, 'a> {
         }
     }
 
+    /// Axes from the second input or, as before operator set 18, from the attribute.
+    pub(super) fn axes(&mut self) -> Result<Option<Vec<i64>>, String> {
+        match self.ints(1)? {
+            Some(axes) => super::attributes::short("axes", axes).map(Some),
+            None => self.attributes.ints("axes"),
+        }
+    }
+
     /// Shapes of a value at both probes.
     pub(super) fn shapes(&self, id: ValueId) -> [Vec<usize>; 2] {
         PROBES.map(|n| concrete(&self.scope.dims(id), n))
+    }
+}
+
+/// Nodes before the last one, where an operator is put together from several.
+impl Site<'_, '_> {
+    /// One more node before the last.
+    pub(super) fn part(
+        &mut self,
+        what: &str,
+        op: Op,
+        inputs: &[ValueId],
+    ) -> Result<ValueId, String> {
+        let base = self.node.output.first().map_or("", String::as_str);
+        let name = format!("{base}/{what}");
+        self.scope.add(&name, op, inputs)
+    }
+
+    /// One number as a value of its own.
+    pub(super) fn number(&mut self, what: &str, v: f64) -> Result<ValueId, String> {
+        self.filled(what, &[1], v)
+    }
+
+    /// An array of equal numbers.
+    pub(super) fn filled(
+        &mut self,
+        what: &str,
+        shape: &[usize],
+        v: f64,
+    ) -> Result<ValueId, String> {
+        let n = shape.iter().product();
+        self.stored(what, shape, vec![v as f32; n])
+    }
+
+    /// An array that does not train.
+    pub(super) fn stored(
+        &mut self,
+        what: &str,
+        shape: &[usize],
+        v: Vec<f32>,
+    ) -> Result<ValueId, String> {
+        let base = self.node.output.first().map_or("", String::as_str);
+        let name = format!("{base}/{what}");
+        let array = Array {
+            shape: shape.to_vec(),
+            data: Data::Float(v),
+        };
+        self.scope.constant_parameter(&name, &array)
+    }
+
+    /// `a op b`.
+    pub(super) fn binary(&mut self, op: Binary, a: ValueId, b: ValueId) -> Result<ValueId, String> {
+        let what = format!("{op:?}").to_lowercase();
+        self.part(&what, Op::Binary(op), &[a, b])
+    }
+
+    /// `op x`.
+    pub(super) fn unary(&mut self, op: Unary, x: ValueId) -> Result<ValueId, String> {
+        self.part("inner", Op::Unary(op), &[x])
+    }
+
+    /// Sizes of the axes from `from` on, none of which may grow with the batch.
+    pub(super) fn fixed(&self, x: ValueId, from: usize) -> Result<Vec<usize>, String> {
+        let dims = self.scope.dims(x);
+        let sizes = dims
+            .get(from..)
+            .unwrap_or_default()
+            .iter()
+            .map(|d| match d {
+                Dim::Fixed(d) => Ok(*d),
+                Dim::Batch(_) => Err("expected axes that do not grow with the batch".to_owned()),
+            });
+        sizes.collect()
     }
 }

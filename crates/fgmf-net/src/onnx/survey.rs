@@ -2,6 +2,7 @@
 //! constants, which stored arrays are parameters and which of these train.
 
 use super::array::{is_float, shape_of};
+use super::attributes::Attributes;
 use super::fold::foldable;
 use super::proto::{GraphProto, NodeProto, TensorProto};
 use crate::error::{Error, Result};
@@ -33,8 +34,11 @@ fn is_operand(operator: &str, i: usize) -> bool {
     match operator {
         "Min" | "Max" => false,
         "Clip" | "Reshape" | "Expand" | "Pad" | "Resize" | "Slice" | "Split" | "Squeeze"
-        | "Unsqueeze" | "ReduceMean" | "ReduceSum" | "Gather" | "TopK" | "Dropout" | "Shape"
-        | "Size" => i == 0,
+        | "Unsqueeze" | "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL1"
+        | "ReduceL2" | "ReduceSumSquare" | "Gather" | "GatherND" | "TopK" | "Tile" | "Dropout"
+        | "CastLike" | "Shape" | "Size" => i == 0,
+        "ScatterND" => i != 1,
+        "Where" => i != 0,
         _ => true,
     }
 }
@@ -42,8 +46,12 @@ fn is_operand(operator: &str, i: usize) -> bool {
 /// Whether a stored array trains by where it is used.
 fn is_weight(operator: &str, i: usize, several: bool) -> bool {
     match operator {
-        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => true,
-        "BatchNormalization" | "LayerNormalization" => i == 1 || i == 2,
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "Einsum" => true,
+        "BatchNormalization"
+        | "LayerNormalization"
+        | "InstanceNormalization"
+        | "GroupNormalization"
+        | "RMSNormalization" => i == 1 || i == 2,
         "PRelu" => i == 1,
         "Add" | "Mul" | "Concat" | "Expand" => several,
         _ => false,
@@ -54,7 +62,15 @@ fn is_weight(operator: &str, i: usize, several: bool) -> bool {
 fn passes_on(operator: &str) -> bool {
     matches!(
         operator,
-        "Identity" | "Cast" | "Transpose" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten"
+        "Identity"
+            | "Cast"
+            | "CastLike"
+            | "Transpose"
+            | "Reshape"
+            | "Squeeze"
+            | "Unsqueeze"
+            | "Flatten"
+            | "ScatterND"
     )
 }
 
@@ -83,12 +99,8 @@ pub(super) fn survey<'a>(
             .iter()
             .any(|o| !o.is_empty() && read.contains(o.as_str()))
         {
-            read.extend(
-                node.input
-                    .iter()
-                    .map(String::as_str)
-                    .filter(|i| !i.is_empty()),
-            );
+            let inputs = node.input.iter().take(read_inputs(node));
+            read.extend(inputs.map(String::as_str).filter(|i| !i.is_empty()));
             live.push(node);
         }
     }
@@ -106,9 +118,15 @@ pub(super) fn survey<'a>(
     // Arrays of several numbers may train, so arithmetic on them is left to the network; so is all
     // arithmetic in files that state what trains.
     let mut constants: HashSet<&str> = HashSet::new();
+    let masks = if frozen.is_none() {
+        masks(&live)
+    } else {
+        HashSet::new()
+    };
     for t in &graph.initializer {
         let single = || shape_of(t).is_ok_and(|s| s.iter().product::<usize>() <= 1);
-        if !is_float(t) || (frozen.is_none() && single()) {
+        let still = || single() || masks.contains(t.name.as_str());
+        if !is_float(t) || (frozen.is_none() && still()) {
             constants.insert(&t.name);
         }
     }
@@ -152,6 +170,36 @@ pub(super) fn survey<'a>(
         stored,
         read,
     })
+}
+
+/// Names that are read only where masks and positions are made, where nothing trains.
+fn masks<'a>(live: &[&'a NodeProto]) -> HashSet<&'a str> {
+    let at_work = |operator: &str, i: usize| match operator {
+        "ScatterND" => i == 2,
+        "Where" => i > 0,
+        "Equal" | "Greater" | "Less" | "GreaterOrEqual" | "LessOrEqual" | "Sin" | "Cos"
+        | "CumSum" | "Trilu" | "EyeLike" => true,
+        _ => false,
+    };
+    let (mut masks, mut others) = (HashSet::new(), HashSet::new());
+    for node in live {
+        for (i, name) in node.input.iter().enumerate() {
+            let to = if at_work(&node.op_type, i) {
+                &mut masks
+            } else {
+                &mut others
+            };
+            to.insert(name.as_str());
+        }
+    }
+    masks.difference(&others).copied().collect()
+}
+
+/// How many of its inputs a node reads: batch normalisation by its own statistics reads no others.
+fn read_inputs(node: &NodeProto) -> usize {
+    let own = node.op_type == "BatchNormalization"
+        && Attributes(&node.attribute).int_or("training_mode", 0) == Ok(1);
+    if own { 3 } else { node.input.len() }
 }
 
 /// Every operand position that each stored array reaches, directly or under another name.

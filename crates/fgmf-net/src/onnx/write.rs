@@ -65,6 +65,7 @@ pub(super) fn model(net: &Network) -> Result<ModelProto> {
             .into_iter()
             .map(|(key, value)| StringStringEntryProto { key, value })
             .collect(),
+        functions: Vec::new(),
     })
 }
 

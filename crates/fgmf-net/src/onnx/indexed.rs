@@ -1,0 +1,84 @@
+//! `GatherND` and `ScatterND` with constant positions: as a gather along one axis of values laid
+//! out flat.
+
+use super::array::Array;
+use super::points::{gathered, scattered};
+use super::rearrange::wrap;
+use super::site::{Made, Site};
+use crate::graph::op::{Concat, Gather, Op, Reshape};
+
+fn constant_index(site: &mut Site<'_, '_>) -> Result<Array, String> {
+    let known = site.constant(1)?.ok_or("expected positions, found none")?;
+    let index = known
+        .same()
+        .ok_or("expected positions that do not depend on the batch size")?;
+    Ok(index.clone())
+}
+
+fn flat() -> Op {
+    Op::Reshape(Reshape { shape: vec![-1] })
+}
+
+fn back(shape: &[usize]) -> Op {
+    Op::Reshape(Reshape {
+        shape: shape.iter().map(|&d| d as i64).collect(),
+    })
+}
+
+fn along(index: Vec<usize>) -> Op {
+    Op::Gather(Gather {
+        axis: 0,
+        index_shape: vec![index.len()],
+        index,
+    })
+}
+
+pub(super) fn gather_nd(site: &mut Site<'_, '_>) -> Made {
+    site.attributes.require("batch_dims", 0)?;
+    let x = site.operand(0)?;
+    let index = constant_index(site)?;
+    let depth = index.shape.last().copied().unwrap_or(0);
+    let sizes = site.fixed(x, 0)?;
+    let (at, shape) = gathered(&sizes, &index)?;
+    if depth == 1 {
+        let n = sizes[0];
+        let index_shape = index.shape[..index.shape.len() - 1].to_vec();
+        let index = index.as_ints()?.iter().map(|&i| wrap(i, n));
+        let op = Op::Gather(Gather {
+            axis: 0,
+            index: index.collect::<Result<_, _>>()?,
+            index_shape,
+        });
+        return Ok((op, vec![x]));
+    }
+    let x = site.part("flat", flat(), &[x])?;
+    let taken = site.part("taken", along(at), &[x])?;
+    Ok((back(&shape), vec![taken]))
+}
+
+pub(super) fn scatter_nd(site: &mut Site<'_, '_>) -> Made {
+    match site.attributes.string_or("reduction", "none")? {
+        "none" => {}
+        other => {
+            return Err(format!(
+                "expected attribute `reduction` to be none, found `{other}`"
+            ));
+        }
+    }
+    let (x, updates) = (site.operand(0)?, site.operand(2)?);
+    let index = constant_index(site)?;
+    let sizes = site.fixed(x, 0)?;
+    let new: usize = site.fixed(updates, 0)?.iter().product();
+    let at = scattered(&sizes, &index)?;
+    let n: usize = sizes.iter().product();
+    if at.iter().any(|&i| i >= n + new) {
+        return Err(format!(
+            "expected an update for each position, found {new} values"
+        ));
+    }
+    let parts = [x, updates].map(|id| site.part("flat", flat(), &[id]));
+    let [x, updates] = parts;
+    let both = site.part("both", Op::Concat(Concat { axis: 0 }), &[x?, updates?])?;
+    let taken = site.part("taken", along(at), &[both])?;
+    Ok((back(&sizes), vec![taken]))
+}

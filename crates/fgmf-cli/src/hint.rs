@@ -64,10 +64,6 @@ fn of_export(fault: ExportFault) -> &'static str {
             "export the model in float32: `model.float()` before torch.onnx.export, with float32 \
              images"
         }
-        ExportFault::ChannelsLast => {
-            "export the model with channels first, images [n, c, h, w]; tf2onnx does so with \
-             --inputs-as-nchw"
-        }
         ExportFault::ExternalData => {
             "keep the data files of a model in its folder, or save it as one file: \
              torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(FILE), NEW)"

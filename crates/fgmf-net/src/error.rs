@@ -78,10 +78,8 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExportFault {
-    /// The images are not float32.
+    /// The images are not floating-point numbers.
     Precision,
-    /// The images are `[n, h, w, c]`.
-    ChannelsLast,
     /// Stored numbers lie in another file.
     ExternalData,
     /// The file is a pointer of Git LFS.

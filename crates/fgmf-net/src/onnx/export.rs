@@ -1,8 +1,6 @@
 //! Faults of an export whose cure is known, looked for before anything else is read.
 
-use super::proto::{
-    AttributeProto, GraphProto, NodeProto, Size, TensorProto, ValueInfoProto, dtype,
-};
+use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, dtype};
 use crate::error::{Error, ExportFault, Result};
 use std::collections::HashSet;
 
@@ -28,7 +26,7 @@ pub(super) fn check_graph(graph: &GraphProto) -> Result<()> {
     let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let inputs = graph.input.iter();
     for input in inputs.filter(|i| !stored.contains(i.name.as_str())) {
-        check_input(graph, input)?;
+        check_input(input)?;
     }
     graph
         .node
@@ -48,7 +46,7 @@ fn check_stored(stored: &TensorProto) -> Result<()> {
     Err(fault(ExportFault::ExternalData, found))
 }
 
-fn check_input(graph: &GraphProto, input: &ValueInfoProto) -> Result<()> {
+fn check_input(input: &ValueInfoProto) -> Result<()> {
     let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
     let Some(tensor) = tensor else { return Ok(()) };
     let name = &input.name;
@@ -59,34 +57,19 @@ fn check_input(graph: &GraphProto, input: &ValueInfoProto) -> Result<()> {
         );
         return Err(fault(ExportFault::Precision, found));
     }
-    let dims = tensor.shape.as_ref().map_or(&[][..], |s| &s.dim);
-    let sizes: Vec<Option<i64>> = dims
-        .iter()
-        .map(|d| match d.value {
-            Some(Size::Value(v)) => Some(v),
-            _ => None,
-        })
-        .collect();
+    Ok(())
+}
+
+/// Whether the channels of the images come last, `[n, h, w, c]`: where the last axis is one of
+/// colours, and the others are too long for that or a node turns the images first.
+pub(super) fn channels_last(graph: &GraphProto, name: &str, sizes: &[Option<i64>]) -> bool {
     let turned = graph.node.iter().any(|node| turns(node, name));
-    let last = match sizes.as_slice() {
+    match sizes {
         [_, Some(h), Some(w), Some(c)] => {
             [1, 3].contains(c) && (turned || (*h >= LEAST_SIDE && *w >= LEAST_SIDE))
         }
         _ => false,
-    };
-    if !last {
-        return Ok(());
     }
-    let shown: Vec<String> = sizes
-        .iter()
-        .map(|s| s.map_or("n".to_owned(), |s| s.to_string()))
-        .collect();
-    let found = format!(
-        "expected input `{name}` to be images [n, c, h, w], found [{}], where the channels come \
-         last",
-        shown.join(", ")
-    );
-    Err(fault(ExportFault::ChannelsLast, found))
 }
 
 /// Whether a node makes `[n, c, h, w]` of this `[n, h, w, c]`.

@@ -2,11 +2,15 @@
 //!
 //! # Reading
 //!
-//! Operator sets 7 to 24 of the standard domain, float32. Stored numbers lie in the file or, for a
-//! model read from a path, in data files of its folder. The graph has one input, images
-//! `[n, c, h, w]` with fixed `c, h, w`, and its first output is the logits `[n, k]`; nodes that the
-//! logits do not depend on are left out. Stored float64, float16 and bfloat16 arrays become
-//! float32.
+//! Operator sets 7 to 24 of the standard domain. Stored numbers lie in the file or, for a model
+//! read from a path, in data files of its folder. The graph has one input, images `[n, c, h, w]`
+//! with fixed `c, h, w`, or `[n, h, w, c]`, which are turned first. Its first output is the logits
+//! `[n, k]`; one score `[n, 1]` becomes two logits, and a sigmoid behind it is left out. Nodes that
+//! the logits do not depend on are left out. Local functions are put in the place of their calls.
+//!
+//! Everything is computed in float32, also what a file computes in float64, float16 or bfloat16.
+//! [`Network::notes`](crate::Network) says where that, the order of the channels or the number of
+//! scores makes a difference.
 //!
 //! A batch size that the file fixes becomes free. A `Reshape` takes the batch to the axis that has
 //! as many numbers behind one image; constants as large as the file's batch are repeated if they
@@ -23,21 +27,31 @@
 //! | Operators | Restrictions |
 //! |---|---|
 //! | Relu, LeakyRelu, PRelu, Elu, Gelu, Sigmoid, Tanh, Softplus, HardSwish, HardSigmoid | |
+//! | Celu, Mish, Selu, Softsign, Swish | |
 //! | Erf, Exp, Log, Sqrt, Neg, Abs, Reciprocal, Round, Identity | |
 //! | Clip, Min, Max | constant bounds |
-//! | Add, Sub, Mul, Div, Pow | |
-//! | Dropout, Cast | identity; casts to float32 only |
+//! | Add, Sub, Mul, Div, Pow, Sum, Mean | |
+//! | Dropout, Cast, CastLike | identity; casts to floating-point numbers only |
 //! | Conv, ConvTranspose | 2-D |
-//! | MaxPool, AveragePool, GlobalAveragePool | 2-D; first output; row-major |
-//! | Resize | the two spatial axes; nearest or linear; transformations below |
+//! | MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool | 2-D; first output; row-major |
+//! | Resize, Upsample | the two spatial axes; nearest or linear; transformations below |
 //! | Gemm, MatMul | matrices (rank 2 or more) |
-//! | BatchNormalization, LayerNormalization | for evaluation; first output |
-//! | Softmax, LogSoftmax, ReduceMean, ReduceSum | not along the batch |
+//! | Einsum | one or two operands, each letter once an operand, no ellipsis |
+//! | Attention | no past, no causal mask, as many heads of keys as of queries |
+//! | BatchNormalization | for evaluation, or of weights by their own statistics; first output |
+//! | LayerNormalization, InstanceNormalization, GroupNormalization | first output |
+//! | RMSNormalization | |
+//! | LRN, Softmax, LogSoftmax | not along the batch |
+//! | ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceL1, ReduceL2, ReduceSumSquare | the same |
 //! | Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Expand, Concat | |
+//! | DepthToSpace, SpaceToDepth, Tile | |
 //! | Slice, Split, Gather, Pad | constant positions, not along the batch; constant padding |
+//! | GatherND, ScatterND | constant positions, of values that do not grow with the batch |
+//! | Where | constant condition |
 //! | TopK | constant k, the largest, not along the batch; first output |
-//! | Constant, ConstantOfShape, Shape, Size, Range, Where, Mod, Floor, Ceil | on constants |
-//! | Not, And, Or, Equal, Greater, Less, and most of the above | on constants |
+//! | Constant, ConstantOfShape, Shape, Size, Range, EyeLike, Trilu, CumSum | on constants |
+//! | Mod, Floor, Ceil, Sign, Sin, Cos, ReduceProd | on constants |
+//! | Not, And, Or, Xor, Equal, Greater, Less, and most of the above | on constants |
 //!
 //! Resize knows the coordinate transformations half_pixel, pytorch_half_pixel, align_corners and
 //! asymmetric.

@@ -1,7 +1,8 @@
 //! From messages to a network: the walk over the nodes.
 
 use super::apart;
-use super::export::{check_graph, type_name};
+use super::array::{Array, Data};
+use super::export::{channels_last, check_graph, type_name};
 use super::functions::inline;
 use super::metadata::{FROZEN, frozen_names};
 use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto, dtype};
@@ -11,12 +12,15 @@ use super::step::step;
 use super::survey::{is_standard, survey};
 use super::versions::renew;
 use crate::error::{Error, Result};
-use crate::graph::{Builder, MOST_NODES, Network};
+use crate::graph::op::{Binary, Concat, Op, Transpose, Unary, Unsqueeze};
+use crate::graph::{Builder, Dim, MOST_NODES, Network, ValueId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 /// Operator sets that can be read.
 const OPSETS: RangeInclusive<i64> = 7..=24;
+/// The images where a file has channels last.
+const CHANNELS_FIRST: &str = "fgmf.images";
 /// Operators that fail where a shape holds a fixed batch size.
 const SHAPED: [&str; 9] = [
     "Reshape", "Expand", "Concat", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div",
@@ -52,14 +56,25 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
     merge(graph, frozen.as_ref());
     let graph = &*graph;
 
-    let (input, image, fixed_batch) = image_input(graph)?;
+    let Images {
+        input,
+        image,
+        fixed_batch,
+        last,
+    } = image_input(graph)?;
     let output = graph
         .output
         .first()
         .ok_or_else(|| Error::Graph("expected an output, found none".to_owned()))?;
     let survey = survey(graph, input, &output.name, frozen.as_ref())?;
-    let builder = Builder::new(&graph.name, input, image)?;
-    let ids = HashMap::from([(input, builder.input())]);
+    let own = if last { CHANNELS_FIRST } else { input };
+    let mut builder = Builder::new(&graph.name, own, image)?;
+    let mut images = builder.input();
+    if last {
+        let perm = vec![0, 2, 3, 1];
+        images = builder.node(input, Op::Transpose(Transpose { perm }), &[images])?;
+    }
+    let ids = HashMap::from([(input, images)]);
     let mut scope = Scope {
         builder,
         survey,
@@ -94,6 +109,7 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         ))
     })?;
     let (widened, other) = (scope.widened, scope.other_precision);
+    let (logits, single) = two_classes(&mut scope, logits).map_err(Error::Graph)?;
     let mut net = scope.builder.finish(logits)?;
     if widened {
         apart::check(&net)?;
@@ -103,7 +119,47 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         let found = type_name(code);
         format!("the file computes in {found}; here it is computed in float32")
     }));
+    if last {
+        net.notes
+            .push("the file takes images with channels last; here they come first".into());
+    }
+    if single {
+        let note = "the file gives one score: class 1 where it is above 0 (a probability above a \
+            half), class 0 otherwise";
+        net.notes.push(note.into());
+    }
     Ok(net)
+}
+
+/// The logits (0, z) of a network that gives one score z for two classes, or the probability
+/// σ(z); whether it is such a one.
+fn two_classes(
+    scope: &mut Scope<'_>,
+    logits: ValueId,
+) -> std::result::Result<(ValueId, bool), String> {
+    let mut z = logits;
+    let net = scope.builder.network();
+    match net.value(z).shape.as_slice() {
+        [Dim::Batch(1), Dim::Fixed(1)] | [Dim::Batch(1)] => {}
+        _ => return Ok((logits, false)),
+    }
+    if let Some(node) = net.producer(z).map(|i| &net.nodes()[i])
+        && node.op == Op::Unary(Unary::Sigmoid)
+    {
+        z = node.inputs[0];
+    }
+    if net.value(z).shape.len() == 1 {
+        let axes = vec![1];
+        z = scope.add("fgmf.score", Op::Unsqueeze(Unsqueeze { axes }), &[z])?;
+    }
+    let zero = Array {
+        shape: vec![1],
+        data: Data::Float(vec![0.0]),
+    };
+    let zero = scope.constant_parameter("fgmf.zero", &zero)?;
+    let none = scope.add("fgmf.other", Op::Binary(Binary::Mul), &[z, zero])?;
+    let both = scope.add("fgmf.classes", Op::Concat(Concat { axis: 1 }), &[none, z])?;
+    Ok((both, true))
 }
 
 /// The element type of the images, if it is not float32.
@@ -132,8 +188,18 @@ fn check_opset(model: &ModelProto) -> Result<i64> {
     }
 }
 
-/// The only input that is not stored: its name, `[c, h, w]`, and the batch size if it is fixed.
-fn image_input(graph: &GraphProto) -> Result<(&str, [usize; 3], Option<usize>)> {
+/// The only input that is not stored.
+struct Images<'a> {
+    input: &'a str,
+    /// `[c, h, w]`.
+    image: [usize; 3],
+    /// Batch size, if it is fixed.
+    fixed_batch: Option<usize>,
+    /// Whether the file has `[n, h, w, c]`.
+    last: bool,
+}
+
+fn image_input(graph: &GraphProto) -> Result<Images<'_>> {
     let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let real: Vec<&ValueInfoProto> = graph
         .input
@@ -170,11 +236,16 @@ fn image_input(graph: &GraphProto) -> Result<(&str, [usize; 3], Option<usize>)> 
     };
     let sizes: Vec<Option<i64>> = dims.iter().map(fixed).collect();
     match sizes.as_slice() {
-        [batch, Some(c), Some(h), Some(w)] => Ok((
-            &input.name,
-            [*c as usize, *h as usize, *w as usize],
-            batch.map(|n| n as usize),
-        )),
+        [batch, Some(a), Some(b), Some(c)] => {
+            let last = channels_last(graph, &input.name, &sizes);
+            let order = if last { [c, a, b] } else { [a, b, c] };
+            Ok(Images {
+                input: &input.name,
+                image: order.map(|d| *d as usize),
+                fixed_batch: batch.map(|n| n as usize),
+                last,
+            })
+        }
         _ => {
             let shown: Vec<String> = sizes
                 .iter()

@@ -653,3 +653,119 @@ fn what_is_not_gelu_stays_as_it_is() {
     model.metadata_props = vec![frozen("root2,one,half")];
     assert_eq!(read_as(&model), ["Gelu"]);
 }
+
+/// The plain model for images whose channels come last, with these sizes `[h, w, c]`.
+fn channels_last(sizes: [i64; 3], nodes: Vec<NodeProto>) -> ModelProto {
+    let mut m = classifier(nodes, vec![]);
+    let input = &mut m.graph.as_mut().unwrap().input[0];
+    let tensor = input.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
+    let dims = &mut tensor.shape.as_mut().unwrap().dim;
+    for (dim, size) in dims[1..].iter_mut().zip(sizes) {
+        dim.value = Some(Size::Value(size));
+    }
+    m
+}
+
+/// Files with channels last take the same images as others, and give the same logits as a graph
+/// without the turn that they begin with.
+#[test]
+fn channels_may_come_last() {
+    let turn = || {
+        with(
+            "Transpose x -> t",
+            vec![ints_attribute("perm", &[0, 3, 1, 2])],
+        )
+    };
+    let nodes = |from: &str| vec![node(&format!("Relu {from} -> f"))];
+    let mut first = channels_last([3, 9, 8], nodes("x"));
+    let mut last = channels_last([9, 8, 3], [vec![turn()], nodes("t")].concat());
+    for m in [&mut first, &mut last] {
+        m.graph.as_mut().unwrap().initializer[0] = weight("head", &[3, 3]);
+    }
+    let x = Tensor::new(
+        &[2, 3, 9, 8],
+        (0..432)
+            .map(|i| ((i * 29 + 7) % 41) as f32 / 20.0 - 1.0)
+            .collect(),
+    );
+    let logits = |m: &ModelProto| {
+        let net = imported_of(m);
+        assert_eq!(net.image_shape(), [3, 9, 8]);
+        Session::new(net).logits(&x).unwrap().to_f32()
+    };
+    assert_eq!(logits(&first), logits(&last));
+    let notes = |m: &ModelProto| imported_of(m).notes;
+    assert!(notes(&first).is_empty() && notes(&last)[0].contains("channels last"));
+    // Only what cannot be rows or columns is a number of channels, or what a node moves.
+    for (sizes, last) in [
+        ([28, 28, 1], true),
+        ([32, 48, 3], true),
+        ([1, 28, 28], false),
+        ([3, 28, 1], false),
+        ([28, 28, 2], false),
+    ] {
+        let mut m = channels_last(
+            sizes,
+            vec![node("Flatten x -> flat0"), node("Relu flat0 -> g")],
+        );
+        let g = m.graph.as_mut().unwrap();
+        g.node.truncate(2);
+        g.output[0].name = "g".to_owned();
+        let net = onnx::from_bytes(&bytes(&m)).unwrap();
+        let order = if last { [2, 0, 1] } else { [0, 1, 2] };
+        assert_eq!(
+            net.image_shape(),
+            order.map(|i| sizes[i] as usize),
+            "{sizes:?}"
+        );
+        // The file flattens in its own order.
+        let n: usize = net.image_shape().iter().product();
+        let x = Tensor::new(
+            &[&[1][..], &net.image_shape()].concat(),
+            (0..n).map(|i| i as f32).collect(),
+        );
+        let found = Session::new(net).logits(&x).unwrap().to_f32();
+        let expected = if last {
+            (n as i64 / sizes[2]) as f32 * (sizes[2] - 1) as f32
+        } else {
+            1.0
+        };
+        let at = if last { sizes[2] as usize - 1 } else { 1 };
+        assert!(
+            (found[at] - expected).abs() < 1e-6,
+            "{sizes:?}: {}",
+            found[at]
+        );
+    }
+}
+
+fn imported_of(m: &ModelProto) -> fgmf_net::Network {
+    onnx::from_bytes(&bytes(m)).unwrap()
+}
+
+/// One score is the difference of two logits; a sigmoid at the end is left out.
+#[test]
+fn one_score_is_two_classes() {
+    let two = classifier(vec![node("Relu x -> f")], vec![]);
+    let one = |more: Option<NodeProto>| {
+        let mut m = classifier(vec![node("Relu x -> f")], vec![]);
+        let g = m.graph.as_mut().unwrap();
+        g.initializer[0] = weight("head", &[2, 1]);
+        if let Some(more) = more {
+            g.output[0].name.clone_from(&more.output[0]);
+            g.node.push(more);
+        }
+        m
+    };
+    let name = two.graph.as_ref().unwrap().output[0].name.clone();
+    let plain = imported_of(&one(None));
+    let squashed = imported_of(&one(Some(node(&format!("Sigmoid {name} -> p")))));
+    let z = plain.find(&name).unwrap();
+    assert!(plain.notes[0].contains("one score"));
+    let x = images(2);
+    let of = |net: fgmf_net::Network| Session::new(net).logits(&x).unwrap();
+    let score = Session::new(plain.clone()).values_at(&x, &[z]).unwrap()[0].to_f32();
+    let expected = vec![0.0, score[0], 0.0, score[1]];
+    assert_eq!(of(plain).to_f32(), expected);
+    assert_eq!(of(squashed).to_f32(), expected);
+}

@@ -147,40 +147,6 @@ fn faults_of_an_export_are_told_apart() {
             net.notes
         );
     }
-    let sized = |sizes: [i64; 3]| {
-        input(&|t| {
-            let dims = &mut t.shape.as_mut().unwrap().dim;
-            for (dim, size) in dims[1..].iter_mut().zip(sizes) {
-                dim.value = Some(Size::Value(size));
-            }
-        })
-    };
-    assert_eq!(fault(&sized([28, 28, 1])), Some(ExportFault::ChannelsLast));
-    assert_eq!(fault(&sized([32, 48, 3])), Some(ExportFault::ChannelsLast));
-    for sizes in [[1, 28, 28], [3, 28, 1], [3, 28, 3], [28, 28, 2]] {
-        assert_eq!(fault(&sized(sizes)), None, "{sizes:?}");
-    }
-    // Small, but the first thing that happens to it is that its channels go to the front.
-    let mut m = classifier(vec![node("Transpose x -> f")], vec![]);
-    let dims = graph(&mut m).input[0].r#type.as_mut().unwrap();
-    let dims = &mut dims
-        .tensor_type
-        .as_mut()
-        .unwrap()
-        .shape
-        .as_mut()
-        .unwrap()
-        .dim;
-    for (dim, size) in dims[1..].iter_mut().zip([2, 2, 3]) {
-        dim.value = Some(Size::Value(size));
-    }
-    graph(&mut m).node[0].attribute = vec![AttributeProto {
-        name: "perm".to_owned(),
-        ints: vec![0, 3, 1, 2],
-        r#type: 7,
-        ..AttributeProto::default()
-    }];
-    assert_eq!(fault(&bytes(&m)), Some(ExportFault::ChannelsLast));
     let mut m = plain();
     graph(&mut m).initializer[0].data_location = 1;
     assert_eq!(fault(&bytes(&m)), Some(ExportFault::ExternalData));

@@ -32,8 +32,10 @@ use std::time::Instant;
 
 /// Radii of the page, in radii trained against.
 const RADII: [f64; 5] = [0.0, 0.5, 1.0, 1.5, 2.0];
-/// Images that the page explains, at most.
-const EXPLAINED: usize = 50;
+/// Images that the page explains: so many of small ones, and fewer of large ones.
+const EXPLAINED: [usize; 2] = [12, 50];
+/// Pixels of an image that is small.
+const SMALL: usize = 64 * 64;
 /// Learning rate that the search for one begins with.
 const FIRST_RATE: f64 = 1e-3;
 
@@ -180,7 +182,10 @@ impl Page<'_> {
     fn write(&self, models: &[ReportModel; 2]) -> Result<ReportRecord> {
         let _claim = Folder::claim(&self.a.out)?;
         let radii = RADII.map(|share| share * self.threat.eps());
-        let explained = EXPLAINED.min(self.tests.len());
+        let [_, h, w] = self.tests.shape();
+        let explained = EXPLAINED[1] * SMALL / (h * w);
+        let explained = explained.clamp(EXPLAINED[0], EXPLAINED[1]);
+        let explained = explained.min(self.tests.len());
         let mut report = ReportRecord {
             version: env!("CARGO_PKG_VERSION").into(),
             command: command(self.a, self.images),

@@ -94,7 +94,7 @@ fn extreme(site: &mut Site<'_, '_>) -> Made {
     ended(at, &axes, keep)
 }
 
-/// √Σ x², Σ |x| or Σ x² along some axes.
+/// √Σ x², Σ |x| or Σ x² along some axes. The derivative of the first at 0 is 0.
 fn norm(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
     let (axes, keep) = reduced(site, x)?;
@@ -117,6 +117,9 @@ fn norm(site: &mut Site<'_, '_>) -> Made {
         return Ok((sum, vec![each]));
     }
     let sum = site.part("sum", sum, &[each])?;
+    // At 0 the root has no slope. Its second derivative at this bound is still a float32.
+    let (min, max) = (1e-24, f64::INFINITY);
+    let sum = site.unary(Unary::Clip { min, max }, sum)?;
     Ok((Op::Unary(Unary::Sqrt), vec![sum]))
 }
 

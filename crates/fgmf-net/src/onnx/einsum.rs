@@ -1,4 +1,5 @@
-//! `Einsum` of two values, as transposed operands of one matrix product.
+//! `Einsum`: of two values, as transposed operands of one matrix product; more are taken two at a
+//! time.
 //!
 //! Letters of both operands and of the result are axes that the product goes through one by one;
 //! letters of one operand and of the result are its rows or columns; letters of both operands alone
@@ -8,30 +9,45 @@ use super::site::{Made, Site};
 use crate::graph::op::{MatMul, Op, Reduce, ReduceKind, Reshape, Transpose, Unary};
 use crate::graph::{Dim, ValueId};
 
-/// The letters of each operand and of the result.
-fn parsed(equation: &str) -> Result<(Vec<Vec<char>>, Vec<char>), String> {
+/// Names of the axes that `...` stands for, the last one for the last of them.
+const OPEN: &str = "01234567";
+
+/// The letters of each operand, which has so many axes, and of the result.
+fn parsed(equation: &str, ranks: &[usize]) -> Result<(Vec<Vec<char>>, Vec<char>), String> {
     let text: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
     let wrong =
         || format!("expected an equation of letters, such as ij,jk->ik, found `{equation}`");
     let (left, right) = match text.split_once("->") {
         Some((left, right)) => (left.to_owned(), Some(right.to_owned())),
-        None => (text, None),
+        None => (text.clone(), None),
     };
-    let letters = |s: &str| -> Option<Vec<char>> {
-        let all: Vec<char> = s.chars().collect();
+    if text.chars().any(|c| c.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    // `...` of a term that has so many other letters than axes.
+    let letters = |s: &str, open: usize| -> Option<Vec<char>> {
+        let dots = OPEN.get(OPEN.len().checked_sub(open)?..)?;
+        let all: Vec<char> = s.replacen("...", dots, 1).chars().collect();
         let once = (0..all.len()).all(|i| !all[..i].contains(&all[i]));
-        (once && all.iter().all(char::is_ascii_alphabetic)).then_some(all)
+        (once && all.iter().all(char::is_ascii_alphanumeric)).then_some(all)
     };
-    let operands = left.split(',').map(letters).collect::<Option<Vec<_>>>();
-    let operands = operands.ok_or_else(wrong)?;
+    let open = |s: &str, rank: usize| rank.saturating_sub(s.replacen("...", "", 1).len());
+    let (mut operands, mut most) = (Vec::new(), 0);
+    for (i, term) in left.split(',').enumerate() {
+        let dots = open(term, ranks.get(i).copied().unwrap_or(0));
+        most = most.max(if term.contains("...") { dots } else { 0 });
+        operands.push(letters(term, dots).ok_or_else(wrong)?);
+    }
     let result = match right {
-        Some(right) => letters(&right).ok_or_else(wrong)?,
-        // Without a result: every letter that stands once, in alphabetical order.
+        Some(right) => letters(&right, most).ok_or_else(wrong)?,
+        // Without a result: `...`, then every letter that stands once, in alphabetical order.
         None => {
             let all: Vec<char> = operands.concat();
             let once = |c: &char| all.iter().filter(|d| *d == c).count() == 1;
-            let mut result: Vec<char> = all.iter().copied().filter(once).collect();
+            let stays = |c: &char| c.is_ascii_digit() || once(c);
+            let mut result: Vec<char> = all.iter().copied().filter(stays).collect();
             result.sort_unstable();
+            result.dedup();
             result
         }
     };
@@ -138,26 +154,47 @@ fn sizes(dims: &[Dim]) -> Vec<i64> {
 
 pub(super) fn einsum(site: &mut Site<'_, '_>) -> Made {
     let equation = site.attributes.string_or("equation", "")?;
-    let (letters, result) = parsed(equation)?;
     let ids = site.operands()?;
     let ranks: Vec<usize> = ids.iter().map(|&id| site.scope.dims(id).len()).collect();
+    let (letters, result) = parsed(equation, &ranks)?;
     if !letters.iter().map(Vec::len).eq(ranks.iter().copied()) {
         return Err(format!(
             "expected operands of as many axes as `{equation}` has letters, found {ranks:?}"
         ));
     }
-    let mut all = ids.into_iter().zip(letters);
-    let mut all = all.by_ref().map(|(id, letters)| Lettered { id, letters });
-    let (first, second, more) = (all.next(), all.next(), all.next());
-    match (first, second, more) {
-        (Some(x), None, _) => {
-            let x = x.without(site, |c| result.contains(&c))?;
-            let op = turn(&x.letters, &result)?;
-            Ok((op.unwrap_or(Op::Unary(Unary::Identity)), vec![x.id]))
+    let all = ids.into_iter().zip(letters);
+    let mut all = all.map(|(id, letters)| Lettered { id, letters });
+    let mut x = all.next().ok_or("expected operands, found none")?;
+    let mut rest: Vec<Lettered> = all.collect();
+    let Some(last) = rest.pop() else {
+        let x = x.without(site, |c| result.contains(&c))?;
+        let op = turn(&x.letters, &result)?;
+        return Ok((op.unwrap_or(Op::Unary(Unary::Identity)), vec![x.id]));
+    };
+    // Two at a time, with the letters that are still wanted.
+    for at in 0..rest.len() {
+        let later = &rest[at + 1..];
+        let wanted = |c: &char| {
+            let after = later.iter().chain([&last]);
+            result.contains(c) || after.flat_map(|o| &o.letters).any(|l| l == c)
+        };
+        let next = &rest[at];
+        let both = x.letters.iter().chain(&next.letters);
+        let mut letters: Vec<char> = Vec::new();
+        for &c in both.filter(|c| wanted(c)) {
+            if !letters.contains(&c) {
+                letters.push(c);
+            }
         }
-        (Some(a), Some(b), None) => product(site, a, b, &result),
-        _ => Err("expected one or two operands".to_owned()),
+        let next = Lettered {
+            id: next.id,
+            letters: next.letters.clone(),
+        };
+        let (op, inputs) = product(site, x, next, &letters)?;
+        let id = site.part("pair", op, &inputs)?;
+        x = Lettered { id, letters };
     }
+    product(site, x, last, &result)
 }
 
 fn product(site: &mut Site<'_, '_>, a: Lettered, b: Lettered, result: &[char]) -> Made {

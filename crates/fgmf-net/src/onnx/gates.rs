@@ -37,8 +37,9 @@ pub(super) fn softsign(site: &mut Site<'_, '_>) -> Made {
 /// γ ELU(x; α).
 pub(super) fn selu(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
-    let alpha = site.attributes.float_or("alpha", 1.673_263_192_176_818_8)?;
-    let gamma = site.attributes.float_or("gamma", 1.050_701_022_148_132_3)?;
+    // In single precision, as a file has them.
+    let alpha = site.attributes.float_or("alpha", 1.673_263_2)?;
+    let gamma = site.attributes.float_or("gamma", 1.050_701)?;
     let inner = site.unary(Unary::Elu { alpha }, x)?;
     let gamma = site.number("gamma", gamma)?;
     Ok((Op::Binary(Binary::Mul), vec![inner, gamma]))

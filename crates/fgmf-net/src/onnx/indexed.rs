@@ -3,8 +3,9 @@
 
 use super::array::Array;
 use super::points::{gathered, scattered};
-use super::rearrange::wrap;
 use super::site::{Made, Site};
+use super::widen::reshape_to;
+use crate::graph::Dim;
 use crate::graph::op::{Concat, Gather, Op, Reshape};
 
 fn constant_index(site: &mut Site<'_, '_>) -> Result<Array, String> {
@@ -38,22 +39,27 @@ pub(super) fn gather_nd(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
     let index = constant_index(site)?;
     let depth = index.shape.last().copied().unwrap_or(0);
-    let sizes = site.fixed(x, 0)?;
-    let (at, shape) = gathered(&sizes, &index)?;
-    if depth == 1 {
-        let n = sizes[0];
-        let index_shape = index.shape[..index.shape.len() - 1].to_vec();
-        let index = index.as_ints()?.iter().map(|&i| wrap(i, n));
-        let op = Op::Gather(Gather {
-            axis: 0,
-            index: index.collect::<Result<_, _>>()?,
-            index_shape,
-        });
-        return Ok((op, vec![x]));
+    let dims = site.scope.dims(x);
+    let fixed = |d: &Dim| match d {
+        Dim::Fixed(d) => Some(*d),
+        Dim::Batch(_) => None,
+    };
+    let led = dims.get(..depth).map(|led| led.iter().map(fixed).collect());
+    let led: Option<Vec<usize>> = led.flatten();
+    let led = led.ok_or("expected positions along fixed axes, found the batch axis")?;
+    // The axes that positions lead along become one.
+    let (at, _) = gathered(&led, &index)?;
+    let mut flat = x;
+    if depth > 1 {
+        let all = [&[Dim::Fixed(led.iter().product())], &dims[depth..]].concat();
+        flat = site.part("flat", reshape_to(&dims, &all), &[x])?;
     }
-    let x = site.part("flat", flat(), &[x])?;
-    let taken = site.part("taken", along(at), &[x])?;
-    Ok((back(&shape), vec![taken]))
+    let op = Op::Gather(Gather {
+        axis: 0,
+        index: at,
+        index_shape: index.shape[..index.shape.len() - 1].to_vec(),
+    });
+    Ok((op, vec![flat]))
 }
 
 pub(super) fn scatter_nd(site: &mut Site<'_, '_>) -> Made {

@@ -27,31 +27,35 @@
 //! | Operators | Restrictions |
 //! |---|---|
 //! | Relu, LeakyRelu, PRelu, Elu, Gelu, Sigmoid, Tanh, Softplus, HardSwish, HardSigmoid | |
-//! | Celu, Mish, Selu, Softsign, Swish | |
-//! | Erf, Exp, Log, Sqrt, Neg, Abs, Reciprocal, Round, Identity | |
+//! | Selu, Celu, Mish, Swish, Softsign | |
+//! | Erf, Exp, Log, Sqrt, Neg, Abs, Reciprocal, Round, Floor, Ceil, Identity | |
 //! | Clip, Min, Max | constant bounds |
 //! | Add, Sub, Mul, Div, Pow, Sum, Mean | |
-//! | Dropout, Cast, CastLike | identity; casts to floating-point numbers only |
+//! | Dropout, Cast, CastLike | identity; casts to floating-point numbers, not there and back |
+//! | Where | constant condition |
 //! | Conv, ConvTranspose | 2-D |
 //! | MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool | 2-D; first output; row-major |
 //! | Resize, Upsample | the two spatial axes; nearest or linear; transformations below |
 //! | Gemm, MatMul | matrices (rank 2 or more) |
-//! | Einsum | one or two operands, each letter once an operand, no ellipsis |
-//! | Attention | no past, no causal mask, as many heads of keys as of queries |
+//! | Einsum | distinct letters in each operand; `...` |
+//! | Attention | without past keys and values; first output |
 //! | BatchNormalization | for evaluation, or of weights by their own statistics; first output |
-//! | LayerNormalization, InstanceNormalization, GroupNormalization | first output |
-//! | RMSNormalization | |
-//! | LRN, Softmax, LogSoftmax | not along the batch |
-//! | ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceL1, ReduceL2, ReduceSumSquare | the same |
+//! | LayerNormalization | first output |
+//! | InstanceNormalization, GroupNormalization, RMSNormalization, LRN | |
+//! | Softmax, LogSoftmax, ReduceMean, ReduceSum | not along the batch |
+//! | ReduceMax, ReduceMin, ReduceL1, ReduceL2, ReduceSumSquare | not along the batch |
 //! | Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Expand, Concat | |
-//! | DepthToSpace, SpaceToDepth, Tile | |
 //! | Slice, Split, Gather, Pad | constant positions, not along the batch; constant padding |
-//! | GatherND, ScatterND | constant positions, of values that do not grow with the batch |
-//! | Where | constant condition |
+//! | GatherND, ScatterND | constant positions; ScatterND of what has no batch |
+//! | Tile, DepthToSpace, SpaceToDepth | |
 //! | TopK | constant k, the largest, not along the batch; first output |
-//! | Constant, ConstantOfShape, Shape, Size, Range, EyeLike, Trilu, CumSum | on constants |
-//! | Mod, Floor, Ceil, Sign, Sin, Cos, ReduceProd | on constants |
+//! | Constant, ConstantOfShape, Shape, Size, Range, Mod, Sin, Cos, Sign | on constants |
+//! | CumSum, Trilu, EyeLike, ReduceProd | on constants |
 //! | Not, And, Or, Xor, Equal, Greater, Less, and most of the above | on constants |
+//!
+//! Functions that a file defines are put in the place of their calls. Of the domain
+//! `com.microsoft`, Gelu, BiasGelu, FastGelu, QuickGelu, FusedConv, FusedGemm, FusedMatMul,
+//! LayerNormalization and SkipLayerNormalization are replaced by what they fuse.
 //!
 //! Resize knows the coordinate transformations half_pixel, pytorch_half_pixel, align_corners and
 //! asymmetric.
@@ -74,6 +78,7 @@ mod apart;
 mod array;
 mod attributes;
 mod compose;
+mod contrib;
 mod einsum;
 mod emit;
 mod export;

@@ -145,6 +145,8 @@ fn activation(operator: &str, a: Attributes<'_>) -> Result<Option<Unary>, String
         "Abs" => Unary::Abs,
         "Reciprocal" => Unary::Reciprocal,
         "Round" => Unary::Round,
+        "Floor" => Unary::Floor,
+        "Ceil" => Unary::Ceil,
         "Identity" => Unary::Identity,
         _ => return Ok(None),
     }))
@@ -229,6 +231,13 @@ fn cast(site: &mut Site<'_, '_>) -> Made {
     if !super::export::is_floating(code) {
         return Err(format!(
             "expected values to stay floating-point numbers, found a cast to {}",
+            super::export::type_name(code)
+        ));
+    }
+    let output = site.node.output.first().map_or("", String::as_str);
+    if site.scope.survey.rounded.contains(output) {
+        return Err(format!(
+            "expected values to stay float32, found a cast to {} and back, which rounds them",
             super::export::type_name(code)
         ));
     }

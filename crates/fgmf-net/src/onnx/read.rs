@@ -2,6 +2,7 @@
 
 use super::apart;
 use super::array::{Array, Data};
+use super::contrib::unfuse;
 use super::export::{channels_last, check_graph, type_name};
 use super::functions::inline;
 use super::metadata::{FROZEN, frozen_names};
@@ -36,6 +37,7 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
     inline(graph, &functions).map_err(Error::Graph)?;
     check_graph(graph)?;
     renew(graph, version).map_err(Error::Graph)?;
+    unfuse(graph).map_err(Error::Graph)?;
     if !graph.sparse_initializer.is_empty() {
         return Err(Error::Graph(
             "expected dense stored arrays, found sparse ones".to_owned(),

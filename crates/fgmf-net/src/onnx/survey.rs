@@ -4,7 +4,7 @@
 use super::array::{is_float, shape_of};
 use super::attributes::Attributes;
 use super::fold::foldable;
-use super::proto::{GraphProto, NodeProto, TensorProto};
+use super::proto::{GraphProto, NodeProto, TensorProto, dtype};
 use crate::error::{Error, Result};
 use std::collections::{HashMap, HashSet};
 
@@ -27,6 +27,9 @@ pub(super) struct Survey<'a> {
     pub(super) stored: HashMap<&'a str, &'a TensorProto>,
     /// Names that something reads.
     pub(super) read: HashSet<&'a str>,
+    /// Casts to half precision, in a file that computes in single precision, that nothing reads but
+    /// casts back: they round.
+    pub(super) rounded: HashSet<&'a str>,
 }
 
 /// Whether an input carries numbers of the computation, rather than a shape, an index or a setting.
@@ -165,11 +168,39 @@ pub(super) fn survey<'a>(
         .map(|t| (t, trains(t)))
         .collect();
     Ok(Survey {
+        rounded: rounded(graph, &steps, output),
         steps,
         parameters,
         stored,
         read,
     })
+}
+
+/// The element type that a node casts to.
+fn cast_to(node: &NodeProto) -> Option<i32> {
+    let to = Attributes(&node.attribute).int("to").ok().flatten();
+    to.filter(|_| node.op_type == "Cast")
+        .and_then(|to| i32::try_from(to).ok())
+}
+
+fn rounded<'a>(graph: &GraphProto, steps: &[Listed<'a>], output: &str) -> HashSet<&'a str> {
+    let half = |t: i32| matches!(t, dtype::FLOAT16 | dtype::BFLOAT16);
+    let tensors = graph.input.iter().flat_map(|i| &i.r#type);
+    let mut inputs = tensors.flat_map(|t| &t.tensor_type).map(|t| t.elem_type);
+    // Where half precision is stored or given, it is what the file computes in.
+    if inputs.any(half) || graph.initializer.iter().any(|t| half(t.data_type)) {
+        return HashSet::new();
+    }
+    let to_half = steps.iter().filter(|s| cast_to(s.node).is_some_and(half));
+    let made = to_half.filter_map(|s| s.node.output.first());
+    let mut all: HashSet<&str> = made.map(String::as_str).collect();
+    for step in steps.iter().filter(|s| cast_to(s.node).is_none_or(half)) {
+        step.node.input.iter().for_each(|i| {
+            all.remove(i.as_str());
+        });
+    }
+    all.remove(output);
+    all
 }
 
 /// Names that are read only where masks and positions are made, where nothing trains.

@@ -20,6 +20,10 @@ pub trait Float: fgmf_kernels::Real {
     fn abs(self) -> Self;
     /// The nearest whole number, the even one of two.
     fn round_ties_even(self) -> Self;
+    /// The largest whole number that is not above.
+    fn floor(self) -> Self;
+    /// The smallest whole number that is not below.
+    fn ceil(self) -> Self;
     /// x^p.
     fn powf(self, p: Self) -> Self;
 }
@@ -62,6 +66,14 @@ macro_rules! float {
             #[inline]
             fn round_ties_even(self) -> Self {
                 <$t>::round_ties_even(self)
+            }
+            #[inline]
+            fn floor(self) -> Self {
+                <$t>::floor(self)
+            }
+            #[inline]
+            fn ceil(self) -> Self {
+                <$t>::ceil(self)
             }
             #[inline]
             fn powf(self, p: Self) -> Self {

@@ -367,6 +367,22 @@ fn halves_round_to_the_even_number_and_have_no_slope() {
 }
 
 #[test]
+fn floor_and_ceiling_have_no_slope() {
+    let points = [-1.5, -1.0, -0.25, 0.0, 0.75, 2.0];
+    for (op, expected) in [
+        (Unary::Floor, [-2.0, -1.0, -1.0, 0.0, 0.0, 2.0]),
+        (Unary::Ceil, [-1.0, -1.0, 0.0, 0.0, 1.0, 2.0]),
+    ] {
+        for precision in [Precision::F32, Precision::F64] {
+            let [value, slope, curvature] =
+                tower(&on_row(Op::Unary(op), points.len()), &points, precision);
+            assert_eq!(value, expected);
+            assert!(slope.iter().chain(&curvature).all(|v| *v == 0.0));
+        }
+    }
+}
+
+#[test]
 fn activations_of_extreme_arguments_are_finite() {
     let points = [-1e4, -1000.0, -88.0, 0.0, 88.0, 1000.0, 1e4];
     let smooth = [

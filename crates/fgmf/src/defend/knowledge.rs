@@ -161,7 +161,11 @@ pub fn bypass_rules(net: &Network) -> Option<Rules> {
         found = true;
     }
     for (i, node) in net.nodes().iter().enumerate() {
-        if matches!(node.op, Op::Unary(Unary::Round)) || node.name.ends_with(BYPASSED_CLIP) {
+        if matches!(
+            node.op,
+            Op::Unary(Unary::Round | Unary::Floor | Unary::Ceil)
+        ) || node.name.ends_with(BYPASSED_CLIP)
+        {
             rules.set(i, Arc::new(StraightThrough(0)));
             found = true;
         }
@@ -186,7 +190,7 @@ pub fn soft_rules(net: &Network) -> Option<Rules> {
 pub fn is_rough(net: &Network) -> bool {
     let relu6 = |min: f64, max: f64| min.abs() < 1e-12 && [6.0, f64::INFINITY].contains(&max);
     net.nodes().iter().any(|n| match n.op {
-        Op::Unary(Unary::Round | Unary::Abs) | Op::TopK(_) => true,
+        Op::Unary(Unary::Round | Unary::Floor | Unary::Ceil | Unary::Abs) | Op::TopK(_) => true,
         Op::Unary(Unary::Clip { min, max }) => !relu6(min, max),
         _ => false,
     })

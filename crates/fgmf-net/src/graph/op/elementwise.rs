@@ -64,6 +64,10 @@ pub enum Unary {
     Reciprocal,
     /// The nearest whole number, the even one of two. Its derivative is 0, also at the jumps.
     Round,
+    /// The largest whole number that is not above x. Its derivative is 0, also at the jumps.
+    Floor,
+    /// The smallest whole number that is not below x. Its derivative is 0, also at the jumps.
+    Ceil,
     /// x.
     Identity,
 }
@@ -215,6 +219,8 @@ impl Unary {
                     T::c(2.0) / (v * v * v))
             }
             Self::Round => tower!(x, order, {} |v: T| v.round_ties_even(); T::zero(); T::zero()),
+            Self::Floor => tower!(x, order, {} |v: T| v.floor(); T::zero(); T::zero()),
+            Self::Ceil => tower!(x, order, {} |v: T| v.ceil(); T::zero(); T::zero()),
             Self::Identity => tower!(x, order, {} |v: T| v; T::one(); T::zero()),
         }
     }

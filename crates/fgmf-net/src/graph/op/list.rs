@@ -71,6 +71,8 @@ impl Op {
                 Unary::Abs => "Abs",
                 Unary::Reciprocal => "Reciprocal",
                 Unary::Round => "Round",
+                Unary::Floor => "Floor",
+                Unary::Ceil => "Ceil",
                 Unary::Identity => "Identity",
             },
             Self::Binary(b) => match b {

@@ -54,6 +54,30 @@ fn operator_sets_have_a_range() {
     assert_refused(&m, &["operator set"]);
 }
 
+/// In a file of single precision, a cast to half precision and back rounds, which hides gradients;
+/// where the file computes in half precision, it is the same number here.
+#[test]
+fn rounding_by_casts_is_named() {
+    let cast = |line: &str, to: i32| with(line, vec![int_attribute("to", i64::from(to))]);
+    let there = cast("Cast x -> h", dtype::FLOAT16);
+    let back = cast("Cast h -> f", dtype::FLOAT);
+    let rounds = classifier(vec![there.clone(), back], vec![]);
+    assert_refused(&rounds, &["`h`", "Cast", "float16", "rounds"]);
+    let half = TensorProto {
+        data_type: dtype::FLOAT16,
+        int32_data: vec![0x3c00],
+        float_data: Vec::new(),
+        ..floats("w", &[1], &[1.0])
+    };
+    let computes = vec![
+        there,
+        node("Mul h w -> m"),
+        cast("Cast m -> f", dtype::FLOAT),
+    ];
+    let net = onnx::from_bytes(&bytes(&classifier(computes, vec![half]))).unwrap();
+    assert!(net.notes[0].contains("float16"), "{:?}", net.notes);
+}
+
 #[test]
 fn the_graph_must_be_sorted_and_complete() {
     assert_refused(

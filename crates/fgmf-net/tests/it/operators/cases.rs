@@ -47,6 +47,8 @@ labels! {
     Op::Unary(Unary::Abs) => "Abs",
     Op::Unary(Unary::Reciprocal) => "Reciprocal",
     Op::Unary(Unary::Round) => "Round",
+    Op::Unary(Unary::Floor) => "Floor",
+    Op::Unary(Unary::Ceil) => "Ceil",
     Op::Unary(Unary::Identity) => "Identity",
     Op::Binary(Binary::Add) => "Add",
     Op::Binary(Binary::Sub) => "Sub",
@@ -458,6 +460,8 @@ pub(crate) fn activations() -> Vec<Row> {
         row("Reciprocal", (-3.0, -0.3), just(Unary::Reciprocal)),
         // Between two jumps: differences across one say nothing about the derivative.
         row("Round", (1.6, 2.4), just(Unary::Round)),
+        row("Floor", (1.1, 1.9), just(Unary::Floor)),
+        row("Ceil", (1.1, 1.9), just(Unary::Ceil)),
         row("Identity", signed, just(Unary::Identity)),
     ]
 }

@@ -213,13 +213,16 @@ def table(record, path):
     import torchvision
 
     found = {(r["model"], tuple(r["way"])): r for r in rows(record)}
+    others = "ok", "not exported", "not built"
     names = [name for name in NAMES if any((name, way) in found for way in WAYS)]
     title = ["%s, set %d, batch %s" % way for way in WAYS]
     page = [
         "# Models as PyTorch exports them", "",
         "Are the files read that PyTorch writes of common models, and are the logits those of",
-        f"ONNX Runtime? {len(names)} models of torchvision and timm, each exported in "
-        f"{len(WAYS)} ways:", "by both exporters, with several operator sets, and with the batch "
+        f"ONNX Runtime? {len(names)} models of torchvision and timm, of the {len(NAMES)} in the "
+        "list of the script",
+        f"(a run that is cut off leaves out the later ones), each exported in {len(WAYS)} ways:",
+        "by both exporters, with several operator sets, and with the batch "
         "fixed at 1 or free.", "Weights are random from a fixed seed. Nothing is changed in the "
         "files.", "",
         "A number is the largest difference of the logits of two images from those of ONNX "
@@ -238,10 +241,12 @@ def table(record, path):
         page.append(f"| `{name}` | " + " | ".join(cell(found.get((name, w))) for w in WAYS) + " |")
     page += ["", "## What is not read, or differs, and why", ""]
     for (name, way), r in found.items():
-        if r["status"] in ("ok", "not exported", "not built"):
+        if r["status"] in others:
             continue
         reason = r.get("reason", f"difference {r.get('difference', 0):.1e}").replace("|", "/")
         page.append(f"- `{name}`, %s, set %d, batch %s: {r['status']}: {reason}" % way)
+    if all(r["status"] in others for r in found.values()):
+        page.append("Nothing of what was tried.")
     failed = [f"`{n}` (%s, set %d, batch %s)" % w for (n, w), r in found.items()
               if r["status"] in ("not exported", "not built")]
     page += ["", "Not written by PyTorch itself: " + (", ".join(failed) or "none") + ".", ""]

@@ -125,18 +125,15 @@ mod tests {
         let good = fgmf_net::onnx::to_bytes(&net.cast(fgmf_net::Precision::F32)).unwrap();
         assert!(hint(&replaced(&good, b"Gemm", b"Gone")).contains("operators"));
         // The field of the version, and its value.
-        assert!(hint(&replaced(&good, &[0x10, 20], &[0x10, 9])).contains("opset"));
+        assert!(hint(&replaced(&good, &[0x10, 20], &[0x10, 6])).contains("opset"));
         assert!(hint(b"no model at all").contains("weights inside the file"));
         // The element type of the images, before their shape.
-        for code in [10, 11] {
+        for code in [2, 6] {
             let other = replaced(&good, &[8, 1, 0x12], &[8, code, 0x12]);
             assert!(hint(&other).contains("in float32"));
         }
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 44\n";
         assert!(hint(pointer).contains("git lfs pull"));
-        let last = fgmf_testkit::toys::linear(&vec![vec![1.0; 784]; 2], &[0.0; 2], [28, 28, 1]);
-        let last = fgmf_net::onnx::to_bytes(&last.cast(fgmf_net::Precision::F32)).unwrap();
-        assert!(hint(&last).contains("channels first"));
         let name = |text: &[u8], tag: u8| field(tag, text);
         // A node: its operator, and an attribute that is 1.
         let mode = [name(b"training_mode", 1), vec![3 << 3, 1]].concat();

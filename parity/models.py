@@ -72,6 +72,10 @@ def build(name):
     else:
         model = timm.create_model(name, pretrained=False)
         side = model.pretrained_cfg["input_size"][-1]
+    # Heads that are zero at first would give logits that are all alike.
+    for weight in model.parameters():
+        if weight.dim() > 1 and not weight.any():
+            torch.nn.init.normal_(weight, std=0.02)
     # Statistics of random images: with those of a new model, deep networks overflow.
     model.train()
     with torch.no_grad():

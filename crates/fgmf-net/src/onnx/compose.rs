@@ -82,10 +82,6 @@ fn extreme(site: &mut Site<'_, '_>) -> Made {
             axis: axis as i64,
             k: 1,
         };
-        let rank = site.scope.dims(at).len();
-        if matches!(site.scope.dims(at)[axis.min(rank - 1)], Dim::Batch(_)) {
-            return Err("expected axes other than that of the batch".to_owned());
-        }
         at = site.part("largest", Op::TopK(op), &[at])?;
     }
     if smallest {
@@ -104,10 +100,6 @@ fn norm(site: &mut Site<'_, '_>) -> Made {
     } else {
         site.binary(Binary::Mul, x, x)?
     };
-    let dims = site.scope.dims(x);
-    if axes.iter().any(|&a| matches!(dims[a], Dim::Batch(_))) {
-        return Err("expected axes other than that of the batch".to_owned());
-    }
     let sum = Op::Reduce(Reduce {
         kind: ReduceKind::Sum,
         axes: axes.iter().map(|&a| a as i64).collect(),
@@ -123,17 +115,15 @@ fn norm(site: &mut Site<'_, '_>) -> Made {
     Ok((Op::Unary(Unary::Sqrt), vec![sum]))
 }
 
-/// The axes that a reduction works along, and whether they stay as size 1.
+/// The axes that a reduction works along, none of which may be that of the batch, and whether they
+/// stay as size 1.
 fn reduced(site: &mut Site<'_, '_>, x: ValueId) -> Result<(Vec<usize>, bool), String> {
-    let rank = site.scope.dims(x).len();
-    let keep = site.attributes.flag("keepdims", true)?;
-    let given = site.axes()?.unwrap_or_default();
-    let nothing = given.is_empty() && site.attributes.flag("noop_with_empty_axes", false)?;
-    let axes = if given.is_empty() && !nothing {
-        (0..rank).collect()
-    } else {
-        resolve_axes(&given, rank)?
-    };
+    let (axes, keep) = site.reduced(x)?;
+    let dims = site.scope.dims(x);
+    let axes = resolve_axes(&axes, dims.len())?;
+    if axes.iter().any(|&a| matches!(dims[a], Dim::Batch(_))) {
+        return Err("expected axes other than that of the batch".to_owned());
+    }
     Ok((axes, keep))
 }
 

@@ -2,7 +2,8 @@
 //! by the standard ones that they fuse, before a file is read.
 
 use super::attributes::Attributes;
-use super::proto::{AttributeProto, GraphProto, NodeProto, kind};
+use super::messages::{float, text};
+use super::proto::{AttributeProto, GraphProto, NodeProto};
 use crate::graph::MOST_NODES;
 use std::collections::HashSet;
 
@@ -83,13 +84,7 @@ impl Parts<'_> {
 
     /// A constant number.
     fn number(&mut self, value: f64) -> String {
-        let value = AttributeProto {
-            name: "value_float".to_owned(),
-            f: Some(value as f32),
-            r#type: kind::FLOAT,
-            ..Default::default()
-        };
-        self.with("Constant", &[], vec![value])
+        self.with("Constant", &[], vec![float("value_float", value)])
     }
 
     /// Builds the parts; `false` if the operator is not known.
@@ -164,7 +159,7 @@ impl Parts<'_> {
                         last.output = vec![name.clone()];
                     }
                 }
-                let epsilon = float("epsilon", a.float_or("epsilon", 1e-12)? as f32);
+                let epsilon = float("epsilon", a.float_or("epsilon", 1e-12)?);
                 let mut inputs = vec![sum.as_str(), input(2), input(3)];
                 inputs.truncate(if input(3).is_empty() { 2 } else { 3 });
                 self.with("LayerNormalization", &inputs, vec![epsilon]);
@@ -181,7 +176,8 @@ impl Parts<'_> {
         let parameters = listed.unwrap_or_else(|| alone.into_iter().collect());
         let named = |names: &[&str]| {
             let both = names.iter().zip(&parameters);
-            both.map(|(n, &v)| float(n, v)).collect::<Vec<_>>()
+            both.map(|(n, &v)| float(n, f64::from(v)))
+                .collect::<Vec<_>>()
         };
         match a.string_or("activation", "")? {
             "" => {
@@ -209,23 +205,5 @@ impl Parts<'_> {
             other => return Err(format!("expected a known activation, found `{other}`")),
         }
         Ok(())
-    }
-}
-
-fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        s: Some(value.as_bytes().to_vec()),
-        r#type: kind::STRING,
-        ..Default::default()
-    }
-}
-
-fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        f: Some(value),
-        r#type: kind::FLOAT,
-        ..Default::default()
     }
 }

@@ -1,6 +1,7 @@
 //! From operators to nodes of operator set 20.
 
-use super::proto::{AttributeProto, NodeProto, kind};
+use super::messages::{float, int, ints, text};
+use super::proto::{AttributeProto, NodeProto};
 use super::window::{ratio, rounds_up, scaled};
 use super::writer::Writer;
 use crate::graph::op::{Conv, Expand, Op, Resize, SliceAxis, Unary, Window};
@@ -311,40 +312,4 @@ fn window(p: &Window, size: [usize; 2]) -> Vec<AttributeProto> {
         ints("dilations", &p.dilation.map(|v| v as i64)),
         int("ceil_mode", i64::from(rounds_up(p, size))),
     ]
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: kind::INT,
-        i: Some(value),
-        ..Default::default()
-    }
-}
-
-fn float(name: &str, value: f64) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: kind::FLOAT,
-        f: Some(value as f32),
-        ..Default::default()
-    }
-}
-
-fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: kind::INTS,
-        ints: values.to_vec(),
-        ..Default::default()
-    }
-}
-
-fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: kind::STRING,
-        s: Some(value.as_bytes().to_vec()),
-        ..Default::default()
-    }
 }

@@ -90,6 +90,7 @@ mod gates;
 mod heads;
 mod indexed;
 mod layout;
+mod messages;
 mod metadata;
 mod nodes;
 mod norms;

@@ -260,15 +260,7 @@ fn dropout(site: &mut Site<'_, '_>) -> Made {
 
 fn reduce(site: &mut Site<'_, '_>, kind: ReduceKind) -> Made {
     let x = site.operand(0)?;
-    let rank = site.scope.dims(x).len() as i64;
-    let keep = site.attributes.flag("keepdims", true)?;
-    let given = site.axes()?.unwrap_or_default();
-    let nothing = given.is_empty() && site.attributes.flag("noop_with_empty_axes", false)?;
-    let axes = if given.is_empty() && !nothing {
-        (0..rank).collect()
-    } else {
-        given
-    };
+    let (axes, keep) = site.reduced(x)?;
     Ok((Op::Reduce(Reduce { kind, axes, keep }), vec![x]))
 }
 

@@ -114,6 +114,17 @@ impl<'a> Site<'_, 'a> {
         }
     }
 
+    /// The axes of `x` that a reduction works along, as the file gives them, and whether they stay
+    /// as size 1.
+    pub(super) fn reduced(&mut self, x: ValueId) -> Result<(Vec<i64>, bool), String> {
+        let rank = self.scope.dims(x).len() as i64;
+        let keep = self.attributes.flag("keepdims", true)?;
+        let given = self.axes()?.unwrap_or_default();
+        let nothing = given.is_empty() && self.attributes.flag("noop_with_empty_axes", false)?;
+        let all = given.is_empty() && !nothing;
+        Ok((if all { (0..rank).collect() } else { given }, keep))
+    }
+
     /// Shapes of a value at both probes.
     pub(super) fn shapes(&self, id: ValueId) -> [Vec<usize>; 2] {
         PROBES.map(|n| concrete(&self.scope.dims(id), n))

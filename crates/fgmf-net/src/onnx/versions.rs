@@ -2,7 +2,8 @@
 //! become inputs, operators that were renamed get their name.
 
 use super::attributes::Attributes;
-use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, dtype, kind};
+use super::messages::text;
+use super::proto::{GraphProto, NodeProto, TensorProto, dtype, kind};
 use super::survey::is_standard;
 use std::collections::HashSet;
 
@@ -114,15 +115,6 @@ impl Arrays {
         node.input[at] = name;
         node.attribute.retain(|a| a.name != attribute);
         Ok(())
-    }
-}
-
-fn text(name: &str, value: &str) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        s: Some(value.as_bytes().to_vec()),
-        r#type: kind::STRING,
-        ..Default::default()
     }
 }
 

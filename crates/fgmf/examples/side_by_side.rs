@@ -26,7 +26,7 @@ use fgmf_net::ParameterGradients;
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::op::Op;
 use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-use fgmf_net::{Mode, Rules, Session, Tensor, onnx};
+use fgmf_net::{Mode, Network, Rules, Session, Tensor, onnx};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::io::Write as _;
@@ -115,7 +115,8 @@ fn row(id: &str, model: Option<&Path>) -> Fallible<Box<dyn Row>> {
         ("pgd20-cnn-tiny", Some(model)) => {
             Box::new(Pgd::new(Session::new(onnx::read(model)?), 500)?)
         }
-        ("pgd20-cnn-tiny", None) => Err("expected a model, found none")?,
+        ("model-dx", Some(model)) => Box::new(InputGradient(Task::of(onnx::read(model)?, 8))),
+        ("pgd20-cnn-tiny" | "model-dx", None) => Err("expected a model, found none")?,
         (id, _) => Box::new(Convolution::parse(id)?),
     })
 }
@@ -273,16 +274,21 @@ impl Task {
             deviation: vec![0.25; channels],
             seed: SEED,
         })?;
-        let [c, h, w] = image;
+        Ok(Self::of(net, n))
+    }
+
+    /// A network with a batch of random images.
+    fn of(net: Network, n: usize) -> Self {
+        let [c, h, w] = net.image_shape();
         let x = Tensor::new(&[n, c, h, w], random(n * c * h * w, Purpose::Evaluation));
-        Ok(Self {
+        Self {
             net: Session::new(net),
             batch: Batch {
                 x,
                 labels: (0..n).map(|i| i % CLASSES).collect(),
                 index: (0..n as u64).collect(),
             },
-        })
+        }
     }
 
     fn head(&self) -> CrossEntropy {

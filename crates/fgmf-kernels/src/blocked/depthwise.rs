@@ -1,45 +1,45 @@
 //! Depthwise convolution of blocked images: one window a channel, sixteen channels a vector.
+//!
+//! The cells of a block are read from a padded copy, as in [`super::direct`], whose plan for one
+//! channel says where each tap lies. So no output meets a border, and several outputs of a line are
+//! summed in registers side by side. Each sum runs over the taps in the order of that plan, whatever
+//! the number of outputs beside it.
 #![allow(unsafe_code, reason = "see `simd`")]
 
+use super::direct::{Direct, Job};
 use super::layout::blocks;
 use super::pass::Pass;
-use crate::real::zeros;
+use crate::real::{at_least, zeros};
 use crate::shape::Conv2d;
 use crate::simd::{Kernel, LANES, Vector};
-use crate::tile::Finish;
-use std::ops::Range;
+use crate::tile::{Finish, Segment};
 
 #[derive(Clone, Debug)]
 pub(super) struct Depthwise {
     shape: Conv2d,
-}
-
-/// Taps of one axis that meet real cells at output position `p`.
-#[inline(always)]
-fn taps(s: &Conv2d, axis: usize, p: usize) -> Range<usize> {
-    let (at, pad, len, d) = (
-        p * s.stride[axis],
-        s.pad[axis],
-        [s.h, s.w][axis],
-        s.dilation[axis],
-    );
-    let from = pad.saturating_sub(at).div_ceil(d);
-    from..(len + pad)
-        .saturating_sub(at)
-        .div_ceil(d)
-        .min(s.kernel[axis])
-        .max(from)
+    /// Plans of one channel.
+    forward: Direct,
+    backward: Direct,
 }
 
 impl Depthwise {
     pub(super) fn new(s: &Conv2d) -> Self {
+        let one = Conv2d {
+            n: 1,
+            c_in: 1,
+            c_out: 1,
+            groups: 1,
+            ..*s
+        };
         Self {
             shape: Conv2d { n: 1, ..*s },
+            forward: Direct::forward(&one),
+            backward: Direct::backward(&one),
         }
     }
 
     pub(super) fn weight_len(&self) -> usize {
-        blocks(self.shape.c_in) * self.shape.kernel[0] * self.shape.kernel[1] * LANES
+        blocks(self.shape.c_in) * self.shape.taps() * LANES
     }
 
     /// `[c, kh, kw]` to `[c / 16, kh, kw, 16]`.
@@ -53,31 +53,10 @@ impl Depthwise {
         }
     }
 
-    /// Calls `f(block, output cell, input cell, tap)` for every product of an image, input cells
-    /// and taps innermost.
-    #[inline(always)]
-    fn products(&self, mut f: impl FnMut(usize, usize, usize, usize)) {
-        let s = &self.shape;
-        let [oh, ow] = s.out_size();
-        for b in 0..blocks(s.c_in) {
-            for p in 0..oh {
-                for q in 0..ow {
-                    for i in taps(s, 0, p) {
-                        for j in taps(s, 1, q) {
-                            let (row, col) = (
-                                p * s.stride[0] + i * s.dilation[0],
-                                q * s.stride[1] + j * s.dilation[1],
-                            );
-                            f(
-                                b,
-                                p * ow + q,
-                                (row - s.pad[0]) * s.w + col - s.pad[1],
-                                i * s.kernel[1] + j,
-                            );
-                        }
-                    }
-                }
-            }
+    fn plan(&self, direction: Direction) -> &Direct {
+        match direction {
+            Direction::Forward => &self.forward,
+            Direction::Backward => &self.backward,
         }
     }
 }
@@ -117,39 +96,122 @@ impl Kernel for DepthwiseApply<'_> {
             finish,
             scratch,
         } = self;
-        let s = &plan.shape;
-        let ([oh, ow], n_blocks) = (s.out_size(), blocks(s.c_in));
-        let all_taps = s.kernel[0] * s.kernel[1];
-        let (small, large) = (oh * ow, s.h * s.w);
-        let (from, to) = if direction == Direction::Forward {
-            (large, small)
-        } else {
-            (small, large)
-        };
+        let (n_blocks, all_taps) = (blocks(plan.shape.c_in), plan.shape.taps());
+        let plan = plan.plan(direction);
+        at_least(scratch, plan.copy_len());
+        let copy = scratch.as_mut_ptr();
         for image in 0..n {
-            let sums = zeros(scratch, n_blocks * to * LANES).as_mut_ptr();
-            // Safety: `products` names cells of the two planes only.
-            unsafe {
-                plan.products(|b, y, x, tap| {
-                    let (from_cell, to_cell) = if direction == Direction::Forward {
-                        (x, y)
-                    } else {
-                        (y, x)
-                    };
-                    let sum = sums.add((b * to + to_cell) * LANES);
-                    let v = pass.read::<V>(((image * n_blocks + b) * from + from_cell) * LANES);
-                    v.mul_add(
-                        V::load(packed.add((b * all_taps + tap) * LANES)),
-                        V::load(sum.cast_const()),
-                    )
-                    .store(sum);
-                });
-                for b in 0..n_blocks {
-                    for cell in 0..to {
-                        let v = V::load(sums.add((b * to + cell) * LANES).cast_const());
-                        finish.store(v, ((image * n_blocks + b) * to + cell) * LANES, b);
+            for b in 0..n_blocks {
+                let at = image * n_blocks + b;
+                // Safety: the plan names cells of the copy and of a plane only; the rest is stated
+                // above.
+                unsafe {
+                    plan.fill::<V>(&pass, at * plan.input * LANES, copy);
+                    for (job, taps) in plan.jobs.iter().zip(&plan.taps) {
+                        let line = Line {
+                            copy: copy.cast_const(),
+                            packed: packed.add(b * all_taps * LANES),
+                            segments: &job.segments,
+                            taps,
+                            finish: finish.from(at * plan.output * LANES, b, job.out_step, 0),
+                        };
+                        line.lines::<V>(job);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Outputs of a line, from the same taps.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    /// The first output's window.
+    copy: *const f32,
+    /// The weights of the block, `[taps, 16]`.
+    packed: *const f32,
+    segments: &'a [Segment],
+    /// Which weight each stretch takes.
+    taps: &'a [usize],
+    /// From a plane's first number on.
+    finish: Finish,
+}
+
+impl Line<'_> {
+    /// Every line of a job, in tiles of nearly equal length.
+    ///
+    /// # Safety
+    ///
+    /// The job is one of the plan that filled the copy.
+    #[inline(always)]
+    unsafe fn lines<V: Vector>(self, job: &Job) {
+        let tiles = job.cells.div_ceil(V::TILE[0]);
+        for line in 0..job.lines {
+            let mut cell = 0;
+            for t in 0..tiles {
+                let width = (job.cells - cell).div_ceil(tiles - t);
+                let start = job.start + line * job.out_line + cell * job.out_step;
+                // Safety: cells of a line of the job.
+                unsafe {
+                    let part = Line {
+                        copy: self.copy.add(line * job.line + cell * LANES),
+                        ..self
+                    };
+                    part.tile::<V>(width, start);
+                }
+                cell += width;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<V: Vector>(self, width: usize, start: usize) {
+        macro_rules! widths {
+            ($($t:literal)*) => {
+                match width {
+                    $($t if $t <= V::TILE[0] => unsafe {
+                        V::isolated(LineTile::<$t> { line: self, start })
+                    },)*
+                    _ => unreachable!("no tile of {width} cells"),
+                }
+            };
+        }
+        widths!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    }
+}
+
+struct LineTile<'a, const T: usize> {
+    line: Line<'a>,
+    start: usize,
+}
+
+impl<const T: usize> Kernel for LineTile<'_, T> {
+    type Output = ();
+
+    /// # Safety
+    ///
+    /// The windows of `T` outputs are in the copy, the outputs in the plane.
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Line {
+            copy,
+            packed,
+            segments,
+            taps,
+            finish,
+        } = self.line;
+        // Safety: stated above.
+        unsafe {
+            let mut sums = [V::zero(); T];
+            for (segment, &tap) in segments.iter().zip(taps) {
+                let w = V::load(packed.add(tap * LANES));
+                let from = copy.add(segment.a);
+                for (t, sum) in sums.iter_mut().enumerate() {
+                    *sum = V::load(from.add(t * LANES)).mul_add(w, *sum);
+                }
+            }
+            for (t, &sum) in sums.iter().enumerate() {
+                finish.store(sum, self.start + t * finish.step, 0);
             }
         }
     }
@@ -181,25 +243,71 @@ impl Kernel for DepthwiseGradWeight<'_> {
             dw,
             scratch,
         } = self;
-        let s = &plan.shape;
-        let ([oh, ow], n_blocks) = (s.out_size(), blocks(s.c_in));
-        let all_taps = s.kernel[0] * s.kernel[1];
-        let sums = zeros(scratch, plan.weight_len()).as_mut_ptr();
-        for image in 0..n {
-            // Safety: as above.
+        let (n_blocks, all_taps) = (blocks(plan.shape.c_in), plan.shape.taps());
+        let (len, direct) = (plan.weight_len(), &plan.forward);
+        // The sums, and behind them the copy of a block.
+        let sums = zeros(scratch, len + direct.copy_len()).as_mut_ptr();
+        for at in 0..n * n_blocks {
+            // Safety: the plan names cells of the copy and of a plane only.
             unsafe {
-                plan.products(|b, y_cell, x_cell, tap| {
-                    let sum = sums.add((b * all_taps + tap) * LANES);
-                    let v = x.read::<V>(((image * n_blocks + b) * s.h * s.w + x_cell) * LANES);
-                    let g = dy.read::<V>(((image * n_blocks + b) * oh * ow + y_cell) * LANES);
-                    v.mul_add(g, V::load(sum.cast_const())).store(sum);
-                });
+                let (copy, b) = (sums.add(len), at % n_blocks);
+                direct.fill::<V>(&x, at * direct.input * LANES, copy);
+                for (job, taps) in direct.jobs.iter().zip(&direct.taps) {
+                    for (segments, taps) in job.segments.chunks(TAPS).zip(taps.chunks(TAPS)) {
+                        let sums = sums.add(b * all_taps * LANES);
+                        let from = at * direct.output * LANES;
+                        taps_tile::<V>(copy, job, segments, taps, &dy, from, sums);
+                    }
+                }
             }
         }
         for (c, dw) in dw.chunks_exact_mut(all_taps).enumerate() {
             for (t, dw) in dw.iter_mut().enumerate() {
                 *dw += scratch[(c / LANES * all_taps + t) * LANES + c % LANES];
             }
+        }
+    }
+}
+
+/// Taps whose sums over a plane are held in registers together.
+const TAPS: usize = 5;
+
+/// Adds `Σ x dy` over the cells of a plane to the sums of at most [`TAPS`] taps.
+///
+/// # Safety
+///
+/// The copy was filled for the job; `dy` has a plane from `from` on; `sums` holds every tap.
+#[inline(always)]
+unsafe fn taps_tile<V: Vector>(
+    copy: *const f32,
+    job: &Job,
+    segments: &[Segment],
+    taps: &[usize],
+    dy: &Pass<'_>,
+    from: usize,
+    sums: *mut f32,
+) {
+    // Safety: stated above.
+    unsafe {
+        let mut held = [V::zero(); TAPS];
+        // Fewer taps repeat the first, whose sums nobody reads.
+        let mut at = [segments[0].a; TAPS];
+        for (i, (segment, &tap)) in segments.iter().zip(taps).enumerate() {
+            at[i] = segment.a;
+            held[i] = V::load(sums.add(tap * LANES).cast_const());
+        }
+        for line in 0..job.lines {
+            for cell in 0..job.cells {
+                let window = copy.add(line * job.line + cell * LANES);
+                let at_y = job.start + line * job.out_line + cell * job.out_step;
+                let g = dy.read::<V>(from + at_y);
+                for (sum, &at) in held.iter_mut().zip(&at) {
+                    *sum = V::load(window.add(at)).mul_add(g, *sum);
+                }
+            }
+        }
+        for (&sum, &tap) in held.iter().zip(taps) {
+            sum.store(sums.add(tap * LANES));
         }
     }
 }

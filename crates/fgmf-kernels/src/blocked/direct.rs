@@ -21,20 +21,20 @@ const WINDOW: usize = 1 << 17;
 
 /// Rows of cells, each a product with the same weights.
 #[derive(Clone, Debug)]
-struct Job {
-    segments: Vec<Segment>,
+pub(super) struct Job {
+    pub(super) segments: Vec<Segment>,
     /// Start of its packed weights.
     weight: usize,
     /// Numbers of a panel of weights.
     panel: usize,
-    lines: usize,
-    cells: usize,
+    pub(super) lines: usize,
+    pub(super) cells: usize,
     /// In numbers: from a line of the copy to the next; the first cell written, from a line to the
     /// next, from a cell to the next.
-    line: usize,
-    start: usize,
-    out_line: usize,
-    out_step: usize,
+    pub(super) line: usize,
+    pub(super) start: usize,
+    pub(super) out_line: usize,
+    pub(super) out_step: usize,
 }
 
 /// One direction of a convolution.
@@ -46,12 +46,12 @@ pub(super) struct Direct {
     padding: Vec<(usize, usize)>,
     c_in: usize,
     c_out: usize,
-    input: usize,
-    output: usize,
-    jobs: Vec<Job>,
+    pub(super) input: usize,
+    pub(super) output: usize,
+    pub(super) jobs: Vec<Job>,
     weight_len: usize,
     /// For each job, stretch by stretch: which tap it is.
-    taps: Vec<Vec<usize>>,
+    pub(super) taps: Vec<Vec<usize>>,
     /// The forward job's lines as stretches of the sum over cells, for the gradient to the weight.
     lines: Vec<Segment>,
 }
@@ -174,7 +174,7 @@ impl Direct {
     }
 
     /// Numbers of an image's padded copy.
-    fn copy_len(&self) -> usize {
+    pub(super) fn copy_len(&self) -> usize {
         blocks(self.c_in) * self.grid.plane() * LANES
     }
 
@@ -209,7 +209,7 @@ impl Direct {
     ///
     /// `to` holds a copy, `pass` an image there.
     #[inline(always)]
-    unsafe fn fill<V: Vector>(&self, pass: &Pass<'_>, from: usize, to: *mut f32) {
+    pub(super) unsafe fn fill<V: Vector>(&self, pass: &Pass<'_>, from: usize, to: *mut f32) {
         let (plane, stride) = (self.grid.plane(), self.grid.cols.stride);
         // Safety: `runs` and `padding` name cells of the plane and of the grid only.
         unsafe {

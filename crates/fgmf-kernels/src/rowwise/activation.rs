@@ -11,13 +11,17 @@
 //! | `Softplus` | ln(1 + eˣ) | σ(x) |
 //! | `Sigmoid` | σ(x) | σ(x) σ(-x) |
 //! | `Tanh` | tanh x | 4 σ'(2x) |
+//! | `Silu` | x σ(x) | σ(x) + x σ'(x) |
+//! | `HardSwish` | x min(max(x + 3, 0), 6) / 6 | 0 up to -3, 1 from 3 on, else (2x + 3) / 6 |
+//! | `HardSigmoid(α, β)` | min(max(α x + β, 0), 1) | α where that is between 0 and 1, else 0 |
+//! | `Clip(a, b)` | min(max(x, a), b) | 1 where a < x < b, else 0 |
 //!
 //! Absolute errors are below 3e-7 max(1, |f|) (against `f64`, on every instruction set). NaN gives
-//! NaN, except in the derivative of the two rectifiers, which is that of a number below 0; an
-//! infinite x gives the limit, except `Gelu` and `GeluTanh` at -∞: NaN.
+//! NaN, except in the derivative of curves with kinks, which is 0 there (`LeakyRelu`: α); an
+//! infinite x gives the limit, except `Gelu`, `GeluTanh` and `Silu` at -∞: NaN.
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use super::math::{clamp, normal, sigmoid, sigmoid_slope, softplus, tanh};
+use super::math::{between, clamp, normal, sigmoid, sigmoid_slope, softplus, tanh};
 use crate::simd::{self, Kernel, LANES, Vector};
 
 /// A function applied to each number.
@@ -37,6 +41,14 @@ pub enum Activation {
     Sigmoid,
     /// The hyperbolic tangent.
     Tanh,
+    /// x σ(x).
+    Silu,
+    /// x min(max(x + 3, 0), 6) / 6.
+    HardSwish,
+    /// min(max(α x + β, 0), 1).
+    HardSigmoid(f32, f32),
+    /// Numbers outside these bounds become the nearer one.
+    Clip(f32, f32),
 }
 
 /// A function and its derivative.
@@ -50,19 +62,19 @@ trait Curve: Copy {
 
 /// Defines a curve; `Safety` of the blocks: the trait asks it of the caller.
 macro_rules! curve {
-    ($name:ident $(($field:ident))?, $x:ident: $value:expr, $slope:expr) => {
+    ($name:ident $(($($field:ident),+))?, $x:ident: $value:expr, $slope:expr) => {
         #[derive(Clone, Copy)]
-        struct $name $((curve!(@number $field)))?;
+        struct $name $(($(curve!(@number $field)),+))?;
 
         impl Curve for $name {
             #[inline(always)]
             unsafe fn value<V: Vector>(self, $x: V) -> V {
-                $(let $field = self.0;)?
+                $(let Self($($field),+) = self;)?
                 unsafe { $value }
             }
             #[inline(always)]
             unsafe fn slope<V: Vector>(self, $x: V) -> V {
-                $(let $field = self.0;)?
+                $(let Self($($field),+) = self;)?
                 unsafe { $slope }
             }
         }
@@ -86,6 +98,24 @@ curve!(GeluTanh, x: x.mul(sigmoid(twice_u(clamp(x, 20.0))[0])), {
     let [u, slope] = twice_u(x);
     x.mul(slope).mul_add(sigmoid_slope(u), sigmoid(u))
 });
+
+curve!(Silu, x: x.mul(sigmoid(x)), clamp(x, 100.0).mul_add(sigmoid_slope(x), sigmoid(x)));
+curve!(HardSwish, x: {
+    let share = between(x.add(V::splat(3.0)), 0.0, 6.0).mul(V::splat(1.0 / 6.0));
+    // No number below -3 counts, so that -∞ gives 0.
+    V::splat(-3.0).max(x).mul(share)
+}, {
+    let below = V::splat(3.0).sub(x);
+    let above = V::splat(1.0).sub(V::splat(1.0).where_positive(below));
+    let inner = x.add(x).add(V::splat(3.0)).div(V::splat(6.0)).where_positive(below);
+    inner.add(above).where_positive(x.add(V::splat(3.0)))
+});
+curve!(HardSigmoid(alpha, beta), x: between(x.mul(V::splat(alpha)).add(V::splat(beta)), 0.0, 1.0), {
+    let s = x.mul(V::splat(alpha)).add(V::splat(beta));
+    V::splat(alpha).where_positive(s).where_positive(V::splat(1.0).sub(s))
+});
+curve!(Clip(low, high), x: between(x, low, high),
+    V::splat(1.0).where_positive(x.sub(V::splat(low))).where_positive(V::splat(high).sub(x)));
 
 /// 2u of `GeluTanh` and its derivative.
 #[inline(always)]
@@ -225,6 +255,10 @@ macro_rules! with_curve {
             Activation::Softplus => with_curve!(@run $curve = Softplus, $job),
             Activation::Sigmoid => with_curve!(@run $curve = Sigmoid, $job),
             Activation::Tanh => with_curve!(@run $curve = Tanh, $job),
+            Activation::Silu => with_curve!(@run $curve = Silu, $job),
+            Activation::HardSwish => with_curve!(@run $curve = HardSwish, $job),
+            Activation::HardSigmoid(a, b) => with_curve!(@run $curve = HardSigmoid(a, b), $job),
+            Activation::Clip(a, b) => with_curve!(@run $curve = Clip(a, b), $job),
         }
     };
     (@run $curve:ident = $value:expr, $job:expr) => {{
@@ -390,10 +424,29 @@ mod tests {
             Activation::Softplus => [x.max(0.0) + (-x.abs()).exp().ln_1p(), sigmoid(x)],
             Activation::Sigmoid => [sigmoid(x), sigmoid(x) * sigmoid(-x)],
             Activation::Tanh => [x.tanh(), x.cosh().powi(-2)],
+            Activation::Silu => [x * sigmoid(x), sigmoid(x) + x * sigmoid(x) * sigmoid(-x)],
+            Activation::HardSwish if x <= -3.0 => [0.0, 0.0],
+            Activation::HardSwish if x >= 3.0 => [x, 1.0],
+            Activation::HardSwish => [x * (x + 3.0) / 6.0, (2.0 * x + 3.0) / 6.0],
+            Activation::HardSigmoid(a, b) => {
+                let s = f64::from(a) * x + f64::from(b);
+                [
+                    s.clamp(0.0, 1.0),
+                    if s > 0.0 && s < 1.0 {
+                        f64::from(a)
+                    } else {
+                        0.0
+                    },
+                ]
+            }
+            Activation::Clip(a, b) => {
+                let (a, b) = (f64::from(a), f64::from(b));
+                [x.clamp(a, b), if x > a && x < b { 1.0 } else { 0.0 }]
+            }
         }
     }
 
-    const KINDS: [Activation; 7] = [
+    const KINDS: [Activation; 11] = [
         Activation::Relu,
         Activation::LeakyRelu(0.01),
         Activation::Gelu,
@@ -401,6 +454,10 @@ mod tests {
         Activation::Softplus,
         Activation::Sigmoid,
         Activation::Tanh,
+        Activation::Silu,
+        Activation::HardSwish,
+        Activation::HardSigmoid(0.2, 0.5),
+        Activation::Clip(0.0, 6.0),
     ];
 
     #[test]
@@ -483,18 +540,27 @@ mod tests {
                 let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
                 activate(kind, &x, &mut y);
                 activate_grad(kind, &x, &[1.0; 3], &mut dx);
-                let rectifier = matches!(kind, Activation::Relu | Activation::LeakyRelu(_));
+                let smooth = matches!(
+                    kind,
+                    Activation::Gelu
+                        | Activation::GeluTanh
+                        | Activation::Softplus
+                        | Activation::Sigmoid
+                        | Activation::Tanh
+                        | Activation::Silu
+                );
                 assert!(
-                    y[0].is_nan() && (dx[0].is_nan() || rectifier),
+                    y[0].is_nan() && (dx[0].is_nan() || !smooth),
                     "{isa:?} {kind:?}"
                 );
-                let bounded = matches!(kind, Activation::Sigmoid | Activation::Tanh);
-                assert_eq!(
-                    y[1],
-                    if bounded { 1.0 } else { f32::INFINITY },
-                    "{isa:?} {kind:?}"
-                );
-                assert_eq!(dx[1], if bounded { 0.0 } else { 1.0 }, "{isa:?} {kind:?}");
+                let most = match kind {
+                    Activation::Sigmoid | Activation::Tanh | Activation::HardSigmoid(..) => 1.0,
+                    Activation::Clip(_, most) => most,
+                    _ => f32::INFINITY,
+                };
+                assert_eq!(y[1], most, "{isa:?} {kind:?}");
+                let slope = if most < f32::INFINITY { 0.0 } else { 1.0 };
+                assert_eq!(dx[1], slope, "{isa:?} {kind:?}");
                 let low = if let Activation::LeakyRelu(a) = kind {
                     a
                 } else {

@@ -29,7 +29,14 @@ pub(super) unsafe fn abs<V: Vector>(x: V) -> V {
 #[inline(always)]
 pub(super) unsafe fn clamp<V: Vector>(x: V, limit: f32) -> V {
     // Safety: the caller's.
-    unsafe { negative(bounded(negative(bounded(x, -limit)), -limit)) }
+    unsafe { between(x, -limit, limit) }
+}
+
+/// `min(max(x, low), high)`; NaN stays.
+#[inline(always)]
+pub(super) unsafe fn between<V: Vector>(x: V, low: f32, high: f32) -> V {
+    // Safety: the caller's.
+    unsafe { negative(bounded(negative(bounded(x, low)), -high)) }
 }
 
 #[inline(always)]

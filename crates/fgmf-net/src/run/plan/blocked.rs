@@ -6,9 +6,10 @@ use super::run::Run;
 use super::step::Step;
 use crate::graph::ValueId;
 use fgmf_kernels::{
-    Activation, Pool2d, activate, activate_grad, add_assign, avg_pool_blocked,
-    avg_pool_blocked_adjoint, blocked_len, channel_affine, channel_affine_grad, gate,
-    global_average_blocked, global_average_blocked_grad, max_pool_blocked, max_pool_blocked_grad,
+    Activation, Pass, Pool2d, activate, activate_grad, add_assign, avg_pool_blocked,
+    avg_pool_blocked_adjoint, blocked_len, channel_affine, channel_affine_grad, channel_products,
+    gate, global_average_blocked, global_average_blocked_grad, max_pool_blocked,
+    max_pool_blocked_grad,
 };
 use rayon::prelude::*;
 
@@ -132,6 +133,80 @@ impl Step for Add {
                 gate(run.pass(&g, self.relu.then_some(self.y)), &mut d);
                 run.add_blocked_cotangent(id, d);
             }
+        }
+        run.done_with(self.y, g);
+    }
+}
+
+/// `y = x gate`, one number for each channel of each image.
+#[derive(Debug)]
+pub(super) struct ChannelGate {
+    pub(super) x: ValueId,
+    pub(super) gate: ValueId,
+    pub(super) y: ValueId,
+}
+
+impl Step for ChannelGate {
+    fn inputs(&self) -> Vec<ValueId> {
+        vec![self.x, self.gate]
+    }
+
+    fn outputs(&self) -> Vec<ValueId> {
+        vec![self.y]
+    }
+
+    fn keeps(&self, needs: &Needs) -> Vec<ValueId> {
+        let reads = [(self.x, self.gate), (self.gate, self.x)];
+        let kept = reads.into_iter().filter(|(of, _)| needs.of(*of));
+        kept.map(|(_, read)| read).collect()
+    }
+
+    fn forward(&self, run: &mut Run<'_>) {
+        run.make_blocked(self.x);
+        run.make_blocked(self.gate);
+        let (x, gates) = (
+            run.blocked(self.x).len(),
+            run.blocked(self.gate).len() / run.n,
+        );
+        let mut y = run.arena.take(x);
+        let ((_, plane), one) = (run.planes(self.x), x / run.n);
+        run.blocked(self.x)
+            .par_chunks(one)
+            .zip(run.blocked(self.gate).par_chunks(gates))
+            .zip(y.par_chunks_mut(one))
+            .for_each(|((x, gate), y)| channel_affine_grad(plane, gate, Pass::new(x), y));
+        run.put_blocked(self.y, y);
+    }
+
+    fn backward(&self, run: &mut Run<'_>) {
+        let g = run.take_cotangent(self.y);
+        let ((channels, plane), one) = (run.planes(self.x), g.len() / run.n);
+        let gates = blocked_len(1, channels, 1);
+        if run.needs(self.x) {
+            run.make_blocked(self.gate);
+            let mut dx = run.arena.take(g.len());
+            g.par_chunks(one)
+                .zip(run.blocked(self.gate).par_chunks(gates))
+                .zip(dx.par_chunks_mut(one))
+                .for_each(|((g, gate), dx)| channel_affine_grad(plane, gate, Pass::new(g), dx));
+            run.add_blocked_cotangent(self.x, dx);
+        }
+        if run.needs(self.gate) {
+            run.make_blocked(self.x);
+            let mut dgate = run.arena.take(run.n * gates);
+            g.par_chunks(one)
+                .zip(run.blocked(self.x).par_chunks(one))
+                .zip(dgate.par_chunks_mut(gates))
+                .for_each(|((g, x), dgate)| {
+                    let (zeros, mut sums) = (vec![0.0; gates], vec![0.0; 2 * gates]);
+                    let (of_g, of_gx) = sums.split_at_mut(gates);
+                    channel_products(plane, Pass::new(g), x, &zeros, of_g, of_gx);
+                    dgate
+                        .iter_mut()
+                        .zip(of_gx)
+                        .for_each(|(d, s)| *d = *s as f32);
+                });
+            run.add_blocked_cotangent(self.gate, dgate);
         }
         run.done_with(self.y, g);
     }

@@ -1,7 +1,7 @@
 //! From a graph to steps: each node in turn, with as many of the following ones as fit behind it.
 
 use super::attention::Attention;
-use super::blocked::{ActivateBlocked, Add, Channel, GlobalAverage, Pool, Pooling};
+use super::blocked::{ActivateBlocked, Add, Channel, ChannelGate, GlobalAverage, Pool, Pooling};
 use super::compiled::Plan;
 use super::conv::FusedConv;
 use super::generic::Generic;
@@ -484,7 +484,7 @@ impl<'a> Compiler<'a> {
             {
                 Some(Box::new(SoftmaxRows { x, y }))
             }
-            Op::Binary(_) => self.scale(node),
+            Op::Binary(_) => self.channel_gate(node).or_else(|| self.scale(node)),
             _ => None,
         }
     }
@@ -623,13 +623,52 @@ impl<'a> Compiler<'a> {
             Unary::Softplus => Activation::Softplus,
             Unary::Sigmoid => Activation::Sigmoid,
             Unary::Tanh => Activation::Tanh,
+            Unary::HardSwish => Activation::HardSwish,
+            Unary::HardSigmoid { alpha, beta } => {
+                Activation::HardSigmoid(alpha as f32, beta as f32)
+            }
+            Unary::Clip { min, max } => Activation::Clip(min as f32, max as f32),
             _ => return None,
+        };
+        let (kind, y) = match self.fuse_silu(kind, x, y) {
+            Some(product) => (Activation::Silu, product),
+            None => (kind, y),
         };
         if self.is_blocked(x) {
             self.homes[y.0] = Home::Blocked;
             return Some(Box::new(ActivateBlocked { kind, x, y }));
         }
         Some(Box::new(ActivateRows { kind, x, y }))
+    }
+
+    /// Makes `x σ(x)` of `y = σ(x)` and the product with `x` behind it, as exporters write SiLU.
+    fn fuse_silu(&mut self, kind: Activation, x: ValueId, y: ValueId) -> Option<ValueId> {
+        let node = self.follower(y).filter(|_| kind == Activation::Sigmoid)?;
+        let n = &self.net.nodes()[node];
+        let product = matches!(n.op, Op::Binary(Binary::Mul));
+        (product && matches!(n.inputs[..], [a, b] if [a, b] == [x, y] || [a, b] == [y, x]))
+            .then(|| self.fuse(node))
+    }
+
+    /// A feature map times one number for each of its channels, which another branch computed: the
+    /// gate of squeeze-and-excitation.
+    fn channel_gate(&mut self, node: usize) -> Option<Box<dyn Step>> {
+        let n = &self.net.nodes()[node];
+        let [a, b] = n.inputs[..] else { return None };
+        let (x, gate) = if self.is_blocked(a) { (a, b) } else { (b, a) };
+        let (map, numbers) = (self.shape(x), self.shape(gate));
+        let fits = self.is_blocked(x)
+            && !self.is_blocked(gate)
+            && self.per_image(gate)
+            && map.len() == 4
+            && numbers == [1, map[1], 1, 1]
+            && self.net.parameter(gate).is_none();
+        if !fits || !matches!(n.op, Op::Binary(Binary::Mul)) {
+            return None;
+        }
+        let y = n.outputs[0];
+        self.homes[y.0] = Home::Blocked;
+        Some(Box::new(ChannelGate { x, gate, y }))
     }
 
     fn pool(

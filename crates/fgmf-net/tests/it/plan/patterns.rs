@@ -3,8 +3,9 @@
 
 use super::{judge, judge_training};
 use fgmf_net::op::{
-    Binary, Concat, Conv, Expand, Flatten, Gather, Gemm, LayerNorm, MatMul, Op, PRelu, Pad, Reduce,
-    ReduceKind, Reshape, Slice, SliceAxis, Softmax, Split, TopK, Transpose, Unary, Unsqueeze,
+    Binary, Concat, Conv, Expand, Flatten, Gather, Gemm, GlobalAveragePool, LayerNorm, MatMul, Op,
+    PRelu, Pad, Reduce, ReduceKind, Reshape, Slice, SliceAxis, Softmax, Split, TopK, Transpose,
+    Unary, Unsqueeze,
 };
 use fgmf_net::{Builder, Precision, Session, ValueId, onnx};
 use fgmf_testkit::finite::uniform_tensor;
@@ -181,6 +182,49 @@ fn followers() -> Vec<(Op, Vec<Vec<usize>>)> {
         ),
     ]);
     all
+}
+
+#[test]
+fn gates_and_activations_of_maps_agree_with_the_walk() {
+    let mul = || Op::Binary(Binary::Mul);
+    for turned in [false, true] {
+        let order = |a, b| if turned { [b, a] } else { [a, b] };
+        for kind in 0..5 {
+            let mut made = Made::new();
+            let image = made.b.network().input();
+            let x = made.conv(image, [2, 19]);
+            let sigmoid = made.node(Op::Unary(Unary::Sigmoid), &[x]);
+            let y = match kind {
+                // SiLU; σ(x) with another reader; σ(x) times another map.
+                0 => made.node(mul(), &order(x, sigmoid)),
+                1 => {
+                    let silu = made.node(mul(), &order(x, sigmoid));
+                    made.node(Op::Binary(Binary::Add), &order(silu, sigmoid))
+                }
+                2 => {
+                    let other = made.conv(image, [2, 19]);
+                    made.node(mul(), &order(other, sigmoid))
+                }
+                // The gate of squeeze-and-excitation; one that another image's mean makes.
+                _ => {
+                    let of = if kind == 3 {
+                        x
+                    } else {
+                        made.conv(image, [2, 19])
+                    };
+                    let mean = made.node(Op::GlobalAveragePool(GlobalAveragePool), &[of]);
+                    let hard = Unary::HardSigmoid {
+                        alpha: 0.3,
+                        beta: 0.4,
+                    };
+                    let gate = made.node(Op::Unary(hard), &[mean]);
+                    made.node(mul(), &order(sigmoid, gate))
+                }
+            };
+            let y = made.node(Op::Unary(Unary::HardSwish), &[y]);
+            made.judge(&format!("{kind}, turned {turned}"), y);
+        }
+    }
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Images {
                 }
                 values
             }
-            Self::Data(data) => data.images(&(start..start + n).collect::<Vec<_>>()),
+            Self::Data(data) => data.images(&(start..start + n).collect::<Vec<_>>())?,
         };
         Ok(Tensor::new(&[n, c, h, w], values))
     }

@@ -15,7 +15,12 @@ fn class_folders(dir: &Path, classes: &[&str], n: usize) -> PathBuf {
         let label = data.classes().iter().position(|name| name == class);
         let rows = (0..data.len()).filter(|&i| Some(data.label(i)) == label);
         for i in rows.take(n) {
-            let bytes: Vec<u8> = data.image(i).iter().map(|v| (v * 255.0) as u8).collect();
+            let bytes: Vec<u8> = data
+                .image(i)
+                .unwrap()
+                .iter()
+                .map(|v| (v * 255.0) as u8)
+                .collect();
             let grey = image::GrayImage::from_raw(28, 28, bytes).unwrap();
             grey.save(folder.join(format!("{i:04}.png"))).unwrap();
         }

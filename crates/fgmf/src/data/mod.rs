@@ -1,6 +1,7 @@
-//! Data sets: one split of labelled images held in memory as bytes, from the embedded Fashion-MNIST
-//! slice, IDX files, CIFAR-10 binary files or a folder of images. Images handed out lie in `[0,
-//! 1]`; normalisation belongs to the network.
+//! Data sets: one split of labelled images, from the embedded Fashion-MNIST slice, IDX files,
+//! CIFAR-10 binary files or a folder of images. They are held in memory as bytes; large folders are
+//! decoded batch by batch instead. Images handed out lie in `[0, 1]`; normalisation belongs to the
+//! network.
 
 pub(crate) mod batch;
 pub(crate) mod cifar;
@@ -12,6 +13,8 @@ pub(crate) mod idx;
 pub(crate) mod labelling;
 pub(crate) mod limits;
 pub(crate) mod picture;
+pub(crate) mod pixels;
+pub(crate) mod recipe;
 pub(crate) mod request;
 pub(crate) mod source;
 

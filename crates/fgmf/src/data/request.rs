@@ -18,6 +18,9 @@ pub struct DataRequest {
     /// Whether pictures of folders are made to fit `shape` instead: cut to the middle, resized,
     /// made grey or coloured.
     pub fit: bool,
+    /// Bytes of decoded pixels that are held in memory, 256 MiB if not stated. The pictures of a
+    /// larger folder are decoded anew whenever they are asked for.
+    pub held: Option<u64>,
 }
 
 impl DataRequest {
@@ -27,7 +30,14 @@ impl DataRequest {
             limit,
             shape,
             fit: false,
+            held: None,
         }
+    }
+
+    /// With no more than so many bytes of pictures held in memory.
+    pub fn holding(self, bytes: u64) -> Self {
+        let held = Some(bytes);
+        Self { held, ..self }
     }
 
     /// With pictures made to fit the shape, where it is known.

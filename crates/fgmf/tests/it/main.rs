@@ -15,5 +15,6 @@ mod minimum_norm;
 mod planted;
 mod quantus;
 mod registry;
+mod streaming;
 mod tokens;
 mod training;

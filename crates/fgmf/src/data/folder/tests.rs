@@ -45,8 +45,11 @@ fn one_folder_is_split_by_every_fifth_file() {
         (train.classes(), vec![0, 2])
     );
     assert!(test.notes()[0].contains("1 of 5 files of a class is for testing"));
-    assert_eq!((test.shape(), test.image(1)[1]), ([1, 2, 3], 10.0 / 255.0));
-    assert_eq!(train.image(0)[5..], [105.0 / 255.0]);
+    assert_eq!(
+        (test.shape(), test.image(1).unwrap()[1]),
+        ([1, 2, 3], 10.0 / 255.0)
+    );
+    assert_eq!(train.image(0).unwrap()[5..], [105.0 / 255.0]);
     fs::remove_dir_all(dir.path().join("b")).unwrap();
     assert!(
         refused(&dir, Split::Test)
@@ -134,7 +137,7 @@ fn a_limit_is_spread_over_the_folders_before_decoding() {
         fs::write(dir.path().join(name), "no image").unwrap();
     }
     let one = part(Some(1), Some([1, 2, 3])).unwrap();
-    assert_eq!(one.image(0), whole.image(first));
+    assert_eq!(one.image(0).unwrap(), whole.image(first).unwrap());
     let message = part(Some(1), Some([3, 2, 3])).unwrap_err().to_string();
     assert!(
         message.contains("expected 3x2 pixels (width x height), RGB as the model takes"),
@@ -166,8 +169,8 @@ fn a_few_bad_files_are_left_out() {
     let kept: Vec<usize> = (1..20).filter(|&i| i != 11).collect();
     for (i, &other) in kept.iter().enumerate() {
         assert_eq!(
-            (part.image(i), part.label(i)),
-            (whole.image(other), whole.label(other))
+            (part.image(i).unwrap(), part.label(i)),
+            (whole.image(other).unwrap(), whole.label(other))
         );
     }
     let [text, wide] = part.left_out() else {

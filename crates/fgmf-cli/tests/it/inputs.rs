@@ -137,7 +137,7 @@ fn a_picture_that_breaks_its_decoder_is_named() {
     let usual = ["explain", text(&model), text(&picture), "--out", text(&out)];
     let message = refused(&[&usual[..], &["--methods", "saliency"]].concat());
     assert!(
-        message.contains("palette.png: expected a whole PNG or JPEG image"),
+        message.contains("palette.png: expected a whole PNG, JPEG or WebP image"),
         "{message}"
     );
     assert!(!message.contains("bug"), "{message}");
@@ -276,7 +276,8 @@ fn pictures_are_left_out_or_made_to_fit() {
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("left out: 2")
-            && said.contains("gif.png: expected a whole PNG or JPEG image, found a GIF picture")
+            && said
+                .contains("gif.png: expected a whole PNG, JPEG or WebP image, found a GIF picture")
             && said.contains("wide.png: expected an image of 1x28x28"),
         "{said}"
     );

@@ -1,4 +1,4 @@
-//! Folders of PNG and JPEG images, one folder a class.
+//! Folders of PNG, JPEG and WebP images, one folder a class.
 
 #[cfg(test)]
 mod tests;
@@ -156,7 +156,7 @@ fn image_files(class: &FileEntry) -> Result<Vec<PathBuf>> {
             "an empty folder",
         ));
     }
-    let expected = "an image (png, jpg, jpeg)";
+    let expected = "an image (png, jpg, jpeg, webp)";
     for entry in &entries {
         if entry.is_dir {
             return Err(Error::data(&entry.path, expected, "a folder"));
@@ -167,7 +167,7 @@ fn image_files(class: &FileEntry) -> Result<Vec<PathBuf>> {
             .and_then(|end| end.to_str())
             .unwrap_or("")
             .to_ascii_lowercase();
-        if !["png", "jpg", "jpeg"].contains(&extension.as_str()) {
+        if !["png", "jpg", "jpeg", "webp"].contains(&extension.as_str()) {
             return Err(Error::data(&entry.path, expected, "another kind of file"));
         }
     }

@@ -198,7 +198,7 @@ fn odd_files_are_named() {
     fs::write(&odd, "GIF89a").unwrap();
     assert!(
         refused(&dir, Split::Train)
-            .contains("2.png: expected a whole PNG or JPEG image, found a GIF picture")
+            .contains("2.png: expected a whole PNG, JPEG or WebP image, found a GIF picture")
     );
     fs::write(&odd, "text").unwrap();
     assert!(refused(&dir, Split::Train).contains("found another kind of file"));
@@ -206,7 +206,7 @@ fn odd_files_are_named() {
     for (name, part) in [
         (
             "a/notes.txt",
-            "notes.txt: expected an image (png, jpg, jpeg), found another kind of file",
+            "notes.txt: expected an image (png, jpg, jpeg, webp), found another kind of file",
         ),
         (
             "readme",
@@ -221,7 +221,7 @@ fn odd_files_are_named() {
     fs::create_dir(dir.path().join("a/sub")).unwrap();
     assert!(
         refused(&dir, Split::Train)
-            .contains("sub: expected an image (png, jpg, jpeg), found a folder")
+            .contains("sub: expected an image (png, jpg, jpeg, webp), found a folder")
     );
     fs::create_dir(dir.path().join("B")).unwrap();
     assert!(

@@ -26,7 +26,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
     let metrics = metrics(&a.metrics, &settings)?;
     let mut model = UserModel::open(&a.model, &a.input)?;
-    let data = data_for(&model.net, &a.data, &a.split, Some(a.limit), a.input.resize)?;
+    let data = data_for(&model.net, &a.data, &a.split, Some(a.limit), model.fit)?;
     model.guard(&data)?;
     let ExplainedModel {
         mut net,

@@ -100,7 +100,7 @@ mod tests {
 
     const ALL: DataRequest = DataRequest {
         limit: None,
-        fit: false,
+        fit: crate::data::recipe::Fit::Refused,
         shape: None,
         held: None,
     };

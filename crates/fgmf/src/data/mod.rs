@@ -16,12 +16,17 @@ pub(crate) mod picture;
 pub(crate) mod pixels;
 pub(crate) mod recipe;
 pub(crate) mod request;
+pub(crate) mod scaling;
 pub(crate) mod source;
 
 pub use crate::record::Split;
 pub use batch::{Batch, batch_of};
 pub use dataset::Dataset;
 pub use labelling::{class_names, name_classes};
-pub use picture::{StillImage, is_decoding, read_image, read_image_of, read_image_to_fit};
+pub use picture::{
+    StillImage, is_decoding, read_image, read_image_of, read_image_scaled, read_image_to_fit,
+};
+pub use recipe::{Fit, read_picture};
 pub use request::DataRequest;
+pub use scaling::{Interpolation, ScaledTo, Scaling};
 pub use source::{EMBEDDED, load, load_part};

@@ -2,6 +2,7 @@
 
 use crate::data::files;
 use crate::data::limits::MAX_SIDE;
+use crate::data::scaling::{Plane, Scaling, scaled, sizes};
 use crate::error::{Error, Result};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -15,6 +16,8 @@ const MAX_IMAGE: u64 = 256 << 20;
 
 const CROPPED: &str = "cut to its middle, for the proportions of the model's images";
 const RESIZED: &str = "resized to the size of the model's images";
+const SCALED: &str = "scaled for the model's images";
+const CUT: &str = "cut to its middle, after it was scaled";
 const GREYED: &str = "made grey";
 const COLOURED: &str = "grey taken for all three colours";
 const TURNED: &str = "turned upright, as the EXIF data of the file says";
@@ -68,12 +71,70 @@ pub fn read_image_of(path: &Path, shape: [usize; 3]) -> Result<StillImage> {
 /// As [`read_image`]; [`Error::Data`] when `shape` has no 1 or 3 channels.
 pub fn read_image_to_fit(path: &Path, shape: [usize; 3]) -> Result<StillImage> {
     let image = read_like(path, None)?;
-    let [channels, height, width] = shape;
-    if !matches!(channels, 1 | 3) || height.max(width) > MAX_SIDE {
-        let expected = "a model of images with 1 or 3 channels, to make this picture fit";
-        return Err(Error::data(path, expected, format!("{channels} channels")));
-    }
+    check_channels(path, shape)?;
     Ok(fitted(image, shape))
+}
+
+/// Whether pictures can be made to fit images of this shape.
+fn check_channels(path: &Path, [channels, height, width]: [usize; 3]) -> Result<()> {
+    if matches!(channels, 1 | 3) && height.max(width) <= MAX_SIDE {
+        return Ok(());
+    }
+    let expected = "a model of images with 1 or 3 channels, to make this picture fit";
+    Err(Error::data(path, expected, format!("{channels} channels")))
+}
+
+/// [`read_image`] scaled for images of `[channels, height, width]`, and its middle cut out. Grey and
+/// colours as in [`read_image_to_fit`]. What was done is noted.
+///
+/// # Errors
+/// As [`read_image_to_fit`]; [`Error::Data`] when the scaled picture does not cover such an image.
+pub fn read_image_scaled(path: &Path, shape: [usize; 3], scaling: &Scaling) -> Result<StillImage> {
+    let image = read_like(path, None)?;
+    let [channels, height, width] = shape;
+    let [_, rows, columns] = image.shape;
+    check_channels(path, shape)?;
+    let Some((made, corner)) = sizes(scaling.to, [rows, columns], [height, width]) else {
+        let expected = format!("a picture that covers {width}x{height} pixels");
+        let found = format!("{columns}x{rows} pixels, {}", scaling.words());
+        return Err(Error::data(path, expected, found));
+    };
+    let mut notes = image.notes;
+    let stored = image.bytes.chunks_exact(rows * columns);
+    let planes: Vec<Vec<u8>> = stored
+        .map(|bytes| Plane {
+            bytes: bytes.to_vec(),
+            height: rows,
+            width: columns,
+        })
+        .map(|plane| scaled(&plane, scaling.interpolation, made, corner, [height, width]))
+        .collect();
+    if made != [rows, columns] {
+        notes.push(SCALED);
+    }
+    if made != [height, width] {
+        notes.push(CUT);
+    }
+    let bytes = match (channels, planes.as_slice()) {
+        (1, [red, green, blue]) => {
+            notes.push(GREYED);
+            let luma = |i: usize| {
+                let [r, g, b] = [red[i], green[i], blue[i]].map(u32::from);
+                ((2126 * r + 7152 * g + 722 * b) / 10_000) as u8
+            };
+            (0..red.len()).map(luma).collect()
+        }
+        (3, [grey]) => {
+            notes.push(COLOURED);
+            grey.repeat(3)
+        }
+        _ => planes.concat(),
+    };
+    Ok(StillImage {
+        shape,
+        bytes,
+        notes,
+    })
 }
 
 /// An image of another shape, with notes of what was done to it.

@@ -2,7 +2,7 @@
 
 use crate::hardening::{given, hardened, settings};
 use crate::training::halves;
-use fgmf::data::{DataRequest, Dataset, load_part};
+use fgmf::data::{DataRequest, Dataset, Fit, load_part};
 use fgmf::record::{Norm, Split};
 use fgmf::store::read_model;
 use fgmf::study::{SuiteJob, run_suite, suite};
@@ -66,7 +66,7 @@ fn a_folder_is_the_same_data_on_the_disk_as_in_memory() {
     same(&held, &stored);
     let [held, stored] = both(
         folder.path(),
-        DataRequest::new(None, Some([3, 5, 5])).fitted(true),
+        DataRequest::new(None, Some([3, 5, 5])).fitted(Fit::Middle),
     );
     assert_eq!(held.shape(), [3, 5, 5]);
     same(&held, &stored);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) enum Images {
     Files(Pictures),
-    Data(Dataset),
+    Data(Box<Dataset>),
 }
 
 /// Single files that can be read, and those that cannot.
@@ -68,7 +68,7 @@ impl Images {
             }));
         };
         let data = data_for(net, data, &inputs.split, limit, fit)?;
-        Ok(Self::Data(data))
+        Ok(Self::Data(Box::new(data)))
     }
 
     /// Leaves out files that cannot be read; to be called once nothing else can be refused.

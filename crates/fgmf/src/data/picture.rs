@@ -42,8 +42,8 @@ pub struct StillImage {
 /// Of an animation the first frame is read.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read; [`Error::Data`] when it is not a whole PNG, JPEG or WebP
-/// image, or is larger than 256 MiB or 16384 pixels a side.
+/// [`Error::Io`] when the file cannot be read; [`Error::Data`] when it is not a whole PNG, JPEG or
+/// WebP image, or is larger than 256 MiB or 16384 pixels a side.
 pub fn read_image(path: &Path) -> Result<StillImage> {
     read_like(path, None)
 }
@@ -84,8 +84,8 @@ fn check_channels(path: &Path, [channels, height, width]: [usize; 3]) -> Result<
     Err(Error::data(path, expected, format!("{channels} channels")))
 }
 
-/// [`read_image`] scaled for images of `[channels, height, width]`, and its middle cut out. Grey and
-/// colours as in [`read_image_to_fit`]. What was done is noted.
+/// [`read_image`] scaled for images of `[channels, height, width]`, and its middle cut out. Grey
+/// and colours as in [`read_image_to_fit`]. What was done is noted.
 ///
 /// # Errors
 /// As [`read_image_to_fit`]; [`Error::Data`] when the scaled picture does not cover such an image.

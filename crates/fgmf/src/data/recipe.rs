@@ -24,7 +24,8 @@ pub enum Fit {
     },
 }
 
-/// The image of `[channels, height, width]` in a file; other pictures are made to fit as `fit` says.
+/// The image of `[channels, height, width]` in a file; other pictures are made to fit as `fit`
+/// says.
 ///
 /// # Errors
 /// Those of [`read_image_of`], [`read_image_to_fit`] or [`read_image_scaled`].

@@ -2,10 +2,10 @@
 //!
 //! | file | what is read |
 //! | --- | --- |
-//! | `fgmf.toml` | what flags say, by their names: `scale`, `mean`, `std`, `bgr`, `labels`, `crop_pct`, `interpolation` |
+//! | `fgmf.toml` | what flags say, by their names |
 //! | metadata of the ONNX file | `fgmf.preprocessing`, which hardened models carry |
-//! | `preprocessor_config.json` (Hugging Face) | rescaling, mean and deviation; how pictures are resized |
-//! | `config.json` (timm) | `mean`, `std`, `crop_pct`, `crop_mode`, `interpolation` of `pretrained_cfg`; `label_names` |
+//! | `preprocessor_config.json` (Hugging Face) | rescaling, mean and deviation, resizing |
+//! | `config.json` (timm) | `pretrained_cfg`: mean, std, crop and filter; `label_names` |
 //! | `config.json` (Hugging Face) | `id2label` |
 //! | `imagenet_class_index.json` (Keras) | WordNet id and name of each class |
 //! | `labels.txt`, `classes.txt`, `synset.txt`, `imagenet_classes.txt` | a name a line |

@@ -26,5 +26,6 @@ measured() {
 
 measured attack attack "$out/net/model.onnx" --data "$out/data" --split train --limit "$n" \
   --suite quick --eps 8/255 --out "$out/attack"
+# Every picture passes once; OBJECTIVE=pgd-at attacks each of them on the way.
 measured harden harden "$out/net/model.onnx" --data "$out/data" --eps 4/255 --flip --epochs 1 \
-  --batch 128 --lr 0.001 --out "$out/harden"
+  --batch 128 --lr 0.001 --objective "${OBJECTIVE:-standard}" --judge 0 --out "$out/harden"

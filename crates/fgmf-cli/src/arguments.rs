@@ -281,6 +281,13 @@ pub(crate) struct ModelInput {
     /// Make pictures fit: cut to the middle, resized, grey or coloured as the model takes them.
     #[arg(long)]
     pub(crate) resize: bool,
+    /// With --resize: pictures are scaled until their shorter side is that of the model's images
+    /// divided by this, and their middle is cut out, such as 0.875.
+    #[arg(long, value_name = "SHARE", requires = "resize")]
+    pub(crate) crop_pct: Option<f64>,
+    /// With --resize: how pictures are scaled, bilinear or bicubic, as Pillow does it.
+    #[arg(long, value_name = "FILTER", requires = "resize")]
+    pub(crate) interpolation: Option<fgmf::data::Interpolation>,
     /// Do not compare with other ways to prepare the images.
     #[arg(long)]
     pub(crate) as_it_is: bool,

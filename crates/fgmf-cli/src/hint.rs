@@ -14,11 +14,11 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
         Error::Data { found, .. } if found.ends_with(" picture") => {
             Some("save the picture as a PNG file")
         }
-        Error::Data { path, .. } if ends_in(path, &["png", "jpg", "jpeg"]) => Some(
+        Error::Data { path, .. } if ends_in(path, &["png", "jpg", "jpeg", "webp"]) => Some(
             "`fgmf info MODEL.onnx` shows the images a model takes; `--resize` makes pictures \
              fit",
         ),
-        Error::Data { path, .. } if ends_in(path, &["webp", "gif", "bmp", "tif", "tiff"]) => {
+        Error::Data { path, .. } if ends_in(path, &["gif", "bmp", "tif", "tiff"]) => {
             Some("save the picture as a PNG file")
         }
         Error::Data { .. } => Some(
@@ -97,16 +97,20 @@ mod tests {
     #[test]
     fn another_kind_of_picture_is_to_be_saved_anew() {
         let hint = |path: &str| {
-            let error = Error::data(Path::new(path), "a whole PNG or JPEG image", "another kind");
+            let error = Error::data(
+                Path::new(path),
+                "a whole PNG, JPEG or WebP image",
+                "another kind",
+            );
             of(&error.into()).unwrap()
         };
         let named = Error::data(
             Path::new("x.png"),
-            "a whole PNG or JPEG image",
+            "a whole PNG, JPEG or WebP image",
             "a GIF picture",
         );
         assert!(of(&named.into()).unwrap().contains("as a PNG file"));
-        assert!(hint("x.WEBP").contains("as a PNG file"));
+        assert!(hint("x.TIFF").contains("as a PNG file"));
         assert!(hint("x.PNG").contains("fgmf info"));
         assert!(hint("folder").contains("fashion-mnist-mini"));
     }

@@ -31,7 +31,8 @@ impl Write for Hash {
     }
 }
 
-fn hexadecimal(digest: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub fn hexadecimal(digest: &[u8]) -> String {
     digest
         .iter()
         .fold(String::with_capacity(64), |mut text, byte| {

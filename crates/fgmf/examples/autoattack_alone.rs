@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [c, h, w] = data.shape();
     let rows: Vec<usize> = (0..data.len()).collect();
     let batch = Batch {
-        x: Tensor::new(&[data.len(), c, h, w], data.images(&rows)),
+        x: Tensor::new(&[data.len(), c, h, w], data.images(&rows)?),
         labels: rows.iter().map(|&i| data.label(i)).collect(),
         index: rows.iter().map(|&i| i as u64).collect(),
     };

@@ -378,7 +378,7 @@ fn main() -> Done<()> {
     data.truncate(200)?;
     let rows: Vec<usize> = (0..data.len()).collect();
     let [c, h, w] = data.shape();
-    let x = Tensor::new::<f32>(&[rows.len(), c, h, w], data.images(&rows));
+    let x = Tensor::new::<f32>(&[rows.len(), c, h, w], data.images(&rows)?);
     let batch = Batch {
         x,
         labels: rows.iter().map(|&i| data.label(i)).collect(),

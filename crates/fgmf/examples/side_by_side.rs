@@ -405,7 +405,7 @@ impl Pgd {
         let rows: Vec<usize> = (0..n).collect();
         let [c, h, w] = data.shape();
         let batch = Batch {
-            x: Tensor::new(&[n, c, h, w], data.images(&rows)),
+            x: Tensor::new(&[n, c, h, w], data.images(&rows)?),
             labels: data.labels()[..n].to_vec(),
             index: rows.iter().map(|&i| i as u64).collect(),
         };

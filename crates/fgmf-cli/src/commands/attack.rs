@@ -28,7 +28,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     let mut model = UserModel::open(&a.model, &a.input)?;
     // A run that may stop early needs images in a mixed order.
     let limit = a.limit.or(a.stop_early.then_some(usize::MAX));
-    let data = data_for(&model.net, &a.data, &a.split, limit, a.input.resize)?;
+    let data = data_for(&model.net, &a.data, &a.split, limit, model.fit)?;
     model.guard(&data)?;
     let (file, mut net) = (model.file, Session::new(model.net));
     let threat = threat_on(norm, a.eps, net.image_shape())?;

@@ -26,7 +26,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
     let metrics = metrics(&a.metrics, &settings)?;
     let mut model = UserModel::open(&a.model, &a.input)?;
-    let data = data_for(&model.net, &a.data, &a.split, Some(a.limit), a.input.resize)?;
+    let data = data_for(&model.net, &a.data, &a.split, Some(a.limit), model.fit)?;
     model.guard(&data)?;
     let ExplainedModel {
         mut net,
@@ -45,7 +45,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
         a.seed,
     )?;
     let rows: Vec<usize> = (0..data.len()).collect();
-    let x = Tensor::new::<f32>(&[data.len(), c, h, w], data.images(&rows));
+    let x = Tensor::new::<f32>(&[data.len(), c, h, w], data.images(&rows)?);
     // Attacked images, and two copies on the way to them.
     let (mib, work) = (a.memory.memory, work_of(&a.explainers, &metrics));
     let cap = images_at_once(&mut [&mut net], mib, a.memory.cap, 3 * x.len(), work)?;

@@ -43,10 +43,10 @@ pub(crate) fn run(global: &Arguments, a: &Harden) -> Result<Outcome> {
     let started = Instant::now();
     let mut user = UserModel::open(&a.model, &a.input)?;
     let net = &user.net;
-    let data = data_for(net, &a.data, "train", a.limit, a.input.resize)?;
+    let data = data_for(net, &a.data, "train", a.limit, user.fit)?;
     let tests = match a.judge {
         0 => None,
-        n => Some(data_for(net, &a.data, "test", Some(n), a.input.resize)?),
+        n => Some(data_for(net, &a.data, "test", Some(n), user.fit)?),
     };
     let threat = threat_on(a.norm.parse()?, a.eps, net.image_shape())?;
     user.guard(&data)?;
@@ -343,6 +343,15 @@ fn command(a: &Harden, images: Option<&Preprocessing>) -> String {
         images.map_or_else(String::new, Preprocessing::flags),
     );
     more(a.input.resize, "--resize".into());
+    let scaled = [
+        a.input.crop_pct.map(|pct| format!("--crop-pct {pct}")),
+        a.input
+            .interpolation
+            .map(|how| format!("--interpolation {how}")),
+    ];
+    for text in scaled.into_iter().flatten() {
+        more(true, text);
+    }
     more(a.input.as_it_is, "--as-it-is".into());
     words.join(" ")
 }

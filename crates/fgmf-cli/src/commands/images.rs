@@ -5,20 +5,20 @@ use crate::commands::shared::data_for;
 use crate::console;
 use crate::console::one_line;
 use anyhow::Result;
-use fgmf::data::{Dataset, StillImage, read_image_of, read_image_to_fit};
+use fgmf::data::{Dataset, Fit, StillImage, read_picture};
 use fgmf_net::{Network, Tensor};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 pub(crate) enum Images {
     Files(Pictures),
-    Data(Dataset),
+    Data(Box<Dataset>),
 }
 
 /// Single files that can be read, and those that cannot.
 pub(crate) struct Pictures {
     paths: Vec<PathBuf>,
-    resize: bool,
+    fit: Fit,
     left_out: Vec<String>,
 }
 
@@ -49,11 +49,7 @@ impl Pictures {
     }
 
     fn read(&self, net: &Network, path: &Path) -> fgmf::Result<StillImage> {
-        if self.resize {
-            read_image_to_fit(path, net.image_shape())
-        } else {
-            read_image_of(path, net.image_shape())
-        }
+        read_picture(path, net.image_shape(), self.fit)
     }
 }
 
@@ -61,18 +57,18 @@ impl Images {
     pub(crate) fn new(
         inputs: &Inputs,
         limit: Option<usize>,
-        resize: bool,
+        fit: Fit,
         net: &Network,
     ) -> Result<Self> {
         let Some(data) = &inputs.data else {
             return Ok(Self::Files(Pictures {
                 paths: inputs.images.clone(),
-                resize,
+                fit,
                 left_out: Vec::new(),
             }));
         };
-        let data = data_for(net, data, &inputs.split, limit, resize)?;
-        Ok(Self::Data(data))
+        let data = data_for(net, data, &inputs.split, limit, fit)?;
+        Ok(Self::Data(Box::new(data)))
     }
 
     /// Leaves out files that cannot be read; to be called once nothing else can be refused.
@@ -110,7 +106,7 @@ impl Images {
                 }
                 values
             }
-            Self::Data(data) => data.images(&(start..start + n).collect::<Vec<_>>()),
+            Self::Data(data) => data.images(&(start..start + n).collect::<Vec<_>>())?,
         };
         Ok(Tensor::new(&[n, c, h, w], values))
     }
@@ -200,7 +196,7 @@ mod tests {
         .map(PathBuf::from);
         let files = Pictures {
             paths: paths.to_vec(),
-            resize: false,
+            fit: Fit::Refused,
             left_out: Vec::new(),
         };
         let stems = Images::Files(files).stems();

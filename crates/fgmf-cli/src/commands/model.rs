@@ -4,7 +4,7 @@ use crate::arguments::ModelInput;
 use crate::console;
 use crate::console::one_line;
 use anyhow::Result;
-use fgmf::data::{Dataset, class_names, name_classes};
+use fgmf::data::{Dataset, Fit, Interpolation, Scaling, class_names, name_classes};
 use fgmf::input::{Beside, better_setting, find_beside, preprocessed, read_labels};
 use fgmf_net::Network;
 use fgmf_record::{ModelFile, Preprocessing, hash};
@@ -17,6 +17,8 @@ pub(crate) const GUARDED: &str = "prepare the images as the model takes them";
 pub(crate) struct UserModel {
     pub(crate) net: Network,
     pub(crate) file: ModelFile,
+    /// What is done with pictures of other sizes.
+    pub(crate) fit: Fit,
     /// Lines about what was found beside it.
     pub(crate) notes: Vec<String>,
     /// Its own graph, until it was guarded.
@@ -36,6 +38,14 @@ impl UserModel {
         };
         let mut notes = std::mem::take(&mut net.notes);
         notes.extend(beside.notes);
+        let settings = path.with_file_name("fgmf.toml");
+        if own && settings.is_file() {
+            let settings = settings.display();
+            notes.push(format!(
+                "{settings} is not used: a network trained here says it itself"
+            ));
+        }
+        let fit = fit(input, net.image_shape(), beside.scaling, &mut notes)?;
         let [channels, ..] = net.image_shape();
         let stated = stated(input, channels);
         let guarded = !input.as_it_is && (!own || stated.is_some());
@@ -49,7 +59,7 @@ impl UserModel {
         };
         let labels = match &input.labels {
             Some(file) => Some(read_labels(file, net.classes())?),
-            None if class_names(&net).is_some() => None,
+            None if class_names(&net).is_some() && !beside.labels_stated => None,
             None => beside.labels.map(|(labels, place)| {
                 notes.push(format!("class names of {place}"));
                 labels
@@ -70,6 +80,7 @@ impl UserModel {
         Ok(Self {
             net,
             file,
+            fit,
             notes,
             bare,
         })
@@ -109,6 +120,35 @@ pub(crate) fn identity(file: &ModelFile) -> String {
         None => file.sha256.clone(),
         Some(p) => hash::sha256(format!("{} {}", file.sha256, p.flags()).as_bytes()),
     }
+}
+
+/// What is done with pictures of other sizes than this: what flags say, else what was found beside
+/// the model, else what `--resize` does.
+fn fit(
+    input: &ModelInput,
+    shape: [usize; 3],
+    beside: Option<(Scaling, String)>,
+    notes: &mut Vec<String>,
+) -> Result<Fit> {
+    if input.crop_pct.is_some() || input.interpolation.is_some() {
+        let interpolation = input.interpolation.unwrap_or(Interpolation::Bilinear);
+        let scaling = Scaling::cropped(shape, input.crop_pct.unwrap_or(1.0), interpolation)?;
+        return Ok(Fit::Scaled { scaling, all: true });
+    }
+    let all = input.resize;
+    Ok(match beside {
+        Some((scaling, place)) => {
+            let which = if all {
+                "pictures"
+            } else {
+                "pictures of other sizes"
+            };
+            notes.push(format!("{which} as {place} says: {}", scaling.words()));
+            Fit::Scaled { scaling, all }
+        }
+        None if all => Fit::Middle,
+        None => Fit::Refused,
+    })
 }
 
 /// What the flags state; `None` where there is none of them.

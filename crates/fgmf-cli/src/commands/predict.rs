@@ -22,7 +22,7 @@ const TOP: usize = 5;
 
 pub(crate) fn run(global: &Arguments, a: &Predict) -> Result<Outcome> {
     let mut user = UserModel::open(&a.model, &a.input)?;
-    let mut images = Images::new(&a.inputs, a.limit, a.input.resize, &user.net)?;
+    let mut images = Images::new(&a.inputs, a.limit, user.fit, &user.net)?;
     if let Some(data) = images.data() {
         user.guard(data)?;
     }

@@ -5,7 +5,7 @@ use crate::console;
 use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
-use fgmf::data::{DataRequest, Dataset, class_names, load_part};
+use fgmf::data::{DataRequest, Dataset, Fit, class_names, load_part};
 use fgmf::defend::unsquashed;
 use fgmf::model::softmax;
 use fgmf::threat::{Norm, ThreatModel};
@@ -66,7 +66,7 @@ pub(crate) fn data_for(
     source: &str,
     split: &str,
     limit: Option<usize>,
-    fit: bool,
+    fit: Fit,
 ) -> Result<Dataset> {
     let wanted = DataRequest::new(limit, Some(net.image_shape())).fitted(fit);
     let mut data = load_part(source, split.parse()?, &wanted)?;

@@ -89,6 +89,7 @@ fn info_explain_and_thresholds() {
     let data = fgmf::data::load("fashion-mnist-mini", fgmf::data::Split::Test).unwrap();
     let bytes: Vec<u8> = data
         .image(0)
+        .unwrap()
         .iter()
         .map(|v| (v * 255.0).round() as u8)
         .collect();

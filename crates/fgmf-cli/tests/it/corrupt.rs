@@ -51,6 +51,7 @@ fn damaged_models_images_labels_and_settings() {
     let data = fgmf::data::load("fashion-mnist-mini", fgmf::data::Split::Test).unwrap();
     let bytes: Vec<u8> = data
         .image(0)
+        .unwrap()
         .iter()
         .map(|v| (v * 255.0).round() as u8)
         .collect();

@@ -15,7 +15,12 @@ fn class_folders(dir: &Path, classes: &[&str], n: usize) -> PathBuf {
         let label = data.classes().iter().position(|name| name == class);
         let rows = (0..data.len()).filter(|&i| Some(data.label(i)) == label);
         for i in rows.take(n) {
-            let bytes: Vec<u8> = data.image(i).iter().map(|v| (v * 255.0) as u8).collect();
+            let bytes: Vec<u8> = data
+                .image(i)
+                .unwrap()
+                .iter()
+                .map(|v| (v * 255.0) as u8)
+                .collect();
             let grey = image::GrayImage::from_raw(28, 28, bytes).unwrap();
             grey.save(folder.join(format!("{i:04}.png"))).unwrap();
         }
@@ -132,7 +137,7 @@ fn a_picture_that_breaks_its_decoder_is_named() {
     let usual = ["explain", text(&model), text(&picture), "--out", text(&out)];
     let message = refused(&[&usual[..], &["--methods", "saliency"]].concat());
     assert!(
-        message.contains("palette.png: expected a whole PNG or JPEG image"),
+        message.contains("palette.png: expected a whole PNG, JPEG or WebP image"),
         "{message}"
     );
     assert!(!message.contains("bug"), "{message}");
@@ -271,7 +276,8 @@ fn pictures_are_left_out_or_made_to_fit() {
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("left out: 2")
-            && said.contains("gif.png: expected a whole PNG or JPEG image, found a GIF picture")
+            && said
+                .contains("gif.png: expected a whole PNG, JPEG or WebP image, found a GIF picture")
             && said.contains("wide.png: expected an image of 1x28x28"),
         "{said}"
     );
@@ -457,4 +463,61 @@ fn adversarial_images_saved_with_8_bits_are_counted() {
     let right = (saved.clean.accuracy * saved.clean.n as f64).round() as usize;
     assert_eq!((saved.clean.n, saved.clean.n - right), (kept.n, kept.count));
     assert!(0 < kept.count && kept.count < kept.n, "{kept:?}");
+}
+
+/// A file beside the model says how pictures are resized: no flag is needed, and it is said.
+#[test]
+fn pictures_are_scaled_as_the_files_beside_the_model_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = constant_model(folder.path(), [1, 28, 28]);
+    let wide = pictures(folder.path()).swap_remove(1);
+    let predict = |more: &[&str]| {
+        let out = folder.path().join("predicted");
+        let usual = ["predict", text(&model), text(&wide), "--out", text(&out)];
+        let done = run(&[&usual[..], more].concat());
+        let said = String::from_utf8(done.stderr).unwrap();
+        (done.status.code(), said)
+    };
+    let (code, said) = predict(&[]);
+    assert_eq!(code, Some(2), "{said}");
+    let (code, said) = predict(&["--resize", "--crop-pct", "0.875"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("cut to its middle, after it was scaled"),
+        "{said}"
+    );
+    assert!(predict(&["--crop-pct", "0.875"]).1.contains("--resize"));
+    let (code, said) = predict(&["--resize", "--crop-pct", "1.5"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("`crop_pct`: expected above 0, at most 1"),
+        "{said}"
+    );
+    let config = r#"{"pretrained_cfg": {"crop_pct": 0.9, "interpolation": "bicubic"}}"#;
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    let (code, said) = predict(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("config.json says: scaled to a shorter side of 31 (bicubic)"),
+        "{said}"
+    );
+    let settings = folder.path().join("fgmf.toml");
+    std::fs::write(&settings, "crop_pct = 0.5\nscale = 255\n").unwrap();
+    let (code, said) = predict(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("fgmf.toml says: scaled to a shorter side of 56"),
+        "{said}"
+    );
+    assert!(
+        said.contains("images as") && said.contains("--scale 255"),
+        "{said}"
+    );
+    std::fs::write(&settings, "crop = 0.5\n").unwrap();
+    let (code, said) = predict(&[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("crop_pct, interpolation, found `crop`"),
+        "{said}"
+    );
 }

@@ -1,16 +1,20 @@
 //! Images with labels, and where they come from.
 
 use crate::data::dataset::Dataset;
+use crate::error::Result;
 use fgmf_net::Tensor;
 
 /// Examples of a data set as a batch.
-pub fn batch_of(data: &Dataset, rows: &[usize]) -> Batch {
+///
+/// # Errors
+/// As [`Dataset::images`].
+pub fn batch_of(data: &Dataset, rows: &[usize]) -> Result<Batch> {
     let [c, h, w] = data.shape();
-    Batch {
-        x: Tensor::new(&[rows.len(), c, h, w], data.images(rows)),
+    Ok(Batch {
+        x: Tensor::new(&[rows.len(), c, h, w], data.images(rows)?),
         labels: rows.iter().map(|&i| data.label(i)).collect(),
         index: rows.iter().map(|&i| i as u64).collect(),
-    }
+    })
 }
 
 /// Images with labels, and where they come from.

@@ -100,8 +100,9 @@ mod tests {
 
     const ALL: DataRequest = DataRequest {
         limit: None,
-        fit: false,
+        fit: crate::data::recipe::Fit::Refused,
         shape: None,
+        held: None,
     };
 
     /// Batch `i` holds two images: label `i`, all bytes `i`; label 9, all bytes 255.
@@ -132,7 +133,7 @@ mod tests {
             (SHAPE, &[0, 9, 1, 9, 2, 9, 3, 9, 4, 9][..])
         );
         assert_eq!(
-            (data.image(4), data.image(5)),
+            (data.image(4).unwrap(), data.image(5).unwrap()),
             (vec![2.0 / 255.0; PIXELS], vec![1.0; PIXELS])
         );
         assert_eq!(data.classes()[9], "truck");
@@ -156,7 +157,7 @@ mod tests {
         let some = |limit, shape| load(dir.path(), Split::Train, &DataRequest::new(limit, shape));
         let three = some(Some(3), Some(SHAPE)).unwrap();
         assert_eq!(three.labels(), [0, 9, 1]);
-        assert_eq!(three.image(2), [1.0 / 255.0; PIXELS]);
+        assert_eq!(three.image(2).unwrap(), [1.0 / 255.0; PIXELS]);
         assert!(some(Some(4), None).is_err() && some(None, None).is_err());
         let message = some(Some(3), Some([1, 28, 28])).unwrap_err().to_string();
         assert!(

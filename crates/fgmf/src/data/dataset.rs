@@ -1,21 +1,25 @@
-//! One split of labelled images in memory.
+//! One split of labelled images.
 
 use crate::data::labelling::labels_of;
+use crate::data::pixels::Pixels;
 use crate::error::{Error, Result};
-use crate::hash::sha256;
+use crate::hash::hexadecimal;
 use crate::record::Split;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use std::fmt;
 
 /// Labelled images of one split, all of one shape, never empty.
+///
+/// Images are held in memory, or are decoded anew from their files whenever they are asked for
+/// ([`DataRequest::held`](super::DataRequest)). Then a file that changed is an error, never another
+/// image.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dataset {
     name: String,
     split: Split,
     classes: Vec<String>,
     shape: [usize; 3],
-    /// `[n, channels, height, width]`, bytes as stored.
-    pixels: Vec<u8>,
+    pixels: Pixels,
     labels: Vec<usize>,
     /// Whether labels are positions of folders instead of numbers in a file.
     by_folder: bool,
@@ -39,6 +43,18 @@ impl Dataset {
         pixels: Vec<u8>,
         labels: Vec<usize>,
     ) -> Result<Self> {
+        Self::of_pixels(name, split, classes, shape, Pixels::Held(pixels), labels)
+    }
+
+    /// [`new`](Self::new) of pixels that may be in files.
+    pub(crate) fn of_pixels(
+        name: impl Into<String>,
+        split: Split,
+        classes: Vec<String>,
+        shape: [usize; 3],
+        pixels: Pixels,
+        labels: Vec<usize>,
+    ) -> Result<Self> {
         let wrong =
             |expected: String, found: String| Err(Error::mismatch("data set", expected, found));
         if labels.is_empty() || classes.is_empty() {
@@ -51,13 +67,11 @@ impl Dataset {
                 format!("{shape:?}"),
             );
         }
-        let size = shape
-            .iter()
-            .try_fold(labels.len(), |size, &side| size.checked_mul(side));
-        if size != Some(pixels.len()) {
-            let [c, h, w] = shape;
+        let [c, h, w] = shape;
+        let area = c.checked_mul(h).and_then(|a| a.checked_mul(w));
+        if let Err(found) = pixels.check(labels.len(), area) {
             let expected = format!("{} images of {c}x{h}x{w} bytes", labels.len());
-            return wrong(expected, format!("{} bytes", pixels.len()));
+            return wrong(expected, found);
         }
         if let Some((image, label)) = labels
             .iter()
@@ -191,73 +205,71 @@ impl Dataset {
         self.labels[i]
     }
 
+    /// Bytes of an image.
+    fn area(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     /// Image `i` as `[channels, height, width]` values `byte / 255` in `[0, 1]`.
+    ///
+    /// # Errors
+    /// As [`images`](Self::images).
     ///
     /// # Panics
     /// When `i >= len()`, as indexing a slice does.
-    pub fn image(&self, i: usize) -> Vec<f32> {
+    pub fn image(&self, i: usize) -> Result<Vec<f32>> {
         self.images(&[i])
     }
 
     /// The images at `indices`, in that order, one after the other: `[indices.len(), channels,
     /// height, width]` in `[0, 1]`.
     ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Data`] when images are not held in memory and a file is no longer
+    /// what it was when the data set was opened.
+    ///
     /// # Panics
     /// When an index is `>= len()`, as indexing a slice does.
-    pub fn images(&self, indices: &[usize]) -> Vec<f32> {
-        let area: usize = self.shape.iter().product();
-        let mut out = Vec::with_capacity(indices.len() * area);
+    pub fn images(&self, indices: &[usize]) -> Result<Vec<f32>> {
         for &i in indices {
             assert!(i < self.len(), "image {i} of a data set of {}", self.len());
-            out.extend(
-                self.pixels[i * area..(i + 1) * area]
-                    .iter()
-                    .map(|&byte| f32::from(byte) / 255.0),
-            );
         }
-        out
+        self.pixels.values(indices, self.area())
     }
 
-    /// Hex SHA-256 of the bytes of image `i`.
+    /// Hex SHA-256 of the bytes of image `i`, as they were when the data set was opened.
     ///
     /// # Panics
     /// When `i >= len()`, as indexing a slice does.
     pub fn image_sha256(&self, i: usize) -> String {
-        let area: usize = self.shape.iter().product();
-        sha256(&self.pixels[i * area..(i + 1) * area])
+        self.pixels.image_sha256(i, self.area())
     }
 
     /// Keeps the first `limit` images in file order; a `limit` above [`len`](Self::len) keeps all.
     ///
     /// # Errors
-    /// [`Error::Parameter`] when `limit` is 0.
+    /// [`Error::Parameter`] when `limit` is 0. As [`images`](Self::images), because images that are
+    /// not held are decoded once more, for their hash.
     pub fn truncate(&mut self, limit: usize) -> Result<()> {
         if limit == 0 {
             return Err(Error::parameter("limit", "at least 1", 0));
         }
         if limit < self.len() {
+            self.pixels.truncate(limit, self.area())?;
             self.labels.truncate(limit);
-            self.pixels
-                .truncate(limit * self.shape.iter().product::<usize>());
         }
         Ok(())
     }
 
     /// Hex SHA-256 of `n`, channels, height, width (64-bit little-endian), the pixels, and the
-    /// labels (64-bit little-endian).
+    /// labels (64-bit little-endian). Images that are not held were hashed when the data set was
+    /// opened.
     pub fn sha256(&self) -> String {
-        let mut hash = Sha256::new();
-        for side in [&[self.len()], &self.shape[..]].concat() {
-            hash.update((side as u64).to_le_bytes());
-        }
-        hash.update(&self.pixels);
+        let mut hash = self.pixels.hash(self.len(), self.shape);
         for &label in &self.labels {
             hash.update((label as u64).to_le_bytes());
         }
-        hash.finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hexadecimal(&hash.finalize())
     }
 
     /// Number of images of each class, in the order of [`classes`](Self::classes); sums to
@@ -315,12 +327,13 @@ mod tests {
             (data.len(), data.class_counts(), data.label(0)),
             (3, vec![1, 0, 2], 2)
         );
-        assert_eq!(data.images(&[2, 0]), vec![1.0; 12]);
+        assert_eq!(data.images(&[2, 0]).unwrap(), vec![1.0; 12]);
         let whole = data.sha256();
         data.truncate(7).unwrap();
         assert_eq!((data.len(), data.sha256()), (3, whole.clone()));
         data.truncate(1).unwrap();
-        assert_eq!((data.labels(), data.images(&[0]).len()), (&[2][..], 6));
+        let first = data.images(&[0]).unwrap();
+        assert_eq!((data.labels(), first.len()), (&[2][..], 6));
         assert_ne!(data.sha256(), whole);
         let message = data.truncate(0).unwrap_err().to_string();
         assert_eq!(message, "parameter `limit`: expected at least 1, found 0");

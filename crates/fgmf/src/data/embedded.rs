@@ -70,11 +70,16 @@ mod tests {
             );
             assert_eq!(data.class_counts(), vec![per_class; 10]);
             assert_eq!(data.classes()[data.label(0)], "Ankle boot");
-            let sum: f32 = data.image(0).iter().map(|value| value * 255.0).sum();
+            let sum: f32 = data
+                .image(0)
+                .unwrap()
+                .iter()
+                .map(|value| value * 255.0)
+                .sum();
             assert_eq!(sum.round() as u32, first_sum);
             let few = load(split, &DataRequest::new(Some(7), None)).unwrap();
             assert_eq!((few.len(), few.labels()), (7, &data.labels()[..7]));
-            assert_eq!(few.image(6), data.image(6));
+            assert_eq!(few.image(6).unwrap(), data.image(6).unwrap());
         }
     }
 }

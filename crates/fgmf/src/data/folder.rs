@@ -1,4 +1,4 @@
-//! Folders of PNG and JPEG images, one folder a class.
+//! Folders of PNG, JPEG and WebP images, one folder a class.
 
 #[cfg(test)]
 mod tests;
@@ -6,12 +6,15 @@ mod tests;
 use crate::data::dataset::Dataset;
 use crate::data::files;
 use crate::data::files::FileEntry;
-use crate::data::limits::MAX_BYTES;
-use crate::data::picture::{StillImage, read_image_to_fit, read_like};
+use crate::data::limits::{HELD, MAX_BYTES};
+use crate::data::picture::read_like;
+use crate::data::pixels::{Pixels, StoredPicture, StoredPixels, at_once, hash_of_sizes};
+use crate::data::recipe::Recipe;
 use crate::data::request::{DataRequest, SPREAD, spread};
 use crate::error::{Error, Result};
 use crate::record::Split;
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -19,8 +22,6 @@ use std::path::{Path, PathBuf};
 const TEST_EVERY: usize = 5;
 /// Files that cannot be used are left out, up to 1 in this many: more is no accident.
 const LEFT_OUT_OF: usize = 10;
-/// Bytes of pixels decoded before they are gathered; bounds memory, has no effect on the result.
-const CHUNK: usize = 16 << 20;
 
 /// Loads one split: `dir/{train,test}/CLASS/*`, or `dir/CLASS/*` with every 5th file of each class
 /// for testing. Only the images of the `wanted` part are decoded. A few bad files are left out
@@ -74,16 +75,17 @@ pub(crate) fn load(
         let labels: Vec<usize> = files.iter().map(|(_, label)| *label).collect();
         let rows = spread(&labels, limit);
         chosen = (rows.len() < files.len()).then_some(SPREAD);
-        files = rows.into_iter().map(|i| files[i].clone()).collect();
+        let mut take = |i: usize| std::mem::take(&mut files[i]);
+        files = rows.into_iter().map(&mut take).collect();
     }
-    let mut read = read_all(&files, wanted)?;
+    let (mut read, pixels) = read_all(&files, wanted)?;
     if one_folder {
         read.notes.push(format!(
             "without folders `train` and `test`, 1 of {TEST_EVERY} files of a class is for testing"
         ));
     }
     let name = files::name_of(dir);
-    let data = Dataset::new(name, split, classes, read.shape, read.pixels, read.labels)?;
+    let data = Dataset::of_pixels(name, split, classes, read.shape, pixels, read.labels)?;
     let data = data.by_folder().with_facts(chosen, read.notes);
     Ok(data.without(read.left_out))
 }
@@ -154,7 +156,7 @@ fn image_files(class: &FileEntry) -> Result<Vec<PathBuf>> {
             "an empty folder",
         ));
     }
-    let expected = "an image (png, jpg, jpeg)";
+    let expected = "an image (png, jpg, jpeg, webp)";
     for entry in &entries {
         if entry.is_dir {
             return Err(Error::data(&entry.path, expected, "a folder"));
@@ -165,7 +167,7 @@ fn image_files(class: &FileEntry) -> Result<Vec<PathBuf>> {
             .and_then(|end| end.to_str())
             .unwrap_or("")
             .to_ascii_lowercase();
-        if !["png", "jpg", "jpeg"].contains(&extension.as_str()) {
+        if !["png", "jpg", "jpeg", "webp"].contains(&extension.as_str()) {
             return Err(Error::data(&entry.path, expected, "another kind of file"));
         }
     }
@@ -176,10 +178,41 @@ fn image_files(class: &FileEntry) -> Result<Vec<PathBuf>> {
 #[derive(Default)]
 struct Gathered {
     shape: [usize; 3],
-    pixels: Vec<u8>,
     labels: Vec<usize>,
     notes: Vec<String>,
     left_out: Vec<Error>,
+}
+
+/// Pixels as they are gathered.
+enum Store {
+    Held(Vec<u8>),
+    /// Pictures, with the hash of a data set of as many.
+    Files(Vec<StoredPicture>, Sha256),
+}
+
+impl Store {
+    fn put(&mut self, path: &Path, bytes: &[u8]) {
+        match self {
+            Self::Held(pixels) => pixels.extend_from_slice(bytes),
+            Self::Files(pictures, hash) => {
+                hash.update(bytes);
+                pictures.push(StoredPicture::new(path.to_owned(), bytes));
+            }
+        }
+    }
+
+    /// The pixels of all, of which `expected` were to come.
+    fn finish(self, recipe: Recipe, expected: usize) -> Result<Pixels> {
+        match self {
+            Self::Held(pixels) => Ok(Pixels::Held(pixels)),
+            Self::Files(pictures, hash) if pictures.len() == expected => {
+                let stored = StoredPixels::new(recipe, pictures, hash);
+                Ok(Pixels::Stored(stored))
+            }
+            // The hash begins with the number of images, which files left out have changed.
+            Self::Files(pictures, _) => StoredPixels::hashed(recipe, pictures).map(Pixels::Stored),
+        }
+    }
 }
 
 /// Decodes in parallel, gathers in order. Only images of the `wanted` shape, or of that of the
@@ -188,7 +221,7 @@ struct Gathered {
 ///
 /// # Errors
 /// That of the first bad file, if more than 1 file in [`LEFT_OUT_OF`] is bad.
-fn read_all(files: &[(PathBuf, usize)], wanted: &DataRequest) -> Result<Gathered> {
+fn read_all(files: &[(PathBuf, usize)], wanted: &DataRequest) -> Result<(Gathered, Pixels)> {
     let allowed = files.len() / LEFT_OUT_OF;
     let mut all = Gathered::default();
     let bad = |error: Error, left_out: &mut Vec<Error>| {
@@ -214,31 +247,28 @@ fn read_all(files: &[(PathBuf, usize)], wanted: &DataRequest) -> Result<Gathered
         }
     }
     let Some((shape, reason)) = like else {
-        return Ok(all);
+        return Ok((all, Pixels::Held(Vec::new())));
     };
     all.shape = shape;
-    let area = shape.iter().product::<usize>().max(1);
-    if (area as u64).saturating_mul(files.len() as u64) > MAX_BYTES {
-        let found = format!("{} images of {area} bytes", files.len());
-        let expected = format!("at most {MAX_BYTES} bytes of pixels in all");
-        return Err(Error::data(&files[start].0, expected, found));
-    }
+    let fit = wanted.fit;
+    let recipe = Recipe { shape, fit };
+    let (area, expected) = (recipe.area(), files.len() - start);
+    let held = wanted.held.unwrap_or(HELD).min(MAX_BYTES);
+    let mut store = if (area as u64).saturating_mul(expected as u64) > held {
+        Store::Files(Vec::with_capacity(expected), hash_of_sizes(expected, shape))
+    } else {
+        Store::Held(Vec::with_capacity(area * expected))
+    };
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
-    all.pixels.reserve(area.saturating_mul(files.len() - start));
-    for chunk in files[start..].chunks((CHUNK / area).max(1)) {
+    for chunk in files[start..].chunks(at_once(area)) {
         let images: Vec<_> = chunk
             .par_iter()
-            .map(|(path, _)| {
-                if wanted.fit {
-                    return read_image_to_fit(path, shape);
-                }
-                read_as(path, shape, &reason)
-            })
+            .map(|(path, _)| recipe.read(path, &reason))
             .collect();
-        for (image, (_, label)) in images.into_iter().zip(chunk) {
+        for (image, (path, label)) in images.into_iter().zip(chunk) {
             match image {
                 Ok(image) => {
-                    all.pixels.extend_from_slice(&image.bytes);
+                    store.put(path, &image.bytes);
                     all.labels.push(*label);
                     for note in &image.notes {
                         *counts.entry(note).or_default() += 1;
@@ -253,24 +283,5 @@ fn read_all(files: &[(PathBuf, usize)], wanted: &DataRequest) -> Result<Gathered
     all.notes = counted
         .map(|(note, count)| format!("{count} of {n} images: {note}"))
         .collect();
-    Ok(all)
-}
-
-/// An image of this shape.
-fn read_as(path: &Path, shape: [usize; 3], reason: &str) -> Result<StillImage> {
-    let image = read_like(path, Some(shape))?;
-    if image.shape == shape {
-        return Ok(image);
-    }
-    let expected = format!("{} {reason}", size(shape));
-    Err(Error::data(path, expected, size(image.shape)))
-}
-
-fn size([c, h, w]: [usize; 3]) -> String {
-    let kind = match c {
-        1 => "grey".to_owned(),
-        3 => "RGB".to_owned(),
-        c => format!("{c} channels"),
-    };
-    format!("{w}x{h} pixels (width x height), {kind}")
+    Ok((all, store.finish(recipe, expected)?))
 }

@@ -1,7 +1,8 @@
-//! One image file: PNG or JPEG to bytes.
+//! One image file: PNG, JPEG or WebP to bytes.
 
 use crate::data::files;
 use crate::data::limits::MAX_SIDE;
+use crate::data::scaling::{Plane, Scaling, scaled, sizes};
 use crate::error::{Error, Result};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -15,10 +16,13 @@ const MAX_IMAGE: u64 = 256 << 20;
 
 const CROPPED: &str = "cut to its middle, for the proportions of the model's images";
 const RESIZED: &str = "resized to the size of the model's images";
+const SCALED: &str = "scaled for the model's images";
+const CUT: &str = "cut to its middle, after it was scaled";
 const GREYED: &str = "made grey";
 const COLOURED: &str = "grey taken for all three colours";
 const TURNED: &str = "turned upright, as the EXIF data of the file says";
 const BLENDED: &str = "transparency blended over white";
+const REDUCED: &str = "16 bits a channel reduced to 8";
 
 /// One image file, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,14 +35,15 @@ pub struct StillImage {
     pub notes: Vec<&'static str>,
 }
 
-/// Reads one PNG or JPEG file.
+/// Reads one PNG, JPEG or WebP file.
 ///
 /// The format is told by content, not by name. A turn asked for by EXIF is made, transparency is
-/// blended over white, 16 bits are reduced to 8, palettes become RGB.
+/// blended over white, palettes and CMYK become RGB. A value v of 16 bits becomes v / 257, rounded.
+/// Of an animation the first frame is read.
 ///
 /// # Errors
-/// [`Error::Io`] when the file cannot be read; [`Error::Data`] when it is not a whole PNG or JPEG
-/// image, or is larger than 256 MiB or 16384 pixels a side.
+/// [`Error::Io`] when the file cannot be read; [`Error::Data`] when it is not a whole PNG, JPEG or
+/// WebP image, or is larger than 256 MiB or 16384 pixels a side.
 pub fn read_image(path: &Path) -> Result<StillImage> {
     read_like(path, None)
 }
@@ -66,12 +71,70 @@ pub fn read_image_of(path: &Path, shape: [usize; 3]) -> Result<StillImage> {
 /// As [`read_image`]; [`Error::Data`] when `shape` has no 1 or 3 channels.
 pub fn read_image_to_fit(path: &Path, shape: [usize; 3]) -> Result<StillImage> {
     let image = read_like(path, None)?;
-    let [channels, height, width] = shape;
-    if !matches!(channels, 1 | 3) || height.max(width) > MAX_SIDE {
-        let expected = "a model of images with 1 or 3 channels, to make this picture fit";
-        return Err(Error::data(path, expected, format!("{channels} channels")));
-    }
+    check_channels(path, shape)?;
     Ok(fitted(image, shape))
+}
+
+/// Whether pictures can be made to fit images of this shape.
+fn check_channels(path: &Path, [channels, height, width]: [usize; 3]) -> Result<()> {
+    if matches!(channels, 1 | 3) && height.max(width) <= MAX_SIDE {
+        return Ok(());
+    }
+    let expected = "a model of images with 1 or 3 channels, to make this picture fit";
+    Err(Error::data(path, expected, format!("{channels} channels")))
+}
+
+/// [`read_image`] scaled for images of `[channels, height, width]`, and its middle cut out. Grey
+/// and colours as in [`read_image_to_fit`]. What was done is noted.
+///
+/// # Errors
+/// As [`read_image_to_fit`]; [`Error::Data`] when the scaled picture does not cover such an image.
+pub fn read_image_scaled(path: &Path, shape: [usize; 3], scaling: &Scaling) -> Result<StillImage> {
+    let image = read_like(path, None)?;
+    let [channels, height, width] = shape;
+    let [_, rows, columns] = image.shape;
+    check_channels(path, shape)?;
+    let Some((made, corner)) = sizes(scaling.to, [rows, columns], [height, width]) else {
+        let expected = format!("a picture that covers {width}x{height} pixels");
+        let found = format!("{columns}x{rows} pixels, {}", scaling.words());
+        return Err(Error::data(path, expected, found));
+    };
+    let mut notes = image.notes;
+    let stored = image.bytes.chunks_exact(rows * columns);
+    let planes: Vec<Vec<u8>> = stored
+        .map(|bytes| Plane {
+            bytes: bytes.to_vec(),
+            height: rows,
+            width: columns,
+        })
+        .map(|plane| scaled(&plane, scaling.interpolation, made, corner, [height, width]))
+        .collect();
+    if made != [rows, columns] {
+        notes.push(SCALED);
+    }
+    if made != [height, width] {
+        notes.push(CUT);
+    }
+    let bytes = match (channels, planes.as_slice()) {
+        (1, [red, green, blue]) => {
+            notes.push(GREYED);
+            let luma = |i: usize| {
+                let [r, g, b] = [red[i], green[i], blue[i]].map(u32::from);
+                ((2126 * r + 7152 * g + 722 * b) / 10_000) as u8
+            };
+            (0..red.len()).map(luma).collect()
+        }
+        (3, [grey]) => {
+            notes.push(COLOURED);
+            grey.repeat(3)
+        }
+        _ => planes.concat(),
+    };
+    Ok(StillImage {
+        shape,
+        bytes,
+        notes,
+    })
 }
 
 /// An image of another shape, with notes of what was done to it.
@@ -140,7 +203,7 @@ pub(crate) fn read_like(path: &Path, like: Option<[usize; 3]>) -> Result<StillIm
         catch_unwind(|| decode(bytes, like))
     };
     let decoded = decoded.unwrap_or_else(|_| Err("a file that its decoder fails on".to_owned()));
-    decoded.map_err(|found| Error::data(path, "a whole PNG or JPEG image", found))
+    decoded.map_err(|found| Error::data(path, "a whole PNG, JPEG or WebP image", found))
 }
 
 thread_local! {
@@ -177,7 +240,12 @@ fn decode(bytes: Vec<u8>, like: Option<[usize; 3]>) -> std::result::Result<Still
         ImageFormat::Png => {}
         ImageFormat::Jpeg if jpeg_ends(&bytes) => {}
         ImageFormat::Jpeg => return Err("a JPEG file without its end".to_owned()),
-        other => return Err(format!("a {} picture", name_of(other))),
+        ImageFormat::WebP if webp_ends(&bytes) => {}
+        ImageFormat::WebP => return Err("a WebP file without its end".to_owned()),
+        other => {
+            let name = format!("{other:?}").to_uppercase();
+            return Err(format!("a {name} picture"));
+        }
     }
     let mut limits = Limits::default();
     limits.max_image_width = u32::try_from(MAX_SIDE).ok();
@@ -212,6 +280,9 @@ fn decode(bytes: Vec<u8>, like: Option<[usize; 3]>) -> std::result::Result<Still
         image.apply_orientation(orientation);
         notes.push(TURNED);
     }
+    if color.bytes_per_pixel() == 2 * color.channel_count() {
+        notes.push(REDUCED);
+    }
     let stored = match (color.has_alpha(), channels) {
         (false, 1) => image.into_luma8().into_raw(),
         (false, _) => image.into_rgb8().into_raw(),
@@ -223,14 +294,6 @@ fn decode(bytes: Vec<u8>, like: Option<[usize; 3]>) -> std::result::Result<Still
         bytes: planes(&stored, channels),
         notes,
     })
-}
-
-/// A format as people write it.
-fn name_of(format: ImageFormat) -> String {
-    match format {
-        ImageFormat::WebP => "WebP".to_owned(),
-        other => format!("{other:?}").to_uppercase(),
-    }
 }
 
 /// Whether rows become columns.
@@ -266,6 +329,12 @@ fn over_white<const C: usize>(stored: &[u8], notes: &mut Vec<&'static str>) -> V
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
     last([0xff, 0xd9]) > last([0xff, 0xda])
+}
+
+/// A WebP file states its length, which a cut one does not have.
+fn webp_ends(bytes: &[u8]) -> bool {
+    let stated = bytes.get(4..8).and_then(|b| b.first_chunk::<4>());
+    stated.is_some_and(|b| u64::from(u32::from_le_bytes(*b)) + 8 <= bytes.len() as u64)
 }
 
 #[cfg(test)]
@@ -312,7 +381,7 @@ mod tests {
         let deep = image::ImageBuffer::from_pixel(1, 1, Rgb([0_u16, 0x8080, 0xffff]));
         assert_eq!(
             read(DynamicImage::ImageRgb16(deep)),
-            ([3, 1, 1], vec![0, 0x80, 0xff], vec![])
+            ([3, 1, 1], vec![0, 0x80, 0xff], vec![REDUCED])
         );
     }
 
@@ -374,7 +443,7 @@ mod tests {
         fs::write(&path, PALETTE).unwrap();
         let message = read_image(&path).unwrap_err().to_string();
         assert!(
-            message.contains("x.png: expected a whole PNG or JPEG image, found"),
+            message.contains("x.png: expected a whole PNG, JPEG or WebP image, found"),
             "{message}"
         );
         assert!(!is_decoding());
@@ -445,7 +514,10 @@ mod tests {
         let dir = tempdir().unwrap();
         let path = dir.path().join("x.png");
         for (bytes, name) in [
-            (&b"RIFF\x04\0\0\0WEBPVP8 "[..], "found a WebP picture"),
+            (
+                &b"RIFF\x0a\0\0\0WEBPVP8 "[..],
+                "found a WebP file without its end",
+            ),
             (b"GIF89a\x01\0\x01\0", "found a GIF picture"),
             (b"plain text", "found another kind of file"),
         ] {
@@ -455,10 +527,64 @@ mod tests {
         }
     }
 
+    /// Right values by Pillow (`parity/pictures.py`). Decoders of JPEG and of lossy WebP round in
+    /// their own ways.
+    #[test]
+    fn pictures_of_every_kind_have_the_values_of_pillow() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures");
+        let text = fs::read_to_string(folder.join("values.json")).unwrap();
+        let all: std::collections::BTreeMap<String, ([usize; 3], Vec<u8>)> =
+            serde_json::from_str(&text).unwrap();
+        assert_eq!(all.len(), 23);
+        for (name, (shape, expected)) in &all {
+            let path = folder.join(name);
+            if name.ends_with(".gif") {
+                let message = read_image(&path).unwrap_err().to_string();
+                assert!(message.ends_with("found a GIF picture"), "{message}");
+                continue;
+            }
+            let (found, bytes, notes) = facts(&path);
+            assert_eq!(found, *shape, "{name}");
+            let most = expected
+                .iter()
+                .zip(&bytes)
+                .map(|(a, b)| a.abs_diff(*b))
+                .max();
+            let lossy = name.ends_with(".jpg") || name.contains("lossy");
+            let allowed = if lossy { 3 } else { 0 };
+            assert!(most.unwrap() <= allowed, "{name}: {most:?}");
+            assert_eq!(notes.contains(&TURNED), name.contains("exif"), "{name}");
+            assert_eq!(notes.contains(&REDUCED), name.contains("16"), "{name}");
+        }
+    }
+
+    /// Whatever is damaged: an error or a picture, no panic.
+    #[test]
+    fn damaged_pictures_are_errors() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("x");
+        let mut refused = 0;
+        for name in [
+            "lossy.webp",
+            "grey.webp",
+            "animated.webp",
+            "cmyk.jpg",
+            "rgb16.png",
+        ] {
+            let bytes = fs::read(folder.join(name)).unwrap();
+            for (_, damaged) in fgmf_testkit::corrupt::corruptions(&bytes, 7, 300) {
+                fs::write(&path, damaged).unwrap();
+                refused += usize::from(read_image(&path).is_err());
+            }
+        }
+        assert!(refused > 300, "{refused}");
+    }
+
     #[test]
     fn cut_files_are_refused() {
         let dir = tempdir().unwrap();
-        for name in ["x.png", "x.jpg"] {
+        for name in ["x.png", "x.jpg", "x.webp"] {
             let path = save(
                 &dir,
                 name,
@@ -467,7 +593,8 @@ mod tests {
             let bytes = fs::read(&path).unwrap();
             assert_eq!(read_image(&path).unwrap().bytes.len(), 3 * 16 * 16);
             // What follows the pixels of a PNG, its 12-byte end chunk, is not needed.
-            for end in 0..bytes.len() - 12 {
+            let spare = if name == "x.png" { 12 } else { 0 };
+            for end in 0..bytes.len() - spare {
                 fs::write(&path, &bytes[..end]).unwrap();
                 assert!(
                     read_image(&path).is_err(),

@@ -1,5 +1,6 @@
 //! What is wanted of a data set, known before anything is decoded.
 
+use crate::data::recipe::Fit;
 use crate::error::{Error, Result};
 use crate::rng::{Purpose, Stream};
 
@@ -15,9 +16,11 @@ pub struct DataRequest {
     /// `[channels, height, width]` that the images must have. Images of another shape are refused
     /// before they are decoded.
     pub shape: Option<[usize; 3]>,
-    /// Whether pictures of folders are made to fit `shape` instead: cut to the middle, resized,
-    /// made grey or coloured.
-    pub fit: bool,
+    /// How pictures of folders are made to fit `shape` instead.
+    pub fit: Fit,
+    /// Bytes of decoded pixels that are held in memory, 256 MiB if not stated. The pictures of a
+    /// larger folder are decoded anew whenever they are asked for.
+    pub held: Option<u64>,
 }
 
 impl DataRequest {
@@ -26,12 +29,19 @@ impl DataRequest {
         Self {
             limit,
             shape,
-            fit: false,
+            fit: Fit::Refused,
+            held: None,
         }
     }
 
+    /// With no more than so many bytes of pictures held in memory.
+    pub fn holding(self, bytes: u64) -> Self {
+        let held = Some(bytes);
+        Self { held, ..self }
+    }
+
     /// With pictures made to fit the shape, where it is known.
-    pub fn fitted(self, fit: bool) -> Self {
+    pub fn fitted(self, fit: Fit) -> Self {
         Self { fit, ..self }
     }
 

@@ -16,8 +16,8 @@ pub const EMBEDDED: &str = embedded::NAME;
 ///   Class names come from `classes.txt`, one a line; without it they are the numbers.
 /// - CIFAR-10 binary: `data_batch_1.bin` to `data_batch_5.bin` for `train`, `test_batch.bin` for
 ///   `test`. Class names come from `batches.meta.txt`; without it they are the official ones.
-/// - Image folder in two splits: `train/CLASS/*` and `test/CLASS/*`, png, jpg or jpeg. The classes
-///   are those of both splits, sorted by name.
+/// - Image folder in two splits: `train/CLASS/*` and `test/CLASS/*`, png, jpg, jpeg or webp. The
+///   classes are those of both splits, sorted by name.
 /// - Image folder in one: `CLASS/*`. Of each class the 5th, 10th, 15th, ... file by name is `test`,
 ///   the others are `train`.
 ///

@@ -2,23 +2,26 @@
 //!
 //! | file | what is read |
 //! | --- | --- |
+//! | `fgmf.toml` | what flags say, by their names |
 //! | metadata of the ONNX file | `fgmf.preprocessing`, which hardened models carry |
-//! | `preprocessor_config.json` (Hugging Face) | rescaling, mean and deviation |
-//! | `config.json` (timm) | `pretrained_cfg.mean`, `pretrained_cfg.std`, `label_names` |
+//! | `preprocessor_config.json` (Hugging Face) | rescaling, mean and deviation, resizing |
+//! | `config.json` (timm) | `pretrained_cfg`: mean, std, crop and filter; `label_names` |
 //! | `config.json` (Hugging Face) | `id2label` |
 //! | `imagenet_class_index.json` (Keras) | WordNet id and name of each class |
 //! | `labels.txt`, `classes.txt`, `synset.txt`, `imagenet_classes.txt` | a name a line |
 //! | metadata of the ONNX file | `Image.NominalPixelRange`, `Image.BitmapPixelFormat` |
 
+use crate::data::scaling::Scaling;
 use crate::error::{Error, Result};
+use crate::input::reading::{json, numbers, text};
+use crate::input::resampling;
+use crate::input::settings_file;
 use crate::record::Preprocessing;
 use fgmf_net::Network;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Longest file that is looked at, in bytes.
-const LONGEST: u64 = 16 << 20;
 /// Files with a name a line.
 const LISTS: [&str; 4] = [
     "labels.txt",
@@ -39,12 +42,16 @@ pub struct Beside {
     pub preprocessing: Option<(Preprocessing, String)>,
     /// Class names in the order of the scores, and where they stand.
     pub labels: Option<(Vec<String>, String)>,
+    /// Whether `fgmf.toml` names them: then they stand above names inside the model.
+    pub labels_stated: bool,
+    /// How pictures of other sizes are scaled, and where it stands.
+    pub scaling: Option<(Scaling, String)>,
     /// What was found and is not used, with the reason.
     pub notes: Vec<String>,
 }
 
 /// Looks beside the model file, and into its metadata. The first file of the table that says
-/// something is taken.
+/// something is taken, for the values of pixels, for their scaling and for the names apart.
 ///
 /// # Errors
 /// [`Error::Record`] when a file that is looked at is damaged or says something impossible.
@@ -56,9 +63,37 @@ pub fn find_beside(model: &Path, net: &Network) -> Result<Beside> {
     let path = folder.join("config.json");
     let config = json(&path)?;
     let metadata = PathBuf::from("the model's metadata");
+    let own_file = folder.join(settings_file::NAME);
+    let settings = settings_file::read(&own_file, net.image_shape())?.unwrap_or_default();
+    let hugging_face = json(&hugging)?;
+    let scalings = [
+        settings.scaling.map(|s| (Ok(s), &own_file)),
+        hugging_face
+            .as_ref()
+            .and_then(|v| resampling::of_hugging_face(v, net.image_shape()))
+            .map(|s| (s, &hugging)),
+        config
+            .as_ref()
+            .and_then(|v| resampling::of_timm(v, net.image_shape()))
+            .map(|s| (s, &path)),
+    ];
+    for (scaling, place) in scalings.into_iter().flatten() {
+        let place = place.display();
+        match scaling {
+            Ok(scaling) => {
+                found.scaling = Some((scaling, place.to_string()));
+                break;
+            }
+            Err(odd) => {
+                let note = format!("{place} is not followed in how it resizes pictures: {odd}");
+                found.notes.push(note);
+            }
+        }
+    }
     let stated = [
+        Some((Ok(settings.preprocessing), own_file.clone())),
         Some((of_own_metadata(net, channels, model), metadata.clone())),
-        json(&hugging)?.map(|v| (of_hugging_face(&v, channels, &hugging), hugging.clone())),
+        hugging_face.map(|v| (of_hugging_face(&v, channels, &hugging), hugging.clone())),
         config
             .as_ref()
             .map(|v| (of_timm(v, channels, &path), path.clone())),
@@ -69,6 +104,12 @@ pub fn find_beside(model: &Path, net: &Network) -> Result<Beside> {
             found.preprocessing = Some((preprocessing, place.display().to_string()));
             break;
         }
+    }
+    if let Some(file) = settings.labels {
+        let labels = read_labels(&file, net.classes())?;
+        found.labels = Some((labels, file.display().to_string()));
+        found.labels_stated = true;
+        return Ok(found);
     }
     let lists = std::iter::once(INDEX).chain(LISTS);
     let lists = lists.map(|name| folder.join(name)).filter(|p| p.is_file());
@@ -105,43 +146,6 @@ pub fn read_labels(path: &Path, classes: usize) -> Result<Vec<String>> {
         path,
         format!("expected {classes} class names, found {found}"),
     ))
-}
-
-/// A short text file; `None` where there is none.
-fn text(path: &Path) -> Result<Option<String>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let length = std::fs::metadata(path).map_err(Error::io(path))?.len();
-    if length > LONGEST {
-        let found = format!("expected at most {LONGEST} bytes, found {length}");
-        return Err(Error::record(path, found));
-    }
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    Ok(Some(text.trim_start_matches('\u{feff}').to_owned()))
-}
-
-fn json(path: &Path) -> Result<Option<Value>> {
-    let parsed = text(path)?.map(|t| serde_json::from_str(&t).map_err(|e| Error::record(path, e)));
-    parsed.transpose()
-}
-
-/// Numbers, one a channel: a single number holds for all.
-fn numbers(value: &Value, key: &str, channels: usize, path: &Path) -> Result<Option<Vec<f64>>> {
-    let list = match &value[key] {
-        Value::Null => return Ok(None),
-        Value::Array(list) => list.iter().map(Value::as_f64).collect(),
-        one => one.as_f64().map(|v| vec![v]),
-    };
-    match list {
-        Some(one) if one.len() == 1 => Ok(Some(vec![one[0]; channels])),
-        Some(all) if all.len() == channels => Ok(Some(all)),
-        _ => {
-            let found = &value[key];
-            let expected = format!("expected `{key}` with {channels} numbers, found {found}");
-            Err(Error::record(path, expected))
-        }
-    }
 }
 
 /// What a model that was hardened here says of itself.
@@ -329,6 +333,41 @@ mod tests {
         assert_eq!(found.preprocessing.unwrap().0, expected);
     }
 
+    /// `fgmf.toml` stands above every other file, key by key of what belongs together.
+    #[test]
+    fn a_settings_file_is_first() {
+        let hugging = r#"{"image_mean": 0.5, "image_std": 0.5, "size": 1, "resample": 3}"#;
+        let hugging = ("preprocessor_config.json", hugging);
+        let names = ("names.txt", "x\ny\nz\n");
+        let toml = "scale = 255\nmean = [1, 2.5, 3]\nbgr = true\nlabels = \"names.txt\"\n";
+        let found = beside(&[("fgmf.toml", toml), hugging, names]).unwrap();
+        let (p, place) = found.preprocessing.unwrap();
+        assert!(place.ends_with("fgmf.toml"));
+        assert_eq!(
+            (p.scale, p.bgr, &p.mean[..]),
+            (255.0, true, &[1.0, 2.5, 3.0][..])
+        );
+        assert_eq!(p.std, [1.0; 3]);
+        assert!(found.labels_stated && found.labels.unwrap().0 == ["x", "y", "z"]);
+        let (scaling, place) = found.scaling.unwrap();
+        assert!(place.ends_with("preprocessor_config.json"));
+        assert!(scaling.words().contains("bicubic"), "{}", scaling.words());
+        let toml = "crop_pct = 0.5\ninterpolation = \"bilinear\"\n";
+        let found = beside(&[("fgmf.toml", toml), hugging]).unwrap();
+        assert_eq!(found.preprocessing.unwrap().0.mean, [0.5; 3]);
+        let (scaling, place) = found.scaling.unwrap();
+        assert!(place.ends_with("fgmf.toml"));
+        assert!(
+            scaling.words().contains("of 2 (bilinear)"),
+            "{}",
+            scaling.words()
+        );
+        assert!(!found.labels_stated);
+        let odd = ("preprocessor_config.json", r#"{"size": 1, "resample": 1}"#);
+        let found = beside(&[odd]).unwrap();
+        assert!(found.scaling.is_none() && found.notes[0].contains("resample 1"));
+    }
+
     #[test]
     fn class_names_are_found_counted_and_made_distinct() {
         let labels = |name: &str, text: &str| beside(&[(name, text)]).unwrap().labels.unwrap().0;
@@ -357,6 +396,19 @@ mod tests {
     #[test]
     fn damaged_files_are_named() {
         for (name, text, part) in [
+            ("fgmf.toml", "scal = 1", "`scal`"),
+            (
+                "fgmf.toml",
+                "scal = 1",
+                "scale, mean, std, bgr, labels, crop_pct",
+            ),
+            ("fgmf.toml", "scale = nan", "`scale` as a number"),
+            ("fgmf.toml", "bgr = 1", "`bgr` as true or false"),
+            ("fgmf.toml", "mean = [1, 2]", "`mean` with 3"),
+            ("fgmf.toml", "crop_pct = 2", "crop_pct"),
+            ("fgmf.toml", "interpolation = \"cubic\"", "interpolation"),
+            ("fgmf.toml", "labels = \"none.txt\"", "none.txt"),
+            ("fgmf.toml", "scale = ", "fgmf.toml"),
             ("preprocessor_config.json", "{", "preprocessor_config.json"),
             (
                 "preprocessor_config.json",

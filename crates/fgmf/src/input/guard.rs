@@ -56,7 +56,7 @@ pub fn better_setting(
     let right_on = |session: &Session, rows: &[usize]| -> Result<Vec<bool>> {
         let mut right = Vec::with_capacity(rows.len());
         for rows in rows.chunks(CALL) {
-            let batch = batch_of(data, rows);
+            let batch = batch_of(data, rows)?;
             let wrong = misclassified(&session.logits(&batch.x)?, &batch.labels);
             right.extend(wrong.iter().map(|w| !w));
         }

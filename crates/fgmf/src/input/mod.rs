@@ -4,6 +4,9 @@
 pub(crate) mod beside;
 pub(crate) mod front;
 pub(crate) mod guard;
+pub(crate) mod reading;
+pub(crate) mod resampling;
+pub(crate) mod settings_file;
 
 pub use crate::record::Preprocessing;
 pub use beside::{Beside, find_beside, read_labels};

@@ -66,7 +66,7 @@ pub fn explain_models(
 ) -> Result<(Vec<MeanRecord>, Vec<CaseRecord>)> {
     let n = images.min(data.len());
     let rows: Vec<usize> = (0..n).collect();
-    let batch = batch_of(data, &rows);
+    let batch = batch_of(data, &rows)?;
     let mut views = Vec::new();
     for s in subjects {
         views.push(view(s, &batch, threat, seed)?);

@@ -89,7 +89,7 @@ fn guide(job: &SuiteJob<'_>, depth: usize) -> Result<Guide> {
     let size = job.data.shape().iter().product::<usize>();
     let most = (NUMBERS / size.max(1)).clamp(16, IMAGES);
     let rows: Vec<usize> = (0..job.data.len().min(most)).collect();
-    let batch = batch_of(job.data, &rows);
+    let batch = batch_of(job.data, &rows)?;
     let clean = batch.x.to_f32();
     let mut answers = Answers {
         read: Vec::new(),

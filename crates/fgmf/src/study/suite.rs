@@ -86,32 +86,35 @@ impl SuiteOutcome {
         if open.is_empty() {
             return Ok(());
         }
-        let examples: Vec<usize> = open.iter().map(|b| b.example).collect();
-        let mut batch = batch_of(job.data, &examples);
-        batch.index = (0..open.len() as u64).collect();
         let judge = Oracle::new(job.net);
-        let found = run_black_box(&Handed(&open), &judge, &batch, job.threat, job.seed)?;
-        let points = found.adversarial.to_f32();
-        let size = points.len() / open.len();
         let (n, mut left) = (self.examples.len(), self.overall().count);
         let mut rows: Vec<AttackRow> = Vec::new();
-        for (j, breach) in open.iter().enumerate() {
-            let example = &mut self.examples[breach.example];
-            if !example.robust {
-                // An earlier point of the list has it.
-                continue;
-            }
-            let at = rows.iter().position(|r| r.name == breach.finder);
-            let at = at.unwrap_or_else(|| {
-                rows.push(row(&breach.finder));
-                rows.len() - 1
-            });
-            rows[at].attempted += 1;
-            if found.success[j] {
-                rows[at].broken += 1;
-                example.fall(&breach.finder, found.distance[j]);
-                let point = points[j * size..][..size].to_vec();
-                self.found.put(breach.example, Place::Held(point));
+        for (block, points) in open.chunks(BLOCK).enumerate() {
+            let examples: Vec<usize> = points.iter().map(|b| b.example).collect();
+            let mut batch = batch_of(job.data, &examples)?;
+            let first = block * BLOCK;
+            batch.index = (first..first + points.len()).map(|i| i as u64).collect();
+            let found = run_black_box(&Handed(&open), &judge, &batch, job.threat, job.seed)?;
+            let values = found.adversarial.to_f32();
+            let size = values.len() / points.len();
+            for (j, breach) in points.iter().enumerate() {
+                let example = &mut self.examples[breach.example];
+                if !example.robust {
+                    // An earlier point of the list has it.
+                    continue;
+                }
+                let at = rows.iter().position(|r| r.name == breach.finder);
+                let at = at.unwrap_or_else(|| {
+                    rows.push(row(&breach.finder));
+                    rows.len() - 1
+                });
+                rows[at].attempted += 1;
+                if found.success[j] {
+                    rows[at].broken += 1;
+                    example.fall(&breach.finder, found.distance[j]);
+                    let point = values[j * size..][..size].to_vec();
+                    self.found.put(breach.example, Place::Held(point));
+                }
             }
         }
         for found in rows.into_iter().filter(|r| r.broken > 0) {
@@ -130,7 +133,7 @@ impl SuiteOutcome {
             .collect();
         let mut wrong = 0;
         for rows in broken.chunks(BLOCK.min(job.cap.max(1))) {
-            let mut batch = batch_of(job.data, rows);
+            let mut batch = batch_of(job.data, rows)?;
             let mut points = Vec::with_capacity(batch.x.shape().iter().product());
             for &i in rows {
                 let image = self.found.get(i)?.ok_or_else(|| {
@@ -296,7 +299,7 @@ struct Block {
 
 impl Block {
     fn new(job: &SuiteJob<'_>, rows: &[usize]) -> Result<Self> {
-        let batch = batch_of(job.data, rows);
+        let batch = batch_of(job.data, rows)?;
         let logits = job.net.logits(&batch.x)?;
         let (clean, wrong) = (predictions(&logits), misclassified(&logits, &batch.labels));
         let example = |i: usize| ExampleRecord {

@@ -59,7 +59,7 @@ pub(crate) fn verdict(
         broken,
     } = gather(
         &target,
-        &batch_of(data, &rows),
+        &batch_of(data, &rows)?,
         threat,
         &ProbeParams::default(),
         seed,

@@ -19,6 +19,9 @@ use fgmf_net::{Network, Session};
 use std::path::Path;
 use std::time::Instant;
 
+/// Images looked at together for their mean and deviation.
+const CALL: usize = 64;
+
 /// What a watcher of the loop is told after every step.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
@@ -43,7 +46,7 @@ pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Netw
         let expected = "the model to start from";
         return Err(Error::mismatch("train", expected, "its settings alone"));
     };
-    let (mean, deviation) = statistics(data);
+    let (mean, deviation) = statistics(data)?;
     let shape = ZooConfig {
         architecture,
         activation,
@@ -69,21 +72,29 @@ pub(super) fn fresh_network(config: &TrainConfig, data: &Dataset) -> Result<Netw
 
 /// Mean and deviation of each channel over at most 1,000 images, rounded to 4 digits so that they
 /// print as they are.
-fn statistics(data: &Dataset) -> (Vec<f64>, Vec<f64>) {
+fn statistics(data: &Dataset) -> Result<(Vec<f64>, Vec<f64>)> {
     let [c, h, w] = data.shape();
-    let images: Vec<Vec<f32>> = (0..data.len().min(1000)).map(|i| data.image(i)).collect();
-    let round = |v: f64| (v * 1e4).round() / 1e4;
-    let of = |channel: usize| {
-        let values = images
-            .iter()
-            .flat_map(|x| &x[channel * h * w..(channel + 1) * h * w])
-            .map(|&v| f64::from(v));
-        let n = (images.len() * h * w) as f64;
-        let mean = values.clone().sum::<f64>() / n;
-        let variance = values.map(|v| (v - mean).powi(2)).sum::<f64>() / n;
-        (round(mean), round(variance.sqrt()).max(1e-2))
+    let n = data.len().min(1000);
+    let rows: Vec<usize> = (0..n).collect();
+    // The mean over all pixels of what `of` makes of a value of a channel.
+    let mean_of = |of: &dyn Fn(usize, f64) -> f64| -> Result<Vec<f64>> {
+        let mut sums = vec![0.0; c];
+        for rows in rows.chunks(CALL) {
+            for (at, plane) in data.images(rows)?.chunks_exact(h * w).enumerate() {
+                let values = plane.iter().map(|&v| of(at % c, f64::from(v)));
+                sums[at % c] = values.fold(sums[at % c], |sum, v| sum + v);
+            }
+        }
+        Ok(sums.into_iter().map(|s| s / (n * h * w) as f64).collect())
     };
-    (0..c).map(of).unzip()
+    let mean = mean_of(&|_, v| v)?;
+    let variance = mean_of(&|channel, v| (v - mean[channel]).powi(2))?;
+    let round = |v: f64| (v * 1e4).round() / 1e4;
+    let deviation = variance.iter().map(|v| round(v.sqrt()).max(1e-2));
+    Ok((
+        mean.iter().map(|&m| round(m)).collect(),
+        deviation.collect(),
+    ))
 }
 
 /// Trains a fresh network, or goes on training it, in `folder`: writes `model.onnx`, `run.json` and

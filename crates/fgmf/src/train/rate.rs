@@ -167,7 +167,7 @@ fn attacked_loss(
     };
     let mut losses = Vec::new();
     for rows in rows.chunks(ValidationParams::CALL) {
-        let batch = batch_of(data, rows);
+        let batch = batch_of(data, rows)?;
         let x = search.ends(net, &batch, &context)?;
         let head = CrossEntropy::labels(&batch.labels);
         losses.extend(Oracle::new(net).loss_gradient(&x, &head)?.losses);

@@ -14,6 +14,9 @@ use fgmf_net::{Network, Session};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+/// Images judged at a time.
+const CALL: usize = 256;
+
 /// A finished run: `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -76,8 +79,8 @@ impl Ended<'_> {
         };
         let net = Session::new(net);
         let mut correct = 0;
-        for rows in self.rows.chunks(1024) {
-            let batch = batch_of(self.data, rows);
+        for rows in self.rows.chunks(CALL) {
+            let batch = batch_of(self.data, rows)?;
             correct += crate::model::answer::predictions(&net.logits(&batch.x)?)
                 .iter()
                 .zip(&batch.labels)

@@ -215,7 +215,7 @@ fn over_data(
     let mut out = Vec::new();
     let indices: Vec<usize> = (0..data.len()).collect();
     for rows in indices.chunks(256) {
-        let batch = batch_of(data, rows);
+        let batch = batch_of(data, rows)?;
         let context = Context {
             seed,
             ..Context::default()

@@ -78,7 +78,7 @@ impl<'a> Stepper<'a> {
         done: f64,
     ) -> Result<Made> {
         let config = self.config;
-        let mut batch = batch_of(self.data, rows);
+        let mut batch = batch_of(self.data, rows)?;
         self.move_images(&mut batch, epoch);
         let grown = if done < config.eps_warmup {
             done / config.eps_warmup

@@ -104,7 +104,7 @@ impl ValidationParams {
         let attack = self.attack()?;
         let (mut clean, mut robust) = (0, 0);
         for rows in rows.chunks(Self::CALL) {
-            let batch = batch_of(data, rows);
+            let batch = batch_of(data, rows)?;
             let outcome = run_attack(&attack, &Oracle::new(net), &batch, threat, seed)?;
             let wrong = |e: &&Ending| **e == Ending::AlreadyWrong;
             clean += rows.len() - outcome.endings.iter().filter(wrong).count();

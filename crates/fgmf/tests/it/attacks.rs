@@ -378,7 +378,7 @@ fn images_of(outcome: &SuiteOutcome, data: &Dataset) -> Tensor {
             .found
             .get(i)
             .unwrap()
-            .unwrap_or_else(|| data.image(i))
+            .unwrap_or_else(|| data.image(i).unwrap())
     };
     let all: Vec<f32> = (0..data.len()).flat_map(image).collect();
     Tensor::new(&[data.len(), c, h, w], all)
@@ -471,7 +471,7 @@ fn suites_hand_back_the_adversarial_images() {
     let wrong = misclassified(&net.logits(&images).unwrap(), &labels);
     let points = images.to_f32();
     for (i, e) in outcome.examples.iter().enumerate() {
-        let (clean, point) = (data.image(i), &points[i * 144..(i + 1) * 144]);
+        let (clean, point) = (data.image(i).unwrap(), &points[i * 144..(i + 1) * 144]);
         assert_eq!(wrong[i], !e.robust, "example {i}");
         assert!(threat.contains(&clean, point), "example {i}");
         match e.distance {
@@ -510,7 +510,7 @@ fn what_a_probe_breaks_is_broken() {
     let points = images.to_f32();
     for (i, e) in outcome.examples.iter().enumerate() {
         assert_eq!(wrong[i], !e.robust, "example {i}");
-        assert!(threat.contains(&data.image(i), &points[i * 144..(i + 1) * 144]));
+        assert!(threat.contains(&data.image(i).unwrap(), &points[i * 144..(i + 1) * 144]));
     }
 }
 

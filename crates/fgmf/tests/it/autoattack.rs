@@ -55,7 +55,7 @@ fn model(name: &str) -> Session {
 fn images(rows: &[usize]) -> Batch {
     let data = load("fashion-mnist-mini", Split::Test).unwrap();
     Batch {
-        x: Tensor::new(&[rows.len(), 1, 28, 28], data.images(rows)),
+        x: Tensor::new(&[rows.len(), 1, 28, 28], data.images(rows).unwrap()),
         labels: rows.iter().map(|&i| data.label(i)).collect(),
         index: rows.iter().map(|&i| i as u64).collect(),
     }

@@ -27,7 +27,7 @@ fn prepared() -> Preprocessing {
 
 /// A file that a user might bring: trained without attacks, ends in a softmax, says nothing of how
 /// it came to be.
-fn given(folder: &Path) -> (PathBuf, ModelFile) {
+pub(crate) fn given(folder: &Path) -> (PathBuf, ModelFile) {
     let objective = ObjectiveConfig::parse("standard").unwrap();
     let mut config = TrainConfig::new("halves", Architecture::CnnTiny, objective, 0.05);
     (config.epochs, config.batch) = (2, 16);
@@ -52,7 +52,7 @@ fn given(folder: &Path) -> (PathBuf, ModelFile) {
     (path, file)
 }
 
-fn settings(file: &ModelFile) -> TrainConfig {
+pub(crate) fn settings(file: &ModelFile) -> TrainConfig {
     let objective = ObjectiveConfig::parse("pgd-at").unwrap();
     let mut config = TrainConfig::going_on("halves", file.clone(), objective, 0.1);
     (config.epochs, config.batch, config.learning_rate) = (3, 16, 1e-2);
@@ -67,7 +67,12 @@ fn names() -> Option<Vec<String>> {
     Some(vec!["left".into(), "right".into()])
 }
 
-fn hardened(config: &TrainConfig, path: &Path, data: &Dataset, to: &Path) -> (Network, Run) {
+pub(crate) fn hardened(
+    config: &TrainConfig,
+    path: &Path,
+    data: &Dataset,
+    to: &Path,
+) -> (Network, Run) {
     let start = GivenModel::read(config, path, names()).unwrap();
     let (net, mut run) = fit_from(config, Some(&start), data, to, &mut |_| {}).unwrap();
     run.log.iter_mut().for_each(|e| e.seconds = 0.0);
@@ -106,7 +111,7 @@ fn the_file_is_the_given_one_with_other_numbers() {
     let beside = find_beside(&out.join("model.onnx"), &new).unwrap();
     assert_eq!(beside.preprocessing.unwrap().0, prepared());
     // What came back is what a reader of the file gets: the same answers, before the softmax.
-    let x = fgmf::data::batch_of(&data, &[0, 1, 2, 3]).x;
+    let x = fgmf::data::batch_of(&data, &[0, 1, 2, 3]).unwrap().x;
     let of = |net: Network| Session::new(net).logits(&x).unwrap();
     let (z, p) = (of(net), of(preprocessed(&new, &prepared()).unwrap()));
     for (z, p) in z.to_f32().chunks(2).zip(p.to_f32().chunks(2)) {

@@ -216,7 +216,7 @@ fn cuts_are_where_weights_end() {
     assert_eq!(fronts(&hidden).len(), 1);
     // What is read are the values and their positive parts.
     let read = Session::new(read_at(&hidden, &cuts(&hidden)[0], None).unwrap());
-    let x = Tensor::new::<f32>(&[2, 1, 28, 28], data().images(&[0, 1]));
+    let x = Tensor::new::<f32>(&[2, 1, 28, 28], data().images(&[0, 1]).unwrap());
     let found = read.logits(&x).unwrap().to_f32();
     let id = hidden.find("logits").unwrap();
     let logits = hidden.values_at(&x, &[id]).unwrap().swap_remove(0).to_f32();

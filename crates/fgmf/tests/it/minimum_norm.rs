@@ -439,7 +439,7 @@ fn trained() -> (Reference, Session, Dataset) {
 
 fn images(data: &Dataset, index: &[u64]) -> Batch {
     let rows: Vec<usize> = index.iter().map(|&i| i as usize).collect();
-    let x = Tensor::new::<f32>(&[rows.len(), 1, 28, 28], data.images(&rows));
+    let x = Tensor::new::<f32>(&[rows.len(), 1, 28, 28], data.images(&rows).unwrap());
     Batch {
         x,
         labels: rows.iter().map(|&i| data.label(i)).collect(),

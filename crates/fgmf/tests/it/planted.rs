@@ -33,7 +33,7 @@ fn model(name: &str) -> Session {
 fn batch() -> Batch {
     let data = load("fashion-mnist-mini", Split::Test).unwrap();
     let rows: Vec<usize> = (0..64).collect();
-    let x = Tensor::new::<f32>(&[64, 1, 28, 28], data.images(&rows));
+    let x = Tensor::new::<f32>(&[64, 1, 28, 28], data.images(&rows).unwrap());
     Batch {
         x,
         labels: rows.iter().map(|&i| data.label(i)).collect(),

@@ -32,7 +32,7 @@ const BLOCK: usize = 64;
 pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let settings = Settings::read(a.settings.as_deref())?;
     let mut user = UserModel::open(&a.model, &a.input)?;
-    let mut images = Images::new(&a.inputs, Some(a.limit), a.input.resize, &user.net)?;
+    let mut images = Images::new(&a.inputs, Some(a.limit), user.fit, &user.net)?;
     if let Some(data) = images.data() {
         user.guard(data)?;
     }

@@ -45,8 +45,11 @@ fn one_folder_is_split_by_every_fifth_file() {
         (train.classes(), vec![0, 2])
     );
     assert!(test.notes()[0].contains("1 of 5 files of a class is for testing"));
-    assert_eq!((test.shape(), test.image(1)[1]), ([1, 2, 3], 10.0 / 255.0));
-    assert_eq!(train.image(0)[5..], [105.0 / 255.0]);
+    assert_eq!(
+        (test.shape(), test.image(1).unwrap()[1]),
+        ([1, 2, 3], 10.0 / 255.0)
+    );
+    assert_eq!(train.image(0).unwrap()[5..], [105.0 / 255.0]);
     fs::remove_dir_all(dir.path().join("b")).unwrap();
     assert!(
         refused(&dir, Split::Test)
@@ -134,7 +137,7 @@ fn a_limit_is_spread_over_the_folders_before_decoding() {
         fs::write(dir.path().join(name), "no image").unwrap();
     }
     let one = part(Some(1), Some([1, 2, 3])).unwrap();
-    assert_eq!(one.image(0), whole.image(first));
+    assert_eq!(one.image(0).unwrap(), whole.image(first).unwrap());
     let message = part(Some(1), Some([3, 2, 3])).unwrap_err().to_string();
     assert!(
         message.contains("expected 3x2 pixels (width x height), RGB as the model takes"),
@@ -166,8 +169,8 @@ fn a_few_bad_files_are_left_out() {
     let kept: Vec<usize> = (1..20).filter(|&i| i != 11).collect();
     for (i, &other) in kept.iter().enumerate() {
         assert_eq!(
-            (part.image(i), part.label(i)),
-            (whole.image(other), whole.label(other))
+            (part.image(i).unwrap(), part.label(i)),
+            (whole.image(other).unwrap(), whole.label(other))
         );
     }
     let [text, wide] = part.left_out() else {
@@ -195,7 +198,7 @@ fn odd_files_are_named() {
     fs::write(&odd, "GIF89a").unwrap();
     assert!(
         refused(&dir, Split::Train)
-            .contains("2.png: expected a whole PNG or JPEG image, found a GIF picture")
+            .contains("2.png: expected a whole PNG, JPEG or WebP image, found a GIF picture")
     );
     fs::write(&odd, "text").unwrap();
     assert!(refused(&dir, Split::Train).contains("found another kind of file"));
@@ -203,7 +206,7 @@ fn odd_files_are_named() {
     for (name, part) in [
         (
             "a/notes.txt",
-            "notes.txt: expected an image (png, jpg, jpeg), found another kind of file",
+            "notes.txt: expected an image (png, jpg, jpeg, webp), found another kind of file",
         ),
         (
             "readme",
@@ -218,7 +221,7 @@ fn odd_files_are_named() {
     fs::create_dir(dir.path().join("a/sub")).unwrap();
     assert!(
         refused(&dir, Split::Train)
-            .contains("sub: expected an image (png, jpg, jpeg), found a folder")
+            .contains("sub: expected an image (png, jpg, jpeg, webp), found a folder")
     );
     fs::create_dir(dir.path().join("B")).unwrap();
     assert!(

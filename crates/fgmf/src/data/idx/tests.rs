@@ -88,7 +88,7 @@ fn idx_files_round_trip_under_every_name() {
                 (data.shape(), data.labels(), data.classes().len()),
                 ([1, 2, 3], &[3, 1][..], 4)
             );
-            assert_eq!(data.image(0), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+            assert_eq!(data.image(0).unwrap(), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
             assert_eq!(
                 data.name(),
                 dir.path().file_name().unwrap().to_str().unwrap()
@@ -115,7 +115,7 @@ fn no_more_is_read_than_is_wanted() {
     for images in [&IMAGES[..], &packed] {
         let data = part(images, &one).unwrap();
         assert_eq!((data.labels(), data.classes().len()), (&[3][..], 4));
-        assert_eq!(data.image(0), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
+        assert_eq!(data.image(0).unwrap(), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]);
     }
     assert!(part(&packed, &DataRequest::default()).is_err());
     let huge = changed(&IMAGES, 8, &[0, 0, 0x40, 0, 0, 0, 0x40, 0]);

@@ -2,8 +2,8 @@
 //!
 //! The cells of a block are read from a padded copy, as in [`super::direct`], whose plan for one
 //! channel says where each tap lies. So no output meets a border, and several outputs of a line are
-//! summed in registers side by side. Each sum runs over the taps in the order of that plan, whatever
-//! the number of outputs beside it.
+//! summed in registers side by side. Each sum runs over the taps in the order of that plan,
+//! whatever the number of outputs beside it.
 #![allow(unsafe_code, reason = "see `simd`")]
 
 use super::direct::{Direct, Job};

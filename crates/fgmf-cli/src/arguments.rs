@@ -293,9 +293,36 @@ pub(crate) struct ModelInput {
     pub(crate) as_it_is: bool,
 }
 
+/// How a model behind an address is asked.
+#[derive(Debug, Args)]
+#[command(
+    next_help_heading = "Models behind an address (pipe:COMMAND, http://HOST/v2/models/NAME)"
+)]
+pub(crate) struct Remote {
+    /// Most images ever asked about in this run, over kills too; searches end there.
+    #[arg(long, value_name = "N")]
+    pub(crate) queries: Option<u64>,
+    /// Most images a second.
+    #[arg(long, value_name = "PER_SECOND")]
+    pub(crate) rate: Option<f64>,
+    /// Seconds that a request may take [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<f64>,
+    /// How often a request that failed is sent again, after a wait that doubles [default: 2]
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+    /// Most images in a request [default: 64]
+    #[arg(long, value_name = "N")]
+    pub(crate) at_once: Option<usize>,
+    /// What an http address answers with: logits, probabilities [default: logits]; a command says
+    /// it itself.
+    #[arg(long)]
+    pub(crate) scores: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Attack {
-    /// Model (ONNX).
+    /// Model (ONNX), or an address: pipe:COMMAND, http://HOST:PORT/v2/models/NAME.
     pub(crate) model: PathBuf,
     /// Data, as for `train`.
     #[arg(long)]
@@ -316,9 +343,10 @@ pub(crate) struct Attack {
     #[arg(long, default_value_t = 0.1, value_parser = radius)]
     pub(crate) eps: f64,
     /// Attacks: quick, standard (AutoAttack), adaptive (that, and what goes around a defence),
-    /// plus, rand; or names of attacks, separated by commas.
-    #[arg(long, default_value = "adaptive")]
-    pub(crate) suite: String,
+    /// plus, rand; or names of attacks, separated by commas [default: adaptive; of an address
+    /// square,nes,hop-skip-jump]
+    #[arg(long)]
+    pub(crate) suite: Option<String>,
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
@@ -342,11 +370,18 @@ pub(crate) struct Attack {
     pub(crate) memory: Option<u64>,
     #[command(flatten)]
     pub(crate) input: ModelInput,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Most images that all attacks may ask an address about for one image; these are then attacked
+    /// one after another.
+    #[arg(long, value_name = "N")]
+    #[arg(help_heading = "Models behind an address (pipe:COMMAND, http://HOST/v2/models/NAME)")]
+    pub(crate) queries_per_image: Option<u64>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// Model (ONNX).
+    /// Model (ONNX), or an address: pipe:COMMAND, http://HOST:PORT/v2/models/NAME.
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) inputs: Inputs,
@@ -399,6 +434,8 @@ pub(crate) struct Explain {
     pub(crate) memory: Memory,
     #[command(flatten)]
     pub(crate) input: ModelInput,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 /// How much is done at once; changes no result.
@@ -491,7 +528,7 @@ pub(crate) struct Evaluate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
-    /// Model (ONNX).
+    /// Model (ONNX), or an address: pipe:COMMAND, http://HOST:PORT/v2/models/NAME.
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) inputs: Inputs,
@@ -503,6 +540,8 @@ pub(crate) struct Predict {
     pub(crate) limit: Option<usize>,
     #[command(flatten)]
     pub(crate) input: ModelInput,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Args)]

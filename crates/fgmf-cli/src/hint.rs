@@ -25,6 +25,12 @@ pub(crate) fn of(error: &anyhow::Error) -> Option<&'static str> {
             "DATA is `fashion-mnist-mini`, a folder of IDX files, CIFAR-10 batches, or \
                 images in a folder per class",
         ),
+        Error::Remote { .. } => Some(
+            "docs/black-box.md has the protocols; what was answered is kept in --out, and the same \
+             command goes on",
+        ),
+        Error::Budget { .. } => Some("--queries N allows more"),
+        Error::Parameter { name: "MODEL", .. } => Some("docs/black-box.md has the addresses"),
         Error::Mismatch { operation, .. } if *operation == GUARDED => {
             Some("add those flags; --as-it-is goes on without them")
         }
@@ -47,7 +53,10 @@ fn ends_in(path: &Path, ends: &[&str]) -> bool {
 /// For a model file, by what is wrong in it.
 fn of_model(error: &fgmf_net::Error) -> &'static str {
     match error {
-        fgmf_net::Error::Node { .. } => "the README lists the operators that are supported",
+        fgmf_net::Error::Node { .. } => {
+            "the README lists the operators that are supported; any other model can be asked \
+             through 'pipe:python3 examples/serve_onnx.py FILE.onnx' (docs/black-box.md)"
+        }
         fgmf_net::Error::Export { fault, .. } => of_export(*fault),
         fgmf_net::Error::OperatorSet { .. } => "export the model again with opset 7 to 24",
         _ => {

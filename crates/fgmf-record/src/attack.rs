@@ -45,6 +45,26 @@ pub struct AttackRecord {
     /// Accuracy against eps, where asked for.
     #[serde(default)]
     pub curve: Vec<CurvePoint>,
+    /// What was asked of a model behind an address; absent for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries: Option<QueryRecord>,
+}
+
+/// What was asked of a model behind an address, in images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryRecord {
+    /// Images asked about, also those of requests that failed, over all kills. An image that had an
+    /// answer is not asked about again.
+    pub asked: u64,
+    /// Of these, the images whose request was never answered.
+    pub unanswered: u64,
+    /// Most images that were allowed.
+    pub budget: Option<u64>,
+    /// Most images allowed for one example.
+    pub per_image: Option<u64>,
+    /// Examples that stand and whose search ended because no image was left to ask. They are no
+    /// sign of robustness.
+    pub cut_short: usize,
 }
 
 /// Clean accuracy with its Wilson 95% interval.

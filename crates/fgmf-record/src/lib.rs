@@ -19,8 +19,8 @@ mod training;
 mod words;
 
 pub use attack::{
-    Accuracy, AttackRecord, AttackRow, CurvePoint, ExampleRecord, FlagRecord, RobustAccuracy,
-    VerdictRecord,
+    Accuracy, AttackRecord, AttackRow, CurvePoint, ExampleRecord, FlagRecord, QueryRecord,
+    RobustAccuracy, VerdictRecord,
 };
 pub use doubt::{doubt_rules, doubts};
 pub use evaluation::{

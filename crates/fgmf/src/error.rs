@@ -64,6 +64,17 @@ pub enum Error {
         limit: u64,
     },
 
+    /// A model behind an address did not answer as it should.
+    #[error("{address}: expected {expected}, found {found}")]
+    Remote {
+        /// The address as given.
+        address: String,
+        /// What an answer has here.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+
     /// A stored run, record or config cannot be used.
     #[error("{}: {reason}", path.display())]
     Record {

@@ -9,6 +9,7 @@
 //!   [`metric`] scores the maps with the figures of [`measure`], [`verdict`] names masking;
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
 //! - [`study`] runs suites and evaluations over data sets;
+//! - [`remote`] asks models that answer at an address, and keeps their answers;
 //! - [`store`] writes files that survive a kill;
 //! - [`record`] is the plain data that comes out; the crate `fgmf-report` draws it.
 //!
@@ -26,6 +27,7 @@ mod method;
 pub mod metric;
 pub mod model;
 pub mod registry;
+pub mod remote;
 pub mod rng;
 pub(crate) mod settings;
 pub mod store;

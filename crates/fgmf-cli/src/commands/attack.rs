@@ -1,13 +1,15 @@
 //! `fgmf attack`.
 
 use crate::arguments::{Arguments, Attack};
+use crate::commands::address::at_address;
+use crate::commands::attack_remote;
+use crate::commands::attack_table::table;
 use crate::commands::memory::images_at_once;
 use crate::commands::model::{UserModel, identity};
 use crate::commands::shared::{
-    data_for, data_record, ended_without, how_chosen, interval, percent, threat_on, warn_of_chance,
+    data_for, data_record, ended_without, percent, threat_on, warn_of_chance,
 };
 use crate::console;
-use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
@@ -25,6 +27,15 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         return Err(Error::parameter("min-robust", "0 to 1", m).into());
     }
     let norm = a.norm.parse()?;
+    if let Some(model) = at_address(&a.model, &a.input, &a.remote)? {
+        return attack_remote::run(global, a, model, norm);
+    }
+    if a.queries_per_image.is_some() {
+        let expected = "an address as MODEL: only there images are counted";
+        let found = a.model.display();
+        return Err(Error::parameter("queries-per-image", expected, found).into());
+    }
+    let suite_name = a.suite.as_deref().unwrap_or("adaptive");
     let mut model = UserModel::open(&a.model, &a.input)?;
     // A run that may stop early needs images in a mixed order.
     let limit = a.limit.or(a.stop_early.then_some(usize::MAX));
@@ -36,7 +47,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     radii
         .iter()
         .try_for_each(|&eps| threat_on(norm, eps, net.image_shape()).map(drop))?;
-    let mut entries = suite(&a.suite, &net, threat.norm())?;
+    let mut entries = suite(suite_name, &net, threat.norm())?;
     let mut surrogate = match &a.surrogate {
         Some(path) => Some(Session::new(UserModel::open(path, &a.input)?.net)),
         None => None,
@@ -56,7 +67,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
             "model": { "sha256": file.sha256, "preprocessing": file.preprocessing },
             "data": { "sha256": data.sha256() },
             "threat": threat.record(),
-            "suite": a.suite,
+            "suite": suite_name,
             "seed": a.seed,
         }),
     )?;
@@ -102,7 +113,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         model: file,
         data: data_record(&data),
         threat: threat.record(),
-        suite: a.suite.clone(),
+        suite: suite_name.into(),
         seed: a.seed,
         version: env!("CARGO_PKG_VERSION").into(),
         build: build(),
@@ -122,6 +133,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         in_8_bits: (in_8_bits.n > 0).then_some(in_8_bits),
         stopped_early: outcome.stopped,
         curve: curve.points,
+        queries: None,
     };
     let text = serde_json::to_string_pretty(&record)?;
     write(&out, text.as_bytes())?;
@@ -136,92 +148,4 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     } else {
         ended
     })
-}
-
-fn table(r: &AttackRecord) -> String {
-    let mut lines = vec![
-        format!(
-            "{} on {} ({}, n = {}{}), {} eps {}",
-            one_line(&r.model.file),
-            one_line(&r.data.name),
-            r.data.split,
-            r.data.n,
-            how_chosen(&r.data),
-            r.threat.norm,
-            r.threat.eps
-        ),
-        format!(
-            "{:<32}{:>8}  {:<18}{:>8}{:>9}{:>12}{:>9}",
-            "", "right", "Wilson 95%", "tried", "broken", "passes", "seconds"
-        ),
-        format!(
-            "{:<32}{:>8}  {:<18}",
-            "clean",
-            percent(r.clean.accuracy),
-            interval(r.clean.interval)
-        ),
-    ];
-    for row in &r.attacks {
-        lines.push(format!(
-            "{:<32}{:>8}  {:<18}{:>8}{:>9}{:>12}{:>9.1}",
-            row.name,
-            percent(row.robust_accuracy),
-            interval(row.interval),
-            row.attempted,
-            row.broken,
-            row.passes.forward + row.passes.backward,
-            row.seconds
-        ));
-    }
-    lines.push(format!(
-        "{:<32}{:>8}  {:<18}",
-        "worst case",
-        percent(r.overall.robust_accuracy),
-        interval(r.overall.interval)
-    ));
-    for p in &r.curve {
-        let label = format!("all attacks at eps {}", p.eps);
-        lines.push(format!(
-            "{label:<32}{:>8}  {:<18}",
-            percent(p.robust.value),
-            interval(p.robust.interval)
-        ));
-    }
-    if let Some(kept) = &r.in_8_bits {
-        let (count, n) = (kept.count, kept.n);
-        lines.push(format!(
-            "saved with 8 bits a channel, {count} of {n} adversarial images still fool the model"
-        ));
-    }
-    if r.stopped_early {
-        lines.push(format!(
-            "stopped after {} examples: the answer to --min-robust is known",
-            r.clean.n
-        ));
-    }
-    lines.push(format!(
-        "masking verdict: {} (checks: {})",
-        r.verdict.level,
-        r.verdict.checks.join(", ")
-    ));
-    lines.extend(
-        r.verdict
-            .flags
-            .iter()
-            .map(|f| format!("  {}: {} ({})", f.id, f.advice, counts(&f.evidence))),
-    );
-    lines.join("\n")
-}
-
-/// Evidence without the lists of examples, which attack.json holds.
-fn counts(evidence: &serde_json::Value) -> serde_json::Value {
-    let Some(fields) = evidence.as_object() else {
-        return evidence.clone();
-    };
-    fields
-        .iter()
-        .filter(|(_, v)| !v.is_array())
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
 }

@@ -1,6 +1,9 @@
 //! One file a command.
 
+mod address;
 mod attack;
+mod attack_remote;
+mod attack_table;
 mod attacked;
 mod chosen;
 mod class;

@@ -6,6 +6,7 @@ use crate::console::one_line;
 use anyhow::Result;
 use fgmf::data::{Dataset, Fit, Interpolation, Scaling, class_names, name_classes};
 use fgmf::input::{Beside, better_setting, find_beside, preprocessed, read_labels};
+use fgmf::remote::Address;
 use fgmf_net::Network;
 use fgmf_record::{ModelFile, Preprocessing, hash};
 use std::path::Path;
@@ -29,6 +30,10 @@ impl UserModel {
     /// Reads a model, and what flags and the files beside it say. Networks that this tool trained
     /// hold their preprocessing, so nothing is looked for.
     pub(crate) fn read(path: &Path, input: &ModelInput) -> Result<Self> {
+        if Address::parse(&path.to_string_lossy())?.is_some() {
+            let expected = "a file here: attack, explain and predict take addresses";
+            return Err(fgmf::Error::parameter("MODEL", expected, path.display()).into());
+        }
         let (mut net, sha256) = fgmf::store::read_model(path)?;
         let own = net.metadata.contains_key("fgmf.objective");
         let beside = if own {
@@ -124,7 +129,7 @@ pub(crate) fn identity(file: &ModelFile) -> String {
 
 /// What is done with pictures of other sizes than this: what flags say, else what was found beside
 /// the model, else what `--resize` does.
-fn fit(
+pub(crate) fn fit(
     input: &ModelInput,
     shape: [usize; 3],
     beside: Option<(Scaling, String)>,

@@ -1,6 +1,7 @@
 //! `fgmf predict`.
 
 use crate::arguments::{Arguments, Predict};
+use crate::commands::address::{ANSWERS, ModelAtAddress, at_address};
 use crate::commands::images::Images;
 use crate::commands::model::UserModel;
 use crate::commands::shared::{
@@ -11,31 +12,97 @@ use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::data::class_names;
-use fgmf::model::{misclassified, predictions};
-use fgmf::store::{Folder, build, write, write_floats};
-use fgmf_record::{Accuracy, PredictionRecord, PredictionRow, Proportion, ScoredClass};
+use fgmf::model::{Scores, misclassified, predictions};
+use fgmf::store::{Folder, build, remove, write, write_floats};
+use fgmf_net::{Network, Tensor};
+use fgmf_record::{Accuracy, ModelFile, PredictionRecord, PredictionRow, Proportion, ScoredClass};
+use serde_json::json;
 
 /// Images in a model call.
 const CALL: usize = 32;
 /// Classes named an image.
 const TOP: usize = 5;
 
+/// What answers.
+enum Answering {
+    File(ExplainedModel),
+    Address(ModelAtAddress),
+}
+
+impl Answering {
+    fn net(&self) -> &Network {
+        match self {
+            Self::File(model) => &model.net,
+            Self::Address(at) => &at.net,
+        }
+    }
+
+    fn file(&self) -> &ModelFile {
+        match self {
+            Self::File(model) => &model.file,
+            Self::Address(at) => &at.file,
+        }
+    }
+
+    fn logits(&self, x: &Tensor) -> fgmf::Result<Tensor> {
+        match self {
+            Self::File(model) => Ok(model.net.logits(x)?),
+            Self::Address(at) => at.model.logits(x),
+        }
+    }
+
+    fn probabilities(&self, scores: &[f64]) -> Vec<f64> {
+        match self {
+            Self::File(model) => model.probabilities(scores),
+            Self::Address(at) => at.probabilities(scores),
+        }
+    }
+
+    fn before(&self) -> Option<String> {
+        match self {
+            Self::File(model) => model.before.clone(),
+            Self::Address(_) => None,
+        }
+    }
+}
+
 pub(crate) fn run(global: &Arguments, a: &Predict) -> Result<Outcome> {
+    if let Some(at) = at_address(&a.model, &a.input, &a.remote)? {
+        let mut images = Images::new(&a.inputs, a.limit, at.fit, &at.net)?;
+        images.check(&at.net)?;
+        at.model.check_budget(images.len())?;
+        let Some(out) = &a.out else {
+            return predict(global, a, &images, &Answering::Address(at));
+        };
+        let _claim = Folder::claim(out)?;
+        let answers = out.join(ANSWERS);
+        at.model
+            .keep_in(&answers, &json!({ "command": "predict" }))?;
+        let outcome = predict(global, a, &images, &Answering::Address(at))?;
+        remove(&answers)?;
+        return Ok(outcome);
+    }
     let mut user = UserModel::open(&a.model, &a.input)?;
     let mut images = Images::new(&a.inputs, a.limit, user.fit, &user.net)?;
     if let Some(data) = images.data() {
         user.guard(data)?;
     }
     images.check(&user.net)?;
-    let names = class_names(&user.net);
-    let model = ExplainedModel::new(user)?;
+    let model = Answering::File(ExplainedModel::new(user)?);
+    let _claim = a.out.as_ref().map(|out| Folder::claim(out)).transpose()?;
+    predict(global, a, &images, &model)
+}
+
+/// Writes to the folder of the results, which is claimed.
+fn predict(global: &Arguments, a: &Predict, images: &Images, model: &Answering) -> Result<Outcome> {
+    let names = class_names(model.net());
     let n = images.len();
     let mut logits: Vec<f32> = Vec::new();
     let (mut rows, mut right) = (Vec::new(), 0);
     let bar = console::bar(global.quiet, n, "predicting");
     for start in (0..n).step_by(CALL) {
         let count = CALL.min(n - start);
-        let found = model.net.logits(&images.batch(&model.net, start, count)?)?;
+        let found = model.logits(&images.batch(model.net(), start, count)?)?;
         let chosen = predictions(&found);
         if let Some(data) = images.data() {
             let wrong = misclassified(&found, &data.labels()[start..start + count]);
@@ -68,7 +135,7 @@ pub(crate) fn run(global: &Arguments, a: &Predict) -> Result<Outcome> {
     }
     bar.finish_and_clear();
     let accuracy = images.data().map(|_| {
-        warn_of_chance(right, n, model.net.classes());
+        warn_of_chance(right, n, model.net().classes());
         let right = Proportion::new(right, n);
         Accuracy {
             accuracy: right.value,
@@ -79,16 +146,15 @@ pub(crate) fn run(global: &Arguments, a: &Predict) -> Result<Outcome> {
     let record = PredictionRecord {
         version: env!("CARGO_PKG_VERSION").into(),
         build: build(),
-        model: model.file.clone(),
+        model: model.file().clone(),
         data: images.data().map(data_record),
-        scores_before: model.before.clone(),
+        scores_before: model.before(),
         accuracy,
         images: rows,
         left_out: images.left_out(),
     };
     let json = serde_json::to_string_pretty(&record)?;
     if let Some(out) = &a.out {
-        let _claim = Folder::claim(out)?;
         let shape = [n, logits.len() / n];
         write_floats(&out.join("logits.safetensors"), "logits", &shape, &logits)?;
         write(&out.join("predictions.json"), json.as_bytes())?;

@@ -148,6 +148,22 @@ pub fn run_black_box(
     black(attack, model, batch, threat, seed, None)
 }
 
+/// [`run_black_box`] whose search sees the model through `seen`, in one piece: in that order it
+/// may be refused answers. The entry itself asks the model.
+pub(crate) fn run_black_box_through(
+    attack: &dyn BlackBox,
+    (model, seen): (&dyn Scores, &dyn Scores),
+    batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+) -> Result<AttackOutcome> {
+    let counted = Counted::new(seen);
+    let search = |part: &Batch| attack.perturb(&counted, part, threat, Seed::new(seed));
+    let outcome = judged(&search, model, batch, threat, true)?;
+    let passes = counted.passes();
+    Ok(AttackOutcome { passes, ..outcome })
+}
+
 fn white(
     attack: &dyn WhiteBox,
     model: &dyn Gradients,

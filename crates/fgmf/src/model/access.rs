@@ -101,6 +101,12 @@ pub trait Gradients: Scores {
     /// The graph, to choose values from.
     fn network(&self) -> &Network;
 
+    /// Whether there are gradients at all. A model that answers from elsewhere has none: it refuses
+    /// whatever asks for more than scores.
+    fn differentiable(&self) -> bool {
+        true
+    }
+
     /// A loss and its gradient in the images.
     fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
         let at = self.feature_gradient(x, head, self.network().input())?;

@@ -115,6 +115,10 @@ impl<M: Gradients + ?Sized> Gradients for Counted<'_, M> {
         self.model.network()
     }
 
+    fn differentiable(&self) -> bool {
+        self.model.differentiable()
+    }
+
     /// The gradient has the precision of the images, whatever the model computes in.
     fn loss_gradient(&self, x: &Tensor, head: &dyn Head) -> Result<LossGradient> {
         self.count(x, &[&self.forward, &self.backward])?;

@@ -1,6 +1,7 @@
 //! Studies: attacks and metrics over a data set, in a fixed order, with state that survives a kill.
 
 pub(crate) mod adversarial;
+pub(crate) mod black_box;
 pub(crate) mod breach;
 pub(crate) mod cases;
 pub(crate) mod compare;
@@ -20,6 +21,7 @@ pub(crate) mod suite_verdict;
 pub(crate) mod suites;
 
 pub use adversarial::{AdversarialFile, AdversarialOrigin, read_adversarial, write_adversarial};
+pub use black_box::{RemoteJob, RemoteOutcome, black_box_suite, run_remote_suite};
 pub use breach::Breach;
 pub use cases::{CASE_IMAGES, case_settings, explain_models};
 pub use curve::{Curve, curve, remove_curve_state};

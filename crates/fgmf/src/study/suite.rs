@@ -4,6 +4,7 @@
 use crate::attack::base::Ending;
 use crate::attack::sealed::{run_attack, run_black_box};
 use crate::data::batch::{Batch, batch_of};
+use crate::data::dataset::Dataset;
 use crate::defend::knowledge::attacker_rules;
 use crate::error::{Error, Result};
 use crate::model::access::Gradients;
@@ -128,12 +129,23 @@ impl SuiteOutcome {
     /// multiples of 1/255, as a file of 8 bits a channel holds them; of all that were found. A
     /// rounded image may lie outside the ball by up to half a step. Images from 0 to 1.
     pub fn in_8_bits(&self, job: &SuiteJob<'_>) -> Result<Proportion> {
+        let ask = |x: &Tensor| Ok(job.net.logits(x)?);
+        self.rounded(job.data, job.cap, &ask)
+    }
+
+    /// [`Self::in_8_bits`] of whatever answers.
+    pub(crate) fn rounded(
+        &self,
+        data: &Dataset,
+        cap: usize,
+        ask: &dyn Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Proportion> {
         let broken: Vec<usize> = (0..self.examples.len())
             .filter(|&i| self.examples[i].broken_by.is_some())
             .collect();
         let mut wrong = 0;
-        for rows in broken.chunks(BLOCK.min(job.cap.max(1))) {
-            let mut batch = batch_of(job.data, rows)?;
+        for rows in broken.chunks(BLOCK.min(cap.max(1))) {
+            let mut batch = batch_of(data, rows)?;
             let mut points = Vec::with_capacity(batch.x.shape().iter().product());
             for &i in rows {
                 let image = self.found.get(i)?.ok_or_else(|| {
@@ -142,7 +154,7 @@ impl SuiteOutcome {
                 points.extend(image.iter().map(|v| (v * 255.0).round() / 255.0));
             }
             batch.x = Tensor::new::<f32>(batch.x.shape(), points);
-            let missed = misclassified(&job.net.logits(&batch.x)?, &batch.labels);
+            let missed = misclassified(&ask(&batch.x)?, &batch.labels);
             wrong += missed.into_iter().filter(|m| *m).count();
         }
         Ok(Proportion::new(wrong, broken.len()))
@@ -264,7 +276,7 @@ fn stored(begin: u64, size: usize, count: usize) -> Vec<Place> {
 }
 
 /// Images one after another, each in a place of its own.
-fn held(images: &[f32], size: usize) -> Vec<Place> {
+pub(crate) fn held(images: &[f32], size: usize) -> Vec<Place> {
     let images = images.chunks_exact(size);
     images.map(|image| Place::Held(image.to_vec())).collect()
 }
@@ -403,7 +415,11 @@ fn standing(row: AttackRow, left: usize, n: usize) -> AttackRow {
     }
 }
 
-fn summarise(entries: &[Entry], parts: &[Part], examples: &[ExampleRecord]) -> Vec<AttackRow> {
+pub(crate) fn summarise(
+    entries: &[Entry],
+    parts: &[Part],
+    examples: &[ExampleRecord],
+) -> Vec<AttackRow> {
     let n = examples.len();
     let mut left = examples.iter().filter(|e| e.right_before()).count();
     let mut rows = Vec::with_capacity(entries.len());

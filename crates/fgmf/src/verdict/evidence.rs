@@ -79,6 +79,8 @@ pub struct Wider {
 pub struct Evidence {
     /// Classes of the model.
     pub classes: usize,
+    /// Examples of a model that gives no gradients.
+    pub no_gradients: Option<Found>,
     /// Examples answered differently when asked again, beyond [`super::RANDOM_GAP`].
     pub randomised: Option<Found>,
     /// Examples whose outputs lie in `[0, 1]` and sum to 1.

@@ -131,6 +131,7 @@ mod tests {
     fn clean() -> Evidence {
         Evidence {
             classes: 10,
+            no_gradients: found(0, 100),
             randomised: found(0, 100),
             probabilities: found(0, 100),
             zero_gradients: found(0, 100),
@@ -165,6 +166,9 @@ mod tests {
             (sign, a, b)
         };
         let cases: Vec<Case> = vec![
+            case(Sign::NoGradients, &|e| e.no_gradients = found(0, 1), &|e| {
+                e.no_gradients = found(1, 100)
+            }),
             case(
                 Sign::RandomisedOutput,
                 &|e| e.randomised = found(0, 5),

@@ -13,6 +13,8 @@ use serde_json::json;
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "each is documented by its trigger")]
 pub enum Sign {
+    #[serde(rename = "black-box")]
+    NoGradients,
     RandomisedOutput,
     ProbabilitiesAsLogits,
     UndecidedOutput,
@@ -36,7 +38,8 @@ pub enum Sign {
 
 impl Sign {
     /// All, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
+        Self::NoGradients,
         Self::RandomisedOutput,
         Self::ProbabilitiesAsLogits,
         Self::UndecidedOutput,
@@ -60,6 +63,7 @@ impl Sign {
     /// Id in kebab case.
     pub fn id(self) -> &'static str {
         match self {
+            Self::NoGradients => "black-box",
             Self::RandomisedOutput => "randomised-output",
             Self::ProbabilitiesAsLogits => "probabilities-as-logits",
             Self::UndecidedOutput => "undecided-output",
@@ -84,6 +88,10 @@ impl Sign {
     /// When the flag is raised, with its source.
     pub fn trigger(self) -> &'static str {
         match self {
+            Self::NoGradients => {
+                "the model gives scores or labels and no gradients, so nothing shows how tight \
+                    the figures are"
+            }
             Self::RandomisedOutput => {
                 "logits of one image differ by more than 1e-4 of their length between \
                     two queries (croce2020)"
@@ -177,6 +185,10 @@ impl Sign {
     /// What to do.
     pub fn advice(self) -> &'static str {
         match self {
+            Self::NoGradients => {
+                "no gradients were available: robust accuracy is an upper bound; attack the \
+                    model's file, or a surrogate, to see how much lower it is"
+            }
             Self::RandomisedOutput => {
                 "attack the expectation over the model's draws (EOT), and judge success \
                     over many draws"
@@ -256,6 +268,7 @@ impl Sign {
             })
         };
         match self {
+            Self::NoGradients => found(&e.no_gradients, &Found::any),
             Self::RandomisedOutput => found(&e.randomised, &Found::any),
             Self::ProbabilitiesAsLogits => {
                 found(&e.probabilities, &|f| f.any() && f.examples.len() == f.of)

@@ -1,8 +1,9 @@
 //! Some images, explained and judged together.
 
+use crate::commands::address::ModelAtAddress;
 use crate::commands::shared::ExplainedModel;
 use anyhow::Result;
-use fgmf::explain::{Attribution, Context, Explainer};
+use fgmf::explain::{Attribution, Context, Explainer, explain};
 use fgmf::metric::Metric;
 use fgmf::model::{Oracle, Scores};
 use fgmf::store::write;
@@ -47,7 +48,10 @@ impl Block {
     ) -> Result<Self> {
         let mut seen = inputs
             .iter()
-            .map(|i| Seen::new(i, model, oracle))
+            .map(|i| {
+                let logits = oracle.logits(&i.x)?;
+                Ok(Seen::new(i, &logits, &|z| model.probabilities(z)))
+            })
             .collect::<Result<Vec<_>>>()?;
         let job = EvaluationJob {
             oracle,
@@ -61,29 +65,34 @@ impl Block {
             seen[input].maps.push(maps.to_vec())
         })?
         .rows;
-        for (seen, input) in seen.iter_mut().zip(inputs) {
-            for (explainer, maps) in explainers.iter().zip(&seen.maps) {
-                let id = explainer.id();
-                let row = |figure, better, values| {
-                    FigureRow::new([id, id, figure, &input.name], better, values)
-                };
-                rows.push(row(
-                    "agreement",
-                    Direction::Higher,
-                    figures(maps, |m| m.agreement),
-                ));
-                rows.push(row(
-                    "completeness-gap",
-                    Direction::Lower,
-                    figures(maps, |m| m.completeness_gap),
-                ));
-            }
-        }
+        rows.extend(own_figures(&seen, explainers));
         let note = |ends: &String| format!("explained is the value before {ends}");
         Ok(Self {
             seen,
             rows,
             note: model.before.as_ref().map(note),
+        })
+    }
+
+    /// Images explained by a model that gives scores alone.
+    pub(super) fn by_scores(
+        at: &ModelAtAddress,
+        logits: &Tensor,
+        explainers: &[Box<dyn Explainer>],
+        input: &EvaluationInput,
+        context: Context<'_>,
+    ) -> Result<Self> {
+        let mut seen = Seen::new(input, logits, &|z| at.probabilities(z));
+        for explainer in explainers {
+            let (x, targets) = (&input.x, &input.targets);
+            let maps = explain(explainer.as_ref(), &at.model, x, targets, &context)?;
+            seen.maps.push(maps);
+        }
+        let seen = vec![seen];
+        Ok(Self {
+            rows: own_figures(&seen, explainers),
+            seen,
+            note: None,
         })
     }
 
@@ -207,6 +216,24 @@ impl Block {
     }
 }
 
+/// What methods say of their own maps.
+fn own_figures(seen: &[Seen], explainers: &[Box<dyn Explainer>]) -> Vec<FigureRow> {
+    let mut rows = Vec::new();
+    for seen in seen {
+        for (explainer, maps) in explainers.iter().zip(&seen.maps) {
+            let id = explainer.id();
+            let row = |figure, better, values| {
+                FigureRow::new([id, id, figure, &seen.name], better, values)
+            };
+            let agreement = figures(maps, |m| m.agreement);
+            rows.push(row("agreement", Direction::Higher, agreement));
+            let gap = figures(maps, |m| m.completeness_gap);
+            rows.push(row("completeness-gap", Direction::Lower, gap));
+        }
+    }
+    rows
+}
+
 /// A figure of each map that is not the same everywhere.
 fn figures(maps: &[Attribution], figure: impl Fn(&Attribution) -> Option<f64>) -> Vec<Option<f64>> {
     maps.iter()
@@ -221,18 +248,20 @@ fn both(first: Option<&str>, second: Option<&str>) -> Option<String> {
 }
 
 impl Seen {
-    fn new(input: &EvaluationInput, model: &ExplainedModel, oracle: &Oracle<'_>) -> Result<Self> {
-        let logits = oracle.logits(&input.x)?.to_f64();
-        Ok(Self {
+    fn new(
+        input: &EvaluationInput,
+        logits: &Tensor,
+        probabilities: &dyn Fn(&[f64]) -> Vec<f64>,
+    ) -> Self {
+        let classes = logits.shape()[1];
+        let rows = logits.to_f64();
+        Self {
             name: input.name.clone(),
             x: input.x.clone(),
             explained: input.targets.clone(),
-            probabilities: logits
-                .chunks_exact(oracle.classes())
-                .map(|scores| model.probabilities(scores))
-                .collect(),
+            probabilities: rows.chunks_exact(classes).map(probabilities).collect(),
             maps: Vec::new(),
-        })
+        }
     }
 
     /// The class of the largest probability, the first of equals.

@@ -2,6 +2,8 @@
 
 mod block;
 mod command;
+mod gallery;
+mod remote;
 mod written;
 
 pub(crate) use command::run;

@@ -15,6 +15,8 @@
 //! 5. Contrast σ((C − q) / (w · IQR(C) + 10⁻⁶))^γ, Gaussian smoothing (or smoothing first),
 //!    stretched to `[0, 1]`.
 //!
+//! Of a model that gives scores and no gradients the map is P alone, and the note says so.
+//!
 //! G is not trusted where it is flat or ρ < `rho_min`; the attribution's note says so. The map is
 //! withheld from operators where P is flat, G is flat, P and G share no pixel, or ρ < `rho_show`.
 //!
@@ -37,7 +39,7 @@
 
 use crate::error::{Error, Result};
 use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod, Make};
-use crate::explain::parts::ask::{calls, four, map_record};
+use crate::explain::parts::ask::{calls, four, map_record, plain};
 use crate::explain::parts::cam::{Cam, cams, check_layer, curved};
 use crate::explain::parts::layer::{TargetLayer, layer_of};
 use crate::explain::parts::map::{bounds, deviation};
@@ -170,7 +172,8 @@ pub struct PgcaParts {
 
 /// What step 2 gives for all images.
 struct GradientMaps {
-    maps: Vec<Vec<f64>>,
+    /// `None` for a model without gradients.
+    maps: Option<Vec<Vec<f64>>>,
     /// Logits of the images themselves.
     clean: Vec<Vec<f64>>,
     /// Whether the maps have signs.
@@ -254,6 +257,9 @@ impl Pgca {
             }
         }
         let one = |(i, &target): (usize, &usize)| {
+            let Some(cams) = &cams else {
+                return Ok(self.alone(target, &falls[i], &maps[i], &grid));
+            };
             let fused = self.fuse(&falls[i], &maps[i], (&cams[i], signed), &grid)?;
             let apart = fused
                 .parts
@@ -293,32 +299,93 @@ impl Pgca {
         targets: &[usize],
         context: &Context,
     ) -> Result<GradientMaps> {
+        if !model.differentiable() {
+            return Ok(GradientMaps {
+                maps: None,
+                clean: self.logits(model, x, targets, context)?,
+                signed: false,
+                layer: None,
+            });
+        }
         let Some(inner) = &self.gradient else {
             let layer = self.layer(model)?;
             let found = cams(model, x, targets, &layer, context.cap, curved)?;
             let apart = found.into_iter().map(|Cam { map, logits }| (map, logits));
             let (maps, clean) = apart.unzip();
             return Ok(GradientMaps {
-                maps,
+                maps: Some(maps),
                 clean,
                 signed: false,
                 layer: Some(layer),
             });
         };
+        let clean = self.logits(model, x, targets, context)?;
+        let found = explain(inner.as_ref(), model, x, targets, context)?;
+        let signed = found.iter().any(|m| m.signed);
+        let wide = |m: Attribution| m.values.values.into_iter().map(f64::from).collect();
+        Ok(GradientMaps {
+            maps: Some(found.into_iter().map(wide).collect()),
+            clean,
+            signed,
+            layer: None,
+        })
+    }
+
+    /// Logits of the images themselves.
+    fn logits(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Vec<f64>>> {
         let mut clean = Vec::with_capacity(targets.len());
         for call in calls(targets.len(), context.cap) {
             let z = model.logits(&x.rows(call.start, call.len()))?.to_f64();
             clean.extend(z.chunks_exact(model.classes()).map(<[f64]>::to_vec));
         }
-        let found = explain(inner.as_ref(), model, x, targets, context)?;
-        let signed = found.iter().any(|m| m.signed);
-        let wide = |m: Attribution| m.values.values.into_iter().map(f64::from).collect();
-        Ok(GradientMaps {
-            maps: found.into_iter().map(wide).collect(),
-            clean,
-            signed,
-            layer: None,
-        })
+        Ok(clean)
+    }
+
+    /// The map of a model without gradients: P alone, of steps 3 and 5.
+    fn alone(
+        &self,
+        target: usize,
+        falls: &[f64],
+        map: &[f64],
+        grid: &Grid,
+    ) -> (Attribution, PgcaParts) {
+        let p = &self.params;
+        let perturbation = p.scale.apply(map, p.signed, p.percentiles);
+        let values = enhance(&perturbation, grid.image, &self.contrast(grid));
+        let single = |v: &[f64]| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+        let attribution = Attribution {
+            note: Some("the model gives no gradients: perturbation map alone".to_owned()),
+            withheld: nothing_falls(falls, &perturbation),
+            ..plain(self.id(), target, grid.image, &values, false)
+        };
+        let parts = PgcaParts {
+            grid: grid.cells,
+            cells: single(falls),
+            perturbation: single(&perturbation),
+            cam: Vec::new(),
+            consensus: single(&perturbation),
+            agreement: 0.0,
+            gradient_trusted: false,
+        };
+        (attribution, parts)
+    }
+
+    /// Step 5.
+    fn contrast(&self, grid: &Grid) -> Enhancement {
+        let p = &self.params;
+        Enhancement {
+            quantile: p.contrast_quantile,
+            width: p.contrast_width,
+            gamma: p.gamma,
+            sigma: grid.sides().map(|side| p.smoothing * side),
+            smooth_first: p.smooth_first,
+        }
     }
 
     /// The layer of Grad-CAM++, which also decides the cells where none are given.
@@ -347,20 +414,10 @@ impl Pgca {
         } else {
             perturbation.clone()
         };
-        let sigma = grid.sides().map(|side| p.smoothing * side);
-        let contrast = Enhancement {
-            quantile: p.contrast_quantile,
-            width: p.contrast_width,
-            gamma: p.gamma,
-            sigma,
-            smooth_first: p.smooth_first,
-        };
-        let values = enhance(&fused, grid.image, &contrast);
-        let empty = |v: &[f64]| bounds(v).1 <= 0.0;
-        let withheld = if empty(falls) {
-            Some("no cell lowers the score of the class: there is nothing to show".to_owned())
-        } else if empty(&perturbation) {
-            Some("every cell matters equally: there is no place to point at".to_owned())
+        let values = enhance(&fused, grid.image, &self.contrast(grid));
+        let nothing = nothing_falls(falls, &perturbation);
+        let withheld = if nothing.is_some() {
+            nothing
         } else if flat {
             Some("the gradient map is flat: nothing confirms the perturbation map".to_owned())
         } else if agreement < p.rho_show {
@@ -368,7 +425,7 @@ impl Pgca {
                 "perturbation and gradient disagree: Spearman {agreement:.2} is below {:.2}",
                 p.rho_show
             ))
-        } else if empty(&fused) {
+        } else if bounds(&fused).1 <= 0.0 {
             Some("perturbation and gradient point at no common place".to_owned())
         } else {
             None
@@ -398,6 +455,19 @@ impl Pgca {
             withheld,
         })
     }
+}
+
+/// Why P says nothing, if it does not.
+fn nothing_falls(falls: &[f64], perturbation: &[f64]) -> Option<String> {
+    let empty = |v: &[f64]| bounds(v).1 <= 0.0;
+    let why = if empty(falls) {
+        "no cell lowers the score of the class: there is nothing to show"
+    } else if empty(perturbation) {
+        "every cell matters equally: there is no place to point at"
+    } else {
+        return None;
+    };
+    Some(why.to_owned())
 }
 
 impl Explainer for Pgca {

@@ -26,7 +26,7 @@ const TOP: usize = 5;
 /// What answers.
 enum Answering {
     File(ExplainedModel),
-    Address(ModelAtAddress),
+    Address(Box<ModelAtAddress>),
 }
 
 impl Answering {
@@ -72,13 +72,13 @@ pub(crate) fn run(global: &Arguments, a: &Predict) -> Result<Outcome> {
         images.check(&at.net)?;
         at.model.check_budget(images.len())?;
         let Some(out) = &a.out else {
-            return predict(global, a, &images, &Answering::Address(at));
+            return predict(global, a, &images, &Answering::Address(Box::new(at)));
         };
         let _claim = Folder::claim(out)?;
         let answers = out.join(ANSWERS);
         at.model
             .keep_in(&answers, &json!({ "command": "predict" }))?;
-        let outcome = predict(global, a, &images, &Answering::Address(at))?;
+        let outcome = predict(global, a, &images, &Answering::Address(Box::new(at)))?;
         remove(&answers)?;
         return Ok(outcome);
     }

@@ -25,7 +25,7 @@ const TOP: usize = 5;
 
 /// What answers.
 enum Answering {
-    File(ExplainedModel),
+    File(Box<ExplainedModel>),
     Address(Box<ModelAtAddress>),
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn run(global: &Arguments, a: &Predict) -> Result<Outcome> {
         user.guard(data)?;
     }
     images.check(&user.net)?;
-    let model = Answering::File(ExplainedModel::new(user)?);
+    let model = Answering::File(Box::new(ExplainedModel::new(user)?));
     let _claim = a.out.as_ref().map(|out| Folder::claim(out)).transpose()?;
     predict(global, a, &images, &model)
 }

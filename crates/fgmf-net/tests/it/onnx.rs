@@ -1,5 +1,6 @@
 //! ONNX in and out: fixtures of PyTorch exports, round trips, refused and damaged files.
 
+mod cases;
 mod composed;
 mod damage;
 mod external;

@@ -125,6 +125,11 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         net.notes
             .push("the file takes images with channels last; here they come first".into());
     }
+    if graph.output.len() > 1 {
+        let note = "taken for the scores: the first of the outputs of the file";
+        let names: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
+        net.notes.push(format!("{note}, {}", names.join(", ")));
+    }
     if single {
         let note = "the file gives one score: class 1 where it is above 0 (a probability above a \
             half), class 0 otherwise";

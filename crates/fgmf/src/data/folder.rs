@@ -24,7 +24,7 @@ const TEST_EVERY: usize = 5;
 const LEFT_OUT_OF: usize = 10;
 
 /// Loads one split: `dir/{train,test}/CLASS/*`, or `dir/CLASS/*` with every 5th file of each class
-/// for testing. Only the images of the `wanted` part are decoded. A few bad files are left out
+/// for testing, or all for both where no class has 5. Only the images of the `wanted` part are decoded. A few bad files are left out
 /// ([`Dataset::left_out`]).
 pub(crate) fn load(
     dir: &Path,
@@ -37,13 +37,22 @@ pub(crate) fn load(
         .iter()
         .filter(is_split);
     let one_folder = halves.clone().next().is_none();
+    let mut cut = None;
     let (classes, mut files) = if one_folder {
+        let classes: Vec<Vec<PathBuf>> = entries.iter().map(image_files).collect::<Result<_>>()?;
+        // A few photos a class are for looking at, and would leave nothing to look at.
+        let few = classes.iter().all(|paths| paths.len() < TEST_EVERY);
+        cut = Some(if few {
+            format!("no class has {TEST_EVERY} files, so all are for testing and for training")
+        } else {
+            format!("1 of {TEST_EVERY} files of a class is for testing")
+        });
         let mut files = Vec::new();
-        for (label, class) in entries.iter().enumerate() {
-            let paths = image_files(class)?.into_iter().enumerate();
+        for (label, paths) in classes.into_iter().enumerate() {
+            let paths = paths.into_iter().enumerate();
             files.extend(
                 paths
-                    .filter(|(i, _)| is_test(*i) == (split == Split::Test))
+                    .filter(|(i, _)| few || is_test(*i) == (split == Split::Test))
                     .map(|(_, path)| (path, label)),
             );
         }
@@ -66,9 +75,11 @@ pub(crate) fn load(
         in_two(dir, halves, split)?
     };
     if files.is_empty() {
-        let expected =
-            format!("images for split {split} (1 of {TEST_EVERY} files of a class is for testing)");
-        return Err(Error::data(dir, expected, "none"));
+        return Err(Error::data(
+            dir,
+            format!("images for split {split}"),
+            "none",
+        ));
     }
     let mut chosen = None;
     if let Some(limit) = wanted.limit {
@@ -79,10 +90,9 @@ pub(crate) fn load(
         files = rows.into_iter().map(&mut take).collect();
     }
     let (mut read, pixels) = read_all(&files, wanted)?;
-    if one_folder {
-        read.notes.push(format!(
-            "without folders `train` and `test`, 1 of {TEST_EVERY} files of a class is for testing"
-        ));
+    if let Some(cut) = cut {
+        let note = format!("without folders `train` and `test`, {cut}");
+        read.notes.push(note);
     }
     let name = files::name_of(dir);
     let data = Dataset::of_pixels(name, split, classes, read.shape, pixels, read.labels)?;

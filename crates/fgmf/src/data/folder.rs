@@ -24,8 +24,8 @@ const TEST_EVERY: usize = 5;
 const LEFT_OUT_OF: usize = 10;
 
 /// Loads one split: `dir/{train,test}/CLASS/*`, or `dir/CLASS/*` with every 5th file of each class
-/// for testing, or all for both where no class has 5. Only the images of the `wanted` part are decoded. A few bad files are left out
-/// ([`Dataset::left_out`]).
+/// for testing, or all for both where no class has 5. Only the images of the `wanted` part are
+/// decoded. A few bad files are left out ([`Dataset::left_out`]).
 pub(crate) fn load(
     dir: &Path,
     entries: &[FileEntry],

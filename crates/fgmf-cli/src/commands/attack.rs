@@ -3,12 +3,10 @@
 use crate::arguments::{Arguments, Attack};
 use crate::commands::address::at_address;
 use crate::commands::attack_remote;
-use crate::commands::attack_table::table;
+use crate::commands::attack_table::ended_with;
 use crate::commands::memory::images_at_once;
 use crate::commands::model::{UserModel, identity};
-use crate::commands::shared::{
-    data_for, data_record, ended_without, percent, threat_on, warn_of_chance,
-};
+use crate::commands::shared::{data_for, data_record, percent, threat_on, warn_of_chance};
 use crate::console;
 use crate::outcome::Outcome;
 use anyhow::Result;
@@ -19,7 +17,7 @@ use fgmf::study::{
     SuiteJob, curve, remove_curve_state, remove_state, run_suite_until, suite, transfer,
 };
 use fgmf_net::Session;
-use fgmf_record::{Accuracy, AttackRecord, Level, RobustAccuracy};
+use fgmf_record::{Accuracy, AttackRecord, RobustAccuracy};
 use serde_json::json;
 
 pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
@@ -139,13 +137,5 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     write(&out, text.as_bytes())?;
     remove_state(&state)?;
     remove_curve_state(&state, radii)?;
-    console::result(&if global.json { text } else { table(&record) })?;
-    let masked = a.fail_on_masking && record.verdict.level != Level::Trustworthy;
-    let low = a.min_robust.is_some_and(|m| overall.value < m);
-    let ended = ended_without(data.left_out());
-    Ok(if masked || low {
-        Outcome::BelowThreshold
-    } else {
-        ended
-    })
+    ended_with(global, a, &record, text, data.left_out())
 }

@@ -2,9 +2,9 @@
 
 use crate::arguments::{Arguments, Attack};
 use crate::commands::address::{ANSWERS, ModelAtAddress};
-use crate::commands::attack_table::table;
+use crate::commands::attack_table::ended_with;
 use crate::commands::model::UserModel;
-use crate::commands::shared::{data_for, data_record, ended_without, threat_on, warn_of_chance};
+use crate::commands::shared::{data_for, data_record, threat_on, warn_of_chance};
 use crate::console;
 use crate::outcome::Outcome;
 use anyhow::Result;
@@ -13,7 +13,7 @@ use fgmf::store::{Folder, build, refuse_another, remove, write};
 use fgmf::study::{RemoteJob, black_box_suite, run_remote_suite, transfer};
 use fgmf::threat::Norm;
 use fgmf_net::Session;
-use fgmf_record::{Accuracy, AttackRecord, Level, QueryRecord, RobustAccuracy};
+use fgmf_record::{Accuracy, AttackRecord, QueryRecord, RobustAccuracy};
 use serde_json::json;
 
 pub(super) fn run(
@@ -145,13 +145,5 @@ pub(super) fn run(
     let text = serde_json::to_string_pretty(&record)?;
     write(&out, text.as_bytes())?;
     remove(&answers)?;
-    console::result(&if global.json { text } else { table(&record) })?;
-    let masked = a.fail_on_masking && record.verdict.level != Level::Trustworthy;
-    let low = a.min_robust.is_some_and(|m| overall.value < m);
-    let ended = ended_without(data.left_out());
-    Ok(if masked || low {
-        Outcome::BelowThreshold
-    } else {
-        ended
-    })
+    ended_with(global, a, &record, text, data.left_out())
 }

@@ -1,10 +1,34 @@
-//! What `fgmf attack` prints.
+//! What `fgmf attack` prints, and how it ends.
 
-use crate::commands::shared::{how_chosen, interval, percent};
+use crate::arguments::{Arguments, Attack};
+use crate::commands::shared::{ended_without, how_chosen, interval, percent};
+use crate::console;
 use crate::console::one_line;
-use fgmf_record::{AttackRecord, QueryRecord};
+use crate::outcome::Outcome;
+use anyhow::Result;
+use fgmf_record::{AttackRecord, Level, QueryRecord};
 
-pub(super) fn table(r: &AttackRecord) -> String {
+/// Prints a record whose JSON is `text`, and says whether the thresholds that were asked for hold.
+pub(super) fn ended_with(
+    global: &Arguments,
+    a: &Attack,
+    record: &AttackRecord,
+    text: String,
+    left_out: &[String],
+) -> Result<Outcome> {
+    console::result(&if global.json { text } else { table(record) })?;
+    let masked = a.fail_on_masking && record.verdict.level != Level::Trustworthy;
+    let robust = record.overall.robust_accuracy;
+    let low = a.min_robust.is_some_and(|m| robust < m);
+    let ended = ended_without(left_out);
+    Ok(if masked || low {
+        Outcome::BelowThreshold
+    } else {
+        ended
+    })
+}
+
+fn table(r: &AttackRecord) -> String {
     let mut lines = vec![
         format!(
             "{} on {} ({}, n = {}{}), {} eps {}",

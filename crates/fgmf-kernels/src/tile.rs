@@ -268,7 +268,15 @@ impl<const P: usize, const B: usize, const ROW: usize, const STEP: usize> Kernel
                     b = b.wrapping_add(LANES);
                 }
             }
-            finish.write(&sums);
+            // A copy, since the loops of `write` are too long to be unrolled: if they read the
+            // sums, the compiler held these in memory, and stored them after every product.
+            let mut done = [[V::zero(); B]; P];
+            for (p, row) in sums.iter().enumerate() {
+                for (j, &sum) in row.iter().enumerate() {
+                    done[p][j] = sum;
+                }
+            }
+            finish.write(&done);
         }
     }
 }

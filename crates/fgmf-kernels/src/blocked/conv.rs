@@ -4,6 +4,7 @@ use super::depthwise::{Depthwise, DepthwiseApply, DepthwiseGradWeight, Direction
 use super::direct::{Direct, DirectApply, DirectGradWeight};
 use super::layout::{blocked_len, blocks};
 use super::pass::Pass;
+use super::pointwise::{Pointwise, PointwiseApply, PointwiseGradWeight};
 use super::stem::{Stem, StemForward, StemGradInput, StemGradWeight};
 use super::winograd::{Winograd, WinogradForward, WinogradGradWeight};
 use crate::axis::saturating_product;
@@ -37,6 +38,10 @@ enum Algorithm {
         forward: Direct,
         backward: Direct,
     },
+    Pointwise {
+        forward: Pointwise,
+        backward: Pointwise,
+    },
     Stem(Stem),
     Depthwise(Depthwise),
 }
@@ -65,6 +70,8 @@ impl BlockedConv {
         }
         let algorithm = if s.groups == 1 && s.c_in <= STEM_CHANNELS {
             Algorithm::Stem(Stem::new(&s))
+        } else if let Some([forward, backward]) = Pointwise::new(&s) {
+            Algorithm::Pointwise { forward, backward }
         } else if let Some([forward, backward]) =
             Some(&s).filter(|s| s.groups == 1).and_then(Winograd::new)
         {
@@ -100,6 +107,7 @@ impl BlockedConv {
                 a.weight_len() == b.weight_len()
             }
             (Algorithm::Direct { .. }, Algorithm::Direct { .. })
+            | (Algorithm::Pointwise { .. }, Algorithm::Pointwise { .. })
             | (Algorithm::Stem(_), Algorithm::Stem(_))
             | (Algorithm::Depthwise(_), Algorithm::Depthwise(_)) => true,
             _ => false,
@@ -172,6 +180,9 @@ impl BlockedConv {
             Algorithm::Direct { forward, .. } => {
                 forward.pack(w, at, sized(packed, forward.weight_len()))
             }
+            Algorithm::Pointwise { forward, .. } => {
+                forward.pack(w, at, sized(packed, forward.weight_len()))
+            }
             Algorithm::Stem(stem) => stem.pack_forward(w, sized(packed, stem.forward_len())),
             Algorithm::Depthwise(d) => d.pack(w, sized(packed, d.weight_len())),
         }
@@ -204,6 +215,9 @@ impl BlockedConv {
                 backward.pack(w, at, sized(packed, backward.weight_len()))
             }
             Algorithm::Direct { backward, .. } => {
+                backward.pack(w, at, sized(packed, backward.weight_len()))
+            }
+            Algorithm::Pointwise { backward, .. } => {
                 backward.pack(w, at, sized(packed, backward.weight_len()))
             }
             Algorithm::Stem(stem) => stem.pack_backward(w, sized(packed, stem.backward_len())),
@@ -262,6 +276,17 @@ impl BlockedConv {
                     Algorithm::Direct { forward: plan, .. } => {
                         assert_eq!(packed_len, plan.weight_len(), "packed weights");
                         simd::run(DirectApply {
+                            plan,
+                            n,
+                            pass,
+                            packed,
+                            finish,
+                            scratch,
+                        });
+                    }
+                    Algorithm::Pointwise { forward: plan, .. } => {
+                        assert_eq!(packed_len, plan.weight_len(), "packed weights");
+                        simd::run(PointwiseApply {
                             plan,
                             n,
                             pass,
@@ -341,6 +366,17 @@ impl BlockedConv {
                             scratch,
                         });
                     }
+                    Algorithm::Pointwise { backward: plan, .. } => {
+                        assert_eq!(packed_len, plan.weight_len(), "packed weights");
+                        simd::run(PointwiseApply {
+                            plan,
+                            n,
+                            pass,
+                            packed,
+                            finish: finish(dx),
+                            scratch,
+                        });
+                    }
                     Algorithm::Stem(plan) => {
                         assert_eq!(packed_len, plan.backward_len(), "packed weights");
                         simd::run(StemGradInput {
@@ -402,6 +438,14 @@ impl BlockedConv {
                         scratch,
                     }),
                     Algorithm::Direct { forward: plan, .. } => simd::run(DirectGradWeight {
+                        plan,
+                        n,
+                        x: pass,
+                        dy,
+                        dw,
+                        scratch,
+                    }),
+                    Algorithm::Pointwise { forward: plan, .. } => simd::run(PointwiseGradWeight {
                         plan,
                         n,
                         x: pass,

@@ -116,13 +116,20 @@ impl Direct {
         let (mut jobs, mut taps, mut weight) = (Vec::new(), Vec::new(), 0);
         for part in &parts {
             let offsets: Vec<usize> = part.taps.iter().map(|&(_, at)| at).collect();
+            // Rows without cells between them, on both sides, are one long row.
+            let whole = s.stride == [1; 2] && [part.cols; 2] == [grid.cols.extent, s.w];
+            let (lines, cells) = if whole {
+                (1, part.rows * part.cols)
+            } else {
+                (part.rows, part.cols)
+            };
             let panel = s.c_out * offsets.len() * LANES;
             jobs.push(Job {
                 segments: stretches(s.c_out, grid.plane(), &offsets),
                 weight,
                 panel,
-                lines: part.rows,
-                cells: part.cols,
+                lines,
+                cells,
                 line: grid.cols.extent * LANES,
                 start: (part.cell[0] * s.w + part.cell[1]) * LANES,
                 out_line: s.stride[0] * s.w * LANES,

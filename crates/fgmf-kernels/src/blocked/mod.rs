@@ -12,6 +12,7 @@ mod depthwise;
 mod direct;
 mod layout;
 mod pass;
+mod pointwise;
 mod pool;
 pub(crate) mod rows;
 mod stem;

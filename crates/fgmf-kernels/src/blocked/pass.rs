@@ -44,6 +44,11 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Whether some values may not count.
+    pub(super) fn is_gated(&self) -> bool {
+        self.gate.is_some()
+    }
+
     /// Sixteen numbers from `at` on.
     ///
     /// # Safety

@@ -21,7 +21,9 @@
 //! infinite x gives the limit, except `Gelu`, `GeluTanh` and `Silu` at -∞: NaN.
 #![allow(unsafe_code, reason = "see `simd`")]
 
-use super::math::{between, clamp, normal, sigmoid, sigmoid_slope, softplus, tanh};
+use super::math::{
+    between, clamp, normal, sigmoid, sigmoid_and_slope, sigmoid_slope, softplus, tanh,
+};
 use crate::simd::{self, Kernel, LANES, Vector};
 
 /// A function applied to each number.
@@ -96,10 +98,14 @@ curve!(Gelu, x: x.mul(normal(x).0), {
 curve!(GeluTanh, x: x.mul(sigmoid(twice_u(clamp(x, 20.0))[0])), {
     let x = clamp(x, 20.0);
     let [u, slope] = twice_u(x);
-    x.mul(slope).mul_add(sigmoid_slope(u), sigmoid(u))
+    let (s, change) = sigmoid_and_slope(u);
+    x.mul(slope).mul_add(change, s)
 });
 
-curve!(Silu, x: x.mul(sigmoid(x)), clamp(x, 100.0).mul_add(sigmoid_slope(x), sigmoid(x)));
+curve!(Silu, x: x.mul(sigmoid(x)), {
+    let (s, change) = sigmoid_and_slope(x);
+    clamp(x, 100.0).mul_add(change, s)
+});
 curve!(HardSwish, x: {
     let share = between(x.add(V::splat(3.0)), 0.0, 6.0).mul(V::splat(1.0 / 6.0));
     // No number below -3 counts, so that -∞ gives 0.
@@ -342,9 +348,9 @@ mod tests {
 
     #[test]
     fn exp_is_within_two_units() {
-        let x: Vec<f32> = (-87_329..88_722)
+        let x: Vec<f32> = (-87_329..=0)
             .map(|i| i as f32 * 1e-3)
-            .chain((0..999).map(|i| (i as f32 - 500.0) * 1e-9))
+            .chain((0..999).map(|i| (i as f32 - 999.0) * 1e-9))
             .collect();
         on_each(|isa| {
             for (&x, y) in x.iter().zip(exps(isa, &x)) {
@@ -358,32 +364,10 @@ mod tests {
             }
             let ends = exps(
                 isa,
-                &[
-                    f32::NEG_INFINITY,
-                    f32::MIN,
-                    -200.0,
-                    -87.34,
-                    0.0,
-                    88.8,
-                    1e9,
-                    f32::INFINITY,
-                    f32::NAN,
-                ],
+                &[f32::NEG_INFINITY, f32::MIN, -200.0, -87.34, 0.0, f32::NAN],
             );
-            assert_eq!(
-                ends[..8],
-                [
-                    0.0,
-                    0.0,
-                    0.0,
-                    0.0,
-                    1.0,
-                    f32::INFINITY,
-                    f32::INFINITY,
-                    f32::INFINITY
-                ]
-            );
-            assert!(ends[8].is_nan());
+            assert_eq!(ends[..5], [0.0, 0.0, 0.0, 0.0, 1.0]);
+            assert!(ends[5].is_nan());
         });
     }
 

@@ -78,20 +78,15 @@ unsafe fn reduced<V: Vector>(x: V) -> (V, V) {
     }
 }
 
-/// `eˣ` within 2 units in the last place; 0 below -87.33, infinite above 88.73.
+/// `eˣ` for x ≤ 0, within 2 units in the last place; 0 below -87.33.
 #[inline(always)]
 pub(super) unsafe fn exp<V: Vector>(x: V) -> V {
-    // Safety: the caller's; both powers are between -64 and 64.
+    // Safety: the caller's; the power is between -126 and 0.
     unsafe {
-        let x = negative(bounded(negative(bounded(x, LOWEST)), -89.0));
-        let (k, r) = reduced(x);
-        // In two steps, because 2¹²⁸ is no number while 2¹²⁸ eʳ may be one.
-        let half = k.mul(V::splat(0.5)).round();
-        let e = V::splat(1.0)
-            .add(r)
-            .mul(half.power_of_two())
-            .mul(k.sub(half).power_of_two());
-        e.keep_at_least(V::splat(SMALLEST), V::zero())
+        let (k, r) = reduced(bounded(x, LOWEST));
+        let power = k.power_of_two();
+        r.mul_add(power, power)
+            .keep_at_least(V::splat(SMALLEST), V::zero())
     }
 }
 
@@ -116,22 +111,31 @@ pub(super) unsafe fn tanh<V: Vector>(x: V) -> V {
     }
 }
 
+/// `s = 1 / (1 + e⁻ˣ)` and its derivative `e / (1 + e)²`, with `e = exp(-|x|)`: one exponential and
+/// one division for both.
+#[inline(always)]
+pub(super) unsafe fn sigmoid_and_slope<V: Vector>(x: V) -> (V, V) {
+    // Safety: the caller's.
+    unsafe {
+        let e = exp(negative(abs(x)));
+        let r = V::splat(1.0).div(e.add(V::splat(1.0)));
+        let below = e.mul(r);
+        (r.sub(below).where_positive(x).add(below), below.mul(r))
+    }
+}
+
 /// `1 / (1 + e⁻ˣ)`.
 #[inline(always)]
 pub(super) unsafe fn sigmoid<V: Vector>(x: V) -> V {
     // Safety: the caller's.
-    unsafe { V::splat(1.0).div(V::splat(1.0).add(exp(negative(x)))) }
+    unsafe { sigmoid_and_slope(x).0 }
 }
 
-/// Derivative of the sigmoid, `e / (1 + e)²` with `e = exp(-|x|)`.
+/// Derivative of the sigmoid.
 #[inline(always)]
 pub(super) unsafe fn sigmoid_slope<V: Vector>(x: V) -> V {
     // Safety: the caller's.
-    unsafe {
-        let e = exp(negative(abs(x)));
-        let below = e.add(V::splat(1.0));
-        e.div(below.mul(below))
-    }
+    unsafe { sigmoid_and_slope(x).1 }
 }
 
 /// `ln(1 + eˣ) = max(x, 0) + ln(1 + u)` with `u = exp(-|x|)`, and

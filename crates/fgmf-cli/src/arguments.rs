@@ -254,9 +254,12 @@ pub(crate) struct Inputs {
 }
 
 /// What a model expects of its images, where neither the model nor a file beside it says so.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Images as the model takes them")]
 pub(crate) struct ModelInput {
+    /// Output that gives the scores, by name, where a file has several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output: Option<String>,
     /// Mean of each channel, in units of --scale, such as 0.485,0.456,0.406; looked for beside the
     /// model if not given.
     #[arg(

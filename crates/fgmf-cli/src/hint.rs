@@ -78,6 +78,7 @@ fn of_export(fault: ExportFault) -> &'static str {
              torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(FILE), NEW)"
         }
         ExportFault::Pointer => "fetch the model itself: `git lfs pull`",
+        ExportFault::Output => "--output takes one of these names; fgmf.toml may hold one, too",
         ExportFault::TrainingMode => "call `model.eval()` before the export",
         _ => "export the model again",
     }

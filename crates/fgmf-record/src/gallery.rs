@@ -133,6 +133,7 @@ mod tests {
                 file: "net.onnx".into(),
                 sha256: "ab".into(),
                 preprocessing: None,
+                output: None,
             },
             data: Some(DataRecord {
                 chosen: None,

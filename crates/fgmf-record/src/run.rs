@@ -14,6 +14,9 @@ pub struct ModelFile {
     /// What was done to images before the file's own graph saw them; absent if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocessing>,
+    /// The output that was taken for the scores; absent if none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 /// The data a run used.

@@ -343,6 +343,9 @@ fn command(a: &Harden, images: Option<&Preprocessing>) -> String {
         images.map_or_else(String::new, Preprocessing::flags),
     );
     more(a.input.resize, "--resize".into());
+    for name in a.input.output.iter() {
+        more(true, format!("--output '{name}'"));
+    }
     let scaled = [
         a.input.crop_pct.map(|pct| format!("--crop-pct {pct}")),
         a.input

@@ -13,6 +13,7 @@ mod inputs;
 mod kill;
 mod maps;
 mod memory;
+mod opened;
 mod prepared;
 mod supply;
 

@@ -4,9 +4,10 @@
 //!
 //! Operator sets 7 to 24 of the standard domain. Stored numbers lie in the file or, for a model
 //! read from a path, in data files of its folder. The graph has one input, images `[n, c, h, w]`
-//! with fixed `c, h, w`, or `[n, h, w, c]`, which are turned first. Its first output is the logits
-//! `[n, k]`; one score `[n, 1]` becomes two logits, and a sigmoid behind it is left out. Nodes that
-//! the logits do not depend on are left out. Local functions are put in the place of their calls.
+//! with fixed `c, h, w`, or `[n, h, w, c]`, which are turned first. One output is the logits
+//! `[n, k]`: of several the one that [`ReadOptions`] name, or that a softmax or a sigmoid makes, or
+//! the first; one score `[n, 1]` becomes two logits, and a sigmoid behind it is left out. Nodes
+//! that the logits do not depend on are left out. Local functions are put in the place of their calls.
 //!
 //! Everything is computed in float32, also what a file computes in float64, float16 or bfloat16.
 //! [`Network::notes`](crate::Network) says where that, the order of the channels or the number of
@@ -94,6 +95,8 @@ mod messages;
 mod metadata;
 mod nodes;
 mod norms;
+mod options;
+mod outputs;
 mod points;
 mod proto;
 mod read;
@@ -112,4 +115,5 @@ mod write;
 mod writer;
 
 pub use external::Files;
-pub use file::{from_bytes, read, to_bytes};
+pub use file::{from_bytes, from_bytes_with, read, to_bytes};
+pub use options::{OUTPUT_KEY, ReadOptions};

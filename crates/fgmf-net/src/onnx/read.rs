@@ -6,6 +6,8 @@ use super::contrib::unfuse;
 use super::export::{channels_last, check_graph, type_name};
 use super::functions::inline;
 use super::metadata::{FROZEN, frozen_names};
+use super::options::{OUTPUT_KEY, ReadOptions};
+use super::outputs::scores;
 use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto, dtype};
 use super::scope::Scope;
 use super::spelled::merge;
@@ -27,7 +29,7 @@ const SHAPED: [&str; 9] = [
     "Reshape", "Expand", "Concat", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div",
 ];
 
-pub(super) fn network(mut model: ModelProto) -> Result<Network> {
+pub(super) fn network(mut model: ModelProto, options: &ReadOptions) -> Result<Network> {
     let version = check_opset(&model)?;
     let functions = std::mem::take(&mut model.functions);
     let graph = model
@@ -55,6 +57,7 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         .map(|p| (p.key.clone(), p.value.clone()))
         .collect();
     let frozen: Option<HashSet<String>> = metadata.remove(FROZEN).map(|list| frozen_names(&list));
+    let stated = metadata.remove(OUTPUT_KEY);
     merge(graph, frozen.as_ref());
     let graph = &*graph;
 
@@ -64,11 +67,8 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         fixed_batch,
         last,
     } = image_input(graph)?;
-    let output = graph
-        .output
-        .first()
-        .ok_or_else(|| Error::Graph("expected an output, found none".to_owned()))?;
-    let survey = survey(graph, input, &output.name, frozen.as_ref())?;
+    let output = scores(graph, options.output.as_deref(), stated.as_deref())?;
+    let survey = survey(graph, input, output.name, frozen.as_ref())?;
     let own = if last { CHANNELS_FIRST } else { input };
     let mut builder = Builder::new(&graph.name, own, image)?;
     let mut images = builder.input();
@@ -103,7 +103,7 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         step(&mut scope, &node)
             .map_err(|reason| Error::node(node.name, &node.node.op_type, hint(reason)))?;
     }
-    let logits = scope.ids.get(output.name.as_str());
+    let logits = scope.ids.get(output.name);
     let logits = *logits.ok_or_else(|| {
         Error::Graph(format!(
             "expected logits that depend on the image, found the constant `{}`",
@@ -125,11 +125,7 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         net.notes
             .push("the file takes images with channels last; here they come first".into());
     }
-    if graph.output.len() > 1 {
-        let note = "taken for the scores: the first of the outputs of the file";
-        let names: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-        net.notes.push(format!("{note}, {}", names.join(", ")));
-    }
+    net.notes.extend(output.note);
     if single {
         let note = "the file gives one score: class 1 where it is above 0 (a probability above a \
             half), class 0 otherwise";

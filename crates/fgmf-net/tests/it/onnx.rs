@@ -7,6 +7,7 @@ mod external;
 mod fuzz;
 mod hostile;
 mod imports;
+mod outputs;
 #[allow(
     dead_code,
     reason = "the reader knows more of the format than the tests use"

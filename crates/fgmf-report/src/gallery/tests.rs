@@ -44,6 +44,7 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
             file: "net.onnx".into(),
             sha256: "cd".repeat(32),
             preprocessing: None,
+            output: None,
         },
         data: Some(report.test),
         threat: Some(report.threat),

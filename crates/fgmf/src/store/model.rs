@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::hash::sha256;
 use crate::store::atomic;
+use fgmf_net::onnx::ReadOptions;
 use fgmf_net::{Network, onnx};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,13 +16,27 @@ use std::path::Path;
 ///
 /// Errors name the file: it cannot be read, or it holds no network that can be run.
 pub fn read_model(path: &Path) -> Result<(Network, String)> {
+    read_model_with(path, &ReadOptions::default())
+}
+
+/// [`read_model`] with what the file leaves open. The hash does not cover the options.
+pub fn read_model_with(path: &Path, options: &ReadOptions) -> Result<(Network, String)> {
     let (files, hash) = read_files(path)?;
-    let net = files.network();
+    Ok((network_of(files, path, options)?, hash))
+}
+
+/// The network of files that were read from `path`.
+pub(crate) fn network_of(
+    files: onnx::Files,
+    path: &Path,
+    options: &ReadOptions,
+) -> Result<Network> {
+    let net = files.network_with(options);
     let net = net.map_err(|e| fgmf_net::Error::File {
         path: path.to_owned(),
         source: Box::new(e),
     })?;
-    Ok((net, hash))
+    Ok(net)
 }
 
 /// The files of a model, and the hash that [`read_model`] gives.

@@ -48,6 +48,7 @@ pub(crate) fn given(folder: &Path) -> (PathBuf, ModelFile) {
         file: "given.onnx".into(),
         sha256: write_model(&path, &net).unwrap(),
         preprocessing: Some(prepared()),
+        output: None,
     };
     (path, file)
 }

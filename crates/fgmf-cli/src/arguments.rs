@@ -260,6 +260,9 @@ pub(crate) struct ModelInput {
     /// Output that gives the scores, by name, where a file has several.
     #[arg(long, value_name = "NAME")]
     pub(crate) output: Option<String>,
+    /// Height and width of the images, where a file leaves them free, such as 224x224 or 224.
+    #[arg(long, value_name = "HxW", value_parser = fgmf_net::onnx::ReadOptions::parse_size)]
+    pub(crate) input_size: Option<[usize; 2]>,
     /// Mean of each channel, in units of --scale, such as 0.485,0.456,0.406; looked for beside the
     /// model if not given.
     #[arg(

@@ -134,6 +134,7 @@ mod tests {
                 sha256: "ab".into(),
                 preprocessing: None,
                 output: None,
+                input_size: None,
             },
             data: Some(DataRecord {
                 chosen: None,

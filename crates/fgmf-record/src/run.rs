@@ -17,6 +17,9 @@ pub struct ModelFile {
     /// The output that was taken for the scores; absent if none was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Height and width of the images, where the file leaves them free; absent if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_size: Option<[usize; 2]>,
 }
 
 /// The data a run used.

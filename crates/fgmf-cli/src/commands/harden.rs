@@ -346,6 +346,9 @@ fn command(a: &Harden, images: Option<&Preprocessing>) -> String {
     for name in a.input.output.iter() {
         more(true, format!("--output '{name}'"));
     }
+    for [h, w] in a.input.input_size.iter() {
+        more(true, format!("--input-size {h}x{w}"));
+    }
     let scaled = [
         a.input.crop_pct.map(|pct| format!("--crop-pct {pct}")),
         a.input

@@ -7,7 +7,7 @@ use anyhow::Result;
 use fgmf::data::{Dataset, Fit, Interpolation, Scaling, class_names, name_classes};
 use fgmf::input::{Beside, better_setting, find_beside, options_beside, preprocessed, read_labels};
 use fgmf::remote::Address;
-use fgmf::store::read_model_with;
+use fgmf::store::{network_of, read_files};
 use fgmf_net::Network;
 use fgmf_net::onnx::ReadOptions;
 use fgmf_record::{ModelFile, Preprocessing, hash};
@@ -38,9 +38,12 @@ impl UserModel {
         }
         let options = ReadOptions {
             output: input.output.clone(),
+            size: input.input_size,
         };
-        let (options, said) = options_beside(path, options)?;
-        let (mut net, sha256) = read_model_with(path, &options)?;
+        let (files, sha256) = read_files(path)?;
+        let free = files.leaves_size_free();
+        let (options, said) = options_beside(path, options, free)?;
+        let mut net = network_of(files, path, &options)?;
         let own = net.metadata.contains_key("fgmf.objective");
         let beside = if own {
             Beside::default()
@@ -89,6 +92,7 @@ impl UserModel {
             sha256,
             preprocessing: (!preprocessing.is_none()).then_some(preprocessing),
             output: options.output,
+            input_size: options.size.filter(|_| free),
         };
         Ok(Self {
             net,
@@ -133,6 +137,8 @@ pub(crate) fn identity(file: &ModelFile) -> String {
     let said = [
         file.preprocessing.as_ref().map(Preprocessing::flags),
         file.output.as_ref().map(|name| format!("--output {name}")),
+        file.input_size
+            .map(|[h, w]| format!("--input-size {h}x{w}")),
     ];
     let said: Vec<String> = said.into_iter().flatten().collect();
     match said.as_slice() {
@@ -147,6 +153,7 @@ pub(crate) fn identity_fields(file: &ModelFile) -> serde_json::Value {
         "sha256": file.sha256,
         "preprocessing": file.preprocessing,
         "output": file.output,
+        "input_size": file.input_size,
     })
 }
 

@@ -1,4 +1,4 @@
-//! What a model file leaves open: which of its outputs gives the scores.
+//! What a model file leaves open: which of its outputs gives the scores, how large its images are.
 
 use super::prepared::predicted;
 use super::{ok, run, text};
@@ -134,4 +134,84 @@ fn hardening_keeps_all_outputs() {
             .code();
         assert_eq!(again, code);
     }
+}
+
+/// A size is stated, or found beside the model; another one than the file fixes is refused.
+#[test]
+fn a_free_size_is_stated_or_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copied("free_size.onnx", folder.path());
+    let info = |more: &[&str]| ok(&[&["info", text(&model)][..], more].concat());
+    let message = refused(&["info", text(&model)]);
+    assert!(
+        message.contains("found shape [?, 1, ?, ?]") && message.contains("--input-size HxW"),
+        "{message}"
+    );
+    assert!(info(&["--input-size", "28"]).contains("images      1x28x28"));
+    assert!(info(&["--input-size", "20x36"]).contains("images      1x20x36"));
+    for wrong in ["0", "28x", "large"] {
+        let output = run(&["info", text(&model), "--input-size", wrong]);
+        assert_eq!(output.status.code(), Some(2));
+    }
+    refused(&[
+        "info",
+        text(&model),
+        "--input-size",
+        "4000000000x4000000000",
+    ]);
+    let fixed = copied("detector.onnx", folder.path());
+    let message = refused(&["info", text(&fixed), "--input-size", "32"]);
+    assert!(
+        message.contains("fixes, shape [?, 1, 28, 28], found 32x32"),
+        "{message}"
+    );
+    ok(&["info", text(&fixed), "--input-size", "28"]);
+    let stated = predicted(&model, &["--as-it-is", "--input-size", "28"]);
+    assert_eq!(stated.model.input_size, Some([28, 28]));
+    let config = r#"{"size": 28, "do_resize": true}"#;
+    std::fs::write(folder.path().join("preprocessor_config.json"), config).unwrap();
+    let found = predicted(&model, &["--as-it-is"]);
+    assert_eq!(found.model.input_size, Some([28, 28]));
+    let told = predicted(&fixed, &["--as-it-is", "--input-size", "28"]);
+    assert_eq!(told.model.input_size, None);
+    std::fs::write(folder.path().join("fgmf.toml"), "input_size = \"24x20\"").unwrap();
+    assert!(info(&[]).contains("images      1x24x20"));
+    std::fs::write(folder.path().join("fgmf.toml"), "input_size = 24").unwrap();
+    assert!(info(&[]).contains("images      1x24x24"));
+    assert!(info(&["--input-size", "28"]).contains("images      1x28x28"));
+}
+
+/// A hardened file leaves its size as free as it was, and says at which it was hardened.
+#[test]
+fn hardening_keeps_a_free_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copied("free_size.onnx", folder.path());
+    let out = folder.path().join("out");
+    let words = [
+        "harden",
+        text(&model),
+        "--data",
+        EMBEDDED,
+        "--limit",
+        "64",
+        "--lr",
+        "0.01",
+    ];
+    let rest = [
+        "--eps",
+        "0.01",
+        "--epochs",
+        "1",
+        "--judge",
+        "0",
+        "--quiet",
+        "--as-it-is",
+    ];
+    let last = ["--input-size", "28", "--out", text(&out)];
+    let code = run(&[&words[..], &rest, &last].concat()).status.code();
+    assert!(code == Some(0) || code == Some(1), "{code:?}");
+    let hardened = out.join("model.onnx");
+    let files = fgmf_net::onnx::Files::read(&hardened).unwrap();
+    assert!(files.leaves_size_free());
+    assert_eq!(files.network().unwrap().image_shape(), [1, 28, 28]);
 }

@@ -3,12 +3,13 @@
 use super::apart;
 use super::array::{Array, Data};
 use super::contrib::unfuse;
-use super::export::{channels_last, check_graph, type_name};
+use super::export::{check_graph, type_name};
 use super::functions::inline;
+use super::images::{Images, image_input};
 use super::metadata::{FROZEN, frozen_names};
-use super::options::{OUTPUT_KEY, ReadOptions};
+use super::options::{OUTPUT_KEY, ReadOptions, SIZE_KEY};
 use super::outputs::scores;
-use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto, dtype};
+use super::proto::{GraphProto, ModelProto, dtype};
 use super::scope::Scope;
 use super::spelled::merge;
 use super::step::step;
@@ -58,6 +59,10 @@ pub(super) fn network(mut model: ModelProto, options: &ReadOptions) -> Result<Ne
         .collect();
     let frozen: Option<HashSet<String>> = metadata.remove(FROZEN).map(|list| frozen_names(&list));
     let stated = metadata.remove(OUTPUT_KEY);
+    let size = match (options.size, metadata.remove(SIZE_KEY)) {
+        (None, Some(text)) => Some(ReadOptions::parse_size(&text).map_err(Error::Graph)?),
+        (asked, _) => asked,
+    };
     merge(graph, frozen.as_ref());
     let graph = &*graph;
 
@@ -66,7 +71,7 @@ pub(super) fn network(mut model: ModelProto, options: &ReadOptions) -> Result<Ne
         image,
         fixed_batch,
         last,
-    } = image_input(graph)?;
+    } = image_input(graph, size)?;
     let output = scores(graph, options.output.as_deref(), stated.as_deref())?;
     let survey = survey(graph, input, output.name, frozen.as_ref())?;
     let own = if last { CHANNELS_FIRST } else { input };
@@ -188,73 +193,5 @@ fn check_opset(model: &ModelProto) -> Result<i64> {
         None => Err(Error::Graph(
             "expected an ONNX model with a standard operator set, found none".to_owned(),
         )),
-    }
-}
-
-/// The only input that is not stored.
-struct Images<'a> {
-    input: &'a str,
-    /// `[c, h, w]`.
-    image: [usize; 3],
-    /// Batch size, if it is fixed.
-    fixed_batch: Option<usize>,
-    /// Whether the file has `[n, h, w, c]`.
-    last: bool,
-}
-
-fn image_input(graph: &GraphProto) -> Result<Images<'_>> {
-    let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let real: Vec<&ValueInfoProto> = graph
-        .input
-        .iter()
-        .filter(|i| !stored.contains(i.name.as_str()))
-        .collect();
-    let [input] = real.as_slice() else {
-        let names: Vec<&str> = real.iter().map(|i| i.name.as_str()).collect();
-        return Err(Error::Graph(format!(
-            "expected one input, the images, found {}: {names:?}",
-            real.len()
-        )));
-    };
-    let wrong = |found: String| {
-        Error::Graph(format!(
-            "expected input `{}` to be float32 images [n, c, h, w] with fixed c, h, w, \
-                found {found}",
-            input.name
-        ))
-    };
-    let tensor = input
-        .r#type
-        .as_ref()
-        .and_then(|t| t.tensor_type.as_ref())
-        .ok_or_else(|| wrong("no tensor type".to_owned()))?;
-    let dims = tensor
-        .shape
-        .as_ref()
-        .map(|s| s.dim.as_slice())
-        .unwrap_or_default();
-    let fixed = |d: &DimensionProto| match d.value {
-        Some(Size::Value(v)) if v > 0 => Some(v),
-        _ => None,
-    };
-    let sizes: Vec<Option<i64>> = dims.iter().map(fixed).collect();
-    match sizes.as_slice() {
-        [batch, Some(a), Some(b), Some(c)] => {
-            let last = channels_last(graph, &input.name, &sizes);
-            let order = if last { [c, a, b] } else { [a, b, c] };
-            Ok(Images {
-                input: &input.name,
-                image: order.map(|d| *d as usize),
-                fixed_batch: batch.map(|n| n as usize),
-                last,
-            })
-        }
-        _ => {
-            let shown: Vec<String> = sizes
-                .iter()
-                .map(|s| s.map_or("?".to_owned(), |s| s.to_string()))
-                .collect();
-            Err(wrong(format!("shape [{}]", shown.join(", "))))
-        }
     }
 }

@@ -6,6 +6,7 @@ mod damage;
 mod external;
 mod fuzz;
 mod hostile;
+mod images;
 mod imports;
 mod outputs;
 #[allow(

@@ -45,6 +45,7 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
             sha256: "cd".repeat(32),
             preprocessing: None,
             output: None,
+            input_size: None,
         },
         data: Some(report.test),
         threat: Some(report.threat),

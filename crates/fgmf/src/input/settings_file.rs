@@ -9,6 +9,7 @@
 //! crop_pct = 0.875
 //! interpolation = "bicubic"
 //! output = "probabilities"   # of a file with several outputs
+//! input_size = "224x192"     # of a file that leaves it free
 //! ```
 
 use crate::data::scaling::{Interpolation, Scaling};
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// Its name.
 pub(crate) const NAME: &str = "fgmf.toml";
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "scale",
     "mean",
     "std",
@@ -31,6 +32,7 @@ const KEYS: [&str; 8] = [
     "crop_pct",
     "interpolation",
     "output",
+    "input_size",
 ];
 
 /// What the file says.
@@ -59,7 +61,13 @@ pub(crate) fn options(path: &Path) -> Result<ReadOptions> {
             return Err(Error::record(path, expected));
         }
     };
-    Ok(ReadOptions { output })
+    let size = v.get("input_size").map(|size| match size {
+        Value::String(text) => ReadOptions::parse_size(text),
+        other => ReadOptions::parse_size(&other.to_string()),
+    });
+    let size = size.transpose();
+    let size = size.map_err(|e| Error::record(path, format!("`input_size`: {e}")))?;
+    Ok(ReadOptions { output, size })
 }
 
 /// What the file at `path` says for a model of images of this shape; `None` where there is none.

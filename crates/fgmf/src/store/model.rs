@@ -16,21 +16,12 @@ use std::path::Path;
 ///
 /// Errors name the file: it cannot be read, or it holds no network that can be run.
 pub fn read_model(path: &Path) -> Result<(Network, String)> {
-    read_model_with(path, &ReadOptions::default())
-}
-
-/// [`read_model`] with what the file leaves open. The hash does not cover the options.
-pub fn read_model_with(path: &Path, options: &ReadOptions) -> Result<(Network, String)> {
     let (files, hash) = read_files(path)?;
-    Ok((network_of(files, path, options)?, hash))
+    Ok((network_of(files, path, &ReadOptions::default())?, hash))
 }
 
-/// The network of files that were read from `path`.
-pub(crate) fn network_of(
-    files: onnx::Files,
-    path: &Path,
-    options: &ReadOptions,
-) -> Result<Network> {
+/// The network of files that [`read_files`] read from `path`; errors as those of [`read_model`].
+pub fn network_of(files: onnx::Files, path: &Path, options: &ReadOptions) -> Result<Network> {
     let net = files.network_with(options);
     let net = net.map_err(|e| fgmf_net::Error::File {
         path: path.to_owned(),
@@ -40,7 +31,9 @@ pub(crate) fn network_of(
 }
 
 /// The files of a model, and the hash that [`read_model`] gives.
-pub(crate) fn read_files(path: &Path) -> Result<(onnx::Files, String)> {
+///
+/// Errors name the file that cannot be read.
+pub fn read_files(path: &Path) -> Result<(onnx::Files, String)> {
     let files = onnx::Files::read(path)?;
     let hash = hash_of(&files.model, &files.data);
     Ok((files, hash))

@@ -15,7 +15,7 @@ use crate::input::front::preprocessed;
 use crate::record::ModelFile;
 use crate::store::model::{network_of, read_files};
 use crate::train::config::TrainConfig;
-use fgmf_net::onnx::{OUTPUT_KEY, ReadOptions};
+use fgmf_net::onnx::{OUTPUT_KEY, ReadOptions, SIZE_KEY};
 use fgmf_net::op::Op;
 use fgmf_net::{Network, ValueId, onnx};
 use std::path::{Path, PathBuf};
@@ -113,6 +113,9 @@ impl GivenModel {
         if let Some(name) = &self.file.output {
             net.metadata.insert(OUTPUT_KEY.into(), name.clone());
         }
+        if let Some([h, w]) = self.file.input_size {
+            net.metadata.insert(SIZE_KEY.into(), format!("{h}x{w}"));
+        }
         let mut notes = Vec::new();
         let own_file = match &config.sgam {
             Some(_) => Err("it has a mask layer now".to_owned()),
@@ -124,7 +127,9 @@ impl GivenModel {
             Ok(bytes) => bytes,
             Err(reason) => {
                 notes.push(format!("the graph was written anew: {reason}"));
-                net.metadata.remove(OUTPUT_KEY);
+                for key in [OUTPUT_KEY, SIZE_KEY] {
+                    net.metadata.remove(key);
+                }
                 onnx::to_bytes(&net)?
             }
         };
@@ -153,6 +158,7 @@ fn own(path: &Path, file: &ModelFile, names: Option<&[String]>) -> Result<(onnx:
 fn options(file: &ModelFile) -> ReadOptions {
     ReadOptions {
         output: file.output.clone(),
+        size: file.input_size,
     }
 }
 

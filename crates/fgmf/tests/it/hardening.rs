@@ -49,6 +49,7 @@ pub(crate) fn given(folder: &Path) -> (PathBuf, ModelFile) {
         sha256: write_model(&path, &net).unwrap(),
         preprocessing: Some(prepared()),
         output: None,
+        input_size: None,
     };
     (path, file)
 }

@@ -24,7 +24,7 @@ fn detector(more: &[&str], outputs: &[(&str, &[i64])]) -> Vec<u8> {
 
 fn read(model: &[u8], output: Option<&str>) -> Result<Network, String> {
     let output = output.map(str::to_owned);
-    onnx::from_bytes_with(model, &ReadOptions { output }).map_err(|e| e.to_string())
+    onnx::from_bytes_with(model, &ReadOptions { output, size: None }).map_err(|e| e.to_string())
 }
 
 fn taken(net: &Network) -> &str {

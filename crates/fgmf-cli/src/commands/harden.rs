@@ -1,7 +1,7 @@
 //! `fgmf harden`: a user's model, trained further against attacks.
 
 use crate::arguments::{Arguments, Harden};
-use crate::commands::memory::{resident, too_little};
+use crate::commands::memory::check_training;
 use crate::commands::model::UserModel;
 use crate::commands::shared::{
     data_for, data_record, ended_without, interval, machine, percent, threat_on,
@@ -57,13 +57,9 @@ pub(crate) fn run(global: &Arguments, a: &Harden) -> Result<Outcome> {
     for note in start.notes() {
         console::say(false, &format!("note: {}", one_line(note)));
     }
-    if let Some(mib) = a.memory {
-        let threads = rayon::current_num_threads();
-        let least = resident() + training_bytes(&config, Some(&start), &data, threads)?;
-        if mib.saturating_mul(1 << 20) < least {
-            return Err(too_little(mib, least).into());
-        }
-    }
+    let threads = rayon::current_num_threads();
+    let least = || Ok(training_bytes(&config, Some(&start), &data, threads)?);
+    check_training(a.memory, least)?;
     let given = ReportModel::given(("given", "As given"), Session::new(user.net), &user.file);
     let config = TrainConfig {
         learning_rate: match a.lr {

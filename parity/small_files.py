@@ -3,7 +3,7 @@
     python parity/small_files.py
 
 `detector.onnx` gives boxes [n, 4] first and probabilities [n, 10] second. `free_size.onnx` leaves
-height and width of its images free.
+height and width of its images free. `quantised.onnx` rounds its images to 8 bits.
 """
 
 from pathlib import Path
@@ -60,5 +60,22 @@ write(
     ],
     [stored("w", 8, 1, 3, 3), stored("wc", 8, 10)],
     ["n", 1, "h", "w"],
+    [("logits", 10)],
+)
+write(
+    "quantised",
+    [
+        node("QuantizeLinear", ["image", "s", "z"], ["q"]),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        node("AveragePool", ["d"], ["p"], kernel_shape=[7, 7], strides=[7, 7]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "wc"], ["logits"]),
+    ],
+    [
+        numpy_helper.from_array(np.array(1 / 255, np.float32), "s"),
+        numpy_helper.from_array(np.array(0, np.uint8), "z"),
+        stored("wc", 16, 10),
+    ],
+    ["n", 1, 28, 28],
     [("logits", 10)],
 )

@@ -105,8 +105,8 @@ fn results_are_the_same_under_a_limit() {
     assert!(bytes(&free, record) == bytes(&tight, record));
 }
 
-/// Without a flag the limit is a share of what is left; it refuses as a stated one does, and changes
-/// nothing.
+/// Without a flag the limit is a share of what is left; it refuses as a stated one does, and
+/// changes nothing.
 #[test]
 fn a_usual_limit_is_named_and_changes_no_result() {
     let folder = tempfile::tempdir().unwrap();

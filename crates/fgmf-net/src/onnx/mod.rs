@@ -50,6 +50,7 @@
 //! | Slice, Split, Gather, Pad | constant positions, not along the batch; constant padding |
 //! | GatherND, ScatterND | constant positions; ScatterND of what has no batch |
 //! | Tile, DepthToSpace, SpaceToDepth | |
+//! | QuantizeLinear, DequantizeLinear | 8 or 16 bits; constant scales; straight-through |
 //! | TopK | constant k, the largest, not along the batch; first output |
 //! | Constant, ConstantOfShape, Shape, Size, Range, Mod, Sin, Cos, Sign | on constants |
 //! | CumSum, Trilu, EyeLike, ReduceProd | on constants |
@@ -101,9 +102,11 @@ mod options;
 mod outputs;
 mod points;
 mod proto;
+mod quantised;
 mod read;
 mod rearrange;
 mod rewrite;
+mod rounding;
 mod scope;
 mod site;
 mod spelled;

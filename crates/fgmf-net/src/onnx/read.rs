@@ -10,6 +10,7 @@ use super::metadata::{FROZEN, frozen_names};
 use super::options::{OUTPUT_KEY, ReadOptions, SIZE_KEY};
 use super::outputs::scores;
 use super::proto::{GraphProto, ModelProto, dtype};
+use super::quantised::mark;
 use super::scope::Scope;
 use super::spelled::merge;
 use super::step::step;
@@ -58,6 +59,7 @@ pub(super) fn network(mut model: ModelProto, options: &ReadOptions) -> Result<Ne
         .map(|p| (p.key.clone(), p.value.clone()))
         .collect();
     let frozen: Option<HashSet<String>> = metadata.remove(FROZEN).map(|list| frozen_names(&list));
+    mark(graph);
     let stated = metadata.remove(OUTPUT_KEY);
     let size = match (options.size, metadata.remove(SIZE_KEY)) {
         (None, Some(text)) => Some(ReadOptions::parse_size(&text).map_err(Error::Graph)?),

@@ -15,6 +15,7 @@ mod outputs;
 )]
 #[path = "../../src/onnx/proto.rs"]
 mod proto;
+mod quantised;
 mod refusals;
 mod tiny;
 mod widened;

@@ -283,10 +283,12 @@ fn say(global: &Arguments, a: &Harden, run: &Run, report: Option<&ReportRecord>)
     for m in report.iter().flat_map(|r| &r.models) {
         let at = m.curve.iter().find(|p| (p.eps - a.eps).abs() < 1e-12);
         let attacked = at.map_or_else(|| "not measured".to_owned(), |p| share(&p.robust));
+        let loss = m.clean_loss.map(|v| format!(", loss {v:.3}"));
         lines.push(format!(
-            "{:<10} clean {}   attacked at most {attacked}, n = {}",
+            "{:<10} clean {}{}   attacked at most {attacked}, n = {}",
             m.title,
             share(&m.clean),
+            loss.unwrap_or_default(),
             m.clean.n
         ));
         for flag in &m.flags {

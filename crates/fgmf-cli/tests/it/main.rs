@@ -16,6 +16,7 @@ mod memory;
 mod opened;
 mod prepared;
 mod supply;
+mod verdict;
 
 use std::path::Path;
 use std::process::{Command, Output};

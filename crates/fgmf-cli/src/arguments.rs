@@ -167,7 +167,8 @@ pub(crate) struct Train {
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Most memory of the process in MiB; refused where training takes more.
+    /// Most memory of the process in MiB; refused where training takes more [default: three
+    /// quarters of what the system has left]
     #[arg(long, value_name = "MIB")]
     pub(crate) memory: Option<u64>,
     /// All settings as JSON: a run.json, or the `config` in it. No flag that sets one of them can
@@ -231,7 +232,8 @@ pub(crate) struct Harden {
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Most memory of the process in MiB; refused where training takes more.
+    /// Most memory of the process in MiB; refused where training takes more [default: three
+    /// quarters of what the system has left]
     #[arg(long, value_name = "MIB")]
     pub(crate) memory: Option<u64>,
     #[command(flatten)]
@@ -254,9 +256,15 @@ pub(crate) struct Inputs {
 }
 
 /// What a model expects of its images, where neither the model nor a file beside it says so.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Images as the model takes them")]
 pub(crate) struct ModelInput {
+    /// Output that gives the scores, by name, where a file has several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output: Option<String>,
+    /// Height and width of the images, where a file leaves them free, such as 224x224 or 224.
+    #[arg(long, value_name = "HxW", value_parser = fgmf_net::onnx::ReadOptions::parse_size)]
+    pub(crate) input_size: Option<[usize; 2]>,
     /// Mean of each channel, in units of --scale, such as 0.485,0.456,0.406; looked for beside the
     /// model if not given.
     #[arg(
@@ -365,7 +373,8 @@ pub(crate) struct Attack {
     /// Exit 1 unless the masking verdict is `trustworthy`.
     #[arg(long)]
     pub(crate) fail_on_masking: bool,
-    /// Most memory of the process in MiB, which sets what is done at once; changes no result.
+    /// Most memory of the process in MiB, which sets what is done at once; changes no result
+    /// [default: three quarters of what the system has left]
     #[arg(long, value_name = "MIB")]
     pub(crate) memory: Option<u64>,
     #[command(flatten)]
@@ -445,7 +454,8 @@ pub(crate) struct Memory {
     /// Most images in a model call.
     #[arg(long, default_value_t = 256)]
     pub(crate) cap: usize,
-    /// Most memory of the process in MiB, which sets what is done at once.
+    /// Most memory of the process in MiB, which sets what is done at once [default: three quarters
+    /// of what the system has left]
     #[arg(long, value_name = "MIB", conflicts_with = "cap")]
     pub(crate) memory: Option<u64>,
 }

@@ -78,6 +78,11 @@ fn of_export(fault: ExportFault) -> &'static str {
              torch.onnx.export(..., external_data=False), or onnx.save(onnx.load(FILE), NEW)"
         }
         ExportFault::Pointer => "fetch the model itself: `git lfs pull`",
+        ExportFault::Output => "--output takes one of these names; fgmf.toml may hold one, too",
+        ExportFault::Size => {
+            "--input-size HxW states the size where a file leaves it free; fgmf.toml or \
+             preprocessor_config.json beside the model may hold it, too"
+        }
         ExportFault::TrainingMode => "call `model.eval()` before the export",
         _ => "export the model again",
     }

@@ -86,6 +86,10 @@ pub enum ExportFault {
     Pointer,
     /// The network was exported as it trains.
     TrainingMode,
+    /// The scores are asked for by a name that no output has.
+    Output,
+    /// The file leaves the size of its images free, or fixes another one than is stated.
+    Size,
 }
 
 /// The text of an error whose file is named: that a graph is wrong goes without saying.

@@ -133,6 +133,8 @@ mod tests {
                 file: "net.onnx".into(),
                 sha256: "ab".into(),
                 preprocessing: None,
+                output: None,
+                input_size: None,
             },
             data: Some(DataRecord {
                 chosen: None,

@@ -66,6 +66,10 @@ pub struct ModelRecord {
     pub training: Vec<EpochRecord>,
     /// Accuracy on unattacked images.
     pub clean: Proportion,
+    /// Mean cross-entropy on unattacked images; absent in records of older versions, or where it is
+    /// not finite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_loss: Option<f64>,
     /// Accuracy against eps.
     pub curve: Vec<CurvePoint>,
     /// Names of the attacks behind the curve, in order; unknown in records of older versions.

@@ -14,6 +14,12 @@ pub struct ModelFile {
     /// What was done to images before the file's own graph saw them; absent if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocessing>,
+    /// The output that was taken for the scores; absent if none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Height and width of the images, where the file leaves them free; absent if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_size: Option<[usize; 2]>,
 }
 
 /// The data a run used.

@@ -90,6 +90,7 @@ fn model(id: &str, title: &str, right: [usize; 2]) -> ModelRecord {
         parameters: 54_321,
         training: (1..=8).map(epoch).collect(),
         clean: Proportion::new(right[0], 1700),
+        clean_loss: Some(0.4375),
         curve: [0.05, 0.1]
             .map(|eps| CurvePoint {
                 eps,

@@ -66,10 +66,12 @@ pub(super) fn at_address(
         ("std", input.std.is_some()),
         ("scale", input.scale.is_some()),
         ("bgr", input.bgr),
+        ("output", input.output.is_some()),
+        ("input-size", input.input_size.is_some()),
     ];
     if let Some((flag, _)) = stated.into_iter().find(|(_, given)| *given) {
         let expected = "a model file: what answers at an address prepares its images itself, from \
-            pixels of 0 to 1";
+            pixels of 0 to 1, has one output, and states its size";
         return Err(Error::parameter(flag, expected, text).into());
     }
     let scores = match (&address, flags.scores.as_deref()) {
@@ -113,6 +115,8 @@ pub(super) fn at_address(
         file: text.into_owned(),
         sha256: model.sha256(),
         preprocessing: None,
+        output: None,
+        input_size: None,
     };
     let fit = fit(input, net.image_shape(), None, &mut Vec::new())?;
     Ok(Some(ModelAtAddress {

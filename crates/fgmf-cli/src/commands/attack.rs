@@ -5,7 +5,7 @@ use crate::commands::address::at_address;
 use crate::commands::attack_remote;
 use crate::commands::attack_table::ended_with;
 use crate::commands::memory::images_at_once;
-use crate::commands::model::{UserModel, identity};
+use crate::commands::model::{UserModel, identity, identity_fields, input_of_another};
 use crate::commands::shared::{data_for, data_record, percent, threat_on, warn_of_chance};
 use crate::console;
 use crate::outcome::Outcome;
@@ -47,7 +47,10 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
         .try_for_each(|&eps| threat_on(norm, eps, net.image_shape()).map(drop))?;
     let mut entries = suite(suite_name, &net, threat.norm())?;
     let mut surrogate = match &a.surrogate {
-        Some(path) => Some(Session::new(UserModel::open(path, &a.input)?.net)),
+        Some(path) => {
+            let read = UserModel::open(path, &input_of_another(&a.input))?;
+            Some(Session::new(read.net))
+        }
         None => None,
     };
     // What is said of each example, and copies of a block and of what the verdict looks at.
@@ -62,7 +65,7 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     refuse_another(
         &out,
         &json!({
-            "model": { "sha256": file.sha256, "preprocessing": file.preprocessing },
+            "model": identity_fields(&file),
             "data": { "sha256": data.sha256() },
             "threat": threat.record(),
             "suite": suite_name,

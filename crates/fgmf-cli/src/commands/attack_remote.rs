@@ -3,7 +3,7 @@
 use crate::arguments::{Arguments, Attack};
 use crate::commands::address::{ANSWERS, ModelAtAddress};
 use crate::commands::attack_table::ended_with;
-use crate::commands::model::UserModel;
+use crate::commands::model::{UserModel, input_of_another};
 use crate::commands::shared::{data_for, data_record, threat_on, warn_of_chance};
 use crate::console;
 use crate::outcome::Outcome;
@@ -46,7 +46,7 @@ pub(super) fn run(
     let mut entries = black_box_suite(suite, &threat, net.classes(), model.scores())?;
     let surrogate = match &a.surrogate {
         Some(path) => {
-            let read = UserModel::open(path, &a.input)?;
+            let read = UserModel::open(path, &input_of_another(&a.input))?;
             Some(Session::new(read.net))
         }
         None => None,

@@ -4,7 +4,7 @@ use crate::arguments::{Arguments, Evaluate};
 use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::memory::{images_at_once, work_of};
-use crate::commands::model::{UserModel, identity};
+use crate::commands::model::{UserModel, identity, identity_fields};
 use crate::commands::shared::{
     ExplainedModel, data_for, data_record, ended_without, how_chosen, warn_of_chance,
 };
@@ -71,7 +71,7 @@ pub(crate) fn run(global: &Arguments, a: &Evaluate) -> Result<Outcome> {
     refuse_another(
         &out,
         &json!({
-            "model": { "sha256": file.sha256, "preprocessing": file.preprocessing },
+            "model": identity_fields(&file),
             "data": { "sha256": data.sha256() },
             "threat": attacker.threat().record(),
             "seed": a.seed,

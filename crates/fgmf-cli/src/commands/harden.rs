@@ -1,7 +1,7 @@
 //! `fgmf harden`: a user's model, trained further against attacks.
 
 use crate::arguments::{Arguments, Harden};
-use crate::commands::memory::{resident, too_little};
+use crate::commands::memory::check_training;
 use crate::commands::model::UserModel;
 use crate::commands::shared::{
     data_for, data_record, ended_without, interval, machine, percent, threat_on,
@@ -57,13 +57,9 @@ pub(crate) fn run(global: &Arguments, a: &Harden) -> Result<Outcome> {
     for note in start.notes() {
         console::say(false, &format!("note: {}", one_line(note)));
     }
-    if let Some(mib) = a.memory {
-        let threads = rayon::current_num_threads();
-        let least = resident() + training_bytes(&config, Some(&start), &data, threads)?;
-        if mib.saturating_mul(1 << 20) < least {
-            return Err(too_little(mib, least).into());
-        }
-    }
+    let threads = rayon::current_num_threads();
+    let least = || Ok(training_bytes(&config, Some(&start), &data, threads)?);
+    check_training(a.memory, least)?;
     let given = ReportModel::given(("given", "As given"), Session::new(user.net), &user.file);
     let config = TrainConfig {
         learning_rate: match a.lr {
@@ -287,10 +283,12 @@ fn say(global: &Arguments, a: &Harden, run: &Run, report: Option<&ReportRecord>)
     for m in report.iter().flat_map(|r| &r.models) {
         let at = m.curve.iter().find(|p| (p.eps - a.eps).abs() < 1e-12);
         let attacked = at.map_or_else(|| "not measured".to_owned(), |p| share(&p.robust));
+        let loss = m.clean_loss.map(|v| format!(", loss {v:.3}"));
         lines.push(format!(
-            "{:<10} clean {}   attacked at most {attacked}, n = {}",
+            "{:<10} clean {}{}   attacked at most {attacked}, n = {}",
             m.title,
             share(&m.clean),
+            loss.unwrap_or_default(),
             m.clean.n
         ));
         for flag in &m.flags {
@@ -343,6 +341,12 @@ fn command(a: &Harden, images: Option<&Preprocessing>) -> String {
         images.map_or_else(String::new, Preprocessing::flags),
     );
     more(a.input.resize, "--resize".into());
+    for name in a.input.output.iter() {
+        more(true, format!("--output '{name}'"));
+    }
+    for [h, w] in a.input.input_size.iter() {
+        more(true, format!("--input-size {h}x{w}"));
+    }
     let scaled = [
         a.input.crop_pct.map(|pct| format!("--crop-pct {pct}")),
         a.input

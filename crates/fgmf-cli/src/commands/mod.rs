@@ -14,6 +14,7 @@ mod explain;
 mod harden;
 mod images;
 mod info;
+mod limit;
 mod memory;
 mod model;
 mod predict;

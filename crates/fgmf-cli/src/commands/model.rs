@@ -5,9 +5,11 @@ use crate::console;
 use crate::console::one_line;
 use anyhow::Result;
 use fgmf::data::{Dataset, Fit, Interpolation, Scaling, class_names, name_classes};
-use fgmf::input::{Beside, better_setting, find_beside, preprocessed, read_labels};
+use fgmf::input::{Beside, better_setting, find_beside, options_beside, preprocessed, read_labels};
 use fgmf::remote::Address;
+use fgmf::store::{network_of, read_files};
 use fgmf_net::Network;
+use fgmf_net::onnx::ReadOptions;
 use fgmf_record::{ModelFile, Preprocessing, hash};
 use std::path::Path;
 
@@ -34,7 +36,14 @@ impl UserModel {
             let expected = "a file here: attack, explain and predict take addresses";
             return Err(fgmf::Error::parameter("MODEL", expected, path.display()).into());
         }
-        let (mut net, sha256) = fgmf::store::read_model(path)?;
+        let options = ReadOptions {
+            output: input.output.clone(),
+            size: input.input_size,
+        };
+        let (files, sha256) = read_files(path)?;
+        let free = files.leaves_size_free();
+        let (options, said) = options_beside(path, options, free)?;
+        let mut net = network_of(files, path, &options)?;
         let own = net.metadata.contains_key("fgmf.objective");
         let beside = if own {
             Beside::default()
@@ -42,6 +51,7 @@ impl UserModel {
             find_beside(path, &net)?
         };
         let mut notes = std::mem::take(&mut net.notes);
+        notes.extend(said);
         notes.extend(beside.notes);
         let settings = path.with_file_name("fgmf.toml");
         if own && settings.is_file() {
@@ -81,6 +91,8 @@ impl UserModel {
             file: path.display().to_string(),
             sha256,
             preprocessing: (!preprocessing.is_none()).then_some(preprocessing),
+            output: options.output,
+            input_size: options.size.filter(|_| free),
         };
         Ok(Self {
             net,
@@ -119,11 +131,37 @@ impl UserModel {
     }
 }
 
-/// What decides the answers of a model: its file, and how images are prepared for it.
+/// What decides the answers of a model: its file, how images are prepared for it, and what was
+/// taken of the file.
 pub(crate) fn identity(file: &ModelFile) -> String {
-    match &file.preprocessing {
-        None => file.sha256.clone(),
-        Some(p) => hash::sha256(format!("{} {}", file.sha256, p.flags()).as_bytes()),
+    let said = [
+        file.preprocessing.as_ref().map(Preprocessing::flags),
+        file.output.as_ref().map(|name| format!("--output {name}")),
+        file.input_size
+            .map(|[h, w]| format!("--input-size {h}x{w}")),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    match said.as_slice() {
+        [] => file.sha256.clone(),
+        said => hash::sha256(format!("{} {}", file.sha256, said.join(" ")).as_bytes()),
+    }
+}
+
+/// [`identity`] field by field, as records name them.
+pub(crate) fn identity_fields(file: &ModelFile) -> serde_json::Value {
+    serde_json::json!({
+        "sha256": file.sha256,
+        "preprocessing": file.preprocessing,
+        "output": file.output,
+        "input_size": file.input_size,
+    })
+}
+
+/// The flags for another model of the same task, whose outputs have names of their own.
+pub(crate) fn input_of_another(input: &ModelInput) -> ModelInput {
+    ModelInput {
+        output: None,
+        ..input.clone()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `fgmf train`.
 
 use crate::arguments::{Arguments, Train};
-use crate::commands::memory::{resident, too_little};
+use crate::commands::memory::check_training;
 use crate::commands::shared::{ended_without, percent, threat_on};
 use crate::console;
 use crate::outcome::Outcome;
@@ -30,13 +30,9 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
         console::say(false, &format!("note: {note}"));
     }
     threat_on(config.norm, config.eps, data.shape())?;
-    if let Some(mib) = a.memory {
-        let threads = rayon::current_num_threads();
-        let least = resident() + training_bytes(&config, None, &data, threads)?;
-        if mib.saturating_mul(1 << 20) < least {
-            return Err(too_little(mib, least).into());
-        }
-    }
+    let threads = rayon::current_num_threads();
+    let least = || Ok(training_bytes(&config, None, &data, threads)?);
+    check_training(a.memory, least)?;
     let (net, run) = train(global, &config, None, &data, &a.out, "training")?;
     if global.json {
         console::result(&serde_json::to_string_pretty(&run)?)?;

@@ -65,6 +65,13 @@ fn a_given_file_comes_back_hardened() {
         attacked(1)
     );
     let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    for model in &models {
+        let loss = model.clean_loss.unwrap();
+        assert!(
+            loss > 0.0 && page.contains(&format!("cross-entropy {loss:.3}")),
+            "{loss}"
+        );
+    }
     assert!(page.contains("is the model that came in") && page.contains("held out, attacked"));
     assert!(page.contains("--scale 1 --mean 0 --std 1") || page.contains("--scale 255"));
 

@@ -517,7 +517,7 @@ fn pictures_are_scaled_as_the_files_beside_the_model_say() {
     let (code, said) = predict(&[]);
     assert_eq!(code, Some(2), "{said}");
     assert!(
-        said.contains("crop_pct, interpolation, found `crop`"),
+        said.contains("interpolation, output, input_size, found `crop`"),
         "{said}"
     );
 }

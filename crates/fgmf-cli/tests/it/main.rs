@@ -13,8 +13,10 @@ mod inputs;
 mod kill;
 mod maps;
 mod memory;
+mod opened;
 mod prepared;
 mod supply;
+mod verdict;
 
 use std::path::Path;
 use std::process::{Command, Output};

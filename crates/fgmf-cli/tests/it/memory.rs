@@ -105,6 +105,55 @@ fn results_are_the_same_under_a_limit() {
     assert!(bytes(&free, record) == bytes(&tight, record));
 }
 
+/// Without a flag the limit is a share of what is left; it refuses as a stated one does, and
+/// changes nothing.
+#[test]
+fn a_usual_limit_is_named_and_changes_no_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let [free, tight] = ["free", "tight"].map(|name| folder.path().join(name));
+    let few = ["--limit", "20", "--suite", "quick", "--eps", "0.02"];
+    let at = |out: &Path, available: &str| {
+        let all = [&data("attack", text(&model), text(out))[..], &few].concat();
+        let mut command = fgmf(&all);
+        command
+            .env("FGMF_AVAILABLE_MIB", available)
+            .output()
+            .unwrap()
+    };
+    let told = at(&tight, "1");
+    let said = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_eq!(told.status.code(), Some(2), "{said}");
+    assert!(said.contains("which is the default; --memory "), "{said}");
+    let (_, rest) = said.split_once("expected at least ").unwrap();
+    let least: u64 = rest.split_once(" MiB").unwrap().0.parse().unwrap();
+    // More is left than is needed, and less than what makes no difference.
+    let near = (least * 4 / 3 + 4).to_string();
+    for (out, available) in [(&free, "1000000"), (&tight, near.as_str())] {
+        let output = at(out, available);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{available}: {said}");
+    }
+    assert_eq!(attack_record(&free), attack_record(&tight));
+    let bytes = |out: &Path| std::fs::read(out.join("adversarial.safetensors")).unwrap();
+    assert!(bytes(&free) == bytes(&tight));
+    let train = [
+        "train",
+        "--data",
+        "fashion-mnist-mini",
+        "--out",
+        "unused",
+        "--quiet",
+    ];
+    let output = fgmf(&train)
+        .env("FGMF_AVAILABLE_MIB", "1")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("which is the default"), "{said}");
+}
+
 /// Chunks of training are fixed, so a limit is kept or refused.
 #[test]
 fn training_keeps_to_a_limit_or_refuses_it() {

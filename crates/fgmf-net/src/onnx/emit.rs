@@ -49,6 +49,9 @@ pub(super) fn node_messages(w: &mut Writer<'_>, node: &Node) -> Result<(), Strin
                 input.pop();
             }
         }
+        Op::Unary(Unary::Quantize { scale, min, max }) => {
+            return quantise(w, node, [*scale, *min, *max], (input, output));
+        }
         Op::Unary(_) | Op::Binary(_) | Op::PRelu(_) | Op::MatMul(_) | Op::GlobalAveragePool(_) => {}
         Op::Conv(c) => attribute = convolution(c, &weight_kernel(w, node)?),
         Op::ConvTranspose(c) => {
@@ -149,6 +152,36 @@ pub(super) fn node_messages(w: &mut Writer<'_>, node: &Node) -> Result<(), Strin
         attribute,
         domain: String::new(),
     });
+    Ok(())
+}
+
+/// A pair around a zero point, of which the second only takes that away.
+fn quantise(
+    w: &mut Writer<'_>,
+    node: &Node,
+    [scale, min, max]: [f64; 3],
+    (mut input, output): (Vec<String>, String),
+) -> Result<(), String> {
+    if !(0.0..=255.0).contains(&-min) || (max - min - 255.0).abs() > 0.0 {
+        return Err(format!(
+            "expected numbers of 8 bits, as operator set 20 has them, found {min} to {max}"
+        ));
+    }
+    let named = |what: &str| format!("{output}/{what}");
+    let scale = w.floats(named("scale"), &[], &[scale as f32]);
+    let zero = w.byte(named("zero"), -min as u8);
+    let one = w.floats(named("one"), &[], &[1.0]);
+    let quantised = w.fresh(named("quantised"));
+    input.extend([scale, zero.clone()]);
+    let mut first = plain("QuantizeLinear", input, &quantised, vec![]);
+    first.name.clone_from(&node.name);
+    w.push(first);
+    w.push(plain(
+        "DequantizeLinear",
+        vec![quantised, one, zero],
+        &output,
+        vec![],
+    ));
     Ok(())
 }
 

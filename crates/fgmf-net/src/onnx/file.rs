@@ -2,6 +2,7 @@
 
 use super::export::check_bytes;
 use super::external::{Files, beside, fill};
+use super::options::ReadOptions;
 use super::proto::ModelProto;
 use super::read::network;
 use super::write::model;
@@ -20,7 +21,13 @@ pub fn read(path: &Path) -> Result<Network> {
 /// [`Error::Export`] or [`Error::Graph`] if it cannot be. Bytes have no folder, so numbers in other
 /// files are refused.
 pub fn from_bytes(bytes: &[u8]) -> Result<Network> {
-    network(decoded(bytes)?)
+    from_bytes_with(bytes, &ReadOptions::default())
+}
+
+/// [`from_bytes`] with what the file leaves open; [`Error::Export`] also where the file has
+/// something else than the options say.
+pub fn from_bytes_with(bytes: &[u8], options: &ReadOptions) -> Result<Network> {
+    network(decoded(bytes)?, options)
 }
 
 impl Files {
@@ -43,6 +50,12 @@ impl Files {
 
     /// The network that these files hold; errors as those of [`from_bytes`].
     pub fn network(self) -> Result<Network> {
+        self.network_with(&ReadOptions::default())
+    }
+
+    /// [`network`](Self::network) with what the files leave open; errors as those of
+    /// [`from_bytes_with`].
+    pub fn network_with(self, options: &ReadOptions) -> Result<Network> {
         let Self {
             model,
             data,
@@ -52,7 +65,7 @@ impl Files {
         fill(&mut message, &data)?;
         // The numbers are in the message now.
         drop(data);
-        network(message)
+        network(message, options)
     }
 }
 

@@ -4,6 +4,7 @@ use super::array::{Array, Data, MOST_FOLDED, counted};
 use super::attributes::Attributes;
 use super::points::{gather_constant, scatter_constant};
 use super::proto::{NodeProto, dtype};
+use super::quantised;
 use super::rearrange::{
     concat, gather, resolve_shape, sizes, slice, squeeze, tile, transpose, unsqueeze,
 };
@@ -12,7 +13,7 @@ use crate::tensor::broadcast_shape;
 use std::cmp::Ordering;
 
 /// Operators that [`evaluate`] knows.
-const FOLDABLE: [&str; 54] = [
+const FOLDABLE: [&str; 56] = [
     "Constant",
     "ConstantOfShape",
     "Range",
@@ -67,6 +68,8 @@ const FOLDABLE: [&str; 54] = [
     "ReduceMin",
     "ReduceSum",
     "ReduceProd",
+    "QuantizeLinear",
+    "DequantizeLinear",
 ];
 
 /// Whether a node of constants is computed at reading time.
@@ -124,6 +127,10 @@ pub(super) fn evaluate(node: &NodeProto, inputs: &[Option<&Array>]) -> Result<Ar
             let keep = a.flag("keepdims", true)?;
             let nothing = a.flag("noop_with_empty_axes", false)?;
             reduced(input(0)?, axes()?, &node.op_type, (keep, nothing))
+        }
+        "QuantizeLinear" | "DequantizeLinear" => {
+            let zero = inputs.get(2).copied().flatten();
+            quantised::fold(node, input(0)?, input(1)?, zero)
         }
         "Concat" => {
             let parts = (0..inputs.len())

@@ -4,9 +4,11 @@
 //!
 //! Operator sets 7 to 24 of the standard domain. Stored numbers lie in the file or, for a model
 //! read from a path, in data files of its folder. The graph has one input, images `[n, c, h, w]`
-//! with fixed `c, h, w`, or `[n, h, w, c]`, which are turned first. Its first output is the logits
-//! `[n, k]`; one score `[n, 1]` becomes two logits, and a sigmoid behind it is left out. Nodes that
-//! the logits do not depend on are left out. Local functions are put in the place of their calls.
+//! or `[n, h, w, c]`, which are turned first. Height and width that the file leaves free are those
+//! of [`ReadOptions`]. One output is the logits `[n, k]`: of several the one that [`ReadOptions`]
+//! name, or that a softmax or a sigmoid makes, or the first; one score `[n, 1]` becomes two
+//! logits, and a sigmoid behind it is left out. Nodes that the logits do not depend on are left
+//! out. Local functions are put in the place of their calls.
 //!
 //! Everything is computed in float32, also what a file computes in float64, float16 or bfloat16.
 //! [`Network::notes`](crate::Network) says where that, the order of the channels or the number of
@@ -48,6 +50,7 @@
 //! | Slice, Split, Gather, Pad | constant positions, not along the batch; constant padding |
 //! | GatherND, ScatterND | constant positions; ScatterND of what has no batch |
 //! | Tile, DepthToSpace, SpaceToDepth | |
+//! | QuantizeLinear, DequantizeLinear | 8 or 16 bits; constant scales; straight-through |
 //! | TopK | constant k, the largest, not along the batch; first output |
 //! | Constant, ConstantOfShape, Shape, Size, Range, Mod, Sin, Cos, Sign | on constants |
 //! | CumSum, Trilu, EyeLike, ReduceProd | on constants |
@@ -88,17 +91,22 @@ mod fold;
 mod functions;
 mod gates;
 mod heads;
+mod images;
 mod indexed;
 mod layout;
 mod messages;
 mod metadata;
 mod nodes;
 mod norms;
+mod options;
+mod outputs;
 mod points;
 mod proto;
+mod quantised;
 mod read;
 mod rearrange;
 mod rewrite;
+mod rounding;
 mod scope;
 mod site;
 mod spelled;
@@ -112,4 +120,5 @@ mod write;
 mod writer;
 
 pub use external::Files;
-pub use file::{from_bytes, read, to_bytes};
+pub use file::{from_bytes, from_bytes_with, read, to_bytes};
+pub use options::{OUTPUT_KEY, ReadOptions, SIZE_KEY};

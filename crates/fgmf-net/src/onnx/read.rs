@@ -3,10 +3,14 @@
 use super::apart;
 use super::array::{Array, Data};
 use super::contrib::unfuse;
-use super::export::{channels_last, check_graph, type_name};
+use super::export::{check_graph, type_name};
 use super::functions::inline;
+use super::images::{Images, image_input};
 use super::metadata::{FROZEN, frozen_names};
-use super::proto::{DimensionProto, GraphProto, ModelProto, Size, ValueInfoProto, dtype};
+use super::options::{OUTPUT_KEY, ReadOptions, SIZE_KEY};
+use super::outputs::scores;
+use super::proto::{GraphProto, ModelProto, dtype};
+use super::quantised::mark;
 use super::scope::Scope;
 use super::spelled::merge;
 use super::step::step;
@@ -27,7 +31,7 @@ const SHAPED: [&str; 9] = [
     "Reshape", "Expand", "Concat", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div",
 ];
 
-pub(super) fn network(mut model: ModelProto) -> Result<Network> {
+pub(super) fn network(mut model: ModelProto, options: &ReadOptions) -> Result<Network> {
     let version = check_opset(&model)?;
     let functions = std::mem::take(&mut model.functions);
     let graph = model
@@ -55,6 +59,12 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         .map(|p| (p.key.clone(), p.value.clone()))
         .collect();
     let frozen: Option<HashSet<String>> = metadata.remove(FROZEN).map(|list| frozen_names(&list));
+    mark(graph);
+    let stated = metadata.remove(OUTPUT_KEY);
+    let size = match (options.size, metadata.remove(SIZE_KEY)) {
+        (None, Some(text)) => Some(ReadOptions::parse_size(&text).map_err(Error::Graph)?),
+        (asked, _) => asked,
+    };
     merge(graph, frozen.as_ref());
     let graph = &*graph;
 
@@ -63,12 +73,9 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         image,
         fixed_batch,
         last,
-    } = image_input(graph)?;
-    let output = graph
-        .output
-        .first()
-        .ok_or_else(|| Error::Graph("expected an output, found none".to_owned()))?;
-    let survey = survey(graph, input, &output.name, frozen.as_ref())?;
+    } = image_input(graph, size)?;
+    let output = scores(graph, options.output.as_deref(), stated.as_deref())?;
+    let survey = survey(graph, input, output.name, frozen.as_ref())?;
     let own = if last { CHANNELS_FIRST } else { input };
     let mut builder = Builder::new(&graph.name, own, image)?;
     let mut images = builder.input();
@@ -103,7 +110,7 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         step(&mut scope, &node)
             .map_err(|reason| Error::node(node.name, &node.node.op_type, hint(reason)))?;
     }
-    let logits = scope.ids.get(output.name.as_str());
+    let logits = scope.ids.get(output.name);
     let logits = *logits.ok_or_else(|| {
         Error::Graph(format!(
             "expected logits that depend on the image, found the constant `{}`",
@@ -125,11 +132,7 @@ pub(super) fn network(mut model: ModelProto) -> Result<Network> {
         net.notes
             .push("the file takes images with channels last; here they come first".into());
     }
-    if graph.output.len() > 1 {
-        let note = "taken for the scores: the first of the outputs of the file";
-        let names: Vec<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
-        net.notes.push(format!("{note}, {}", names.join(", ")));
-    }
+    net.notes.extend(output.note);
     if single {
         let note = "the file gives one score: class 1 where it is above 0 (a probability above a \
             half), class 0 otherwise";
@@ -192,73 +195,5 @@ fn check_opset(model: &ModelProto) -> Result<i64> {
         None => Err(Error::Graph(
             "expected an ONNX model with a standard operator set, found none".to_owned(),
         )),
-    }
-}
-
-/// The only input that is not stored.
-struct Images<'a> {
-    input: &'a str,
-    /// `[c, h, w]`.
-    image: [usize; 3],
-    /// Batch size, if it is fixed.
-    fixed_batch: Option<usize>,
-    /// Whether the file has `[n, h, w, c]`.
-    last: bool,
-}
-
-fn image_input(graph: &GraphProto) -> Result<Images<'_>> {
-    let stored: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let real: Vec<&ValueInfoProto> = graph
-        .input
-        .iter()
-        .filter(|i| !stored.contains(i.name.as_str()))
-        .collect();
-    let [input] = real.as_slice() else {
-        let names: Vec<&str> = real.iter().map(|i| i.name.as_str()).collect();
-        return Err(Error::Graph(format!(
-            "expected one input, the images, found {}: {names:?}",
-            real.len()
-        )));
-    };
-    let wrong = |found: String| {
-        Error::Graph(format!(
-            "expected input `{}` to be float32 images [n, c, h, w] with fixed c, h, w, \
-                found {found}",
-            input.name
-        ))
-    };
-    let tensor = input
-        .r#type
-        .as_ref()
-        .and_then(|t| t.tensor_type.as_ref())
-        .ok_or_else(|| wrong("no tensor type".to_owned()))?;
-    let dims = tensor
-        .shape
-        .as_ref()
-        .map(|s| s.dim.as_slice())
-        .unwrap_or_default();
-    let fixed = |d: &DimensionProto| match d.value {
-        Some(Size::Value(v)) if v > 0 => Some(v),
-        _ => None,
-    };
-    let sizes: Vec<Option<i64>> = dims.iter().map(fixed).collect();
-    match sizes.as_slice() {
-        [batch, Some(a), Some(b), Some(c)] => {
-            let last = channels_last(graph, &input.name, &sizes);
-            let order = if last { [c, a, b] } else { [a, b, c] };
-            Ok(Images {
-                input: &input.name,
-                image: order.map(|d| *d as usize),
-                fixed_batch: batch.map(|n| n as usize),
-                last,
-            })
-        }
-        _ => {
-            let shown: Vec<String> = sizes
-                .iter()
-                .map(|s| s.map_or("?".to_owned(), |s| s.to_string()))
-                .collect();
-            Err(wrong(format!("shape [{}]", shown.join(", "))))
-        }
     }
 }

@@ -5,6 +5,7 @@ use super::array::{is_float, shape_of};
 use super::attributes::Attributes;
 use super::fold::foldable;
 use super::proto::{GraphProto, NodeProto, TensorProto, dtype};
+use super::quantised::ROUND;
 use crate::error::{Error, Result};
 use std::collections::{HashMap, HashSet};
 
@@ -39,7 +40,7 @@ fn is_operand(operator: &str, i: usize) -> bool {
         "Clip" | "Reshape" | "Expand" | "Pad" | "Resize" | "Slice" | "Split" | "Squeeze"
         | "Unsqueeze" | "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL1"
         | "ReduceL2" | "ReduceSumSquare" | "Gather" | "GatherND" | "TopK" | "Tile" | "Dropout"
-        | "CastLike" | "Shape" | "Size" => i == 0,
+        | "CastLike" | "Shape" | "Size" | "QuantizeLinear" | "DequantizeLinear" | ROUND => i == 0,
         "ScatterND" => i != 1,
         "Where" => i != 0,
         _ => true,
@@ -209,7 +210,7 @@ fn masks<'a>(live: &[&'a NodeProto]) -> HashSet<&'a str> {
         "ScatterND" => i == 2,
         "Where" => i > 0,
         "Equal" | "Greater" | "Less" | "GreaterOrEqual" | "LessOrEqual" | "Sin" | "Cos"
-        | "CumSum" | "Trilu" | "EyeLike" => true,
+        | "CumSum" | "Trilu" | "EyeLike" | "QuantizeLinear" | "DequantizeLinear" => true,
         _ => false,
     };
     let (mut masks, mut others) = (HashSet::new(), HashSet::new());

@@ -52,6 +52,18 @@ impl Writer<'_> {
         name
     }
 
+    /// Stores one byte and returns its name.
+    pub(super) fn byte(&mut self, base: String, value: u8) -> String {
+        let name = self.fresh(base);
+        self.graph.initializer.push(TensorProto {
+            name: name.clone(),
+            data_type: dtype::UINT8,
+            raw_data: vec![value],
+            ..Default::default()
+        });
+        name
+    }
+
     /// Stores numbers and returns their name.
     pub(super) fn floats(&mut self, base: String, shape: &[usize], values: &[f32]) -> String {
         let name = self.fresh(base);

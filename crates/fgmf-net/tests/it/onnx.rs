@@ -6,13 +6,16 @@ mod damage;
 mod external;
 mod fuzz;
 mod hostile;
+mod images;
 mod imports;
+mod outputs;
 #[allow(
     dead_code,
     reason = "the reader knows more of the format than the tests use"
 )]
 #[path = "../../src/onnx/proto.rs"]
 mod proto;
+mod quantised;
 mod refusals;
 mod tiny;
 mod widened;

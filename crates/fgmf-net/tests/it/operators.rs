@@ -366,6 +366,24 @@ fn halves_round_to_the_even_number_and_have_no_slope() {
     }
 }
 
+/// Values as ONNX Runtime's `QuantizeLinear`, slopes straight-through where nothing is cut off.
+#[test]
+fn quantised_values_round_and_their_slope_goes_straight_through() {
+    let points = [-9.0, -2.0, -0.75, -0.25, 0.25, 0.75, 1.5, 2.25];
+    let op = Unary::Quantize {
+        scale: 0.5,
+        min: -3.0,
+        max: 4.0,
+    };
+    for precision in [Precision::F32, Precision::F64] {
+        let [value, slope, curvature] =
+            tower(&on_row(Op::Unary(op), points.len()), &points, precision);
+        assert_eq!(value, [-3.0, -3.0, -2.0, 0.0, 0.0, 2.0, 3.0, 4.0]);
+        assert_eq!(slope, [0.0, 0.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]);
+        assert!(curvature.iter().all(|v| *v == 0.0));
+    }
+}
+
 #[test]
 fn floor_and_ceiling_have_no_slope() {
     let points = [-1.5, -1.0, -0.25, 0.0, 0.75, 2.0];

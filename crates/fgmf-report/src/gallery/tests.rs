@@ -44,6 +44,8 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
             file: "net.onnx".into(),
             sha256: "cd".repeat(32),
             preprocessing: None,
+            output: None,
+            input_size: None,
         },
         data: Some(report.test),
         threat: Some(report.threat),

@@ -90,7 +90,11 @@ pub(crate) fn tiles(report: &ReportRecord) -> String {
             .map(|(i, m)| figure(i, m))
             .collect()
     };
-    let clean = each(&|i, m| figure(&share(&m.clean), i, &m.title, &interval_words(&m.clean)));
+    let clean = each(&|i, m| {
+        let loss = m.clean_loss.map(|v| format!("<br>cross-entropy {v:.3}"));
+        let detail = interval_words(&m.clean) + &loss.unwrap_or_default();
+        figure(&share(&m.clean), i, &m.title, &detail)
+    });
     let robust = each(&|i, m| {
         let Some(p) = at_threat(report, m) else {
             return figure("–", i, &m.title, "not measured at this radius");

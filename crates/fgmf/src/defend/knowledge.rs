@@ -190,7 +190,10 @@ pub fn soft_rules(net: &Network) -> Option<Rules> {
 pub fn is_rough(net: &Network) -> bool {
     let relu6 = |min: f64, max: f64| min.abs() < 1e-12 && [6.0, f64::INFINITY].contains(&max);
     net.nodes().iter().any(|n| match n.op {
-        Op::Unary(Unary::Round | Unary::Floor | Unary::Ceil | Unary::Abs) | Op::TopK(_) => true,
+        Op::Unary(
+            Unary::Round | Unary::Floor | Unary::Ceil | Unary::Abs | Unary::Quantize { .. },
+        )
+        | Op::TopK(_) => true,
         Op::Unary(Unary::Clip { min, max }) => !relu6(min, max),
         _ => false,
     })

@@ -4,6 +4,7 @@
 pub(crate) mod beside;
 pub(crate) mod front;
 pub(crate) mod guard;
+pub(crate) mod options;
 pub(crate) mod reading;
 pub(crate) mod resampling;
 pub(crate) mod settings_file;
@@ -12,3 +13,4 @@ pub use crate::record::Preprocessing;
 pub use beside::{Beside, find_beside, read_labels};
 pub use front::preprocessed;
 pub use guard::{Better, better_setting};
+pub use options::options_beside;

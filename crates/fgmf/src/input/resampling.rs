@@ -21,6 +21,26 @@ fn sides(v: &Value) -> Option<[usize; 2]> {
     side(v).map(|n| [n, n]).or(pair.map(|(h, w)| [h, w]))
 }
 
+/// Height and width of the images that Hugging Face's `preprocessor_config.json` makes.
+pub(crate) fn size_of_hugging_face(v: &Value) -> Option<[usize; 2]> {
+    let cut = Some(&v["crop_size"]).filter(|c| !c.is_null() && v["do_center_crop"] != false);
+    let exact = sides(cut.unwrap_or(&v["size"]));
+    let shorter = side(&v["size"]["shortest_edge"]).map(|n| [n, n]);
+    // Of a shorter side alone, what is cut out has this size: ConvNeXT.
+    let whole = exact.or(shorter.filter(|_| cut.is_none() && !v["crop_pct"].is_null()));
+    whole.filter(|size| !size.contains(&0))
+}
+
+/// Height and width that timm's `config.json` says.
+pub(crate) fn size_of_timm(v: &Value) -> Option<[usize; 2]> {
+    let size = v["pretrained_cfg"]["input_size"].as_array()?;
+    let [_, height, width] = size.as_slice() else {
+        return None;
+    };
+    let size = [side(height)?, side(width)?];
+    (!size.contains(&0)).then_some(size)
+}
+
 /// What Hugging Face's `preprocessor_config.json` says; `None` where it resizes nothing.
 pub(crate) fn of_hugging_face(v: &Value, [_, height, width]: [usize; 3]) -> Option<Stated> {
     let size = &v["size"];
@@ -133,6 +153,30 @@ mod tests {
         }
         let large = json!({"size": {"shortest_edge": 384}, "crop_pct": 0.875, "resample": 3});
         assert_eq!(of_hugging_face(&large, [3, 384, 384]), whole(Bicubic));
+    }
+
+    #[test]
+    fn the_size_of_images_is_read() {
+        let cut = json!({"size": {"shortest_edge": 256}, "crop_size": {"height": 9, "width": 7}});
+        assert_eq!(size_of_hugging_face(&cut), Some([9, 7]));
+        let convnext = json!({"size": {"shortest_edge": 224}, "crop_pct": 0.875});
+        assert_eq!(size_of_hugging_face(&convnext), Some([224, 224]));
+        let kept = json!({"size": 32, "crop_size": 28, "do_center_crop": false});
+        assert_eq!(size_of_hugging_face(&kept), Some([32, 32]));
+        // A shorter side alone says nothing of the longer one.
+        for open in [
+            json!({"size": {"shortest_edge": 8}}),
+            json!({"size": 0}),
+            json!({}),
+        ] {
+            assert_eq!(size_of_hugging_face(&open), None, "{open}");
+        }
+        let timm = json!({"pretrained_cfg": {"input_size": [3, 192, 224]}});
+        assert_eq!(size_of_timm(&timm), Some([192, 224]));
+        assert_eq!(
+            size_of_timm(&json!({"pretrained_cfg": {"input_size": [3]}})),
+            None
+        );
     }
 
     #[test]

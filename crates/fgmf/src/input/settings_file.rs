@@ -8,19 +8,22 @@
 //! labels = "names.txt"       # beside this file
 //! crop_pct = 0.875
 //! interpolation = "bicubic"
+//! output = "probabilities"   # of a file with several outputs
+//! input_size = "224x192"     # of a file that leaves it free
 //! ```
 
 use crate::data::scaling::{Interpolation, Scaling};
 use crate::error::{Error, Result};
 use crate::input::reading::{numbers, text};
 use crate::record::Preprocessing;
+use fgmf_net::onnx::ReadOptions;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Its name.
 pub(crate) const NAME: &str = "fgmf.toml";
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 9] = [
     "scale",
     "mean",
     "std",
@@ -28,6 +31,8 @@ const KEYS: [&str; 7] = [
     "labels",
     "crop_pct",
     "interpolation",
+    "output",
+    "input_size",
 ];
 
 /// What the file says.
@@ -37,6 +42,32 @@ pub(crate) struct SettingsFile {
     pub(crate) scaling: Option<Scaling>,
     /// The file of class names.
     pub(crate) labels: Option<PathBuf>,
+}
+
+/// What the file at `path` says of how a model is read, before its images are known.
+///
+/// # Errors
+/// [`Error::Record`] when it is no TOML, or a value is none.
+pub(crate) fn options(path: &Path) -> Result<ReadOptions> {
+    let Some(text) = text(path)? else {
+        return Ok(ReadOptions::default());
+    };
+    let v: Value = toml::from_str(&text).map_err(|e| Error::record(path, e))?;
+    let output = match v.get("output") {
+        None => None,
+        Some(Value::String(name)) => Some(name.clone()),
+        Some(found) => {
+            let expected = format!("expected `output` as text, found {found}");
+            return Err(Error::record(path, expected));
+        }
+    };
+    let size = v.get("input_size").map(|size| match size {
+        Value::String(text) => ReadOptions::parse_size(text),
+        other => ReadOptions::parse_size(&other.to_string()),
+    });
+    let size = size.transpose();
+    let size = size.map_err(|e| Error::record(path, format!("`input_size`: {e}")))?;
+    Ok(ReadOptions { output, size })
 }
 
 /// What the file at `path` says for a model of images of this shape; `None` where there is none.

@@ -14,4 +14,4 @@ pub use build::build;
 pub use finished::refuse_another;
 pub use floats::write_floats;
 pub use folder::Folder;
-pub use model::{read_model, write_model};
+pub use model::{network_of, read_files, read_model, write_model};

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::hash::sha256;
 use crate::store::atomic;
+use fgmf_net::onnx::ReadOptions;
 use fgmf_net::{Network, onnx};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,16 +17,23 @@ use std::path::Path;
 /// Errors name the file: it cannot be read, or it holds no network that can be run.
 pub fn read_model(path: &Path) -> Result<(Network, String)> {
     let (files, hash) = read_files(path)?;
-    let net = files.network();
+    Ok((network_of(files, path, &ReadOptions::default())?, hash))
+}
+
+/// The network of files that [`read_files`] read from `path`; errors as those of [`read_model`].
+pub fn network_of(files: onnx::Files, path: &Path, options: &ReadOptions) -> Result<Network> {
+    let net = files.network_with(options);
     let net = net.map_err(|e| fgmf_net::Error::File {
         path: path.to_owned(),
         source: Box::new(e),
     })?;
-    Ok((net, hash))
+    Ok(net)
 }
 
 /// The files of a model, and the hash that [`read_model`] gives.
-pub(crate) fn read_files(path: &Path) -> Result<(onnx::Files, String)> {
+///
+/// Errors name the file that cannot be read.
+pub fn read_files(path: &Path) -> Result<(onnx::Files, String)> {
     let files = onnx::Files::read(path)?;
     let hash = hash_of(&files.model, &files.data);
     Ok((files, hash))

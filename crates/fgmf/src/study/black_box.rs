@@ -22,6 +22,7 @@ use crate::study::entry::Entry;
 use crate::study::found::FoundImages;
 use crate::study::suite::{SuiteOutcome, held, summarise};
 use crate::study::suite_state::{Broken, Part};
+use crate::study::suite_verdict::nothing_right;
 use crate::study::suites::{SUITES, lone};
 use crate::threat::ThreatModel;
 use crate::verdict::evidence::{Evidence, Found};
@@ -210,6 +211,7 @@ pub fn run_remote_suite(
             examples: nameless,
             of: n,
         }),
+        wrong: nothing_right(&run.examples),
         ..Evidence::default()
     });
     let stands = |i: &usize| run.examples[*i].robust && run.cut[*i];

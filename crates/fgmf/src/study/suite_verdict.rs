@@ -15,7 +15,8 @@ use crate::study::suite_state::{Part, Searched};
 use crate::verdict::evidence::{Found, Versus};
 use crate::verdict::judge::{Verdict, judge};
 use crate::verdict::probes::{ProbeParams, ProbePoint, Probes, Target, gather};
-use fgmf_net::Precision;
+use fgmf_net::op::{Op, Unary};
+use fgmf_net::{Node, Precision};
 
 /// Examples that the probes of the verdict look at.
 const PROBED: usize = 128;
@@ -77,6 +78,12 @@ pub(crate) fn verdict(
         examples: undecided.clone(),
         of: examples.len(),
     });
+    evidence.wrong = nothing_right(examples);
+    let quantised = |n: &Node| matches!(n.op, Op::Unary(Unary::Quantize { .. }));
+    evidence.straight_through = net.nodes().iter().any(quantised).then(|| Found {
+        examples: (0..examples.len() as u64).collect(),
+        of: examples.len(),
+    });
     let transferred = |e: &Entry| e.attack.id() == transfer::ID;
     let reads = |e: &Entry| e.knowledge.cut().is_some();
     // A search by scores that stands before one by gradients has beaten nothing.
@@ -109,6 +116,15 @@ pub(crate) fn verdict(
     };
     let breaches = broken.into_iter().map(breach).collect();
     Ok((judge(&evidence), breaches))
+}
+
+/// All examples, where none of them is right before an attack.
+pub(crate) fn nothing_right(examples: &[ExampleRecord]) -> Option<Found> {
+    let none = !examples.iter().any(ExampleRecord::right_before);
+    none.then(|| Found {
+        examples: examples.iter().map(|e| e.index as u64).collect(),
+        of: examples.len(),
+    })
 }
 
 /// Adds what attacks on all examples met to what the probes found on the first of them.

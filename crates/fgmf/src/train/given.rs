@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::input::beside::PREPROCESSING_KEY;
 use crate::input::front::preprocessed;
 use crate::record::ModelFile;
-use crate::store::model::{read_files, read_model};
+use crate::store::model::{network_of, read_files};
 use crate::train::config::TrainConfig;
+use fgmf_net::onnx::{OUTPUT_KEY, ReadOptions, SIZE_KEY};
 use fgmf_net::op::Op;
 use fgmf_net::{Network, ValueId, onnx};
 use std::path::{Path, PathBuf};
@@ -83,7 +84,11 @@ impl GivenModel {
 
     /// The network of a file that [`hardened`](Self::hardened) gave, as it trained.
     pub(super) fn reread(&self, path: &Path) -> Result<(Network, String)> {
-        let (net, sha256) = read_model(path)?;
+        let (files, sha256) = read_files(path)?;
+        let mut options = options(&self.file);
+        // A graph that was written anew has one output, which may be called otherwise.
+        options.output = options.output.filter(|name| files.has_output(name));
+        let net = network_of(files, path, &options)?;
         Ok((as_used(net, &self.file)?, sha256))
     }
 
@@ -105,6 +110,12 @@ impl GivenModel {
             "epochs": config.epochs,
         });
         net.metadata.insert(HARDENED_KEY.into(), made.to_string());
+        if let Some(name) = &self.file.output {
+            net.metadata.insert(OUTPUT_KEY.into(), name.clone());
+        }
+        if let Some([h, w]) = self.file.input_size {
+            net.metadata.insert(SIZE_KEY.into(), format!("{h}x{w}"));
+        }
         let mut notes = Vec::new();
         let own_file = match &config.sgam {
             Some(_) => Err("it has a mask layer now".to_owned()),
@@ -116,6 +127,9 @@ impl GivenModel {
             Ok(bytes) => bytes,
             Err(reason) => {
                 notes.push(format!("the graph was written anew: {reason}"));
+                for key in [OUTPUT_KEY, SIZE_KEY] {
+                    net.metadata.remove(key);
+                }
                 onnx::to_bytes(&net)?
             }
         };
@@ -133,11 +147,19 @@ fn own(path: &Path, file: &ModelFile, names: Option<&[String]>) -> Result<(onnx:
                 again",
         ));
     }
-    let mut net = files.clone().network()?;
+    let mut net = files.clone().network_with(&options(file))?;
     if let Some(names) = names {
         name_classes(&mut net, names)?;
     }
     Ok((files, net))
+}
+
+/// What was taken of a model's file.
+fn options(file: &ModelFile) -> ReadOptions {
+    ReadOptions {
+        output: file.output.clone(),
+        size: file.input_size,
+    }
 }
 
 /// The graph behind the mask layer, if one is asked for.

@@ -81,6 +81,12 @@ pub struct Evidence {
     pub classes: usize,
     /// Examples of a model that gives no gradients.
     pub no_gradients: Option<Found>,
+    /// Examples that are wrong without an attack, looked at where all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong: Option<Found>,
+    /// Examples of a network whose derivative goes straight through roundings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub straight_through: Option<Found>,
     /// Examples answered differently when asked again, beyond [`super::RANDOM_GAP`].
     pub randomised: Option<Found>,
     /// Examples whose outputs lie in `[0, 1]` and sum to 1.

@@ -132,6 +132,8 @@ mod tests {
         Evidence {
             classes: 10,
             no_gradients: found(0, 100),
+            wrong: found(0, 100),
+            straight_through: found(0, 100),
             randomised: found(0, 100),
             probabilities: found(0, 100),
             zero_gradients: found(0, 100),
@@ -169,6 +171,14 @@ mod tests {
             case(Sign::NoGradients, &|e| e.no_gradients = found(0, 1), &|e| {
                 e.no_gradients = found(1, 100)
             }),
+            case(Sign::NothingRight, &|e| e.wrong = found(99, 100), &|e| {
+                e.wrong = found(100, 100)
+            }),
+            case(
+                Sign::StraightThrough,
+                &|e| e.straight_through = found(0, 100),
+                &|e| e.straight_through = found(100, 100),
+            ),
             case(
                 Sign::RandomisedOutput,
                 &|e| e.randomised = found(0, 5),

@@ -15,6 +15,8 @@ use serde_json::json;
 pub enum Sign {
     #[serde(rename = "black-box")]
     NoGradients,
+    NothingRight,
+    StraightThrough,
     RandomisedOutput,
     ProbabilitiesAsLogits,
     UndecidedOutput,
@@ -38,8 +40,10 @@ pub enum Sign {
 
 impl Sign {
     /// All, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::NoGradients,
+        Self::NothingRight,
+        Self::StraightThrough,
         Self::RandomisedOutput,
         Self::ProbabilitiesAsLogits,
         Self::UndecidedOutput,
@@ -64,6 +68,8 @@ impl Sign {
     pub fn id(self) -> &'static str {
         match self {
             Self::NoGradients => "black-box",
+            Self::NothingRight => "nothing-right",
+            Self::StraightThrough => "straight-through",
             Self::RandomisedOutput => "randomised-output",
             Self::ProbabilitiesAsLogits => "probabilities-as-logits",
             Self::UndecidedOutput => "undecided-output",
@@ -91,6 +97,11 @@ impl Sign {
             Self::NoGradients => {
                 "the model gives scores or labels and no gradients, so nothing shows how tight \
                     the figures are"
+            }
+            Self::NothingRight => "no image is classified rightly before an attack (ours)",
+            Self::StraightThrough => {
+                "the network holds quantised values, whose derivative is that of the network \
+                    without rounding (athalye2018)"
             }
             Self::RandomisedOutput => {
                 "logits of one image differ by more than 1e-4 of their length between \
@@ -189,6 +200,14 @@ impl Sign {
                 "no gradients were available: robust accuracy is an upper bound; attack the \
                     model's file, or a surrogate, to see how much lower it is"
             }
+            Self::NothingRight => {
+                "there is nothing to judge: look at how images are prepared, at the order of the \
+                    classes, and at the labels"
+            }
+            Self::StraightThrough => {
+                "gradients go straight through the rounding, so they are not those of the loss: \
+                    attack by scores and by labels, too, and count the lower figure"
+            }
             Self::RandomisedOutput => {
                 "attack the expectation over the model's draws (EOT), and judge success \
                     over many draws"
@@ -269,6 +288,8 @@ impl Sign {
         };
         match self {
             Self::NoGradients => found(&e.no_gradients, &Found::any),
+            Self::NothingRight => found(&e.wrong, &|f| f.any() && f.examples.len() == f.of),
+            Self::StraightThrough => found(&e.straight_through, &Found::any),
             Self::RandomisedOutput => found(&e.randomised, &Found::any),
             Self::ProbabilitiesAsLogits => {
                 found(&e.probabilities, &|f| f.any() && f.examples.len() == f.of)

@@ -48,6 +48,8 @@ pub(crate) fn given(folder: &Path) -> (PathBuf, ModelFile) {
         file: "given.onnx".into(),
         sha256: write_model(&path, &net).unwrap(),
         preprocessing: Some(prepared()),
+        output: None,
+        input_size: None,
     };
     (path, file)
 }

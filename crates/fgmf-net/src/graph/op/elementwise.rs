@@ -68,6 +68,17 @@ pub enum Unary {
     Floor,
     /// The smallest whole number that is not below x. Its derivative is 0, also at the jumps.
     Ceil,
+    /// min(max(round(x / `scale`), `min`), `max`), the even one of two: ONNX's `QuantizeLinear`,
+    /// counted from its zero point. Its derivative is straight-through, that of x / `scale` where
+    /// the result is not cut off, and 0 elsewhere.
+    Quantize {
+        /// Distance of two values of x that are told apart; above 0.
+        scale: f64,
+        /// Lower bound, a whole number.
+        min: f64,
+        /// Upper bound, a whole number.
+        max: f64,
+    },
     /// x.
     Identity,
 }
@@ -221,6 +232,17 @@ impl Unary {
             Self::Round => tower!(x, order, {} |v: T| v.round_ties_even(); T::zero(); T::zero()),
             Self::Floor => tower!(x, order, {} |v: T| v.floor(); T::zero(); T::zero()),
             Self::Ceil => tower!(x, order, {} |v: T| v.ceil(); T::zero(); T::zero()),
+            Self::Quantize { scale, min, max } => {
+                tower!(x, order, { scale, min, max } |v: T| {
+                    let r = (v / scale).round_ties_even();
+                    if r < min { min } else if r > max { max } else { r }
+                };
+                {
+                    let r = (v / scale).round_ties_even();
+                    if r < min || r > max { T::zero() } else { T::one() / scale }
+                };
+                T::zero())
+            }
             Self::Identity => tower!(x, order, {} |v: T| v; T::one(); T::zero()),
         }
     }

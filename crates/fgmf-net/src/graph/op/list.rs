@@ -73,6 +73,7 @@ impl Op {
                 Unary::Round => "Round",
                 Unary::Floor => "Floor",
                 Unary::Ceil => "Ceil",
+                Unary::Quantize { .. } => "QuantizeLinear",
                 Unary::Identity => "Identity",
             },
             Self::Binary(b) => match b {

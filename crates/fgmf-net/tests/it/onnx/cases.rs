@@ -1,8 +1,6 @@
 //! Small files that strangers brought, each with its right value or its right error.
 
-use super::proto::ModelProto;
 use fgmf_net::{Session, Tensor, onnx};
-use prost::Message;
 use std::path::PathBuf;
 
 fn path(file: &str) -> PathBuf {
@@ -133,20 +131,4 @@ fn batch_normalisation_in_training_mode_is_refused_by_name() {
         error.contains("/b/BatchNormalization") && error.contains("training mode"),
         "{error}"
     );
-}
-
-/// Detectors give boxes first and scores behind.
-#[test]
-fn several_outputs_are_said() {
-    let bytes = std::fs::read(path("neg.onnx")).unwrap();
-    let one = onnx::from_bytes(&bytes).unwrap();
-    assert!(one.notes.is_empty(), "{:?}", one.notes);
-    let mut message = ModelProto::decode(bytes.as_slice()).unwrap();
-    let graph = message.graph.as_mut().unwrap();
-    let mut second = graph.output[0].clone();
-    second.name = graph.node[0].output[0].clone();
-    graph.output.push(second);
-    let two = onnx::from_bytes(&message.encode_to_vec()).unwrap();
-    let said = "taken for the scores: the first of the outputs of the file, logits, ";
-    assert!(two.notes[0].starts_with(said), "{:?}", two.notes);
 }

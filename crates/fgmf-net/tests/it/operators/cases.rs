@@ -49,6 +49,7 @@ labels! {
     Op::Unary(Unary::Round) => "Round",
     Op::Unary(Unary::Floor) => "Floor",
     Op::Unary(Unary::Ceil) => "Ceil",
+    Op::Unary(Unary::Quantize { .. }) => "Quantize",
     Op::Unary(Unary::Identity) => "Identity",
     Op::Binary(Binary::Add) => "Add",
     Op::Binary(Binary::Sub) => "Sub",
@@ -462,6 +463,16 @@ pub(crate) fn activations() -> Vec<Row> {
         row("Round", (1.6, 2.4), just(Unary::Round)),
         row("Floor", (1.1, 1.9), just(Unary::Floor)),
         row("Ceil", (1.1, 1.9), just(Unary::Ceil)),
+        // Where it is cut off: elsewhere its derivative is that of another function.
+        row(
+            "Quantize",
+            (-3.0, -0.3),
+            just(Unary::Quantize {
+                scale: 0.25,
+                min: 0.0,
+                max: 255.0,
+            }),
+        ),
         row("Identity", signed, just(Unary::Identity)),
     ]
 }

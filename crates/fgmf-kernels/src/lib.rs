@@ -61,7 +61,10 @@ mod unrolled;
 
 pub use attention::{Attention, AttentionScratch, Strided};
 pub use axis::ShapeError;
-pub use blocked::{BlockedConv, Epilogue, Pass, blocked_len, from_blocked, to_blocked};
+pub use blocked::{
+    BlockedConv, Epilogue, Pass, blocked_len, blocked_to_last, from_blocked, last_to_blocked,
+    to_blocked,
+};
 pub use blocked::{
     add_assign, batch_norm_grad, channel_affine, channel_affine_grad, channel_moments,
     channel_products, channel_sums, gate,

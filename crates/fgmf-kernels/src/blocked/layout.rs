@@ -85,6 +85,88 @@ pub fn from_blocked(c: usize, plane: usize, x: &[f32], y: &mut [f32]) {
     }
 }
 
+/// Rearranges blocked `x` into `y` `[n, plane, c]`, channels last: `y = x scale`, with one factor a
+/// channel, padded to whole blocks, or none.
+///
+/// # Panics
+///
+/// If a slice length does not match.
+pub fn blocked_to_last(c: usize, plane: usize, scale: Option<&[f32]>, x: &[f32], y: &mut [f32]) {
+    images(c, plane, y.len(), x.len());
+    assert!(
+        scale.is_none_or(|s| s.len() == blocks(c) * LANES),
+        "scale of {c} channels"
+    );
+    let channels = (c * plane).max(1);
+    let cells = x.chunks_exact((blocks(c) * plane * LANES).max(1));
+    for (x, y) in cells.zip(y.chunks_exact_mut(channels)) {
+        for (b, x) in x.as_chunks::<LANES>().0.chunks_exact(plane).enumerate() {
+            let factors = factors(scale, b);
+            let real = LANES.min(c - b * LANES);
+            for (x, y) in x.iter().zip(y.chunks_exact_mut(c)) {
+                let to = &mut y[b * LANES..][..real];
+                match to.first_chunk_mut::<LANES>() {
+                    Some(to) => *to = std::array::from_fn(|l| x[l] * factors[l]),
+                    None => to
+                        .iter_mut()
+                        .zip(x.iter().zip(&factors))
+                        .for_each(|(y, (x, f))| *y = x * f),
+                }
+            }
+        }
+    }
+}
+
+/// Rearranges `x` `[n, plane, c]`, channels last, into blocked `y = x scale + add`; `scale` as for
+/// [`blocked_to_last`], `add` blocked or none.
+///
+/// # Panics
+///
+/// If a slice length does not match.
+pub fn last_to_blocked(
+    c: usize,
+    plane: usize,
+    scale: Option<&[f32]>,
+    add: Option<&[f32]>,
+    x: &[f32],
+    y: &mut [f32],
+) {
+    images(c, plane, x.len(), y.len());
+    assert!(
+        scale.is_none_or(|s| s.len() == blocks(c) * LANES),
+        "scale of {c} channels"
+    );
+    assert!(
+        add.is_none_or(|a| a.len() == y.len()),
+        "addend of {c} channels by {plane}"
+    );
+    let image = (blocks(c) * plane).max(1);
+    let cells = y.as_chunks_mut::<LANES>().0.chunks_exact_mut(image);
+    for (i, (x, y)) in x.chunks_exact((c * plane).max(1)).zip(cells).enumerate() {
+        for (b, y) in y.chunks_exact_mut(plane).enumerate() {
+            let factors = factors(scale, b);
+            let real = LANES.min(c - b * LANES);
+            let from = (i * image + b * plane) * LANES;
+            let add = add.map(|a| a[from..][..plane * LANES].as_chunks::<LANES>().0);
+            for (cell, (x, y)) in x.chunks_exact(c).zip(y).enumerate() {
+                let x = &x[b * LANES..][..real];
+                *y = match x.first_chunk::<LANES>() {
+                    Some(x) => std::array::from_fn(|l| x[l] * factors[l]),
+                    None => std::array::from_fn(|l| x.get(l).map_or(0.0, |v| v * factors[l])),
+                };
+                if let Some(add) = add {
+                    *y = std::array::from_fn(|l| y[l] + add[cell][l]);
+                }
+            }
+        }
+    }
+}
+
+/// The factors of a block of channels.
+fn factors(scale: Option<&[f32]>, block: usize) -> [f32; LANES] {
+    scale.map_or([1.0; LANES], |s| s.as_chunks::<LANES>().0[block])
+}
+
 fn images(c: usize, plane: usize, rows: usize, blocked: usize) -> usize {
     let image = c.saturating_mul(plane);
     let n = rows.checked_div(image).unwrap_or(0);

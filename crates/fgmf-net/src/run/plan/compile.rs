@@ -4,15 +4,17 @@ use super::attention::Attention;
 use super::blocked::{ActivateBlocked, Add, Channel, ChannelGate, GlobalAverage, Pool, Pooling};
 use super::compiled::Plan;
 use super::conv::FusedConv;
+use super::dense::Dense;
 use super::generic::Generic;
+use super::last::{FromLast, ToLast};
 use super::norm::TrainedNorm;
 use super::packed::Packed;
 use super::places::{Home, LANES, Needs, Places};
-use super::rows::{ActivateRows, Dense, LayerNormRows, Scale, SoftmaxRows};
+use super::rows::{ActivateRows, LayerNormRows, Scale, SoftmaxRows};
 use super::step::Step;
 use super::view::View;
 use crate::error::{Error, Result};
-use crate::graph::op::{Binary, Gemm, Mode, Op, Unary};
+use crate::graph::op::{Binary, Gemm, Mode, Op, Reduce, ReduceKind, Unary};
 use crate::graph::{Dim, Network, Node, Source, ValueId, concrete};
 use crate::run::engine::Purpose;
 use crate::tensor::{Precision, Tensor};
@@ -216,12 +218,22 @@ impl<'a> Compiler<'a> {
         self.fuse_relu(y).map_or((false, y), |y| (true, y))
     }
 
+    /// Makes an activation behind rows `y` part of the dense layer that makes them.
+    fn fuse_activation(&mut self, y: ValueId) -> Option<(Activation, ValueId)> {
+        let node = self.follower(y)?;
+        let Op::Unary(u) = self.net.nodes()[node].op else {
+            return None;
+        };
+        let kind = curve(u)?;
+        Some((kind, self.fuse(node)))
+    }
+
     /// Whether the node needs no step of its own here.
     fn covered(&mut self, node: usize) -> bool {
         let product = matches!(self.net.nodes()[node].op, Op::MatMul(_))
             && !self.purpose.ruled.contains(&node);
         self.fused[node]
-            || self.view(node)
+            || (self.turned_back(node).is_none() && self.view(node))
             || self.flattened(node)
             || (product && self.attention(node))
     }
@@ -463,6 +475,18 @@ impl<'a> Compiler<'a> {
                 self.pool(node, &op.window, Pooling::Mean(op.count_include_pad))
             }
             Op::GlobalAveragePool(_) if on_map => Some(Box::new(GlobalAverage { x, y })),
+            Op::Reduce(op) if on_map && self.is_plane_mean(op, x) => {
+                Some(Box::new(GlobalAverage { x, y }))
+            }
+            Op::Transpose(op) if on_map && op.perm == [0, 2, 3, 1] => {
+                Some(Box::new(ToLast { x, y }))
+            }
+            Op::Transpose(_) => {
+                let (step, nodes) = self.turned_back(node)?;
+                nodes.into_iter().for_each(|i| self.fused[i] = true);
+                self.homes[step.y.0] = Home::Blocked;
+                Some(Box::new(step))
+            }
             Op::Gemm(op) => self.gemm(node, op),
             Op::MatMul(_) => self.matmul(node),
             Op::LayerNorm(op) => {
@@ -487,6 +511,56 @@ impl<'a> Compiler<'a> {
             Op::Binary(_) => self.channel_gate(node).or_else(|| self.scale(node)),
             _ => None,
         }
+    }
+
+    /// Whether each plane of a map becomes its mean.
+    fn is_plane_mean(&self, op: &Reduce, x: ValueId) -> bool {
+        let mut axes: Vec<i64> = op.axes.iter().map(|a| a.rem_euclid(4)).collect();
+        axes.sort_unstable();
+        op.kind == ReduceKind::Mean && self.shape(x).len() == 4 && axes == [2, 3]
+    }
+
+    /// Rows `[n, h, w, c]` that a transposition makes a map, which a stored number a channel may
+    /// scale and which is added to a blocked map: one step, and the nodes behind the transposition
+    /// that it covers.
+    fn turned_back(&self, node: usize) -> Option<(FromLast, Vec<usize>)> {
+        let n = &self.net.nodes()[node];
+        let x = n.inputs[0];
+        let turns = matches!(&n.op, Op::Transpose(t) if t.perm == [0, 3, 1, 2]);
+        if !turns
+            || self.purpose.ruled.contains(&node)
+            || self.is_blocked(x)
+            || !self.per_image(x)
+            || self.net.parameter(x).is_some()
+        {
+            return None;
+        }
+        let channels = self.shape(x)[3];
+        let (mut y, mut scale, mut nodes) = (n.outputs[0], None, Vec::new());
+        let mut next = self.follower(y)?;
+        if let Op::Binary(Binary::Mul) = self.net.nodes()[next].op {
+            let factors = self.per_channel(y, &self.net.nodes()[next], channels)?;
+            let mut factors: Vec<f32> = factors.into_iter().map(|v| v as f32).collect();
+            factors.resize(channels.next_multiple_of(LANES), 0.0);
+            scale = Some(factors);
+            nodes.push(next);
+            y = self.net.nodes()[next].outputs[0];
+            next = self.follower(y)?;
+        }
+        let (Op::Binary(Binary::Add), &[a, b]) = (
+            &self.net.nodes()[next].op,
+            &self.net.nodes()[next].inputs[..],
+        ) else {
+            return None;
+        };
+        let add = if a == y { b } else { a };
+        let fits = add != y
+            && self.made[add.0]
+            && self.is_blocked(add)
+            && self.net.value(add).shape == self.net.value(y).shape;
+        nodes.push(next);
+        let y = self.net.nodes()[next].outputs[0];
+        fits.then_some((FromLast { x, scale, add, y }, nodes))
     }
 
     fn conv(&mut self, node: usize, op: &crate::graph::op::Conv) -> Option<Box<dyn Step>> {
@@ -615,21 +689,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn activate(&mut self, u: Unary, x: ValueId, y: ValueId) -> Option<Box<dyn Step>> {
-        let kind = match u {
-            Unary::Relu => Activation::Relu,
-            Unary::LeakyRelu { alpha } => Activation::LeakyRelu(alpha as f32),
-            Unary::Gelu => Activation::Gelu,
-            Unary::GeluTanh => Activation::GeluTanh,
-            Unary::Softplus => Activation::Softplus,
-            Unary::Sigmoid => Activation::Sigmoid,
-            Unary::Tanh => Activation::Tanh,
-            Unary::HardSwish => Activation::HardSwish,
-            Unary::HardSigmoid { alpha, beta } => {
-                Activation::HardSigmoid(alpha as f32, beta as f32)
-            }
-            Unary::Clip { min, max } => Activation::Clip(min as f32, max as f32),
-            _ => return None,
-        };
+        let kind = curve(u)?;
         let (kind, y) = match self.fuse_silu(kind, x, y) {
             Some(product) => (Activation::Silu, product),
             None => (kind, y),
@@ -726,7 +786,14 @@ impl<'a> Compiler<'a> {
         if self.net.parameter(x).is_some() {
             return None;
         }
-        let (relu, y) = self.relu(y);
+        let (relu, mut y) = self.relu(y);
+        let mut activation = None;
+        if !relu
+            && map.is_none()
+            && let Some((kind, z)) = self.fuse_activation(y)
+        {
+            (activation, y) = (Some(kind), z);
+        }
         Some(Box::new(Dense {
             x,
             map,
@@ -735,6 +802,7 @@ impl<'a> Compiler<'a> {
             bias,
             add: None,
             relu,
+            activation,
             y,
             packed: OnceLock::new(),
         }))
@@ -769,7 +837,14 @@ impl<'a> Compiler<'a> {
         {
             (add, y) = (Some(other), sum);
         }
-        let (relu, y) = self.relu(y);
+        let (relu, mut y) = self.relu(y);
+        let mut activation = None;
+        if !relu
+            && map.is_none()
+            && let Some((kind, z)) = self.fuse_activation(y)
+        {
+            (activation, y) = (Some(kind), z);
+        }
         Some(Box::new(Dense {
             x,
             map,
@@ -778,19 +853,20 @@ impl<'a> Compiler<'a> {
             bias,
             add,
             relu,
+            activation,
             y,
             packed: OnceLock::new(),
         }))
     }
 
-    /// Arithmetic of `[n, c, h, w]` in rows with stored numbers, one or one a channel; what follows
-    /// of the same kind joins it.
+    /// Arithmetic of `[n, c, h, w]` with stored numbers, one or one a channel; what follows of the
+    /// same kind joins it.
     fn scale(&mut self, node: usize) -> Option<Box<dyn Step>> {
         let x = self.net.nodes()[node].inputs[0];
         let &[_, Dim::Fixed(channels), _, _] = self.net.value(x).shape.as_slice() else {
             return None;
         };
-        if self.is_blocked(x) || self.net.parameter(x).is_some() {
+        if self.net.parameter(x).is_some() {
             return None;
         }
         let (mut scale, mut shift) = (vec![1.0; channels], vec![0.0; channels]);
@@ -816,22 +892,40 @@ impl<'a> Compiler<'a> {
             y = self.fuse(node);
             next = self.follower(y);
         }
-        let single = |v: Vec<f64>| v.into_iter().map(|v| v as f32).collect();
-        (y != x).then(|| {
-            Box::new(Scale {
-                x,
-                scale: single(scale),
-                shift: single(shift),
-                y,
-            }) as Box<dyn Step>
-        })
+        if y == x {
+            return None;
+        }
+        let blocked = self.is_blocked(x);
+        let len = if blocked {
+            channels.next_multiple_of(LANES)
+        } else {
+            channels
+        };
+        let [scale, shift] = [scale, shift].map(|v| {
+            let mut v: Vec<f32> = v.into_iter().map(|v| v as f32).collect();
+            v.resize(len, 0.0);
+            v
+        });
+        if !blocked {
+            return Some(Box::new(Scale { x, scale, shift, y }));
+        }
+        self.homes[y.0] = Home::Blocked;
+        Some(Box::new(Channel {
+            x,
+            scale,
+            shift,
+            relu: false,
+            y,
+        }))
     }
 
-    /// The stored second operand of a node whose first is `x`: one number a channel, and not
-    /// trained.
+    /// What a node joins with `x`, if it is stored: one number a channel, and not trained. `x` is
+    /// the first operand, or either of a product or a sum.
     fn per_channel(&self, x: ValueId, n: &crate::graph::Node, channels: usize) -> Option<Vec<f64>> {
         let [a, b] = n.inputs[..] else { return None };
-        if a != x
+        let either = matches!(n.op, Op::Binary(Binary::Mul | Binary::Add));
+        let (first, b) = if either && b == x { (b, a) } else { (a, b) };
+        if first != x
             || self.needs.of(b)
             || self.net.value(n.outputs[0]).shape != self.net.value(x).shape
         {
@@ -852,4 +946,21 @@ impl<'a> Compiler<'a> {
             _ => None,
         }
     }
+}
+
+/// The activation that a node computes, if the kernels have it.
+fn curve(u: Unary) -> Option<Activation> {
+    Some(match u {
+        Unary::Relu => Activation::Relu,
+        Unary::LeakyRelu { alpha } => Activation::LeakyRelu(alpha as f32),
+        Unary::Gelu => Activation::Gelu,
+        Unary::GeluTanh => Activation::GeluTanh,
+        Unary::Softplus => Activation::Softplus,
+        Unary::Sigmoid => Activation::Sigmoid,
+        Unary::Tanh => Activation::Tanh,
+        Unary::HardSwish => Activation::HardSwish,
+        Unary::HardSigmoid { alpha, beta } => Activation::HardSigmoid(alpha as f32, beta as f32),
+        Unary::Clip { min, max } => Activation::Clip(min as f32, max as f32),
+        _ => return None,
+    })
 }

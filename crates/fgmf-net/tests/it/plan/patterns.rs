@@ -227,6 +227,105 @@ fn gates_and_activations_of_maps_agree_with_the_walk() {
     }
 }
 
+/// The block of ConvNeXt: channels last for a layer normalisation and a dense layer, then a map
+/// again, scaled a channel and added to what the block began with; and graphs that only look so.
+#[test]
+fn maps_turned_to_channels_last_and_back_agree_with_the_walk() {
+    for channels in [16, 19] {
+        for kind in 0..8 {
+            let mut m = Made::new();
+            let map = m.conv(m.b.input(), [2, channels]);
+            let rows = m.transpose(map, &[0, 2, 3, 1]);
+            let dense = m.product(rows, &[channels, channels]);
+            let turn = if kind == 1 {
+                [0, 3, 2, 1]
+            } else {
+                [0, 3, 1, 2]
+            };
+            let back = m.transpose(dense, &turn);
+            let factor = match kind {
+                3 => m.stored(&[1, 1, 1, 1], 0.5, 0.9),
+                4 => m.stored(&[4, 6], 0.5, 0.9),
+                _ => m.stored(&[channels, 1, 1], 0.5, 0.9),
+            };
+            let y = match kind {
+                // No map to add.
+                0 => m.node(Op::Binary(Binary::Mul), &[back, factor]),
+                1 => m.transpose(back, &[0, 1, 3, 2]),
+                2 => m.node(Op::Binary(Binary::Add), &[map, back]),
+                // What is added is made after the transposition, or is what is scaled.
+                5 => {
+                    let late = m.node(Op::Unary(Unary::Tanh), &[map]);
+                    m.node(Op::Binary(Binary::Add), &[back, late])
+                }
+                6 => m.node(Op::Binary(Binary::Add), &[back, back]),
+                _ => {
+                    let order = if kind == 7 {
+                        [back, factor]
+                    } else {
+                        [factor, back]
+                    };
+                    let scaled = m.node(Op::Binary(Binary::Mul), &order);
+                    m.node(Op::Binary(Binary::Add), &[scaled, map])
+                }
+            };
+            // A blocked map again, scaled and shifted in place, and the mean of its planes.
+            let y = m.conv(y, [channels, 20]);
+            let (f, s) = (
+                m.stored(&[20, 1, 1], 0.5, 0.9),
+                m.stored(&[1, 20, 1, 1], 0.1, 0.9),
+            );
+            let y = m.node(Op::Binary(Binary::Mul), &[f, y]);
+            let y = m.node(Op::Binary(Binary::Sub), &[y, s]);
+            let mean = Reduce {
+                kind: ReduceKind::Mean,
+                axes: if kind % 2 == 0 {
+                    vec![-1, -2]
+                } else {
+                    vec![2, 3]
+                },
+                keep: kind < 4,
+            };
+            let y = m.node(Op::Reduce(mean), &[y]);
+            m.judge(&format!("{channels} channels, kind {kind}"), y);
+        }
+    }
+}
+
+/// More rows than go through a product and its activation together; with a bias, a sum, and an
+/// activation that something else reads.
+#[test]
+fn activations_behind_dense_layers_agree_with_the_walk() {
+    let kinds = [
+        Unary::Relu,
+        Unary::Gelu,
+        Unary::Sigmoid,
+        Unary::Clip { min: 0.1, max: 0.9 },
+        Unary::Exp,
+    ];
+    for unary in kinds {
+        for kind in 0..4 {
+            let mut m = Made::new();
+            let map = m.conv(m.b.input(), [2, 18]);
+            let rows = m.transpose(map, &[0, 2, 3, 1]);
+            let mut x = m.product(rows, &[18, 18]);
+            if kind > 0 {
+                let bias = m.stored(&[18], -0.5, 0.5);
+                x = m.node(Op::Binary(Binary::Add), &[x, bias]);
+            }
+            if kind > 1 {
+                x = m.node(Op::Binary(Binary::Add), &[x, rows]);
+            }
+            let mut y = m.node(Op::Unary(unary), &[x]);
+            if kind > 2 {
+                y = m.node(Op::Binary(Binary::Mul), &[y, x]);
+            }
+            let y = m.product(y, &[18, 7]);
+            m.judge(&format!("{unary:?}, kind {kind}"), y);
+        }
+    }
+}
+
 #[test]
 fn whatever_reads_the_rows_of_a_map_agrees_with_the_walk() {
     let shapes = [

@@ -3,7 +3,7 @@
 //!
 //! Letters of both operands and of the result are axes that the product goes through one by one;
 //! letters of one operand and of the result are its rows or columns; letters of both operands alone
-//! are summed over.
+//! are summed over. A batch that one operand has is gone through, too: the other is repeated.
 
 use super::site::{Made, Site};
 use crate::graph::op::{MatMul, Op, Reduce, ReduceKind, Reshape, Transpose, Unary};
@@ -208,14 +208,28 @@ fn product(site: &mut Site<'_, '_>, a: Lettered, b: Lettered, result: &[char]) -
     };
     let shared = of(&a, true, true, &b);
     let summed = of(&a, true, false, &b);
-    let (rows, columns) = (of(&a, false, true, &b), of(&b, false, true, &a));
+    let (mut rows, columns) = (of(&a, false, true, &b), of(&b, false, true, &a));
+    // The batch among the rows beside shared letters goes before these: the other operand is the
+    // same for each image.
+    let grows = |x: &Lettered, c: char| matches!(x.dims(site, &[c])[..], [Dim::Batch(_)]);
+    let lead: Vec<char> = rows.iter().copied().filter(|&c| grows(&a, c)).collect();
+    if lead.is_empty() && !shared.is_empty() && columns.iter().any(|&c| grows(&b, c)) {
+        return product(site, b, a, result);
+    }
+    let lead = if shared.is_empty() { Vec::new() } else { lead };
+    rows.retain(|c| !lead.contains(c));
     if shared.is_empty() && columns.iter().chain(&rows).count() > 0 && b_grows(site, &b) {
         // The batch stands in the rows, which need not be merged.
         return product(site, b, a, result);
     }
     let (row_dims, column_dims) = (a.dims(site, &rows), b.dims(site, &columns));
-    let x = a.turned(site, &[&shared[..], &rows, &summed].concat())?;
-    let y = b.turned(site, &[&shared[..], &summed, &columns].concat())?;
+    let x = a.turned(site, &[&lead[..], &shared, &rows, &summed].concat())?;
+    let mut y = b.turned(site, &[&shared[..], &summed, &columns].concat())?;
+    for _ in &lead {
+        let op = Op::Unsqueeze(crate::graph::op::Unsqueeze { axes: vec![0] });
+        y = site.part("spread", op, &[y])?;
+    }
+    let shared = [lead, shared].concat();
     let s = shared.len();
     // Rows of a product without shared letters stay apart: it broadcasts over them.
     let apart = s == 0 && !rows.is_empty();
@@ -228,9 +242,7 @@ fn product(site: &mut Site<'_, '_>, a: Lettered, b: Lettered, result: &[char]) -
     let y = one_axis(site, y, s + summed.len(), columns.len())?;
     let y = one_axis(site, y, s, summed.len())?;
     let z = site.part("product", Op::MatMul(MatMul), &[x, y])?;
-    let lead = site.scope.dims(z);
-    let lead = &lead[..s];
-    let mut shape = sizes(lead);
+    let mut shape = sizes(&site.scope.dims(z)[..s]);
     shape.extend(sizes(&row_dims));
     shape.extend(sizes(&column_dims));
     let order = [&shared[..], &rows, &columns].concat();

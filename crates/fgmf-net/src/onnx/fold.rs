@@ -13,7 +13,7 @@ use crate::tensor::broadcast_shape;
 use std::cmp::Ordering;
 
 /// Operators that [`evaluate`] knows.
-const FOLDABLE: [&str; 56] = [
+const FOLDABLE: [&str; 57] = [
     "Constant",
     "ConstantOfShape",
     "Range",
@@ -51,6 +51,7 @@ const FOLDABLE: [&str; 56] = [
     "Mod",
     "Min",
     "Max",
+    "Clip",
     "Pow",
     "Sqrt",
     "Neg",
@@ -211,6 +212,14 @@ pub(super) fn evaluate(node: &NodeProto, inputs: &[Option<&Array>]) -> Result<Ar
         "Min" | "Max" => {
             let first = input(0)?.clone();
             (1..inputs.len()).try_fold(first, |x, i| both(&x, input(i)?, &node.op_type, a))
+        }
+        "Clip" => {
+            let bound = |x: Array, i: usize, operator: &str| match inputs.get(i).copied().flatten()
+            {
+                Some(bound) => both(&x, bound, operator, a),
+                None => Ok(x),
+            };
+            bound(bound(input(0)?.clone(), 1, "Max")?, 2, "Min")
         }
         operator => both(input(0)?, input(1)?, operator, a),
     }

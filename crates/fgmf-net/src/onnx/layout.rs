@@ -1,6 +1,7 @@
 //! From nodes to operators: those that move numbers, whose shapes and positions are constants of
 //! the graph.
 
+use super::array::{MOST_FOLDED, counted};
 use super::attributes::{MOST_AXES, short, widen};
 use super::rearrange::{resolve_shape, wrap};
 use super::site::{Made, Site};
@@ -335,14 +336,18 @@ pub(super) fn split(site: &mut Site<'_, '_>) -> Made {
 pub(super) fn pad(site: &mut Site<'_, '_>) -> Made {
     let x = site.operand(0)?;
     let rank = site.scope.dims(x).len();
-    match site.attributes.string_or("mode", "constant")? {
-        "constant" => {}
+    let mode = match site.attributes.string_or("mode", "constant")? {
+        "constant" => None,
+        "reflect" => Some(Beyond::Reflect),
+        "edge" => Some(Beyond::Edge),
+        "wrap" => Some(Beyond::Wrap),
         other => {
             return Err(format!(
-                "expected attribute `mode` to be `constant`, found `{other}`"
+                "expected attribute `mode` to be `constant`, `reflect`, `edge` or `wrap`, found \
+                 `{other}`"
             ));
         }
-    }
+    };
     let amounts = short("pads", site.ints(1)?.ok_or("expected pads, found none")?)?;
     let value = site
         .floats(2)?
@@ -361,5 +366,71 @@ pub(super) fn pad(site: &mut Site<'_, '_>) -> Made {
     for (i, &axis) in axes.iter().enumerate() {
         pads[resolve_axis(axis, rank)?] = (amounts[i], amounts[axes.len() + i]);
     }
-    Ok((Op::Pad(Pad { pads, value }), vec![x]))
+    match mode {
+        None => Ok((Op::Pad(Pad { pads, value }), vec![x])),
+        Some(mode) => mirrored(site, x, &pads, mode),
+    }
+}
+
+/// What lies beyond the ends of an axis.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    /// Mirrored at the last number, which is not repeated.
+    Reflect,
+    /// The last number.
+    Edge,
+    /// The numbers from the other end on.
+    Wrap,
+}
+
+impl Beyond {
+    /// Where position `at`, which may be outside, is read from `n` numbers.
+    fn place(self, at: i64, n: i64) -> usize {
+        let place = match self {
+            Self::Edge => at.clamp(0, n - 1),
+            Self::Wrap => at.rem_euclid(n),
+            Self::Reflect => {
+                let turn = at.rem_euclid((2 * n - 2).max(1));
+                turn.min(2 * n - 2 - turn).max(0)
+            }
+        };
+        place as usize
+    }
+}
+
+/// Padding with numbers of the axis itself: one choice of positions for each axis.
+fn mirrored(site: &mut Site<'_, '_>, x: ValueId, pads: &[(i64, i64)], mode: Beyond) -> Made {
+    let dims = site.scope.dims(x);
+    let mut steps = Vec::new();
+    for (axis, &(before, after)) in pads.iter().enumerate().filter(|(_, p)| **p != (0, 0)) {
+        let Dim::Fixed(n) = dims[axis] else {
+            return Err("expected no padding along the batch, found some".to_owned());
+        };
+        let n = n as i64;
+        // What is mirrored lies inside once.
+        let most = if mode == Beyond::Reflect {
+            n - 1
+        } else {
+            MOST_FOLDED as i64
+        };
+        if n == 0 || [before, after].iter().any(|p| !(0..=most).contains(p)) {
+            return Err(format!(
+                "expected padding that {n} numbers can fill, found {before} before and {after} \
+                 after"
+            ));
+        }
+        counted(&[(before + n + after) as usize], MOST_FOLDED)?;
+        let index: Vec<usize> = (-before..n + after).map(|at| mode.place(at, n)).collect();
+        steps.push(Op::Gather(Gather {
+            axis: axis as i64,
+            index_shape: vec![index.len()],
+            index,
+        }));
+    }
+    let last = steps.pop().unwrap_or(Op::Unary(Unary::Identity));
+    let mut x = x;
+    for (i, op) in steps.into_iter().enumerate() {
+        x = site.part(&format!("padded{i}"), op, &[x])?;
+    }
+    Ok((last, vec![x]))
 }

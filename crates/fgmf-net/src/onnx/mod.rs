@@ -47,7 +47,7 @@
 //! | Softmax, LogSoftmax, ReduceMean, ReduceSum | not along the batch |
 //! | ReduceMax, ReduceMin, ReduceL1, ReduceL2, ReduceSumSquare | not along the batch |
 //! | Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Expand, Concat | |
-//! | Slice, Split, Gather, Pad | constant positions, not along the batch; constant padding |
+//! | Slice, Split, Gather, Pad | constant positions, not along the batch |
 //! | GatherND, ScatterND | constant positions; ScatterND of what has no batch |
 //! | Tile, DepthToSpace, SpaceToDepth | |
 //! | QuantizeLinear, DequantizeLinear | 8 or 16 bits; constant scales; straight-through |

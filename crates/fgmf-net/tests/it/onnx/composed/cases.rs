@@ -20,6 +20,35 @@ pub(super) const CASES: &[Case] = &[
     case("selu_plain", 7, 48, "Selu x -> f", ""),
     case("celu", 18, 48, "Celu x -> f | alpha=0.7", ""),
     case("swish", 24, 48, "Swish x -> f | alpha=1.3", ""),
+    // Padding with the image itself.
+    case(
+        "pad_reflect",
+        18,
+        126,
+        "Pad x p -> f | mode='reflect'",
+        "p:i:8=0,0,1,2,0,0,2,1",
+    ),
+    case(
+        "pad_edge",
+        13,
+        135,
+        "Pad x p -> f | mode='edge'",
+        "p:i:8=0,1,0,3,0,0,1,0",
+    ),
+    case(
+        "pad_wrap",
+        19,
+        108,
+        "Pad x p -> f | mode='wrap'",
+        "p:i:8=0,0,2,0,0,0,0,3",
+    ),
+    case(
+        "clip_stored",
+        7,
+        48,
+        "Clip w -> b | min=-0.1 max=0.2; Add x b -> f",
+        "w:f:6",
+    ),
     // Sums, extremes, lengths.
     case("sum", 13, 48, "Sigmoid x -> s; Sum x s x -> f", ""),
     case("mean", 13, 48, "Sigmoid x -> s; Mean x s s -> f", ""),
@@ -226,6 +255,21 @@ pub(super) const CASES: &[Case] = &[
         40,
         "Einsum x w -> f | equation='nchw,wk->nckh'",
         "w:f:6,5; ",
+    ),
+    // One operand is the same for all images and has a letter more in common: a table of positions.
+    case(
+        "einsum_table",
+        13,
+        40,
+        "Einsum x w -> f | equation='bchw,hwk->bchk'",
+        "w:f:4,6,5",
+    ),
+    case(
+        "einsum_table_first",
+        13,
+        40,
+        "Einsum w x -> f | equation='hwk,bchw->bhck'",
+        "w:f:4,6,5",
     ),
     case(
         "einsum_spaces",

@@ -1,4 +1,4 @@
-//! Nearest and linear resizing of planes, with the coordinate rules of ONNX `Resize`.
+//! Nearest, linear and cubic resizing of planes, with the coordinate rules of ONNX `Resize`.
 
 use crate::axis::{AXES, ShapeError, product, saturating_product};
 use crate::real::Real;
@@ -23,6 +23,9 @@ pub enum ResizeMode {
     Nearest(NearestRounding),
     /// Blends the two neighbours along each axis.
     Linear,
+    /// Keys' cubic of the four neighbours along each axis, with coefficient -0.75; beyond the border
+    /// the border's cells count.
+    Cubic,
 }
 
 /// Input coordinate of an output cell (ONNX `coordinate_transformation_mode`).
@@ -109,6 +112,23 @@ impl Resize2d {
         assert_eq!(y, self.y_len(), "output length of {self:?}");
     }
 
+    /// For each axis and output cell, the four cells and weights of a cubic.
+    fn cubic_taps<T: Real>(&self) -> [Vec<[(usize, T); 4]>; 2] {
+        let (input, output) = ([self.h, self.w], [self.out_h, self.out_w]);
+        [0, 1].map(|i| {
+            (0..output[i])
+                .map(|o| {
+                    let at = self.coordinate(i, o, input[i], output[i]);
+                    std::array::from_fn(|k| {
+                        let cell = at.floor() + k as f64 - 1.0;
+                        let inside = cell.clamp(0.0, (input[i] - 1) as f64) as usize;
+                        (inside, T::from_f64(cubic(at - cell)))
+                    })
+                })
+                .collect()
+        })
+    }
+
     fn taps<T: Real>(&self) -> [Vec<Tap<T>>; 2] {
         let (input, output) = ([self.h, self.w], [self.out_h, self.out_w]);
         [0, 1].map(|i| {
@@ -118,9 +138,7 @@ impl Resize2d {
                         let cell = self.nearest(i, o, input[i], output[i], rounding);
                         Tap::of(cell as f64, input[i])
                     }
-                    ResizeMode::Linear => {
-                        Tap::of(self.coordinate(i, o, input[i], output[i]), input[i])
-                    }
+                    _ => Tap::of(self.coordinate(i, o, input[i], output[i]), input[i]),
                 })
                 .collect()
         })
@@ -164,6 +182,20 @@ impl Resize2d {
     }
 }
 
+/// Keys' cubic convolution kernel at distance `d`: `(a + 2)|d|³ − (a + 3)d² + 1` up to 1,
+/// `a|d|³ − 5a d² + 8a|d| − 4a` up to 2, with a = -0.75.
+fn cubic(d: f64) -> f64 {
+    const A: f64 = -0.75;
+    let d = d.abs();
+    if d <= 1.0 {
+        ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0
+    } else if d < 2.0 {
+        ((A * d - 5.0 * A) * d + 8.0 * A) * d - 4.0 * A
+    } else {
+        0.0
+    }
+}
+
 /// What one output cell reads along one axis: `low.0 * x[low.1] + high.0 * x[high.1]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Tap<T> {
@@ -192,8 +224,24 @@ impl<T: Real> Tap<T> {
 /// If a slice length does not match the shape.
 pub fn resize2d<T: Real>(s: &Resize2d, x: &[T], y: &mut [T]) {
     s.assert_lengths(x.len(), y.len());
-    let [rows, cols] = s.taps::<T>();
     let planes = x.chunks_exact(s.h * s.w);
+    if s.mode == ResizeMode::Cubic {
+        let [rows, cols] = s.cubic_taps::<T>();
+        for (x, y) in planes.zip(y.chunks_exact_mut(s.out_h * s.out_w)) {
+            for (row, y) in rows.iter().zip(y.chunks_exact_mut(s.out_w)) {
+                for (col, y) in cols.iter().zip(y) {
+                    let line = |r: usize| {
+                        let of = |&(c, w): &(usize, T)| x[r * s.w + c] * w;
+                        col.iter().map(of).fold(T::zero(), |a, b| a + b)
+                    };
+                    let of = |&(r, w): &(usize, T)| line(r) * w;
+                    *y = row.iter().map(of).fold(T::zero(), |a, b| a + b);
+                }
+            }
+        }
+        return;
+    }
+    let [rows, cols] = s.taps::<T>();
     for (x, y) in planes.zip(y.chunks_exact_mut(s.out_h * s.out_w)) {
         for (row, y) in rows.iter().zip(y.chunks_exact_mut(s.out_w)) {
             let [low, high] = row.cells.map(|r| &x[r * s.w..(r + 1) * s.w]);
@@ -203,7 +251,7 @@ pub fn resize2d<T: Real>(s: &Resize2d, x: &[T], y: &mut [T]) {
                         *y = low[col.cells[0]];
                     }
                 }
-                ResizeMode::Linear => {
+                _ => {
                     let blend = |line: &[T], col: &Tap<T>| {
                         line[col.cells[0]] * col.weights[0] + line[col.cells[1]] * col.weights[1]
                     };
@@ -224,15 +272,30 @@ pub fn resize2d<T: Real>(s: &Resize2d, x: &[T], y: &mut [T]) {
 /// If a slice length does not match the shape.
 pub fn resize2d_adjoint<T: Real>(s: &Resize2d, dy: &[T], dx: &mut [T]) {
     s.assert_lengths(dx.len(), dy.len());
-    let [rows, cols] = s.taps::<T>();
     dx.fill(T::zero());
     let planes = dx.chunks_exact_mut(s.h * s.w);
+    if s.mode == ResizeMode::Cubic {
+        let [rows, cols] = s.cubic_taps::<T>();
+        for (dx, dy) in planes.zip(dy.chunks_exact(s.out_h * s.out_w)) {
+            for (row, dy) in rows.iter().zip(dy.chunks_exact(s.out_w)) {
+                for (col, &v) in cols.iter().zip(dy) {
+                    for &(r, a) in row {
+                        for &(c, b) in col {
+                            dx[r * s.w + c] += v * a * b;
+                        }
+                    }
+                }
+            }
+        }
+        return;
+    }
+    let [rows, cols] = s.taps::<T>();
     for (dx, dy) in planes.zip(dy.chunks_exact(s.out_h * s.out_w)) {
         for (row, dy) in rows.iter().zip(dy.chunks_exact(s.out_w)) {
             for (col, &v) in cols.iter().zip(dy) {
                 match s.mode {
                     ResizeMode::Nearest(_) => dx[row.cells[0] * s.w + col.cells[0]] += v,
-                    ResizeMode::Linear => {
+                    _ => {
                         for (&r, &a) in row.cells.iter().zip(&row.weights) {
                             for (&c, &b) in col.cells.iter().zip(&col.weights) {
                                 dx[r * s.w + c] += v * a * b;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Most values of a computed constant.
-pub(super) const MOST_FOLDED: usize = 1 << 20;
+pub(super) const MOST_FOLDED: usize = 1 << 22;
 
 /// Numbers of an [`Array`]. Truth values are integers, 0 and 1; all floating types are single
 /// precision.

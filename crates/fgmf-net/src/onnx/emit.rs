@@ -262,6 +262,7 @@ fn resize(
     let size = rows_and_columns(w, node)?;
     let (mode, rounding) = match r.mode {
         ResizeMode::Linear => ("linear", None),
+        ResizeMode::Cubic => ("cubic", None),
         ResizeMode::Nearest(NearestRounding::RoundPreferFloor) => {
             ("nearest", Some("round_prefer_floor"))
         }

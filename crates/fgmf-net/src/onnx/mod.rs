@@ -37,7 +37,7 @@
 //! | Where | constant condition |
 //! | Conv, ConvTranspose | 2-D |
 //! | MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool | 2-D; first output; row-major |
-//! | Resize, Upsample | the two spatial axes; nearest or linear; transformations below |
+//! | Resize, Upsample | the two spatial axes; nearest, linear or cubic; transformations below |
 //! | Gemm, MatMul | matrices (rank 2 or more) |
 //! | Einsum | distinct letters in each operand; `...` |
 //! | Attention | without past keys and values; first output |

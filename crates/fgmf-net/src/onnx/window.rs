@@ -356,8 +356,17 @@ fn resize_mode(a: Attributes<'_>) -> Result<ResizeMode, String> {
     match a.string_or("mode", "nearest")? {
         "nearest" => Ok(ResizeMode::Nearest(rounding)),
         "linear" => Ok(ResizeMode::Linear),
+        "cubic" => {
+            a.require("exclude_outside", 0)?;
+            let coefficient = a.float_or("cubic_coeff_a", -0.75)?;
+            (coefficient.to_bits() == (-0.75_f64).to_bits())
+                .then_some(ResizeMode::Cubic)
+                .ok_or_else(|| {
+                    format!("expected attribute `cubic_coeff_a` to be -0.75, found {coefficient}")
+                })
+        }
         other => Err(format!(
-            "expected attribute `mode` to be `nearest` or `linear`, found `{other}`"
+            "expected attribute `mode` to be `nearest`, `linear` or `cubic`, found `{other}`"
         )),
     }
 }

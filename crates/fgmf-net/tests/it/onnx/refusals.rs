@@ -397,7 +397,7 @@ fn computed_constants_stay_small() {
             vec![ints("s", shape)],
         )
     };
-    assert_refused(&fill(&[1 << 21]), &["ConstantOfShape", "at most"]);
+    assert_refused(&fill(&[1 << 23]), &["ConstantOfShape", "at most"]);
     assert_refused(
         &fill(&[i64::MAX, i64::MAX]),
         &["ConstantOfShape", "at most"],

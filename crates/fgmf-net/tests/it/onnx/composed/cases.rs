@@ -49,6 +49,20 @@ pub(super) const CASES: &[Case] = &[
         "Clip w -> b | min=-0.1 max=0.2; Add x b -> f",
         "w:f:6",
     ),
+    case(
+        "resize_cubic",
+        18,
+        90,
+        "Resize x r s -> f | mode='cubic' coordinate_transformation_mode='pytorch_half_pixel'",
+        "r:f:0; s:f:4=1,1,1.25,1.5",
+    ),
+    case(
+        "resize_cubic_corners",
+        18,
+        42,
+        "Resize x r s -> f | mode='cubic' coordinate_transformation_mode='align_corners'",
+        "r:f:0; s:f:4=1,1,0.75,1.2",
+    ),
     // Sums, extremes, lengths.
     case("sum", 13, 48, "Sigmoid x -> s; Sum x s x -> f", ""),
     case("mean", 13, 48, "Sigmoid x -> s; Mean x s s -> f", ""),

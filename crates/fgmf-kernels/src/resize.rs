@@ -23,8 +23,8 @@ pub enum ResizeMode {
     Nearest(NearestRounding),
     /// Blends the two neighbours along each axis.
     Linear,
-    /// Keys' cubic of the four neighbours along each axis, with coefficient -0.75; beyond the border
-    /// the border's cells count.
+    /// Keys' cubic of the four neighbours along each axis, with coefficient -0.75; beyond the
+    /// border, its cells count.
     Cubic,
 }
 

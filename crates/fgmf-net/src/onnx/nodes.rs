@@ -11,6 +11,10 @@ use crate::graph::op::{
 };
 use crate::graph::{Dim, concrete};
 
+/// Of an operator that no file of this folder reads.
+const UNKNOWN: &str =
+    "this operator is not supported here (docs of `fgmf_net::onnx` list those that are)";
+
 /// The operator of a node whose result depends on the image or on parameters.
 pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
     let a = site.attributes;
@@ -21,65 +25,61 @@ pub(super) fn convert(site: &mut Site<'_, '_>) -> Made {
     if let Some(made) = compose(site) {
         return made;
     }
-    let op =
-        match operator {
-            "Add" => Op::Binary(Binary::Add),
-            "Sub" => Op::Binary(Binary::Sub),
-            "Mul" => Op::Binary(Binary::Mul),
-            "Div" => Op::Binary(Binary::Div),
-            "Pow" => return power(site),
-            "Clip" | "Min" | "Max" => return bounds(site),
-            "Cast" => return cast(site),
-            "Dropout" => return dropout(site),
-            "PRelu" => Op::PRelu(PRelu),
-            "Gemm" => Op::Gemm(Gemm {
-                alpha: a.float_or("alpha", 1.0)?,
-                beta: a.float_or("beta", 1.0)?,
-                trans_a: a.flag("transA", false)?,
-                trans_b: a.flag("transB", false)?,
-            }),
-            "MatMul" => Op::MatMul(MatMul),
-            "BatchNormalization" => Op::BatchNorm(BatchNorm {
-                epsilon: a.float_or("epsilon", 1e-5)?,
-                momentum: a.float_or("momentum", 0.9)?,
-            }),
-            "LayerNormalization" => Op::LayerNorm(LayerNorm {
-                axis: a.int_or("axis", -1)?,
-                epsilon: a.float_or("epsilon", 1e-5)?,
-            }),
-            "Softmax" | "LogSoftmax" => return softmax(site),
-            "Concat" => return concat(site),
-            "Flatten" => return flatten(site),
-            "Transpose" => return transpose(site),
-            "ReduceMean" => return reduce(site, ReduceKind::Mean),
-            "ReduceSum" => return reduce(site, ReduceKind::Sum),
-            "Squeeze" => return squeeze(site),
-            "Unsqueeze" => {
-                let axes = site.axes()?.ok_or("expected axes, found none")?;
-                return Ok((Op::Unsqueeze(Unsqueeze { axes }), vec![site.operand(0)?]));
-            }
-            "Reshape" => return layout::reshape(site),
-            "Expand" => return layout::expand(site),
-            "Slice" => return layout::slice(site),
-            "Gather" => return layout::gather(site),
-            "Split" => return layout::split(site),
-            "Pad" => return layout::pad(site),
-            "GatherND" => return indexed::gather_nd(site),
-            "ScatterND" => return indexed::scatter_nd(site),
-            "Einsum" => return einsum(site),
-            "TopK" => return top_k(site),
-            "Conv" => return window::conv(site),
-            "ConvTranspose" => return window::conv_transpose(site),
-            "MaxPool" | "AveragePool" | "GlobalAveragePool" => return window::pool(site),
-            "Resize" => return window::resize(site),
-            "QuantizeLinear" | "DequantizeLinear" | quantised::ROUND => {
-                return rounding::quantised(site);
-            }
-            _ => return Err(quantised::refused(operator).unwrap_or_else(|| {
-                "this operator is not supported here (docs of `fgmf_net::onnx` list those that are)"
-                    .to_owned()
-            })),
-        };
+    let op = match operator {
+        "Add" => Op::Binary(Binary::Add),
+        "Sub" => Op::Binary(Binary::Sub),
+        "Mul" => Op::Binary(Binary::Mul),
+        "Div" => Op::Binary(Binary::Div),
+        "Pow" => return power(site),
+        "Clip" | "Min" | "Max" => return bounds(site),
+        "Cast" => return cast(site),
+        "Dropout" => return dropout(site),
+        "PRelu" => Op::PRelu(PRelu),
+        "Gemm" => Op::Gemm(Gemm {
+            alpha: a.float_or("alpha", 1.0)?,
+            beta: a.float_or("beta", 1.0)?,
+            trans_a: a.flag("transA", false)?,
+            trans_b: a.flag("transB", false)?,
+        }),
+        "MatMul" => Op::MatMul(MatMul),
+        "BatchNormalization" => Op::BatchNorm(BatchNorm {
+            epsilon: a.float_or("epsilon", 1e-5)?,
+            momentum: a.float_or("momentum", 0.9)?,
+        }),
+        "LayerNormalization" => Op::LayerNorm(LayerNorm {
+            axis: a.int_or("axis", -1)?,
+            epsilon: a.float_or("epsilon", 1e-5)?,
+        }),
+        "Softmax" | "LogSoftmax" => return softmax(site),
+        "Concat" => return concat(site),
+        "Flatten" => return flatten(site),
+        "Transpose" => return transpose(site),
+        "ReduceMean" => return reduce(site, ReduceKind::Mean),
+        "ReduceSum" => return reduce(site, ReduceKind::Sum),
+        "Squeeze" => return squeeze(site),
+        "Unsqueeze" => {
+            let axes = site.axes()?.ok_or("expected axes, found none")?;
+            return Ok((Op::Unsqueeze(Unsqueeze { axes }), vec![site.operand(0)?]));
+        }
+        "Reshape" => return layout::reshape(site),
+        "Expand" => return layout::expand(site),
+        "Slice" => return layout::slice(site),
+        "Gather" => return layout::gather(site),
+        "Split" => return layout::split(site),
+        "Pad" => return layout::pad(site),
+        "GatherND" => return indexed::gather_nd(site),
+        "ScatterND" => return indexed::scatter_nd(site),
+        "Einsum" => return einsum(site),
+        "TopK" => return top_k(site),
+        "Conv" => return window::conv(site),
+        "ConvTranspose" => return window::conv_transpose(site),
+        "MaxPool" | "AveragePool" | "GlobalAveragePool" => return window::pool(site),
+        "Resize" => return window::resize(site),
+        "QuantizeLinear" | "DequantizeLinear" | quantised::ROUND => {
+            return rounding::quantised(site);
+        }
+        _ => return Err(quantised::refused(operator).unwrap_or_else(|| UNKNOWN.to_owned())),
+    };
     let inputs = site.operands()?;
     let inputs = match &op {
         Op::Binary(_) => widen::aligned(site.scope, inputs, None)?,

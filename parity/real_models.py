@@ -1,6 +1,7 @@
 """Input gradients of networks that people use, beside PyTorch: time, memory, distance from double precision.
 
     python parity/real_models.py OUT.jsonl [--reps 9] [NAME ...]
+    python parity/real_models.py OUT.jsonl --zoo            # every model of models.py, PyTorch in eager mode
     python parity/real_models.py OUT.jsonl --table          # the rows as Markdown
 
 Eight images of 224 x 224, random weights as in `models.py`, exported by PyTorch's default exporter. Our side is
@@ -52,19 +53,18 @@ def gradient_of(model, x, labels):
     return run
 
 
-def candidates(model, x, labels):
+def candidates(model, x, labels, compiled):
     import copy
 
     import torch
 
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     wide = x.contiguous(memory_format=torch.channels_last)
-    return {
-        "eager": gradient_of(model, x, labels),
-        "eager, channels last": gradient_of(last, wide, labels),
+    eager = {"eager": gradient_of(model, x, labels), "eager, channels last": gradient_of(last, wide, labels)}
+    return eager | ({
         "compiled": gradient_of(torch.compile(model), x, labels),
         "compiled, channels last": gradient_of(torch.compile(last), wide, labels),
-    }
+    } if compiled else {})
 
 
 def arrays(server):
@@ -103,7 +103,7 @@ def torch_peak(name, layout):
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
-def measure(name, reps):
+def measure(name, reps, compiled):
     import models
     import torch
 
@@ -125,7 +125,7 @@ def measure(name, reps):
             model.float()
             apart = distance(ours, truth), distance(gradient_of(model, x, labels)(), truth)
             sides = {"fgmf": lambda: server.ask("run")["ms"]}
-            for way, run in candidates(model, x, labels).items():
+            for way, run in candidates(model, x, labels, compiled).items():
                 run(), run()
                 sides[way] = timed(run)
             times = {way: [] for way in sides}
@@ -158,7 +158,10 @@ def table(rows):
         times = f"{r['ms'][r['best']]:.0f} | {r['best']} | {r['ms']['fgmf']:.0f} | {r['ratio']:.2f}"
         print(f"| {r['model']} | {times} | {r['torch_peak_mib']:.0f} | {r['peak_mib']:.0f} | {r['torch_apart']:.1e} | {r['apart']:.1e} |")
     mean = math.exp(statistics.fmean(math.log(r["ratio"]) for r in rows))
-    print(f"\nGeometric mean of the ratios: {mean:.2f}")
+    farther = statistics.median(r["apart"] / r["torch_apart"] for r in rows)
+    smaller = sum(r["peak_mib"] <= r["torch_peak_mib"] for r in rows)
+    print(f"\n{len(rows)} models. Geometric mean of the ratios: {mean:.2f}. Memory at most PyTorch's: {smaller}.")
+    print(f"Median of our distance over PyTorch's: {farther:.2f}")
 
 
 def main():
@@ -166,6 +169,7 @@ def main():
     parser.add_argument("record", type=Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--reps", type=int, default=9)
+    parser.add_argument("--zoo", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -173,12 +177,22 @@ def main():
         return print(torch_peak(*options.peak))
     rows = [json.loads(line) for line in options.record.read_text().splitlines()] if options.record.exists() else []
     if not options.table:
-        for name in options.names or NAMES:
-            if name not in {r["model"] for r in rows}:
-                rows.append(measure(name, options.reps))
-                options.record.open("a").write(json.dumps(rows[-1]) + "\n")
-                print(rows[-1]["model"], f"{rows[-1]['ratio']:.2f}", flush=True)
-    table(rows)
+        import models
+
+        for name in options.names or (models.NAMES if options.zoo else NAMES):
+            if name in {r["model"] for r in rows}:
+                continue
+            try:
+                row = measure(name, options.reps, not options.zoo)
+            except Exception as error:  # noqa: BLE001 - one model must not end a run of seventy
+                row = {"model": name, "failed": str(error).splitlines()[-1][:200]}
+            rows.append(row)
+            options.record.open("a").write(json.dumps(row) + "\n")
+            print(name, f"{row['ratio']:.2f}" if "ratio" in row else row["failed"], flush=True)
+    for row in rows:
+        if "failed" in row:
+            print(f"{row['model']}: {row['failed']}")
+    table([row for row in rows if "failed" not in row])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ mod proto;
 mod quantised;
 mod refusals;
 mod tiny;
+mod whole;
 mod widened;
 
 use fgmf_net::head::CrossEntropy;

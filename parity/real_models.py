@@ -184,7 +184,7 @@ def main():
                 continue
             try:
                 row = measure(name, options.reps, not options.zoo)
-            except Exception as error:  # noqa: BLE001 - one model must not end a run of seventy
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - one model must not end a run of seventy
                 row = {"model": name, "failed": str(error).splitlines()[-1][:200]}
             rows.append(row)
             options.record.open("a").write(json.dumps(row) + "\n")

@@ -540,7 +540,9 @@ fn write(arrays: &[Array], folder: &Path) -> Fallible<Value> {
     std::fs::create_dir_all(folder)?;
     for a in arrays {
         let bytes: Vec<u8> = a.values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        std::fs::write(folder.join(format!("{}.f32", a.name)), bytes)?;
+        // Exporters put slashes into names.
+        let file = format!("{}.f32", a.name.replace('/', "_"));
+        std::fs::write(folder.join(file), bytes)?;
     }
     Ok(arrays
         .iter()

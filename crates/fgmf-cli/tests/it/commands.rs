@@ -619,7 +619,7 @@ fn planted_training_from_the_command_line() {
     );
     assert!(wrong(&["--objective", "standard", "--k-wta", "2"]).contains("`share`"));
     assert!(wrong(&["--objective", "standard", "--resize-pad", "0"]).contains("`least`"));
-    assert!(wrong(&["--objective", "scor-pio", "--resize-pad", "0.8"]).contains("salient"));
+    assert!(wrong(&["--objective", "scor-pio", "--resize-pad", "0.8"]).contains("visit to visit"));
 }
 
 #[test]

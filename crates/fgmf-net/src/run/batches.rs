@@ -216,6 +216,34 @@ impl Session {
         head: &dyn Head,
         mode: Mode,
     ) -> Result<ParameterGradients> {
+        self.gradients_of_mean(x, head, mode, self.trainable())
+    }
+
+    /// [`Session::parameter_gradients`], and the gradient `[n, c, h, w]` of the mean loss in the
+    /// images, from the same passes.
+    pub fn parameter_and_image_gradients(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        mode: Mode,
+    ) -> Result<(ParameterGradients, Tensor)> {
+        let parameters = self.trainable();
+        let last = parameters.len();
+        let wanted = parameters.into_iter().chain([self.input()]).collect();
+        let mut found = self.gradients_of_mean(x, head, mode, wanted)?;
+        let images = found.gradients.split_off(last);
+        Ok((found, Tensor::concat(&images, 0)))
+    }
+
+    /// Gradients of the mean loss in parameters, summed over chunks, and, where the images are the
+    /// last that is wanted, those in the images behind them, chunk by chunk.
+    fn gradients_of_mean(
+        &self,
+        x: &Tensor,
+        head: &dyn Head,
+        mode: Mode,
+        wanted: Vec<ValueId>,
+    ) -> Result<ParameterGradients> {
         self.check_images(x)?;
         let n = x.shape()[0];
         let extra = head.auxiliary_values();
@@ -231,9 +259,10 @@ impl Session {
             let weighted: Vec<_> = all.map(|(id, g)| (id, g.affine(share, 0.0))).collect();
             (losses, weighted)
         };
+        let shared = wanted.iter().filter(|&&id| id != self.input()).count();
         let purpose = Purpose {
             mode,
-            gradients: self.trainable(),
+            gradients: wanted,
             ..Purpose::values(with_logits(self, &extra), x.precision())
         };
         let engine = self.engine();
@@ -255,10 +284,13 @@ impl Session {
                 .collect();
             let losses = losses.unwrap_or_else(|| evaluate(&outcome.values, r).0);
             let logits = outcome.values.swap_remove(0).value;
-            Ok((losses, logits, plain(outcome.gradients), statistics))
+            let mut gradients = plain(outcome.gradients);
+            let images = gradients.split_off(shared);
+            Ok((losses, logits, (gradients, images), statistics))
         })?;
         let mut chunks = chunks.into_iter();
-        let Some((mut losses, first, mut gradients, mut statistics)) = chunks.next() else {
+        let Some((mut losses, first, (mut gradients, mut images), mut statistics)) = chunks.next()
+        else {
             return Err(Error::call(
                 "parameter gradients",
                 "at least one example",
@@ -266,9 +298,10 @@ impl Session {
             ));
         };
         let mut logits = vec![first];
-        for (l, z, g, s) in chunks {
+        for (l, z, (g, x), s) in chunks {
             losses.extend(l);
             logits.push(z);
+            images.extend(x);
             gradients = gradients.iter().zip(&g).map(|(a, b)| a.add(b)).collect();
             statistics = statistics
                 .iter()
@@ -276,6 +309,7 @@ impl Session {
                 .map(|((i, m, v), (_, m2, v2))| (*i, m.add(m2), v.add(v2)))
                 .collect();
         }
+        gradients.extend(images);
         Ok(ParameterGradients {
             losses,
             logits: Tensor::concat(&logits, 0),

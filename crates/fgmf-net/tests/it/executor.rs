@@ -729,6 +729,28 @@ fn parameter_gradients_are_those_of_the_mean_loss() {
     }
 }
 
+/// The same parameter gradients, to the bit, and beside them those in the images.
+#[test]
+fn image_gradients_come_with_parameter_gradients() {
+    let net = Session::new(cnn().into_network().cast(Precision::F32));
+    let (x, n) = (images(11, 37, IMAGE).cast(Precision::F32), 37);
+    let head = CrossEntropy::labels(&(0..n).map(|i| i % 5).collect::<Vec<_>>());
+    let plain = net.parameter_gradients(&x, &head, Mode::Evaluate).unwrap();
+    let found = net.parameter_and_image_gradients(&x, &head, Mode::Evaluate);
+    let (both, at) = found.unwrap();
+    assert_eq!(both.losses, plain.losses);
+    assert_eq!(both.gradients.len(), plain.gradients.len());
+    for (a, b) in both.gradients.iter().zip(&plain.gradients) {
+        assert_eq!(a.to_f32(), b.to_f32());
+    }
+    let alone = net.loss_gradients(&x, &head, &[net.input()], &Rules::exact());
+    let alone = alone.unwrap().gradients[0].to_f32();
+    assert_eq!(at.shape(), x.shape());
+    for (a, b) in at.to_f32().iter().zip(alone) {
+        assert!((a * n as f32 - b).abs() < 1e-5, "{a} {b}");
+    }
+}
+
 #[test]
 fn cotangents_of_heads_are_the_derivatives_of_their_losses() {
     let (n, k) = (4, 5);

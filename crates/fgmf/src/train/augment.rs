@@ -35,34 +35,74 @@ impl AugmentParams {
         Err(Error::parameter("augment.shift", expected, self.shift))
     }
 
-    /// One image `[c, h, w]`.
-    pub(super) fn apply(&self, image: &[f32], [_, h, w]: [usize; 3], rng: &mut Stream) -> Vec<f32> {
+    /// What is drawn for one image.
+    pub(super) fn draw(&self, rng: &mut Stream) -> Move {
         let flip = self.flip && rng.sign() > 0.0;
         let mut shift = || {
             let reach = 2 * self.shift as u64 + 1;
             rng.below(reach) as isize - self.shift as isize
         };
         let (down, right) = (shift(), shift());
-        let source = |to: usize, by: isize, side: usize| {
-            to.checked_add_signed(-by).filter(|&from| from < side)
-        };
-        let mut out = Vec::with_capacity(image.len());
-        for plane in image.chunks_exact(h * w) {
-            for y in 0..h {
-                let row = source(y, down, h).map(|from| &plane[from * w..][..w]);
-                out.extend((0..w).map(|x| {
-                    let from = row.zip(source(x, right, w));
-                    from.map_or(0.0, |(row, x)| row[if flip { w - 1 - x } else { x }])
-                }));
-            }
-        }
-        out
+        Move { flip, down, right }
     }
+}
+
+/// How one image is mirrored, then shifted, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Move {
+    flip: bool,
+    down: isize,
+    right: isize,
+}
+
+impl Move {
+    /// One image `[c, h, w]`, moved; what comes in from outside is 0.
+    pub(super) fn apply(self, image: &[f32], shape: [usize; 3]) -> Vec<f32> {
+        let Self { flip, down, right } = self;
+        let turned = |x: usize, w: usize| if flip { w - 1 - x } else { x };
+        gathered(image, shape, |[y, x], [h, w]| {
+            let (y, x) = (source(y, down, h)?, source(x, right, w)?);
+            Some([y, turned(x, w)])
+        })
+    }
+
+    /// What was moved, moved back; what had left the image is 0.
+    pub(super) fn undo(self, image: &[f32], shape: [usize; 3]) -> Vec<f32> {
+        let Self { flip, down, right } = self;
+        let turned = |x: usize, w: usize| if flip { w - 1 - x } else { x };
+        gathered(image, shape, |[y, x], [h, w]| {
+            Some([source(y, -down, h)?, source(turned(x, w), -right, w)?])
+        })
+    }
+}
+
+/// Where a pixel that is at `to` after a shift was before.
+fn source(to: usize, by: isize, side: usize) -> Option<usize> {
+    to.checked_add_signed(-by).filter(|&from| from < side)
+}
+
+/// An image `[c, h, w]` with each pixel taken from where `from` says, 0 where it says nothing.
+fn gathered(
+    image: &[f32],
+    [_, h, w]: [usize; 3],
+    from: impl Fn([usize; 2], [usize; 2]) -> Option<[usize; 2]>,
+) -> Vec<f32> {
+    let mut out = Vec::with_capacity(image.len());
+    for plane in image.chunks_exact(h * w) {
+        for y in 0..h {
+            let at = |x| from([y, x], [h, w]).map_or(0.0, |[y, x]| plane[y * w + x]);
+            out.extend((0..w).map(at));
+        }
+    }
+    out
 }
 
 /// Each image of the batch as `one` makes it; `one` has the image, its shape `[c, h, w]` and its
 /// position in the data.
-pub(super) fn each_image(batch: &mut Batch, one: impl Fn(&[f32], [usize; 3], u64) -> Vec<f32>) {
+pub(super) fn each_image(
+    batch: &mut Batch,
+    mut one: impl FnMut(&[f32], [usize; 3], u64) -> Vec<f32>,
+) {
     let shape @ [c, h, w] = std::array::from_fn(|axis| batch.x.shape()[axis + 1]);
     let images = batch.x.to_f32();
     let rows = images.chunks_exact(c * h * w).zip(&batch.index);
@@ -78,7 +118,7 @@ mod tests {
     fn draws(params: &AugmentParams, image: &[f32], shape: [usize; 3]) -> Vec<Vec<f32>> {
         let draw = |i: u64| {
             let mut rng = Stream::new(0, Purpose::Augmentation, 0, i);
-            params.apply(image, shape, &mut rng)
+            params.draw(&mut rng).apply(image, shape)
         };
         (0..200).map(draw).collect()
     }
@@ -119,6 +159,18 @@ mod tests {
             assert!(found.iter().any(|x| *x == place), "{place:?}");
         }
         assert!(found.iter().all(|x| expected.iter().any(|e| *x == *e)));
+        let moves = AugmentParams {
+            flip: true,
+            shift: 2,
+        };
+        let wide: Vec<f32> = (1..=60).map(|v| v as f32).collect();
+        for i in 0..50 {
+            let drawn = moves.draw(&mut Stream::new(1, Purpose::Augmentation, 0, i));
+            let back = drawn.undo(&drawn.apply(&wide, [2, 5, 6]), [2, 5, 6]);
+            let kept = back.iter().zip(&wide).filter(|(b, w)| b == w).count();
+            let lost = back.iter().filter(|b| **b == 0.0).count();
+            assert!(kept + lost == 60 && kept >= 2 * 3 * 4, "{drawn:?}");
+        }
         let none = AugmentParams::default();
         assert!(none.is_none() && draws(&none, &image, [2, 1, 2]).iter().all(|x| *x == image));
         assert!(shift.check([1, 1, 5]).is_ok());

@@ -23,6 +23,9 @@ pub struct StepContext<'a> {
     pub epoch: u64,
     /// Salient pixels and mask targets of the whole training set, if the run keeps them.
     pub salience: Option<&'a Salience>,
+    /// Where the search of each image of the batch ended when it was visited last, less the image,
+    /// in units of the radius, `[n, c, h, w]`; zeros at first. None if the run keeps none.
+    pub displacement: Option<&'a Tensor>,
 }
 
 /// Outcome of a step.
@@ -36,6 +39,8 @@ pub struct Step {
     pub parts: Vec<(&'static str, f64)>,
     /// Examples classified correctly as they were trained on.
     pub correct: usize,
+    /// What [`StepContext::displacement`] will be when these images are visited next.
+    pub displacement: Option<Tensor>,
 }
 
 /// A training objective.
@@ -47,6 +52,11 @@ pub trait Objective: Sync {
     /// Whether the run must keep salient pixels, how many epochs they last, and how they are found.
     fn salience(&self) -> Option<SalienceSource> {
         None
+    }
+
+    /// Whether the run must keep where searches ended, from one visit of an image to the next.
+    fn keeps_displacements(&self) -> bool {
+        false
     }
 }
 
@@ -71,27 +81,45 @@ pub(crate) fn step_on(
     repeat: usize,
     context: &StepContext<'_>,
 ) -> Result<ParameterGradients> {
-    let taught = context
-        .salience
-        .and_then(|s| s.teacher())
-        .zip(net.find(SALIENCY));
-    Ok(match taught {
-        Some((teacher, at)) => {
-            let rows: Vec<u64> = batch
-                .index
-                .iter()
-                .flat_map(|&i| std::iter::repeat_n(i, repeat))
-                .collect();
-            let [_, h, w] = net.image_shape();
-            let head = Taught {
-                inner: head,
-                at,
-                targets: teacher.rows(&rows, h, w),
-                weight: teacher.weight,
-            };
-            net.parameter_gradients(x, &head, Mode::Train)?
-        }
-        None => net.parameter_gradients(x, head, Mode::Train)?,
+    taught(net, head, batch, repeat, context, |head| {
+        Ok(net.parameter_gradients(x, head, Mode::Train)?)
+    })
+}
+
+/// [`step_on`] with a row for each example, and the gradient in the images beside it.
+pub(crate) fn step_on_with_images(
+    net: &Session,
+    x: &Tensor,
+    head: &dyn Head,
+    batch: &Batch,
+    context: &StepContext<'_>,
+) -> Result<(ParameterGradients, Tensor)> {
+    taught(net, head, batch, 1, context, |head| {
+        Ok(net.parameter_and_image_gradients(x, head, Mode::Train)?)
+    })
+}
+
+/// What `run` makes of `head`, with SGAM's teacher beside it if there is one.
+fn taught<T>(
+    net: &Session,
+    head: &dyn Head,
+    batch: &Batch,
+    repeat: usize,
+    context: &StepContext<'_>,
+    run: impl FnOnce(&dyn Head) -> Result<T>,
+) -> Result<T> {
+    let teacher = context.salience.and_then(|s| s.teacher());
+    let Some((teacher, at)) = teacher.zip(net.find(SALIENCY)) else {
+        return run(head);
+    };
+    let rows = |&i: &u64| std::iter::repeat_n(i, repeat);
+    let rows: Vec<u64> = batch.index.iter().flat_map(rows).collect();
+    let [_, h, w] = net.image_shape();
+    run(&Taught {
+        inner: head,
+        at,
+        targets: teacher.rows(&rows, h, w),
+        weight: teacher.weight,
     })
 }
 
@@ -142,6 +170,7 @@ pub(crate) fn finish(
         statistics: run.statistics,
         parts,
         correct,
+        displacement: None,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::record::{BuildRecord, EpochRecord, ValidationRecord};
 use crate::store::atomic;
 use crate::store::build::build;
 use crate::train::config::TrainConfig;
+use crate::train::displaced::Displacements;
 use crate::train::optimise::{OptimiserState, parameters};
 use crate::train::salience::{Salience, Teacher};
 use crate::train::validation::KeptEpoch;
@@ -69,6 +70,7 @@ pub(super) struct Checkpoint {
     pub(super) net: Session,
     pub(super) optimiser: OptimiserState,
     pub(super) salience: Option<Salience>,
+    pub(super) displacements: Option<Displacements>,
     pub(super) log: Vec<EpochRecord>,
     /// None without images held out.
     pub(super) best: Option<BestNetwork>,
@@ -81,6 +83,7 @@ impl Checkpoint {
             optimiser: OptimiserState::new(&net),
             net: Session::new(net),
             salience: None,
+            displacements: None,
             log: Vec::new(),
             best: None,
         }
@@ -156,6 +159,10 @@ pub(super) fn save(
             ));
         }
     }
+    if let Some(d) = &state.displacements {
+        let bytes = d.bytes();
+        arrays.push(("displacements".into(), Dtype::U8, vec![bytes.len()], bytes));
+    }
     let broken = |e: &dyn std::fmt::Display| Error::record(path, e);
     let views = arrays
         .iter()
@@ -198,13 +205,13 @@ fn is_whole(bytes: &[u8], digest: &str) -> bool {
 }
 
 /// Reads the state of a run of the same settings on the same data; `None` if there is none. `fresh`
-/// is the network as it is built, which gives the graph.
+/// is the network as it is built, which gives the graph; `images` is how many there are.
 pub(super) fn load(
     path: &Path,
     config: &TrainConfig,
     data_sha256: &str,
     fresh: &Network,
-    pixels: usize,
+    images: usize,
 ) -> Result<Option<Checkpoint>> {
     let Some(bytes) = atomic::read_if_there(path)? else {
         return Ok(None);
@@ -255,10 +262,12 @@ pub(super) fn load(
             .collect();
         Ok(Tensor::new::<f32>(like.shape(), values))
     };
+    let [c, h, w] = fresh.image_shape();
     let mut state = Checkpoint {
         net: Session::new(fresh.clone()),
         optimiser: OptimiserState::new(fresh),
         salience: None,
+        displacements: None,
         log: header.log,
         best: header.kept.map(|kept| BestNetwork {
             net: fresh.clone(),
@@ -297,10 +306,15 @@ pub(super) fn load(
                 weight,
             });
         state.salience = Some(Salience {
-            pixels,
+            pixels: h * w,
             mask: mask.data().to_vec(),
             teacher,
         });
+    }
+    if let Ok(kept) = arrays.tensor("displacements") {
+        let found = Displacements::from_bytes(images, c * h * w, kept.data());
+        let found = found.ok_or_else(|| broken(&"`displacements` has another size"))?;
+        state.displacements = Some(found);
     }
     if header.epochs_done != state.log.len() || state.log.len() > config.epochs {
         return Err(broken(&"its log and its counters disagree"));

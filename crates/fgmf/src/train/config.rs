@@ -209,6 +209,14 @@ impl TrainConfig {
                 "SGAM or an objective with salient pixels",
             ));
         }
+        // A place in an image that is resized anew is another one in each epoch.
+        if self.resize_pad.is_some() && objective.keeps_displacements() {
+            return Err(Error::mismatch(
+                "resize the training images",
+                "a run that keeps nothing of each pixel",
+                "an objective whose searches go on from visit to visit",
+            ));
+        }
         Ok((
             ThreatModel::new(self.norm, self.eps, [0.0, 1.0])?,
             objective,

@@ -91,6 +91,7 @@ mod tests {
             seed: 0,
             epoch: 0,
             salience: None,
+            displacement: None,
         };
         let method = &METHODS[0];
         let example: serde_json::Value = serde_json::from_str(method.example).unwrap();

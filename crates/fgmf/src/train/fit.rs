@@ -144,8 +144,7 @@ pub fn fit_from(
             .map(|v| v.judge(net, (data, &held), &stepper.threat, config.seed));
         judged.transpose()
     };
-    let [_, h, w] = data.shape();
-    let found = checkpoint::load(&resume, config, &data_sha256, &fresh, h * w)?;
+    let found = checkpoint::load(&resume, config, &data_sha256, &fresh, data.len())?;
     let mut state = match found {
         Some(state) => state,
         None => {

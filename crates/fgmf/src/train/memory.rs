@@ -3,6 +3,7 @@
 use crate::data::dataset::Dataset;
 use crate::error::Result;
 use crate::train::config::TrainConfig;
+use crate::train::displaced::Displacements;
 use crate::train::fit::fresh_network;
 use crate::train::given::GivenModel;
 use fgmf_net::chunks::TRAINING_CHUNK;
@@ -19,7 +20,9 @@ use fgmf_net::{Precision, Rules, Session, Tensor};
 /// - 4 w (c + 2) for gradients, or 32 w for the state as it is saved or read, whichever is more,
 /// - 8 p for packed weights, which train and are attacked,
 /// - 6 v for each image of a chunk on every thread,
-/// - 256 bytes for each number of the images of a step, 16 for each pixel of a salient map.
+/// - 256 bytes for each number of the images of a step, 16 for each pixel of a salient map,
+/// - where searches are kept, 3 for each number of all images: as they are, as they are saved, and
+///   in the file's bytes.
 ///
 /// An estimate from above; docs/results/memory.md compares it with what processes take.
 pub fn training_bytes(
@@ -43,6 +46,10 @@ pub fn training_bytes(
     let at_work = TRAINING_CHUNK as u64 * chunks.min(threads.max(1) as u64);
     let best = if config.validation.is_some() { 4 } else { 0 };
     let salience = objective.salience().map_or(0, |_| 16 * data.len() * h * w);
+    let kept = match objective.keeps_displacements() {
+        true => 3 * Displacements::bytes_of(data.len(), c * h * w),
+        false => 0,
+    };
     let sums = [
         64 << 20,
         weights * (16 + best + (4 * (chunks + 2)).max(32 + 2 * best)),
@@ -50,6 +57,7 @@ pub fn training_bytes(
         6 * net.numbers_per_image() as u64 * at_work,
         256 * (batch * c * h * w) as u64,
         salience as u64,
+        kept,
     ];
     Ok(sums.iter().sum())
 }

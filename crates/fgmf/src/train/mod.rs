@@ -4,6 +4,7 @@ pub(crate) mod augment;
 pub(crate) mod base;
 pub(crate) mod checkpoint;
 pub(crate) mod config;
+pub(crate) mod displaced;
 pub(crate) mod distillation;
 #[cfg(test)]
 mod dummy;

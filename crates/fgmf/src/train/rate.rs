@@ -164,6 +164,7 @@ fn attacked_loss(
         seed,
         epoch: 0,
         salience: None,
+        displacement: None,
     };
     let mut losses = Vec::new();
     for rows in rows.chunks(ValidationParams::CALL) {

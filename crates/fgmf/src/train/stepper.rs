@@ -7,10 +7,11 @@ use crate::error::Result;
 use crate::model::transform::Transform as _;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
-use crate::train::augment::each_image;
+use crate::train::augment::{Move, each_image};
 use crate::train::base::{Objective, StepContext};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::config::TrainConfig;
+use crate::train::displaced::Displacements;
 use crate::train::optimise::clip;
 use crate::train::salience::Salience;
 use fgmf_net::op::Op;
@@ -79,7 +80,8 @@ impl<'a> Stepper<'a> {
     ) -> Result<Made> {
         let config = self.config;
         let mut batch = batch_of(self.data, rows)?;
-        self.move_images(&mut batch, epoch);
+        let moves = self.move_images(&mut batch, epoch);
+        let displacement = self.displacement(state, &batch, &moves);
         let grown = if done < config.eps_warmup {
             done / config.eps_warmup
         } else {
@@ -90,8 +92,21 @@ impl<'a> Stepper<'a> {
             seed: config.seed,
             epoch,
             salience: state.salience.as_ref(),
+            displacement: displacement.as_ref(),
         };
         let mut step = self.objective.step(&state.net, &batch, &context)?;
+        if let (Some(kept), Some(ends)) = (&mut state.displacements, &step.displacement) {
+            match moves.as_slice() {
+                [] => kept.set(&batch.index, ends),
+                moves => {
+                    let (shape, ends) = (self.data.shape(), ends.to_f32());
+                    let rows = ends.chunks_exact(shape.iter().product());
+                    for ((&image, moved), row) in batch.index.iter().zip(moves).zip(rows) {
+                        kept.set_row(image, &moved.undo(row, shape));
+                    }
+                }
+            }
+        }
         if let Some(limit) = config.gradient_clip {
             clip(&mut step.gradients, limit);
         }
@@ -110,23 +125,54 @@ impl<'a> Stepper<'a> {
         })
     }
 
-    /// Moves each image of a batch as this epoch draws.
-    fn move_images(&self, batch: &mut Batch, epoch: u64) {
-        let (config, transform) = (self.config, &self.transform);
-        if config.augment.is_none() && transform.is_none() {
-            return;
+    /// What the search of each image starts from, moved as the image is; none where nothing is kept.
+    fn displacement(
+        &self,
+        state: &mut Checkpoint,
+        batch: &Batch,
+        moves: &[Move],
+    ) -> Option<Tensor> {
+        if !self.objective.keeps_displacements() {
+            return None;
         }
+        let shape = self.data.shape();
+        let kept = state
+            .displacements
+            .get_or_insert_with(|| Displacements::new(self.data.len(), shape.iter().product()));
+        let mut rows = Vec::with_capacity(batch.x.len());
+        for (i, &image) in batch.index.iter().enumerate() {
+            let row = kept.row(image);
+            match moves.get(i) {
+                Some(moved) => rows.extend(moved.apply(&row, shape)),
+                None => rows.extend(row),
+            }
+        }
+        Some(Tensor::new(batch.x.shape(), rows))
+    }
+
+    /// Moves each image of a batch as this epoch draws; how, if they are mirrored or shifted.
+    fn move_images(&self, batch: &mut Batch, epoch: u64) -> Vec<Move> {
+        let (augment, transform) = (&self.config.augment, &self.transform);
+        if augment.is_none() && transform.is_none() {
+            return Vec::new();
+        }
+        let mut moves = Vec::new();
         each_image(batch, |image, shape, index| {
-            let mut rng = Stream::new(config.seed, Purpose::Augmentation, epoch, index);
-            let moved = match config.augment.is_none() {
+            let mut rng = Stream::new(self.config.seed, Purpose::Augmentation, epoch, index);
+            let moved = match augment.is_none() {
                 true => image.to_vec(),
-                false => config.augment.apply(image, shape, &mut rng),
+                false => {
+                    let drawn = augment.draw(&mut rng);
+                    moves.push(drawn);
+                    drawn.apply(image, shape)
+                }
             };
             match transform {
                 Some(transform) => transform.apply(&moved, shape, &mut rng),
                 None => moved,
             }
         });
+        moves
     }
 }
 

@@ -39,6 +39,7 @@ fn config(objective: ObjectiveConfig) -> TrainConfig {
 fn objectives() -> Vec<TrainConfig> {
     let scorpio = |salience| {
         let params = ScorpioParams {
+            curvature: 0.5,
             salience,
             ..ScorpioParams::default()
         };
@@ -61,7 +62,23 @@ fn objectives() -> Vec<TrainConfig> {
         shift: 1,
     };
     moved.validation = Some(ValidationParams::default());
+    let going_on = ScorpioParams {
+        steps: 1,
+        recycle: 0.5,
+        consistency: 0.2,
+        ..ScorpioParams::default()
+    };
+    let going_on = config(ObjectiveConfig::new("scor-pio", &going_on).unwrap());
+    let going_on_moved = TrainConfig {
+        augment: AugmentParams {
+            flip: true,
+            shift: 1,
+        },
+        ..going_on.clone()
+    };
     vec![
+        going_on,
+        going_on_moved,
         moved,
         standard,
         config(ObjectiveConfig::parse("pgd-at").unwrap()),

@@ -1,0 +1,170 @@
+"""SCOR-PIO 2.0 beside its rivals: trains, attacks, compares. Standard library only.
+
+    python experiments/scorpio/scorpio.py OUT train  [--arch cnn-tiny] [--seeds 0,1,2] [--epochs 8] [ENTRY ...]
+    python experiments/scorpio/scorpio.py OUT attack [--suite apgd-ce,apgd-t] [--limit 2000] ...
+    python experiments/scorpio/scorpio.py OUT times  [--rounds 5] ...
+    python experiments/scorpio/scorpio.py OUT table  [--against pgd-10] ... > table.md
+
+Entries are in `entries.json`. Data: full Fashion-MNIST (`--data`, a folder of its IDX files). Every command can be given again
+after a kill and makes what is missing. `attack` gives each model the same images; `--suite standard --limit 10000` is AutoAttack
+on the whole test set. `times` trains every entry for one epoch in turn, over and over, so that what else the machine does meets all
+alike; a ratio is that of medians. `table` pairs two entries image by image: the difference is the mean over seeds and images,
+its interval that of the mean over images of the seeds' mean difference (95%, normal); it does not cover the choice of
+seeds, whose differences stand beside it.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BINARY = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target")) / "release" / "fgmf"
+
+
+def settings(options, entry, seed, epochs):
+    known = json.loads((HERE / "entries.json").read_text())
+    own = {k: v for k, v in known["entries"][entry].items() if k != "passes"}
+    return known["common"] | {"data": options.data, "architecture": options.arch, "epochs": epochs, "seed": seed} | own
+
+
+def folder(options, entry, seed):
+    return options.out / options.arch / f"{entry}-{options.epochs}" / str(seed)
+
+
+def chosen(options):
+    known = json.loads((HERE / "entries.json").read_text())["entries"]
+    return options.entries or list(known)
+
+
+def fgmf(options, *words):
+    subprocess.run([options.binary, *map(str, words), "--quiet"], check=True, stdout=subprocess.DEVNULL)
+
+
+def trained(options, entry, seed, epochs, at):
+    at.mkdir(parents=True, exist_ok=True)
+    config = at / "config.json"
+    config.write_text(json.dumps(settings(options, entry, seed, epochs), indent=1) + "\n")
+    fgmf(options, "train", "--config", config, "--out", at)
+
+
+def train(options):
+    for seed in options.seeds:
+        for entry in chosen(options):
+            trained(options, entry, seed, options.epochs, folder(options, entry, seed))
+            print(entry, seed, "trained", flush=True)
+
+
+def place(options, at):
+    return at / f"{options.suite.replace(',', '+')}-{options.limit}"
+
+
+def attack(options):
+    for seed in options.seeds:
+        for entry in chosen(options):
+            at = folder(options, entry, seed)
+            to = place(options, at)
+            if not (at / "model.onnx").exists() or (to / "attack.json").exists():
+                continue
+            words = ["--data", options.data, "--suite", options.suite, "--eps", "0.1", "--limit", options.limit, "--out", to]
+            fgmf(options, "attack", at / "model.onnx", *words)
+            print(entry, seed, json.loads((to / "attack.json").read_text())["overall"]["robust_accuracy"], flush=True)
+
+
+def times(options):
+    """One epoch each, in turn."""
+    path = options.out / options.arch / "times.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    for turn in range(options.rounds):
+        for entry in chosen(options)[:: 1 if turn % 2 else -1]:
+            if len(kept.get(entry, [])) > turn:
+                continue
+            at = options.out / "times" / entry
+            trained(options, entry, 0, 1, at)
+            log = [json.loads(line) for line in (at / "log.jsonl").read_text().splitlines()]
+            kept.setdefault(entry, []).append(log[0]["seconds"])
+            shutil.rmtree(at)
+            path.write_text(json.dumps(kept, indent=1) + "\n")
+            print(entry, f"{log[0]['seconds']:.1f} s", flush=True)
+
+
+def results(options, entry):
+    """By seed: right without attack, right under it (a list of 0 and 1), verdict, seconds of training."""
+    found = {}
+    for seed in options.seeds:
+        at = folder(options, entry, seed)
+        record = place(options, at) / "attack.json"
+        if not record.exists():
+            continue
+        attacked = json.loads(record.read_text())
+        log = [json.loads(line) for line in (at / "log.jsonl").read_text().splitlines()]
+        found[seed] = {
+            "clean": attacked["clean"]["accuracy"], "right": [int(e["robust"]) for e in attacked["examples"]],
+            "verdict": attacked["verdict"]["level"], "linearity": dict(log[-1]["parts"]).get("linearity"),
+        }
+    return found
+
+
+def paired(a, b):
+    """Mean difference in points, half its interval, and each seed's difference."""
+    seeds = sorted(set(a) & set(b))
+    each = [[100 * (x - y) for x, y in zip(a[s]["right"], b[s]["right"], strict=True)] for s in seeds]
+    means = [statistics.fmean(row) for row in zip(*each)]
+    half = 1.96 * statistics.stdev(means) / math.sqrt(len(means))
+    return statistics.fmean(means), half, [statistics.fmean(row) for row in each]
+
+
+def table(options):
+    known = json.loads((HERE / "entries.json").read_text())["entries"]
+    path = options.out / options.arch / "times.json"
+    clock = {k: statistics.median(v) for k, v in json.loads(path.read_text()).items()} if path.exists() else {}
+    base = results(options, options.against)
+    print(f"| training | passes | time, of {options.against}'s | clean | attacked, each seed | mean | less {options.against}'s | each seed | linearity | verdict |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for entry in chosen(options):
+        found = results(options, entry)
+        if not found:
+            continue
+        share = lambda v: f"{100 * v:.1f}"  # noqa: E731
+        right = {s: statistics.fmean(r["right"]) for s, r in found.items()}
+        time = f"{100 * clock[entry] / clock[options.against]:.0f}%" if entry in clock and options.against in clock else "–"
+        apart, seeds = "–", "–"
+        if entry != options.against and set(found) & set(base):
+            mean, half, each = paired(found, base)
+            apart, seeds = f"{mean:+.2f} ± {half:.2f}", " / ".join(f"{d:+.2f}" for d in each)
+        bends = [r["linearity"] for r in found.values() if r["linearity"] is not None]
+        cells = [
+            f"`{entry}`", f"{known[entry]['passes']}", time, share(statistics.fmean(r["clean"] for r in found.values())),
+            " / ".join(share(v) for v in right.values()), f"**{share(statistics.fmean(right.values()))}**", apart, seeds,
+            f"{statistics.fmean(bends):.2f}" if bends else "–", ", ".join(sorted({r["verdict"] for r in found.values()})),
+        ]
+        print("| " + " | ".join(cells) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("command", choices=["train", "attack", "times", "table"])
+    parser.add_argument("entries", nargs="*")
+    parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--arch", default="cnn-tiny")
+    parser.add_argument("--seeds", type=lambda t: [int(s) for s in t.split(",")], default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--suite", default="apgd-ce,apgd-t")
+    parser.add_argument("--limit", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--against", default="pgd-10")
+    parser.add_argument("--binary", default=BINARY)
+    options = parser.parse_intermixed_args()
+    {"train": train, "attack": attack, "times": times, "table": table}[options.command](options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

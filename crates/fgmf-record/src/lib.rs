@@ -36,5 +36,5 @@ pub use preprocessing::Preprocessing;
 pub use proportion::Proportion;
 pub use report::{CaseRecord, CaseView, Figure, MeanRecord, ModelRecord, ReportRecord};
 pub use run::{BuildRecord, DataRecord, MachineRecord, MethodRecord, ModelFile, ThreatRecord};
-pub use training::{EpochRecord, ValidationRecord};
+pub use training::{EpochRecord, MonitorRecord, ValidationRecord};
 pub use words::{Direction, Family, Level, Need, Norm, Split, UnknownWord};

@@ -20,6 +20,27 @@ pub struct EpochRecord {
     /// How the network did at its end on images held out, if some are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationRecord>,
+    /// What was looked at on some training images at its end, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<MonitorRecord>,
+}
+
+/// How a network stands on some of the images it trains on, at the end of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MonitorRecord {
+    /// Share right under PGD at the radius trained against.
+    pub robust: f64,
+    /// Whether the objective's own search leaves far more right: catastrophic overfitting.
+    pub collapsed: bool,
+    /// Mean 1-norm of the loss gradient over the salient fifth of the pixels.
+    pub salient: f64,
+    /// Over the other pixels.
+    pub rest: f64,
+    /// Mean cosine between an image and the gradient of its class score, without sign.
+    pub alignment: f64,
+    /// Mean of the largest eigenvalue of the loss's Hessian in the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curvature: Option<f64>,
 }
 
 /// How a network does on images that are held out of its training data.

@@ -2,7 +2,8 @@
 
 use fgmf_record::{
     CaseRecord, CaseView, CurvePoint, DataRecord, EpochRecord, Figure, MachineRecord, MapFacts,
-    MapRecord, MeanRecord, ModelRecord, Norm, Proportion, ReportRecord, Split, ThreatRecord,
+    MapRecord, MeanRecord, ModelRecord, MonitorRecord, Norm, Proportion, ReportRecord, Split,
+    ThreatRecord,
 };
 
 /// Two models, one image, one figure of each kind; the masked PGCA map is withheld after the
@@ -79,6 +80,14 @@ fn model(id: &str, title: &str, right: [usize; 2]) -> ModelRecord {
         train_accuracy: 1.0 - 0.4 / epoch as f64,
         seconds: 6.5,
         validation: None,
+        monitor: Some(MonitorRecord {
+            robust: 0.5,
+            collapsed: false,
+            salient: 2.0,
+            rest: 3.0 / epoch as f64,
+            alignment: 0.25,
+            curvature: Some(0.5 * epoch as f64),
+        }),
     };
     ModelRecord {
         id: id.to_owned(),

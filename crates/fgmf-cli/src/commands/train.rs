@@ -34,6 +34,9 @@ pub(crate) fn run(global: &Arguments, a: &Train) -> Result<Outcome> {
     let least = || Ok(training_bytes(&config, None, &data, threads)?);
     check_training(a.memory, least)?;
     let (net, run) = train(global, &config, None, &data, &a.out, "training")?;
+    for note in &run.notes {
+        console::say(false, &format!("note: {note}"));
+    }
     if global.json {
         console::result(&serde_json::to_string_pretty(&run)?)?;
     } else {

@@ -6,7 +6,7 @@ use crate::escape::{capital, count, decimal, escape, norm, number, percent};
 use crate::html::{mean_detail, proportion_cell, stacked, table};
 use crate::legend::{model_heads, named};
 use crate::report::summary::{mean_of, no_explanations, same_radius};
-use fgmf_record::{CurvePoint, EpochRecord, ModelRecord, ReportRecord};
+use fgmf_record::{CurvePoint, EpochRecord, ModelRecord, MonitorRecord, ReportRecord};
 
 /// Chart and table of accuracy against eps.
 pub(crate) fn accuracy(report: &ReportRecord) -> String {
@@ -245,6 +245,15 @@ pub(crate) fn training(report: &ReportRecord) -> String {
                 e.validation.map(|v| v.robust.value)
             });
         }
+        for (title, ticks, of) in WATCHED {
+            if log
+                .iter()
+                .any(|e| e.monitor.as_ref().and_then(of).is_some())
+            {
+                let value = |e: &EpochRecord| e.monitor.as_ref().and_then(of);
+                charts += &epochs(style, title, ticks, log, value);
+            }
+        }
         let mut names: Vec<&str> = Vec::new();
         for (name, _) in log.iter().flat_map(|e| &e.parts) {
             if !names.contains(&name.as_str()) {
@@ -281,6 +290,23 @@ pub(crate) fn training(report: &ReportRecord) -> String {
         runs
     }
 }
+
+/// What is looked at after an epoch: title, axis, and where it stands.
+type Watched = (&'static str, Ticks, fn(&MonitorRecord) -> Option<f64>);
+
+const WATCHED: [Watched; 5] = [
+    ("training images under PGD", Ticks::Percent, |m| {
+        Some(m.robust)
+    }),
+    ("gradient on salient pixels", Ticks::Plain, |m| {
+        Some(m.salient)
+    }),
+    ("gradient on other pixels", Ticks::Plain, |m| Some(m.rest)),
+    ("gradient alike the image", Ticks::Percent, |m| {
+        Some(m.alignment)
+    }),
+    ("top curvature", Ticks::Plain, |m| m.curvature),
+];
 
 fn epochs(
     style: usize,

@@ -54,6 +54,11 @@ pub trait Objective: Sync {
         None
     }
 
+    /// Whether it trains on attacked images, so that its accuracy is one under attack.
+    fn attacks(&self) -> bool {
+        true
+    }
+
     /// Whether the run must keep where searches ended, from one visit of an image to the next.
     fn keeps_displacements(&self) -> bool {
         false

@@ -9,6 +9,7 @@ use crate::threat::{Norm, ThreatModel};
 use crate::train::augment::AugmentParams;
 use crate::train::base::Objective;
 use crate::train::list::ObjectiveConfig;
+use crate::train::monitor::MonitorParams;
 use crate::train::optimise::{Optimiser, Schedule};
 use crate::train::validation::ValidationParams;
 use fgmf_net::zoo::{Activation, Architecture};
@@ -59,6 +60,9 @@ pub struct TrainConfig {
     /// Images held out, which choose the epoch whose network is kept; without them the last is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationParams>,
+    /// What is looked at after each epoch, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<MonitorParams>,
     /// Objective.
     pub objective: ObjectiveConfig,
     /// Norm of the attacks trained against.
@@ -107,6 +111,7 @@ impl TrainConfig {
             resize_pad: None,
             augment: AugmentParams::default(),
             validation: None,
+            monitor: Some(MonitorParams::default()),
             objective,
             norm: Norm::Linf,
             eps,
@@ -132,6 +137,8 @@ impl TrainConfig {
             epochs: 10,
             batch: 64,
             validation: Some(ValidationParams::default()),
+            // Exact products of large networks take long; images held out say how it stands.
+            monitor: None,
             ..Self::new(data, Architecture::CnnTiny, objective, eps)
         }
     }
@@ -189,6 +196,9 @@ impl TrainConfig {
         }
         if let Some(validation) = &self.validation {
             validation.check()?;
+        }
+        if let Some(monitor) = &self.monitor {
+            monitor.check()?;
         }
         self.optimiser.check()?;
         if let Some(sgam) = &self.sgam {

@@ -180,6 +180,10 @@ impl Objective for Distillation {
             vec![("cross-entropy at temperature", loss)],
         ))
     }
+
+    fn attacks(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -66,6 +66,10 @@ impl Objective for Dummy {
         let loss = mean(&run.losses);
         Ok(finish(run, &batch.labels, vec![("cross-entropy", loss)]))
     }
+
+    fn attacks(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

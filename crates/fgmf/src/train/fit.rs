@@ -206,14 +206,17 @@ pub fn fit_from(
                 judged
             }
         };
+        let train_accuracy = correct as f64 / seen as f64;
+        let monitor = stepper.look(&state.net, epoch + 1, train_accuracy)?;
         let seconds = started.elapsed().as_secs_f64();
         state.log.push(EpochRecord {
             epoch: epoch + 1,
             learning_rate: rate,
             parts,
-            train_accuracy: correct as f64 / seen as f64,
+            train_accuracy,
             seconds,
             validation,
+            monitor,
         });
         checkpoint::save(&resume, config, &data_sha256, &state)?;
         write_log(folder, &state.log)?;

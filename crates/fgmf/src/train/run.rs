@@ -63,12 +63,12 @@ impl Ended<'_> {
         let file = folder.join("model.onnx");
         let kept = self.best.as_ref().map(|b| b.kept);
         let net = self.best.map_or(last, |b| b.net);
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = collapse(&self.log).into_iter().collect();
         // The saved file is what is judged, so that what is returned is what a reader of it gets.
         let (net, model_sha256) = match self.start {
             Some(start) => {
                 let hardened = start.hardened(&net, self.config)?;
-                notes = hardened.notes;
+                notes.extend(hardened.notes);
                 atomic::write(&file, &hardened.bytes)?;
                 start.reread(&file)?
             }
@@ -105,6 +105,21 @@ impl Ended<'_> {
         atomic::remove(&folder.join("resume.safetensors"))?;
         Ok((net.into_network(), run))
     }
+}
+
+/// Says in which epoch the training first collapsed, and what a user can do.
+fn collapse(log: &[EpochRecord]) -> Option<String> {
+    let first = log
+        .iter()
+        .find(|e| e.monitor.is_some_and(|m| m.collapsed))?;
+    let robust = first.monitor.map_or(0.0, |m| m.robust);
+    Some(format!(
+        "catastrophic overfitting in epoch {}: {:.0}% right under the search of the objective, {:.0}% \
+            under PGD; the network only looks robust to that search, so give it more steps",
+        first.epoch,
+        100.0 * first.train_accuracy,
+        100.0 * robust,
+    ))
 }
 
 /// The run in `folder`, if it is done and is this one.

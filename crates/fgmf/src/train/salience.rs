@@ -191,12 +191,12 @@ fn drawn(seed: u64, images: usize, pixels: usize, keep: usize) -> Vec<u8> {
     (0..images).flat_map(one).collect()
 }
 
-fn top_count(share: f64, pixels: usize) -> usize {
+pub(super) fn top_count(share: f64, pixels: usize) -> usize {
     ((share * pixels as f64).round() as usize).clamp(1, pixels)
 }
 
 /// 1 at the `keep` largest absolute values, ties to the earlier pixel.
-fn top(map: &[f32], keep: usize) -> Vec<u8> {
+pub(super) fn top(map: &[f32], keep: usize) -> Vec<u8> {
     let mut order: Vec<usize> = (0..map.len()).collect();
     order.sort_by(|&a, &b| map[b].abs().total_cmp(&map[a].abs()).then(a.cmp(&b)));
     let mut mask = vec![0; map.len()];

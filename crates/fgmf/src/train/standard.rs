@@ -51,4 +51,8 @@ impl Objective for Standard {
         let loss = mean(&run.losses);
         Ok(finish(run, &batch.labels, vec![("cross-entropy", loss)]))
     }
+
+    fn attacks(&self) -> bool {
+        false
+    }
 }

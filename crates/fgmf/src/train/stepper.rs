@@ -5,6 +5,7 @@ use crate::data::dataset::Dataset;
 use crate::defend::resize_pad::{ResizePad, ResizePadParams};
 use crate::error::Result;
 use crate::model::transform::Transform as _;
+use crate::record::MonitorRecord;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
 use crate::train::augment::{Move, each_image};
@@ -58,6 +59,38 @@ impl<'a> Stepper<'a> {
         })
     }
 
+    /// The radius when a share `done` of the run is behind.
+    pub(super) fn threat_at(&self, done: f64) -> Result<ThreatModel> {
+        let config = self.config;
+        let grown = if done < config.eps_warmup {
+            done / config.eps_warmup
+        } else {
+            1.0
+        };
+        self.threat.with_eps(config.eps * grown)
+    }
+
+    /// Looks at the network after `epoch` (from 1), in which a share `right` was right.
+    pub(super) fn look(
+        &self,
+        net: &Session,
+        epoch: usize,
+        right: f64,
+    ) -> Result<Option<MonitorRecord>> {
+        let config = self.config;
+        let Some(monitor) = &config.monitor else {
+            return Ok(None);
+        };
+        let done = epoch as f64 / config.epochs as f64;
+        // Before, the radius grew while the epoch ran.
+        let full = (epoch - 1) as f64 / config.epochs as f64 >= config.eps_warmup;
+        let trained = (full && self.objective.attacks()).then_some(right);
+        let threat = self.threat_at(done)?;
+        monitor
+            .look(net, self.data, &threat, (config.seed, epoch), trained)
+            .map(Some)
+    }
+
     /// Explains anew what is due before `epoch`.
     pub(super) fn refresh(&self, state: &mut Checkpoint, epoch: usize) -> Result<()> {
         Salience::refresh(
@@ -82,13 +115,8 @@ impl<'a> Stepper<'a> {
         let mut batch = batch_of(self.data, rows)?;
         let moves = self.move_images(&mut batch, epoch);
         let displacement = self.displacement(state, &batch, &moves);
-        let grown = if done < config.eps_warmup {
-            done / config.eps_warmup
-        } else {
-            1.0
-        };
         let context = StepContext {
-            threat: &self.threat.with_eps(config.eps * grown)?,
+            threat: &self.threat_at(done)?,
             seed: config.seed,
             epoch,
             salience: state.salience.as_ref(),

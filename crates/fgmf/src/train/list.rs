@@ -117,8 +117,8 @@ mod tests {
             r#"{"name":"pgd-at","steps":7,"step_size":0.25}"#,
             r#"{"name":"distillation","temperature":20.0,"teacher":null,"teacher_sha256":null}"#,
             concat!(
-                r#"{"name":"scor-pio","steps":1,"persistent":true,"gamma":0.6666666666666666,"#,
-                r#""recycle":0.0,"consistency":0.0,"curvature":0.0,"#,
+                r#"{"name":"scor-pio","steps":1,"persistent":true,"gamma":0.5,"recycle":0.5,"#,
+                r#""curvature":0.0,"#,
                 r#""salience":{"by":"integrated-gradients","share":0.2,"steps":8,"refresh":5}}"#
             ),
         ];

@@ -9,13 +9,11 @@
 //! where s(g) maximises ⟨g, s⟩ over ball and bounds (in Linf eps sign g, cut to the bounds). Where
 //! nothing is kept, d starts from zero and γ = 2 / (2 + k). The objective is
 //!
-//! J = L(x + eps d, y) + κ ‖z(x + eps d) − z₀‖² / K + λ |L(x + eps d) − 2 L(x + eps d − u/2) +
-//! L(x + eps d − u)|,
+//! J = L(x + eps d, y) + λ |L(x + eps d) − 2 L(x + eps d − u/2) + L(x + eps d − u)|,
 //!
-//! with the logits z₀ (held) of the point where the last search step began, K classes, and u the
-//! part of eps d on the salient pixels. The last term is ¼ |u·H u| at the middle of the salient
-//! segment, up to fourth order. It was the first form of this objective; docs/results/first-form.md
-//! found nothing in it, and it is off unless asked for.
+//! with u the part of eps d on the salient pixels. The second term is ¼ |u·H u| at the middle of the
+//! salient segment, up to fourth order. It was the first form of this objective;
+//! docs/results/first-form.md found nothing in it, and it is off unless asked for.
 //!
 //! A gradient in the image from the training pass itself moves d once more, with share `recycle`,
 //! for the next visit.
@@ -61,7 +59,7 @@ pub(crate) const METHODS: &[ObjectiveMethod] = &[ObjectiveMethod {
     line: "Minimises the loss at the worst point, searched for from visit to visit.",
     revision: 2,
     reference: "tsiligkaridis2020",
-    example: r#"{"steps": 2, "recycle": 0.5, "consistency": 0.5}"#,
+    example: r#"{"steps": 2, "gamma": 0.6}"#,
     build: ObjectiveBuild {
         complete: complete::<ScorpioParams>,
         make: |settings| Ok(Box::new(Scorpio::new(read(settings)?)?)),
@@ -74,10 +72,9 @@ pub(crate) const METHODS: &[ObjectiveMethod] = &[ObjectiveMethod {
 /// | --- | --- | --- |
 /// | `steps` | 1 | Frank-Wolfe steps N of a visit, 0 to 100; 0 needs `persistent` and `recycle` |
 /// | `persistent` | true | whether d is kept from visit to visit |
-/// | `gamma` | 2/3 | share γ of a step where d is kept, above 0, at most 1 |
-/// | `recycle` | 0 | share of the step along the training pass's gradient, 0 to 1 |
-/// | `consistency` | 0 | weight κ, 0 or more; not with `curvature` |
-/// | `curvature` | 0 | weight λ, 0 or more |
+/// | `gamma` | 0.5 | share γ of a step where d is kept, above 0, at most 1 |
+/// | `recycle` | 0.5 | share of the step along the training pass's gradient, 0 to 1 |
+/// | `curvature` | 0 | weight λ, 0 or more; nothing is recycled then |
 /// | `salience` | Integrated Gradients, 20%, 8 steps, every 5 epochs | see [`SalienceSource`] |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -90,8 +87,6 @@ pub struct ScorpioParams {
     pub gamma: f64,
     /// Share of the step along the recycled gradient.
     pub recycle: f64,
-    /// Weight of the consistency term.
-    pub consistency: f64,
     /// Weight of the curvature term.
     pub curvature: f64,
     /// Which pixels are salient.
@@ -103,9 +98,8 @@ impl Default for ScorpioParams {
         Self {
             steps: 1,
             persistent: true,
-            gamma: 2.0 / 3.0,
-            recycle: 0.0,
-            consistency: 0.0,
+            gamma: 0.5,
+            recycle: 0.5,
             curvature: 0.0,
             salience: SalienceSource::default(),
         }
@@ -126,7 +120,6 @@ impl Scorpio {
             persistent,
             gamma,
             recycle,
-            consistency,
             curvature,
             ..
         } = params;
@@ -138,23 +131,12 @@ impl Scorpio {
         if !(gamma > 0.0 && gamma <= 1.0) {
             return Err(Error::parameter("gamma", "above 0, at most 1", gamma));
         }
-        if !(0.0..=1.0).contains(&recycle) || (recycle > 0.0 && !persistent) {
-            let expected = "0 to 1, and 0 where searches are not kept";
-            return Err(Error::parameter("recycle", expected, recycle));
+        if !(0.0..=1.0).contains(&recycle) {
+            return Err(Error::parameter("recycle", "0 to 1", recycle));
         }
-        for (name, weight) in [("consistency", consistency), ("curvature", curvature)] {
-            if !(weight.is_finite() && weight >= 0.0) {
-                let expected = "a finite number, 0 or more";
-                return Err(Error::parameter(name, expected, weight));
-            }
-        }
-        if curvature > 0.0 && (consistency > 0.0 || recycle > 0.0) {
-            let expected = "0 where consistency or recycle is not";
+        if !(curvature.is_finite() && curvature >= 0.0) {
+            let expected = "a finite number, 0 or more";
             return Err(Error::parameter("curvature", expected, curvature));
-        }
-        if consistency > 0.0 && steps == 0 {
-            let expected = "0 without a search step, whose logits it compares with";
-            return Err(Error::parameter("consistency", expected, consistency));
         }
         params.salience.check()?;
         Ok(Self { params })
@@ -165,7 +147,6 @@ impl Scorpio {
 struct LastStep {
     /// At its start.
     losses: Vec<f64>,
-    logits: Tensor,
     /// ⟨∇L, r⟩ of each image, r being the step.
     slopes: Vec<f64>,
 }
@@ -246,7 +227,6 @@ fn search(
         let slopes = move_along(&mut d, &at.gradient, gamma, batch, threat);
         last = Some(LastStep {
             losses: at.losses,
-            logits: at.logits,
             slopes,
         });
     }
@@ -265,26 +245,6 @@ pub fn frank_wolfe(
 ) -> Result<Tensor> {
     let found = search(model, batch, threat, (None, 1.0), steps)?;
     Ok(displaced(batch, &found.d, threat))
-}
-
-/// Cross-entropy, and κ ‖z − z₀‖² / K beside it.
-struct Consistent<'a> {
-    inner: CrossEntropy,
-    before: &'a Tensor,
-    weight: f64,
-}
-
-impl Head for Consistent<'_> {
-    fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
-        let (losses, cotangent) = self.inner.evaluate(logits, examples.clone());
-        let before = self.before.rows(examples.start, examples.len());
-        let before = before.cast(logits.precision()).affine(-1.0, 0.0);
-        let k = logits.value.shape()[1] as f64;
-        let pull = logits
-            .add(&before.into())
-            .affine(2.0 * self.weight / k, 0.0);
-        (losses, cotangent.add(&pull))
-    }
 }
 
 /// Rows come in threes: x + d, x + d − u/2, x + d − u.
@@ -390,22 +350,13 @@ impl Objective for Scorpio {
             parts.push(("salient curvature", bend));
             run
         } else {
-            let consistent = last.as_ref().map(|l| Consistent {
-                inner: head.clone(),
-                before: &l.logits,
-                weight: p.consistency,
-            });
-            let head: &dyn Head = match &consistent {
-                Some(c) if p.consistency > 0.0 => c,
-                _ => &head,
-            };
             let run = match p.recycle > 0.0 && context.displacement.is_some() {
                 true => {
-                    let (run, g) = step_on_with_images(net, &end, head, batch, context)?;
+                    let (run, g) = step_on_with_images(net, &end, &head, batch, context)?;
                     move_along(&mut d, &g, p.recycle, batch, context.threat);
                     run
                 }
-                false => step_on(net, &end, head, batch, 1, context)?,
+                false => step_on(net, &end, &head, batch, 1, context)?,
             };
             parts.push(("attacked cross-entropy", mean(&run.losses)));
             if let Some(last) = &last {
@@ -550,6 +501,7 @@ mod tests {
         let threat = ThreatModel::new(Norm::Linf, 1e-3, [0.0, 1.0]).unwrap();
         let objective = Scorpio::new(ScorpioParams {
             gamma: 0.6,
+            recycle: 0.0,
             ..ScorpioParams::default()
         });
         let objective = objective.unwrap();
@@ -621,11 +573,10 @@ mod tests {
             change(&mut params);
             Scorpio::new(params).unwrap_err().to_string()
         };
-        assert!(wrong(|p| p.steps = 0).contains("steps"));
+        assert!(wrong(|p| (p.steps, p.persistent) = (0, false)).contains("steps"));
         assert!(wrong(|p| p.gamma = 0.0).contains("gamma"));
-        assert!(wrong(|p| (p.persistent, p.recycle) = (false, 0.5)).contains("recycle"));
-        assert!(wrong(|p| (p.curvature, p.consistency) = (0.5, 0.5)).contains("curvature"));
-        assert!(wrong(|p| (p.steps, p.recycle, p.consistency) = (0, 0.5, 1.0)).contains("consis"));
+        assert!(wrong(|p| p.recycle = 1.5).contains("recycle"));
+        assert!(wrong(|p| p.curvature = f64::NAN).contains("curvature"));
         let bare = ScorpioParams {
             steps: 0,
             recycle: 0.5,
@@ -678,32 +629,6 @@ mod tests {
         assert_gradient(&net, &run.gradients, |net| {
             let (_, loss, bend) = scorpio.curved_step(net, &batch, &end, &context).unwrap();
             loss + 2.0 * bend
-        });
-    }
-
-    /// That of the consistency term, with the logits before held.
-    #[test]
-    fn gradient_of_the_consistent_head_matches_differences() {
-        let (net, batch) = (net(), batch(4));
-        let before = Tensor::new(&[4, 3], (0..12).map(|i| (i as f32 * 0.7).sin()).collect());
-        let head = Consistent {
-            inner: CrossEntropy::labels(&batch.labels),
-            before: &before,
-            weight: 3.0,
-        };
-        let run = net
-            .parameter_gradients(&batch.x, &head, fgmf_net::Mode::Train)
-            .unwrap();
-        assert_gradient(&net, &run.gradients, |net| {
-            let at = CrossEntropy::labels(&batch.labels);
-            let at = Oracle::new(net).loss_gradient(&batch.x, &at).unwrap();
-            let z = at.logits.to_f64();
-            let pull: f64 = z
-                .iter()
-                .zip(before.to_f64())
-                .map(|(a, b)| (a - b).powi(2))
-                .sum();
-            mean(&at.losses) + 3.0 * pull / 3.0 / 4.0
         });
     }
 }

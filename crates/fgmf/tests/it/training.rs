@@ -63,9 +63,8 @@ fn objectives() -> Vec<TrainConfig> {
     };
     moved.validation = Some(ValidationParams::default());
     let going_on = ScorpioParams {
-        steps: 1,
-        recycle: 0.5,
-        consistency: 0.2,
+        steps: 2,
+        recycle: 0.25,
         ..ScorpioParams::default()
     };
     let going_on = config(ObjectiveConfig::new("scor-pio", &going_on).unwrap());

@@ -70,7 +70,8 @@ impl Displacements {
         let unit = if scale > 0.0 { 127.0 / scale } else { 0.0 };
         let values = &mut self.values[image * self.size..][..self.size];
         for (to, v) in values.iter_mut().zip(row) {
-            *to = (v * unit).round() as i8;
+            // Rounded to the nearest, in vector registers, where `round` is a call.
+            *to = (v * unit + 0.5f32.copysign(*v)) as i8;
         }
     }
 }

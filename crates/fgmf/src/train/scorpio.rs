@@ -51,6 +51,7 @@ use crate::train::salience::SalienceSource;
 use fgmf_net::ParameterGradients;
 use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::{Dual, Session, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -160,11 +161,18 @@ struct Search {
 /// Images displaced by `d` radii, `[n, c, h, w]`.
 fn displaced(batch: &Batch, d: &[f32], threat: &ThreatModel) -> Tensor {
     let eps = threat.eps() as f32;
-    let (clean, size) = (batch.x.to_f32(), d.len() / batch.len().max(1));
-    let mut x: Vec<f32> = clean.iter().zip(d).map(|(o, d)| o + eps * d).collect();
-    for (x, origin) in x.chunks_exact_mut(size).zip(clean.chunks_exact(size)) {
-        threat.project(origin, x);
-    }
+    let clean = batch.x.to_f32();
+    let size = (d.len() / batch.len().max(1)).max(1);
+    let mut x = vec![0.0; d.len()];
+    x.par_chunks_mut(size)
+        .zip(clean.par_chunks(size))
+        .zip(d.par_chunks(size))
+        .for_each(|((x, origin), d)| {
+            for ((x, o), d) in x.iter_mut().zip(origin).zip(d) {
+                *x = o + eps * d;
+            }
+            threat.project(origin, x);
+        });
     Tensor::new(batch.x.shape(), x)
 }
 
@@ -178,32 +186,32 @@ fn move_along(
     threat: &ThreatModel,
 ) -> Vec<f64> {
     let (gamma, eps) = (gamma as f32, threat.eps() as f32);
-    let size = d.len() / batch.len().max(1);
+    let size = (d.len() / batch.len().max(1)).max(1);
     let (clean, raw) = (batch.x.to_f32(), gradient.to_f32());
-    let mut up = raw.clone();
-    let mut slopes = Vec::with_capacity(batch.len());
-    for (i, origin) in clean.chunks_exact(size).enumerate() {
-        let at = i * size..(i + 1) * size;
-        let (d, up, g) = (&mut d[at.clone()], &mut up[at.clone()], &raw[at]);
-        threat.steepest(up);
-        if eps > 0.0 {
-            for (s, o) in up.iter_mut().zip(origin) {
-                *s = o + eps * *s;
+    d.par_chunks_mut(size)
+        .zip(clean.par_chunks(size))
+        .zip(raw.par_chunks(size))
+        .map(|((d, origin), g)| {
+            let mut up = g.to_vec();
+            threat.steepest(&mut up);
+            if eps > 0.0 {
+                for (s, o) in up.iter_mut().zip(origin) {
+                    *s = o + eps * *s;
+                }
+                threat.project(origin, &mut up);
+                for (s, o) in up.iter_mut().zip(origin) {
+                    *s = (*s - o) / eps;
+                }
             }
-            threat.project(origin, up);
-            for (s, o) in up.iter_mut().zip(origin) {
-                *s = (*s - o) / eps;
+            let mut slope = 0.0;
+            for ((d, s), g) in d.iter_mut().zip(up).zip(g) {
+                let r = gamma * (s - *d);
+                slope += f64::from(*g) * f64::from(r);
+                *d += r;
             }
-        }
-        let mut slope = 0.0;
-        for ((d, s), g) in d.iter_mut().zip(up).zip(g) {
-            let r = gamma * (*s - *d);
-            slope += f64::from(*g) * f64::from(r);
-            *d += r;
-        }
-        slopes.push(slope * f64::from(eps));
-    }
-    slopes
+            slope * f64::from(eps)
+        })
+        .collect()
 }
 
 /// `steps` Frank-Wolfe steps on the loss, from `start` with the share `gamma`, or from zero with

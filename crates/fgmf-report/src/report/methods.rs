@@ -8,8 +8,8 @@ const NOTES: [(&str, &str); 7] = [
         "SCOR-PIO 2.0 (training)",
         "While training, each image is replaced by about the worst change within the \
             allowed radius, and the loss there is made small. The change is kept from one visit of \
-            an image to the next, and each visit improves it by one averaged step, so that a search \
-            of many steps costs as much as one. How straight the loss is along that step is \
+            an image to the next, and each visit improves it by one averaged step, so that a \
+            search of many steps costs as much as one. How straight the loss is along that step is \
             written to the log: it says when a search has gone past what its gradient knew. Our \
             reconstruction: the papers publish no complete algorithm.",
     ),

@@ -36,26 +36,26 @@ impl AugmentParams {
     }
 
     /// What is drawn for one image.
-    pub(super) fn draw(&self, rng: &mut Stream) -> Move {
+    pub(super) fn draw(&self, rng: &mut Stream) -> Shifted {
         let flip = self.flip && rng.sign() > 0.0;
         let mut shift = || {
             let reach = 2 * self.shift as u64 + 1;
             rng.below(reach) as isize - self.shift as isize
         };
         let (down, right) = (shift(), shift());
-        Move { flip, down, right }
+        Shifted { flip, down, right }
     }
 }
 
 /// How one image is mirrored, then shifted, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Move {
+pub(super) struct Shifted {
     flip: bool,
     down: isize,
     right: isize,
 }
 
-impl Move {
+impl Shifted {
     /// One image `[c, h, w]`, moved; what comes in from outside is 0.
     pub(super) fn apply(self, image: &[f32], shape: [usize; 3]) -> Vec<f32> {
         let Self { flip, down, right } = self;

@@ -144,8 +144,8 @@ impl MonitorParams {
     }
 }
 
-/// Mean over the images of the sum of |∇L| over the salient pixels, and over the others. Salient are
-/// the top fifth by |Integrated Gradients| of the true class.
+/// Mean over the images of the sum of |∇L| over the salient pixels, and over the others. Salient
+/// are the top fifth by |Integrated Gradients| of the true class.
 fn gradient_norms(oracle: &Oracle<'_>, batch: &Batch, seed: u64) -> Result<(f64, f64)> {
     let ig = IntegratedGradientsParams {
         steps: POINTS,
@@ -175,8 +175,8 @@ fn gradient_norms(oracle: &Oracle<'_>, batch: &Batch, seed: u64) -> Result<(f64,
     Ok((salient / n, rest / n))
 }
 
-/// Mean of |⟨x, ∇z_y⟩| / (‖x‖ ‖∇z_y‖) (Etmann et al. 2019, with the cosine); 0 for a black image or a
-/// flat score.
+/// Mean of |⟨x, ∇z_y⟩| / (‖x‖ ‖∇z_y‖) (Etmann et al. 2019, with the cosine); 0 for a black image or
+/// a flat score.
 fn alignment(oracle: &Oracle<'_>, batch: &Batch) -> Result<f64> {
     let g = oracle.loss_gradient(&batch.x, &Logit::new(&batch.labels))?;
     let (x, g) = (batch.x.to_f64(), g.gradient.to_f64());

@@ -1,13 +1,13 @@
 //! Training on one step from a random point: FGSM from a random start, and Noise-FGSM.
 //!
-//! The objective is the mean over the batch of L(x′, y), where x′ is one step from x + η with random
-//! noise η, and s is the direction of steepest ascent of the norm (the sign in Linf):
+//! The objective is the mean over the batch of L(x′, y), where x′ is one step from x + η with
+//! random noise η, and s is the direction of steepest ascent of the norm (the sign in Linf):
 //!
-//! - `fgsm-rs`: η is uniform in the ball, and x′ = Π(x + η + α s(∇L(x + η, y))). Π projects onto ball
-//!   and bounds; α is `step_size` radii.
-//! - `n-fgsm`: η is uniform in a ball of `noise` radii, and x′ = C(x + η + α s(∇L(x + η, y))). C clips
-//!   to the bounds of an image and to nothing else, so that x′ may lie `noise` + `step_size` radii
-//!   away from x: outside the ball, as the paper has it.
+//! - `fgsm-rs`: η is uniform in the ball, and x′ = Π(x + η + α s(∇L(x + η, y))). Π projects onto
+//!   ball and bounds; α is `step_size` radii.
+//! - `n-fgsm`: η is uniform in a ball of `noise` radii, and x′ = C(x + η + α s(∇L(x + η, y))). C
+//!   clips to the bounds of an image and to nothing else, so that x′ may lie `noise` + `step_size`
+//!   radii away from x: outside the ball, as the paper has it.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |

@@ -114,8 +114,8 @@ fn collapse(log: &[EpochRecord]) -> Option<String> {
         .find(|e| e.monitor.is_some_and(|m| m.collapsed))?;
     let robust = first.monitor.map_or(0.0, |m| m.robust);
     Some(format!(
-        "catastrophic overfitting in epoch {}: {:.0}% right under the search of the objective, {:.0}% \
-            under PGD; the network only looks robust to that search, so give it more steps",
+        "catastrophic overfitting in epoch {}: {:.0}% right under the search of the objective, \
+            {:.0}% under PGD; the network only looks robust to that search, so give it more steps",
         first.epoch,
         100.0 * first.train_accuracy,
         100.0 * robust,

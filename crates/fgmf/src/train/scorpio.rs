@@ -11,17 +11,17 @@
 //!
 //! J = L(x + eps d, y) + λ |L(x + eps d) − 2 L(x + eps d − u/2) + L(x + eps d − u)|,
 //!
-//! with u the part of eps d on the salient pixels. The second term is ¼ |u·H u| at the middle of the
-//! salient segment, up to fourth order. It was the first form of this objective;
+//! with u the part of eps d on the salient pixels. The second term is ¼ |u·H u| at the middle of
+//! the salient segment, up to fourth order. It was the first form of this objective;
 //! docs/results/first-form.md found nothing in it, and it is off unless asked for.
 //!
 //! A gradient in the image from the training pass itself moves d once more, with share `recycle`,
 //! for the next visit.
 //!
-//! Second order as a controller: with r the last search step, c = 2 (L(x₁) − L(x₀)) / ⟨∇L(x₀), r⟩ − 1
-//! is ⟨∇L(x₁), r⟩ / ⟨∇L(x₀), r⟩ up to third order, that is 1 + r·H r / ⟨g, r⟩. It costs nothing and
-//! is logged as `linearity`: near 1 the loss is straight along the step; far below 1 the search has
-//! gone past what its gradient knew, which comes with catastrophic overfitting.
+//! Second order is watched: with r the last search step, from x₀ to x₁, and g = ∇L(x₀), the number
+//! c = 2 (L(x₁) − L(x₀)) / ⟨g, r⟩ − 1 is ⟨∇L(x₁), r⟩ / ⟨g, r⟩ up to third order, that is
+//! 1 + r·H r / ⟨g, r⟩. It costs nothing and is logged as `linearity`: near 1 the loss is straight
+//! along the step, below 0 the step went past the top.
 //!
 //! Cost: `2 N + 3` passes an example, where PGD-AT with S steps costs `2 S + 3`; `2 N + 9` where λ
 //! is not 0, plus `2 · ig_steps / refresh` for the salient pixels; some 3% of a training step more
@@ -34,7 +34,7 @@
 //! (3) displacements are kept over epochs, as ATTA does (Zheng et al. 2020), and averaged, which
 //! ATTA does not; (4) curvature is taken in absolute value, so that negative curvature is never
 //! rewarded, and measured by losses alone, with d, u and w held constant; (5) salient pixels are
-//! the top share by |Integrated Gradients| of the true class, refreshed every few epochs. Search
+//! the top share by |Integrated Gradients| of the true class, refreshed every few epochs. Visit
 //! steps see batch normalisation in evaluation mode, so there `linearity` mixes both modes.
 
 use crate::data::batch::Batch;
@@ -153,7 +153,7 @@ struct LastStep {
 }
 
 /// Displacements in units of the radius, and what their search saw.
-struct Search {
+struct Visit {
     d: Vec<f32>,
     last: Option<LastStep>,
 }
@@ -222,7 +222,7 @@ fn search(
     threat: &ThreatModel,
     (start, gamma): (Option<&Tensor>, f64),
     steps: usize,
-) -> Result<Search> {
+) -> Result<Visit> {
     let head = CrossEntropy::labels(&batch.labels);
     let mut d = start.map_or_else(|| vec![0.0; batch.x.len()], Tensor::to_f32);
     let mut last = None;
@@ -238,13 +238,13 @@ fn search(
             slopes,
         });
     }
-    Ok(Search { d, last })
+    Ok(Visit { d, last })
 }
 
-/// End of `steps` Frank-Wolfe steps on the loss from each image: d ← (1 − γ) d + γ s(∇L(x + eps d)),
-/// γ = 2 / (2 + k), with s the maximiser of ⟨g, s⟩ over ball and bounds (exact in Linf; elsewhere
-/// the steepest direction, brought into the bounds). Every iterate is a convex combination of points
-/// of the ball. Returns x + eps d, `[n, c, h, w]`.
+/// End of `steps` Frank-Wolfe steps on the loss from each image: d ← (1 − γ) d + γ s(g) with
+/// g = ∇L(x + eps d) and γ = 2 / (2 + k), where s maximises ⟨g, s⟩ over ball and bounds (exact in
+/// Linf; elsewhere the steepest direction, brought into the bounds). Every iterate is a convex
+/// combination of points of the ball. Returns x + eps d, `[n, c, h, w]`.
 pub fn frank_wolfe(
     model: &dyn Gradients,
     batch: &Batch,
@@ -348,7 +348,7 @@ impl Objective for Scorpio {
             Some(_) => p.steps,
         };
         let found = search(&Oracle::new(net), batch, context.threat, from, steps)?;
-        let Search { mut d, last } = found;
+        let Visit { mut d, last } = found;
         let end = displaced(batch, &d, context.threat);
         let mut parts = Vec::new();
         let head = CrossEntropy::labels(&batch.labels);

@@ -8,7 +8,7 @@ use crate::model::transform::Transform as _;
 use crate::record::MonitorRecord;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
-use crate::train::augment::{Move, each_image};
+use crate::train::augment::{Shifted, each_image};
 use crate::train::base::{Objective, StepContext};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::config::TrainConfig;
@@ -153,12 +153,12 @@ impl<'a> Stepper<'a> {
         })
     }
 
-    /// What the search of each image starts from, moved as the image is; none where nothing is kept.
+    /// What the search of each image starts from, moved as the image is, if it is kept.
     fn displacement(
         &self,
         state: &mut Checkpoint,
         batch: &Batch,
-        moves: &[Move],
+        moves: &[Shifted],
     ) -> Option<Tensor> {
         if !self.objective.keeps_displacements() {
             return None;
@@ -179,7 +179,7 @@ impl<'a> Stepper<'a> {
     }
 
     /// Moves each image of a batch as this epoch draws; how, if they are mirrored or shifted.
-    fn move_images(&self, batch: &mut Batch, epoch: u64) -> Vec<Move> {
+    fn move_images(&self, batch: &mut Batch, epoch: u64) -> Vec<Shifted> {
         let (augment, transform) = (&self.config.augment, &self.transform);
         if augment.is_none() && transform.is_none() {
             return Vec::new();

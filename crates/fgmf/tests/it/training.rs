@@ -70,7 +70,7 @@ fn objectives() -> Vec<TrainConfig> {
     let going_on = config(ObjectiveConfig::new("scor-pio", &going_on).unwrap());
     let going_on_moved = TrainConfig {
         augment: AugmentParams {
-            flip: true,
+            flip: false,
             shift: 1,
         },
         ..going_on.clone()

@@ -5,6 +5,7 @@ use crate::commands::shared::data_for;
 use crate::console;
 use crate::console::one_line;
 use anyhow::Result;
+use fgmf::Error;
 use fgmf::data::{Dataset, Fit, StillImage, read_picture};
 use fgmf_net::{Network, Tensor};
 use std::collections::HashSet;
@@ -61,6 +62,10 @@ impl Images {
         net: &Network,
     ) -> Result<Self> {
         let Some(data) = &inputs.data else {
+            if let Some(folder) = inputs.images.iter().find(|path| path.is_dir()) {
+                let expected = "a picture, as a folder of them goes to --data";
+                return Err(Error::data(folder, expected, "a folder").into());
+            }
             return Ok(Self::Files(Pictures {
                 paths: inputs.images.clone(),
                 fit,

@@ -649,6 +649,10 @@ fn misuse_is_refused_with_a_reason() {
     assert!(attack(&["--suite", "all"]).contains("quick, standard, adaptive, plus, rand"));
     assert!(attack(&["--limit", "0"]).contains("limit"));
     assert!(attack(&["--split", "both"]).contains("both"));
+    for command in ["predict", "explain"] {
+        let message = refused(&[command, model, text(folder.path()), "--out", text(&out)]);
+        assert!(message.contains("--data"), "{message}");
+    }
     let train = |extra: &[&str]| {
         refused(
             &[

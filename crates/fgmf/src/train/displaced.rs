@@ -36,10 +36,9 @@ impl Displacements {
 
     /// As a file holds them: the values, then the scales.
     pub(super) fn bytes(&self) -> Vec<u8> {
-        let values = self.values.iter().map(|v| v.cast_unsigned());
-        values
-            .chain(self.scales.iter().flat_map(|s| s.to_le_bytes()))
-            .collect()
+        let mut bytes: Vec<u8> = self.values.iter().map(|v| v.cast_unsigned()).collect();
+        bytes.extend(self.scales.iter().flat_map(|s| s.to_le_bytes()));
+        bytes
     }
 
     /// Bytes that so many images of so many numbers take.

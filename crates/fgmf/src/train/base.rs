@@ -2,7 +2,7 @@
 
 use crate::data::batch::Batch;
 use crate::defend::sgam::SALIENCY;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::method::Method;
 use crate::model::answer::predictions;
 use crate::settings::Ordered;
@@ -48,6 +48,37 @@ pub trait Objective: Sync {
     fn salience(&self) -> Option<SalienceSource> {
         None
     }
+
+    /// The objective as one that finds points first, if it is.
+    fn attacked(&self) -> Option<&dyn Attacked> {
+        None
+    }
+
+    /// Hands the objective the one inside it, which its setting `inner` names. An error unless it
+    /// is made to go around another.
+    fn take(&mut self, _inner: Box<dyn Objective>) -> Result<()> {
+        Err(Error::parameter(
+            "inner",
+            "no objective inside this one",
+            "one",
+        ))
+    }
+}
+
+/// An objective that searches for points and then takes its gradient there. What goes around an
+/// objective, and what compares it with another implementation, hands in the points.
+pub trait Attacked: Sync {
+    /// The points, `[n, c, h, w]`, one for each image of the batch.
+    fn points(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Tensor>;
+
+    /// The objective's gradient on a batch, with the points given.
+    fn step_at(
+        &self,
+        net: &Session,
+        batch: &Batch,
+        points: &Tensor,
+        context: &StepContext<'_>,
+    ) -> Result<Step>;
 }
 
 /// How an objective is made.
@@ -147,4 +178,24 @@ pub(crate) fn finish(
 
 pub(crate) fn mean(v: &[f64]) -> f64 {
     v.iter().sum::<f64>() / v.len().max(1) as f64
+}
+
+/// The step of an objective that finds its points itself.
+pub(crate) fn attacked_step(
+    objective: &dyn Attacked,
+    net: &Session,
+    batch: &Batch,
+    context: &StepContext<'_>,
+) -> Result<Step> {
+    let points = objective.points(net, batch, context)?;
+    objective.step_at(net, batch, &points, context)
+}
+
+/// An error unless `value` is a finite number of at least `least`.
+pub(crate) fn check_weight(name: &'static str, value: f64, least: f64) -> Result<()> {
+    if value.is_finite() && value >= least {
+        return Ok(());
+    }
+    let expected = format!("a finite number, {least} or more");
+    Err(Error::parameter(name, expected, value))
 }

@@ -16,13 +16,12 @@ use crate::attack::loss::AttackLoss;
 use crate::attack::pgd::PgdParams;
 use crate::data::batch::Batch;
 use crate::error::Result;
-use crate::model::access::Gradients as _;
-use crate::model::oracle::Oracle;
-use crate::rng::{Purpose, Stream};
 use crate::settings::{complete, read};
 use crate::train::base::{
-    Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, finish, mean, step_on,
+    Attacked, Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, attacked_step, finish,
+    mean, step_on,
 };
+use crate::train::parts::search::{Search, starts};
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::{Session, Tensor};
 use serde::{Deserialize, Serialize};
@@ -84,51 +83,41 @@ impl PgdAt {
     }
 }
 
-impl PgdAt {
-    /// Where the search ends for each image of the batch, `[n, c, h, w]`.
-    pub(crate) fn ends(
+impl Attacked for PgdAt {
+    fn points(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Tensor> {
+        let search = Search {
+            steps: self.params.steps,
+            step_size: self.params.step_size,
+        };
+        let start = starts(batch, context, |x, rng| context.threat.random_start(x, rng));
+        let head = CrossEntropy::labels(&batch.labels);
+        search.ascend(net, &batch.x, start, &head, context.threat)
+    }
+
+    fn step_at(
         &self,
         net: &Session,
         batch: &Batch,
+        points: &Tensor,
         context: &StepContext<'_>,
-    ) -> Result<Tensor> {
-        let oracle = Oracle::new(net);
+    ) -> Result<Step> {
         let head = CrossEntropy::labels(&batch.labels);
-        let clean = batch.x.to_f32();
-        let size = clean.len() / batch.len();
-        let alpha = (self.params.step_size * context.threat.eps()) as f32;
-        let mut x: Vec<f32> = Vec::with_capacity(clean.len());
-        for (origin, &index) in clean.chunks_exact(size).zip(&batch.index) {
-            let mut rng = Stream::new(context.seed, Purpose::Training, context.epoch, index);
-            x.extend(context.threat.random_start(origin, &mut rng));
-        }
-        for _ in 0..self.params.steps {
-            let at = oracle.loss_gradient(&Tensor::new(batch.x.shape(), x.clone()), &head)?;
-            let mut g = at.gradient.to_f32();
-            for ((x, g), origin) in x
-                .chunks_exact_mut(size)
-                .zip(g.chunks_exact_mut(size))
-                .zip(clean.chunks_exact(size))
-            {
-                context.threat.steepest(g);
-                x.iter_mut().zip(g).for_each(|(v, d)| *v += alpha * *d);
-                context.threat.project(origin, x);
-            }
-        }
-        Ok(Tensor::new(batch.x.shape(), x))
-    }
-}
-
-impl Objective for PgdAt {
-    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
-        let x = self.ends(net, batch, context)?;
-        let head = CrossEntropy::labels(&batch.labels);
-        let run = step_on(net, &x, &head, batch, 1, context)?;
+        let run = step_on(net, points, &head, batch, 1, context)?;
         let loss = mean(&run.losses);
         Ok(finish(
             run,
             &batch.labels,
             vec![("attacked cross-entropy", loss)],
         ))
+    }
+}
+
+impl Objective for PgdAt {
+    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
+        attacked_step(self, net, batch, context)
+    }
+
+    fn attacked(&self) -> Option<&dyn Attacked> {
+        Some(self)
     }
 }

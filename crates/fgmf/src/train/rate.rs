@@ -8,7 +8,7 @@ use crate::model::access::Gradients as _;
 use crate::model::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
-use crate::train::base::{StepContext, mean};
+use crate::train::base::{Attacked as _, StepContext, mean};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::config::TrainConfig;
 use crate::train::given::GivenModel;
@@ -168,7 +168,7 @@ fn attacked_loss(
     let mut losses = Vec::new();
     for rows in rows.chunks(ValidationParams::CALL) {
         let batch = batch_of(data, rows)?;
-        let x = search.ends(net, &batch, &context)?;
+        let x = search.points(net, &batch, &context)?;
         let head = CrossEntropy::labels(&batch.labels);
         losses.extend(Oracle::new(net).loss_gradient(&x, &head)?.losses);
     }

@@ -1,0 +1,7 @@
+//! What several objectives share.
+
+#[cfg(test)]
+pub(crate) mod checks;
+pub(crate) mod divergence;
+pub(crate) mod rows;
+pub(crate) mod search;

@@ -233,3 +233,12 @@ pub(crate) fn check_weight(name: &'static str, value: f64, least: f64) -> Result
     let expected = format!("a finite number, {least} or more");
     Err(Error::parameter(name, expected, value))
 }
+
+/// An error unless `step`, by which differences take the place of derivatives, is above 0 and at
+/// most 1 radius.
+pub(crate) fn check_difference(step: f64) -> Result<()> {
+    if step > 0.0 && step <= 1.0 {
+        return Ok(());
+    }
+    Err(Error::parameter("step", "above 0, at most 1", step))
+}

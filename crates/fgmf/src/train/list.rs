@@ -15,6 +15,9 @@ pub(crate) static LIST: List<ObjectiveBuild> = List::new(
     include!(concat!(env!("OUT_DIR"), "/train.rs")),
 );
 
+/// The setting that holds an objective inside another.
+const INNER: &str = "inner";
+
 /// Ids of all objectives, for [`ObjectiveConfig::parse`].
 pub fn ids() -> Vec<&'static str> {
     LIST.ids()
@@ -34,7 +37,7 @@ impl ObjectiveConfig {
     pub fn new(id: &str, settings: &impl Serialize) -> Result<Self> {
         let method = LIST.find(id)?;
         let found = (method.build.complete)(json!(settings))?;
-        let settings = match found {
+        let mut settings = match found {
             Ordered::Object(fields) => fields,
             other => {
                 return Err(Error::mismatch(
@@ -44,6 +47,10 @@ impl ObjectiveConfig {
                 ));
             }
         };
+        // An objective inside another is told with all its settings too.
+        for (_, inner) in settings.iter_mut().filter(|(name, _)| name == INNER) {
+            *inner = Ordered::of(&Self::inside(inner)?)?;
+        }
         Ok(Self {
             name: method.id,
             settings,
@@ -74,7 +81,20 @@ impl ObjectiveConfig {
 
     /// The checked objective.
     pub fn check(&self) -> Result<Box<dyn Objective>> {
-        (LIST.find(self.name)?.build.make)(Value::Object(self.values()))
+        let mut made = (LIST.find(self.name)?.build.make)(Value::Object(self.values()))?;
+        if let Some((_, inner)) = self.settings.iter().find(|(name, _)| name == INNER) {
+            made.take(Self::inside(inner)?.check()?)?;
+        }
+        Ok(made)
+    }
+
+    /// The objective that the setting `inner` names.
+    fn inside(inner: &Ordered) -> Result<Self> {
+        let given = json!(inner);
+        Self::deserialize(&given).map_err(|e| {
+            let expected = format!("an objective: its `name`, and its settings beside it ({e})");
+            Error::parameter(INNER, expected, &given)
+        })
     }
 
     fn values(&self) -> serde_json::Map<String, Value> {
@@ -127,6 +147,35 @@ mod tests {
             assert_eq!(serde_json::to_string(&read).unwrap(), text);
             assert_eq!(read, ObjectiveConfig::parse(read.name()).unwrap());
         }
+    }
+
+    #[test]
+    fn an_objective_inside_another_is_completed_and_checked() {
+        let text = r#"{"name":"awp","inner":{"name":"trades","steps":3},"gamma":0.01}"#;
+        let read: ObjectiveConfig = serde_json::from_str(text).unwrap();
+        let full = concat!(
+            r#"{"name":"awp","inner":{"name":"trades","beta":6.0,"steps":3,"step_size":0.25},"#,
+            r#""gamma":0.01}"#
+        );
+        assert_eq!(serde_json::to_string(&read).unwrap(), full);
+        assert!(read.check().unwrap().attacked().is_some());
+        let wrong = |inner: Value| {
+            let config = ObjectiveConfig::new("awp", &json!({ "inner": inner }));
+            config
+                .and_then(|c| c.check().map(|_| ()))
+                .unwrap_err()
+                .to_string()
+        };
+        for inner in [
+            json!("pgd-at"),
+            json!({}),
+            json!({"name": "magic"}),
+            json!({"name": "standard"}),
+        ] {
+            let told = wrong(inner.clone());
+            assert!(told.contains("`inner`"), "{inner}: {told}");
+        }
+        assert!(wrong(json!({"name": "trades", "steps": 0})).contains("`steps`"));
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! Training: a plain loop, objectives that plug into it, and state that survives a kill.
 
 pub(crate) mod augment;
+pub(crate) mod awp;
 pub(crate) mod base;
 pub(crate) mod checkpoint;
 pub(crate) mod config;
+pub(crate) mod cure;
 pub(crate) mod displaced;
 pub(crate) mod distillation;
 #[cfg(test)]
 mod dummy;
+pub(crate) mod elle;
 pub(crate) mod fit;
 pub(crate) mod given;
+pub(crate) mod grad_norm;
 pub(crate) mod list;
+pub(crate) mod llr;
 pub(crate) mod mart;
 pub(crate) mod memory;
 pub(crate) mod monitor;
@@ -28,12 +33,17 @@ pub(crate) mod trades;
 pub(crate) mod validation;
 
 pub use augment::AugmentParams;
+pub use awp::{Awp, AwpParams};
 pub use base::{Attacked, Objective, Step, StepContext};
 pub use config::TrainConfig;
+pub use cure::{Cure, CureParams};
 pub use distillation::{Distillation, DistillationParams};
+pub use elle::{Elle, ElleParams};
 pub use fit::{Progress, fit, fit_from};
 pub use given::GivenModel;
+pub use grad_norm::{GradNorm, GradNormParams};
 pub use list::{ObjectiveConfig, ids};
+pub use llr::{Llr, LlrParams};
 pub use mart::{Mart, MartParams};
 pub use memory::training_bytes;
 pub use monitor::{MonitorParams, OnCollapse};

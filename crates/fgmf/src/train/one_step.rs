@@ -6,8 +6,8 @@
 //! - `fgsm-rs`: η is uniform in the ball, and x′ = Π(x + η + α s(∇L(x + η, y))). Π projects onto
 //!   ball and bounds; α is `step_size` radii.
 //! - `n-fgsm`: η is uniform in a ball of `noise` radii, and x′ = C(x + η + α s(∇L(x + η, y))). C
-//!   clips to the bounds of an image and to nothing else, so that x′ may lie `noise` + `step_size`
-//!   radii away from x: outside the ball, as the paper has it.
+//!   clips to the bounds of an image and to nothing else, so that x′ may lie
+//!   `noise` + `step_size` radii away from x: outside the ball, as the paper has it.
 //!
 //! | field | default | range |
 //! | --- | --- | --- |

@@ -12,6 +12,7 @@ mod hardening;
 mod hidden;
 mod layering;
 mod minimum_norm;
+mod objectives;
 mod pictures;
 mod planted;
 mod quantus;

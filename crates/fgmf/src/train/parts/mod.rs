@@ -5,3 +5,4 @@ pub(crate) mod checks;
 pub(crate) mod divergence;
 pub(crate) mod rows;
 pub(crate) mod search;
+pub(crate) mod slope;

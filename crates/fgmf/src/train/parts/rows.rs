@@ -1,6 +1,9 @@
-//! Steps on several rows for each example: how rows are put together.
+//! Steps on several rows for each example: how rows are put together, and a head that
+//! weighs them.
 
+use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::{Dual, ParameterGradients, Tensor};
+use std::ops::Range;
 
 /// Rows of an example stand together: the first of each array, then the second of each, and so on.
 /// `shape` is that of one array, `[n, c, h, w]`.
@@ -40,4 +43,34 @@ pub(crate) fn cotangent(rows: Vec<f64>, logits: &Dual) -> Dual {
     Tensor::new(logits.shape(), rows)
         .cast(logits.precision())
         .into()
+}
+
+/// Cross-entropies of the rows of a group, with weights that may depend on them:
+/// `weigh(example, losses)` gives one weight a row, the derivative of the objective in that loss.
+pub(crate) struct Weighed<'a, F> {
+    pub(crate) labels: &'a [usize],
+    pub(crate) group: usize,
+    pub(crate) weigh: F,
+}
+
+impl<F: Fn(usize, &[f64]) -> Vec<f64> + Sync> Head for Weighed<'_, F> {
+    fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
+        let first = examples.start / self.group;
+        let labels: Vec<usize> = examples.map(|row| self.labels[row / self.group]).collect();
+        let (losses, slope) = CrossEntropy::labels(&labels).evaluate(logits, 0..labels.len());
+        // The mean over rows counts each row of a group as one of so many.
+        let share = self.group as f64;
+        let weights: Vec<f64> = losses
+            .chunks_exact(self.group)
+            .enumerate()
+            .flat_map(|(i, group)| (self.weigh)(first + i, group))
+            .map(|w| share * w)
+            .collect();
+        let weights = Tensor::new(&[weights.len(), 1], weights).cast(logits.precision());
+        (losses, slope.mul(&weights.into()))
+    }
+
+    fn group(&self) -> usize {
+        self.group
+    }
 }

@@ -5,7 +5,7 @@
     python experiments/scorpio/scorpio.py OUT times  [--rounds 5] ...
     python experiments/scorpio/scorpio.py OUT table  [--against pgd-10] ... > table.md
 
-Entries are in `entries.json`. Data: full Fashion-MNIST (`--data`, a folder of its IDX files). Every command can be given again
+Entries are in `entries.json`; `scor-pio@36` is one with 36 epochs. Data: full Fashion-MNIST (`--data`, a folder of its IDX files). Every command can be given again
 after a kill and makes what is missing. `attack` gives each model the same images; `--suite standard --limit 10000` is AutoAttack
 on the whole test set. `times` trains every entry for one epoch in turn, over and over, so that what else the machine does meets all
 alike; a ratio is that of medians. `table` pairs two entries image by image: the difference is the mean over seeds and images,
@@ -27,36 +27,45 @@ HERE = Path(__file__).resolve().parent
 BINARY = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent.parent / "target")) / "release" / "fgmf"
 
 
-def settings(options, entry, seed, epochs):
-    known = json.loads((HERE / "entries.json").read_text())
-    own = {k: v for k, v in known["entries"][entry].items() if k != "passes"}
-    return known["common"] | {"data": options.data, "architecture": options.arch, "epochs": epochs, "seed": seed} | own
+def known():
+    return json.loads((HERE / "entries.json").read_text())
+
+
+def parts(options, entry):
+    """An entry's name and epochs."""
+    name, _, epochs = entry.partition("@")
+    return name, int(epochs or options.epochs)
+
+
+def settings(options, name, seed, epochs):
+    own = {k: v for k, v in known()["entries"][name].items() if k != "passes"}
+    return known()["common"] | {"data": options.data, "architecture": options.arch, "epochs": epochs, "seed": seed} | own
 
 
 def folder(options, entry, seed):
-    return options.out / options.arch / f"{entry}-{options.epochs}" / str(seed)
+    name, epochs = parts(options, entry)
+    return options.out / options.arch / f"{name}-{epochs}" / str(seed)
 
 
 def chosen(options):
-    known = json.loads((HERE / "entries.json").read_text())["entries"]
-    return options.entries or list(known)
+    return options.entries or list(known()["entries"])
 
 
 def fgmf(options, *words):
     subprocess.run([options.binary, *map(str, words), "--quiet"], check=True, stdout=subprocess.DEVNULL)
 
 
-def trained(options, entry, seed, epochs, at):
+def trained(options, name, epochs, seed, at):
     at.mkdir(parents=True, exist_ok=True)
     config = at / "config.json"
-    config.write_text(json.dumps(settings(options, entry, seed, epochs), indent=1) + "\n")
+    config.write_text(json.dumps(settings(options, name, seed, epochs), indent=1) + "\n")
     fgmf(options, "train", "--config", config, "--out", at)
 
 
 def train(options):
     for seed in options.seeds:
         for entry in chosen(options):
-            trained(options, entry, seed, options.epochs, folder(options, entry, seed))
+            trained(options, *parts(options, entry), seed, folder(options, entry, seed))
             print(entry, seed, "trained", flush=True)
 
 
@@ -86,7 +95,7 @@ def times(options):
             if len(kept.get(entry, [])) > turn:
                 continue
             at = options.out / "times" / entry
-            trained(options, entry, 0, 1, at)
+            trained(options, entry, 1, 0, at)
             log = [json.loads(line) for line in (at / "log.jsonl").read_text().splitlines()]
             kept.setdefault(entry, []).append(log[0]["seconds"])
             shutil.rmtree(at)
@@ -121,11 +130,11 @@ def paired(a, b):
 
 
 def table(options):
-    known = json.loads((HERE / "entries.json").read_text())["entries"]
     path = options.out / options.arch / "times.json"
     clock = {k: statistics.median(v) for k, v in json.loads(path.read_text()).items()} if path.exists() else {}
+    time_of = lambda entry: clock[parts(options, entry)[0]] * parts(options, entry)[1]  # noqa: E731
     base = results(options, options.against)
-    print(f"| training | passes | time, of {options.against}'s | clean | attacked, each seed | mean | less {options.against}'s | each seed | linearity | verdict |")
+    print(f"| training | passes of a visit | time, of {options.against}'s | clean | attacked, each seed | mean | less {options.against}'s | each seed | linearity | verdict |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for entry in chosen(options):
         found = results(options, entry)
@@ -133,14 +142,15 @@ def table(options):
             continue
         share = lambda v: f"{100 * v:.1f}"  # noqa: E731
         right = {s: statistics.fmean(r["right"]) for s, r in found.items()}
-        time = f"{100 * clock[entry] / clock[options.against]:.0f}%" if entry in clock and options.against in clock else "–"
+        timed = {parts(options, e)[0] for e in (entry, options.against)} <= set(clock)
+        time = f"{100 * time_of(entry) / time_of(options.against):.0f}%" if timed else "–"
         apart, seeds = "–", "–"
         if entry != options.against and set(found) & set(base):
             mean, half, each = paired(found, base)
             apart, seeds = f"{mean:+.2f} ± {half:.2f}", " / ".join(f"{d:+.2f}" for d in each)
         bends = [r["linearity"] for r in found.values() if r["linearity"] is not None]
         cells = [
-            f"`{entry}`", f"{known[entry]['passes']}", time, share(statistics.fmean(r["clean"] for r in found.values())),
+            f"`{entry}`", f"{known()['entries'][parts(options, entry)[0]]['passes']}", time, share(statistics.fmean(r["clean"] for r in found.values())),
             " / ".join(share(v) for v in right.values()), f"**{share(statistics.fmean(right.values()))}**", apart, seeds,
             f"{statistics.fmean(bends):.2f}" if bends else "–", ", ".join(sorted({r["verdict"] for r in found.values()})),
         ]

@@ -148,6 +148,18 @@ impl Objective for Awp {
         self.inner = Some(inner);
         Ok(())
     }
+
+    fn rows(&self) -> usize {
+        self.inner.as_ref().map_or(1, |inner| inner.rows())
+    }
+
+    fn copies(&self) -> usize {
+        1 + self.inner.as_ref().map_or(0, |inner| inner.copies())
+    }
+
+    fn attacks(&self) -> bool {
+        self.inner.as_ref().is_none_or(|inner| inner.attacks())
+    }
 }
 
 #[cfg(test)]

@@ -59,6 +59,16 @@ pub trait Objective: Sync {
         true
     }
 
+    /// Rows of a step for each example, 1 or more.
+    fn rows(&self) -> usize {
+        1
+    }
+
+    /// Copies of the network that a step makes.
+    fn copies(&self) -> usize {
+        0
+    }
+
     /// Whether the run must keep where searches ended, from one visit of an image to the next.
     fn keeps_displacements(&self) -> bool {
         false

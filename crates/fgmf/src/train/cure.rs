@@ -181,6 +181,10 @@ impl Objective for Cure {
     fn attacks(&self) -> bool {
         false
     }
+
+    fn rows(&self) -> usize {
+        5
+    }
 }
 
 #[cfg(test)]

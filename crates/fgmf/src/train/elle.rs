@@ -157,6 +157,10 @@ impl Objective for Elle {
     fn attacked(&self) -> Option<&dyn Attacked> {
         Some(self)
     }
+
+    fn rows(&self) -> usize {
+        4
+    }
 }
 
 #[cfg(test)]

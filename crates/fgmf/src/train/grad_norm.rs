@@ -151,6 +151,10 @@ impl Objective for GradNorm {
     fn attacks(&self) -> bool {
         false
     }
+
+    fn rows(&self) -> usize {
+        3
+    }
 }
 
 #[cfg(test)]

@@ -195,6 +195,10 @@ impl Objective for Llr {
     fn attacks(&self) -> bool {
         false
     }
+
+    fn rows(&self) -> usize {
+        4
+    }
 }
 
 #[cfg(test)]

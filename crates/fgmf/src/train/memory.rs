@@ -20,7 +20,9 @@ use fgmf_net::{Precision, Rules, Session, Tensor};
 /// - 4 w (c + 2) for gradients, or 32 w for the state as it is saved or read, whichever is more,
 /// - 8 p for packed weights, which train and are attacked,
 /// - 6 v for each image of a chunk on every thread,
-/// - 256 bytes for each number of the images of a step, 16 for each pixel of a salient map,
+/// - 256 bytes for each number of the images of a step, 16 more for each further row of an example,
+///   16 for each pixel of a salient map,
+/// - 4 w + 8 p for each copy of the network that an objective makes,
 /// - where searches are kept, 3 for each number of all images: as they are, as they are saved, and
 ///   in the file's bytes.
 ///
@@ -42,7 +44,7 @@ pub fn training_bytes(
     net.loss_gradients(&image, &Logit::new(&[0]), &[net.input()], &Rules::exact())?;
     let (weights, packed) = (net.stored_numbers() as u64, net.packed_numbers() as u64);
     let batch = config.batch.min(data.len());
-    let chunks = batch.div_ceil(TRAINING_CHUNK) as u64;
+    let chunks = (batch * objective.rows()).div_ceil(TRAINING_CHUNK) as u64;
     let at_work = TRAINING_CHUNK as u64 * chunks.min(threads.max(1) as u64);
     let best = if config.validation.is_some() { 4 } else { 0 };
     let salience = objective.salience().map_or(0, |_| 16 * data.len() * h * w);
@@ -56,6 +58,8 @@ pub fn training_bytes(
         8 * packed,
         6 * net.numbers_per_image() as u64 * at_work,
         256 * (batch * c * h * w) as u64,
+        16 * ((objective.rows() - 1) * batch * c * h * w) as u64,
+        objective.copies() as u64 * (4 * weights + 8 * packed),
         salience as u64,
         kept,
     ];
@@ -88,6 +92,15 @@ mod tests {
         assert!(needed("cnn-tiny", 32, 2, 64) < usual);
         assert!(needed("cnn-tiny", 64, 2, 32) < usual);
         assert!(needed("cnn-small", 64, 2, 64) > usual);
+        let of = |objective: &str| {
+            let architecture = fgmf_net::zoo::Architecture::parse("cnn-tiny").unwrap();
+            let objective = crate::train::ObjectiveConfig::parse(objective).unwrap();
+            let config = TrainConfig::new("", architecture, objective, 0.1);
+            training_bytes(&config, None, &data(64), 2).unwrap()
+        };
+        // Two rows an example, kept displacements, a copy of the network.
+        assert!(of("pgd-at") < of("trades") && of("trades") < of("cure"));
+        assert!(of("pgd-at") < of("scor-pio") && of("pgd-at") < of("awp"));
         // What there is no work for takes nothing.
         assert_eq!(needed("cnn-tiny", 64, 8, 64), usual);
     }

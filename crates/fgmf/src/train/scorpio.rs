@@ -386,6 +386,10 @@ impl Objective for Scorpio {
     fn keeps_displacements(&self) -> bool {
         self.params.persistent
     }
+
+    fn rows(&self) -> usize {
+        if self.params.curvature > 0.0 { 3 } else { 1 }
+    }
 }
 
 /// c of a batch: the mean rise over the step, against what the gradients at its starts foretold,

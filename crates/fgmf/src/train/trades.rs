@@ -177,6 +177,10 @@ impl Objective for Trades {
     fn attacked(&self) -> Option<&dyn Attacked> {
         Some(self)
     }
+
+    fn rows(&self) -> usize {
+        2
+    }
 }
 
 #[cfg(test)]

@@ -302,7 +302,7 @@ const WATCHED: [Watched; 5] = [
         Some(m.salient)
     }),
     ("gradient on other pixels", Ticks::Plain, |m| Some(m.rest)),
-    ("gradient alike the image", Ticks::Percent, |m| {
+    ("gradient like the image", Ticks::Percent, |m| {
         Some(m.alignment)
     }),
     ("top curvature", Ticks::Plain, |m| m.curvature),

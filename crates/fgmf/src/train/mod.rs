@@ -1,5 +1,6 @@
 //! Training: a plain loop, objectives that plug into it, and state that survives a kill.
 
+pub(crate) mod atta;
 pub(crate) mod augment;
 pub(crate) mod awp;
 pub(crate) mod base;
@@ -32,6 +33,7 @@ pub(crate) mod stepper;
 pub(crate) mod trades;
 pub(crate) mod validation;
 
+pub use atta::{Atta, AttaParams};
 pub use augment::AugmentParams;
 pub use awp::{Awp, AwpParams};
 pub use base::{Attacked, Objective, Step, StepContext};

@@ -1,7 +1,7 @@
 //! ATTA: adversarial training whose search goes on from the image of the epoch before.
 //!
-//! The objective is the mean over the batch of L(x_S, y), where x_0 is where the search of this image
-//! ended when it was visited last (the image itself at first), and
+//! The objective is the mean over the batch of L(x_S, y), where x_0 is where the search of this
+//! image ended when it was visited last (the image itself at first), and
 //! x_{t+1} = Π(x_t + α s(∇L(x_t, y))). Π projects onto ball and bounds, s is the direction of
 //! steepest ascent of the norm (the sign in Linf), S is `steps` and α is `step_size` radii.
 //!
@@ -13,10 +13,10 @@
 //! Cost: `2 steps + 3` passes an example. Memory: a byte for each number of the training images.
 //! Reference: `zheng2020`.
 //!
-//! Differences from the paper: (1) where the radius grows, what is kept grows with it, because it is
-//! kept in units of the radius, in steps of 1/127; (2) nothing is set back to the image every few
-//! epochs; (3) flips and shifts move what is kept as they move the image, which the paper does by
-//! inverse transforms.
+//! Differences from the paper: (1) where the radius grows, what is kept grows with it, because it
+//! is kept in units of the radius, in steps of 1/127; (2) nothing is set back to the image every
+//! few epochs; (3) flips and shifts move what is kept as they move the image, which the paper does
+//! by inverse transforms; (4) the default step is ours.
 
 use crate::data::batch::Batch;
 use crate::error::Result;

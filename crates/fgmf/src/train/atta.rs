@@ -22,7 +22,7 @@ use crate::data::batch::Batch;
 use crate::error::Result;
 use crate::settings::{complete, read};
 use crate::train::base::{
-    Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, finish, mean, step_on,
+    Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, cross_entropy_at,
 };
 use crate::train::parts::search::Search;
 use fgmf_net::head::CrossEntropy;
@@ -92,8 +92,6 @@ impl Objective for Atta {
         let head = CrossEntropy::labels(&batch.labels);
         let search = &self.search;
         let end = search.ascend(net, &batch.x, start, &head, context.threat)?;
-        let run = step_on(net, &end, &head, batch, 1, context)?;
-        let loss = mean(&run.losses);
         let kept = context.displacement.filter(|_| eps > 0.0).map(|_| {
             let moved = end.to_f32().into_iter().zip(&clean);
             let d = moved.map(|(x, o)| (x - o) / eps).collect();
@@ -101,7 +99,7 @@ impl Objective for Atta {
         });
         Ok(Step {
             displacement: kept,
-            ..finish(run, &batch.labels, vec![("attacked cross-entropy", loss)])
+            ..cross_entropy_at(net, batch, &end, context)?
         })
     }
 
@@ -113,6 +111,7 @@ impl Objective for Atta {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::base::{finish, mean, step_on};
     use crate::train::parts::checks::{batch, context, gradient_matches, net, threat};
     use fgmf_net::Precision;
 

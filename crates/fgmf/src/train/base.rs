@@ -9,7 +9,7 @@ use crate::settings::Ordered;
 use crate::threat::ThreatModel;
 use crate::train::salience::{Salience, SalienceSource};
 use fgmf_net::ParameterGradients;
-use fgmf_net::head::Head;
+use fgmf_net::head::{CrossEntropy, Head};
 use fgmf_net::{Dual, Mode, Session, Tensor, ValueId};
 use std::ops::Range;
 
@@ -222,6 +222,20 @@ pub(crate) fn finish(
 
 pub(crate) fn mean(v: &[f64]) -> f64 {
     v.iter().sum::<f64>() / v.len().max(1) as f64
+}
+
+/// The step on the cross-entropy at given points.
+pub(crate) fn cross_entropy_at(
+    net: &Session,
+    batch: &Batch,
+    points: &Tensor,
+    context: &StepContext<'_>,
+) -> Result<Step> {
+    let head = CrossEntropy::labels(&batch.labels);
+    let run = step_on(net, points, &head, batch, 1, context)?;
+    let loss = mean(&run.losses);
+    let parts = vec![("attacked cross-entropy", loss)];
+    Ok(finish(run, &batch.labels, parts))
 }
 
 /// The step of an objective that finds its points itself.

@@ -36,9 +36,9 @@ use crate::model::oracle::Oracle;
 use crate::settings::{complete, read};
 use crate::train::base::{
     Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, check_difference, check_weight,
-    finish, step_on,
+    finish,
 };
-use crate::train::parts::rows::{answer_of, mean_at};
+use crate::train::parts::rows::mean_at;
 use crate::train::parts::slope::{Scalar, SlopeTerms};
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::{Session, Tensor};
@@ -162,13 +162,12 @@ impl Cure {
             terms.slope(Scalar::CrossEntropy, &bend.far, u, l, weight);
             terms.slope(Scalar::CrossEntropy, x, u, l, -weight);
         }
-        let rows = terms.images(&batch.x.shape()[1..]);
-        let run = step_on(net, &rows, &terms, batch, 5, context)?;
+        let run = terms.step(net, batch, context)?;
         let parts = vec![
             ("cross-entropy", mean_at(&run.losses, 5, 0)),
             ("weighted curvature", terms.mean(&run.losses, 1..5)),
         ];
-        Ok(finish(answer_of(run, 5, 0), &batch.labels, parts))
+        Ok(finish(run, &batch.labels, parts))
     }
 }
 

@@ -24,9 +24,9 @@ use crate::error::Result;
 use crate::settings::{complete, read};
 use crate::train::base::{
     Attacked, Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, attacked_step,
-    check_weight, finish, mean, step_on,
+    check_weight, finish, mean,
 };
-use crate::train::parts::rows::{Weighed, answer_of, interleaved, mean_at};
+use crate::train::parts::rows::{Weighed, mean_at, step_on_rows};
 use crate::train::parts::search::{Search, starts};
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::{Session, Tensor};
@@ -127,8 +127,7 @@ impl Attacked for Elle {
     ) -> Result<Step> {
         let lines = Lines::draw(batch, context);
         let attacked = points.to_f32();
-        let arrays = [&attacked[..], &lines.from, &lines.to, &lines.between];
-        let rows = interleaved(&arrays, batch.x.shape());
+        let rows = [&attacked[..], &lines.from, &lines.to, &lines.between];
         let head = Weighed {
             labels: &batch.labels,
             group: 4,
@@ -138,14 +137,14 @@ impl Attacked for Elle {
                 vec![1.0, -(1.0 - a) * slope, -a * slope, slope]
             },
         };
-        let run = step_on(net, &rows, &head, batch, 4, context)?;
+        let run = step_on_rows(net, &rows, &head, 0, batch, context)?;
         let groups = run.losses.chunks_exact(4).zip(&lines.shares);
         let squares: Vec<f64> = groups.map(|(l, a)| deviation(l, *a).powi(2)).collect();
         let parts = vec![
             ("attacked cross-entropy", mean_at(&run.losses, 4, 0)),
             ("squared deviation from linear", mean(&squares)),
         ];
-        Ok(finish(answer_of(run, 4, 0), &batch.labels, parts))
+        Ok(finish(run, &batch.labels, parts))
     }
 }
 

@@ -36,9 +36,9 @@ use crate::model::oracle::Oracle;
 use crate::settings::{complete, read};
 use crate::train::base::{
     Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, check_difference, check_weight,
-    finish, step_on,
+    finish,
 };
-use crate::train::parts::rows::{answer_of, mean_at};
+use crate::train::parts::rows::mean_at;
 use crate::train::parts::slope::{Scalar, SlopeTerms};
 use fgmf_net::Session;
 use fgmf_net::head::CrossEntropy;
@@ -132,13 +132,12 @@ impl GradNorm {
             terms.value(Scalar::CrossEntropy, x, clean);
             terms.slope(Scalar::CrossEntropy, x, v, step, weight);
         }
-        let rows = terms.images(&batch.x.shape()[1..]);
-        let run = step_on(net, &rows, &terms, batch, 3, context)?;
+        let run = terms.step(net, batch, context)?;
         let parts = vec![
             ("cross-entropy", mean_at(&run.losses, 3, 0)),
             ("weighted gradient norm", terms.mean(&run.losses, 1..3)),
         ];
-        Ok(finish(answer_of(run, 3, 0), &batch.labels, parts))
+        Ok(finish(run, &batch.labels, parts))
     }
 }
 

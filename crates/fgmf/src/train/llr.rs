@@ -35,9 +35,9 @@ use crate::model::oracle::Oracle;
 use crate::settings::{complete, read};
 use crate::train::base::{
     Attacked, Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, attacked_step,
-    check_difference, check_weight, finish, mean, step_on,
+    check_difference, check_weight, finish, mean,
 };
-use crate::train::parts::rows::{Weighed, answer_of, interleaved, mean_at};
+use crate::train::parts::rows::{Weighed, mean_at, step_on_rows};
 use crate::train::parts::search::{Search, starts};
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::{Session, Tensor};
@@ -160,7 +160,7 @@ impl Attacked for Llr {
             pairs.map(|(x, end)| x + h as f32 * (end - x)).collect()
         };
         let (ahead, behind) = (along(step), along(-step));
-        let rows = interleaved(&[&clean, &far, &ahead, &behind], batch.x.shape());
+        let rows: [&[f32]; 4] = [&clean, &far, &ahead, &behind];
         let head = Weighed {
             labels: &batch.labels,
             group: 4,
@@ -171,7 +171,7 @@ impl Attacked for Llr {
                 vec![1.0 - bend, bend, difference, -difference]
             },
         };
-        let run = step_on(net, &rows, &head, batch, 4, context)?;
+        let run = step_on_rows(net, &rows, &head, 0, batch, context)?;
         let both = run.losses.chunks_exact(4).map(|losses| self.terms(losses));
         let (bends, slopes): (Vec<f64>, Vec<f64>) = both.map(|(e, s)| (e.abs(), s.abs())).unzip();
         let parts = vec![
@@ -179,7 +179,7 @@ impl Attacked for Llr {
             ("deviation from linear", mean(&bends)),
             ("slope", mean(&slopes)),
         ];
-        Ok(finish(answer_of(run, 4, 0), &batch.labels, parts))
+        Ok(finish(run, &batch.labels, parts))
     }
 }
 

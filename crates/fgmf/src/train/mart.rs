@@ -29,10 +29,10 @@ use crate::error::Result;
 use crate::settings::{complete, read};
 use crate::train::base::{
     Attacked, Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, attacked_step,
-    check_weight, finish, step_on,
+    check_weight, finish,
 };
 use crate::train::parts::divergence::{Divergence, log_softmax};
-use crate::train::parts::rows::{answer_of, cotangent, interleaved, mean_at};
+use crate::train::parts::rows::{cotangent, mean_at, step_on_rows};
 use crate::train::parts::search::{Search, nearby, starts};
 use fgmf_net::head::{CrossEntropy, Head, runner_up};
 use fgmf_net::{Dual, Session, Tensor};
@@ -155,17 +155,17 @@ impl Attacked for Mart {
         context: &StepContext<'_>,
     ) -> Result<Step> {
         let (clean, attacked) = (batch.x.to_f32(), points.to_f32());
-        let rows = interleaved(&[&clean, &attacked], batch.x.shape());
         let head = Boosted {
             labels: &batch.labels,
             beta: self.beta,
         };
-        let run = step_on(net, &rows, &head, batch, 2, context)?;
+        let rows: [&[f32]; 2] = [&clean, &attacked];
+        let run = step_on_rows(net, &rows, &head, 1, batch, context)?;
         let parts = vec![
             ("boosted cross-entropy", mean_at(&run.losses, 2, 1)),
             ("weighted divergence", mean_at(&run.losses, 2, 0)),
         ];
-        Ok(finish(answer_of(run, 2, 1), &batch.labels, parts))
+        Ok(finish(run, &batch.labels, parts))
     }
 }
 

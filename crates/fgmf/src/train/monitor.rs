@@ -1,8 +1,6 @@
 //! What is watched at the end of each epoch: whether the search that training uses still finds what
 //! a longer one finds, and how the loss bends.
 
-use crate::attack::base::Attack;
-use crate::attack::pgd::PgdParams;
 use crate::attack::sealed::run_attack;
 use crate::data::batch::{Batch, batch_of};
 use crate::data::dataset::Dataset;
@@ -17,6 +15,7 @@ use crate::record::MonitorRecord;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
 use crate::train::salience::{top, top_count};
+use crate::train::validation::pgd;
 use fgmf_net::head::{CrossEntropy, Logit};
 use fgmf_net::{Session, Tensor};
 use serde::{Deserialize, Serialize};
@@ -88,15 +87,7 @@ impl MonitorParams {
                 self.lanczos,
             ));
         }
-        self.attack().map(|_| ())
-    }
-
-    fn attack(&self) -> Result<Attack> {
-        let params = PgdParams {
-            steps: self.steps,
-            ..PgdParams::default()
-        };
-        Ok(Attack::White(Box::new(params.check()?)))
+        pgd(self.steps).map(|_| ())
     }
 
     /// Looks at a network whose objective left the share `trained` right, at the radius of
@@ -114,7 +105,7 @@ impl MonitorParams {
     ) -> Result<MonitorRecord> {
         let batch = batch_of(data, &spread(data.labels(), self.images))?;
         let oracle = Oracle::new(net);
-        let outcome = run_attack(&self.attack()?, &oracle, &batch, threat, seed)?;
+        let outcome = run_attack(&pgd(self.steps)?, &oracle, &batch, threat, seed)?;
         let robust = outcome.success.iter().filter(|broken| !**broken).count();
         let robust = robust as f64 / batch.len() as f64;
         let collapsed = trained.is_some_and(|t| t - robust > GAP);
@@ -181,7 +172,6 @@ fn alignment(oracle: &Oracle<'_>, batch: &Batch) -> Result<f64> {
     let g = oracle.loss_gradient(&batch.x, &Logit::new(&batch.labels))?;
     let (x, g) = (batch.x.to_f64(), g.gradient.to_f64());
     let size = g.len() / batch.len();
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let one = |(x, g): (&[f64], &[f64])| {
         let lengths = (dot(x, x) * dot(g, g)).sqrt();
         if lengths > 0.0 {
@@ -207,7 +197,6 @@ fn top_curvature(
     let n = batch.len().min(most);
     let size = batch.x.len() / batch.len();
     let (x, head) = (batch.x.rows(0, n), CrossEntropy::labels(&batch.labels[..n]));
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     // Orthonormal vectors of each image, and its tridiagonal matrix.
     let mut spaces: Vec<Krylov> = Vec::with_capacity(n);
     for &index in &batch.index[..n] {
@@ -231,6 +220,10 @@ fn top_curvature(
     Ok(spaces.iter().map(Krylov::largest).sum::<f64>() / n as f64)
 }
 
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
 /// What Lanczos steps have found of a symmetric matrix.
 struct Krylov {
     basis: Vec<Vec<f64>>,
@@ -241,7 +234,6 @@ struct Krylov {
 impl Krylov {
     /// Takes H v of the last vector v. A space that is closed already stays as it is.
     fn extend(&mut self, mut w: Vec<f64>) {
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         if self.diagonal.len() == self.basis.len() {
             return;
         }
@@ -339,7 +331,6 @@ mod tests {
         };
         let session = net.cast(fgmf_net::Precision::F32);
         let oracle = Oracle::new(&session);
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let p = 1.0 / (1.0 + (-dot(&w, &x)).exp());
         let expected = p * (1.0 - p) * dot(&w, &w);
         let found = top_curvature(&oracle, &batch, 8, 4, 0).unwrap();

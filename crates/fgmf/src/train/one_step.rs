@@ -29,7 +29,7 @@ use crate::error::Result;
 use crate::settings::{complete, read};
 use crate::train::base::{
     Attacked, Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, attacked_step,
-    check_weight, finish, mean, step_on,
+    check_weight, cross_entropy_at,
 };
 use crate::train::parts::search::{Search, starts};
 use fgmf_net::head::CrossEntropy;
@@ -149,11 +149,7 @@ impl Attacked for OneStep {
         points: &Tensor,
         context: &StepContext<'_>,
     ) -> Result<Step> {
-        let head = CrossEntropy::labels(&batch.labels);
-        let run = step_on(net, points, &head, batch, 1, context)?;
-        let loss = mean(&run.losses);
-        let parts = vec![("attacked cross-entropy", loss)];
-        Ok(finish(run, &batch.labels, parts))
+        cross_entropy_at(net, batch, points, context)
     }
 }
 

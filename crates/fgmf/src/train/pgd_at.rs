@@ -18,8 +18,8 @@ use crate::data::batch::Batch;
 use crate::error::Result;
 use crate::settings::{complete, read};
 use crate::train::base::{
-    Attacked, Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, attacked_step, finish,
-    mean, step_on,
+    Attacked, Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, attacked_step,
+    cross_entropy_at,
 };
 use crate::train::parts::search::{Search, starts};
 use fgmf_net::head::CrossEntropy;
@@ -101,14 +101,7 @@ impl Attacked for PgdAt {
         points: &Tensor,
         context: &StepContext<'_>,
     ) -> Result<Step> {
-        let head = CrossEntropy::labels(&batch.labels);
-        let run = step_on(net, points, &head, batch, 1, context)?;
-        let loss = mean(&run.losses);
-        Ok(finish(
-            run,
-            &batch.labels,
-            vec![("attacked cross-entropy", loss)],
-        ))
+        cross_entropy_at(net, batch, points, context)
     }
 }
 

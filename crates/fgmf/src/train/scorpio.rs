@@ -47,13 +47,13 @@ use crate::train::base::{
     Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, finish, mean, step_on,
     step_on_with_images,
 };
+use crate::train::parts::rows::{Weighed, mean_at, step_on_rows};
 use crate::train::salience::SalienceSource;
 use fgmf_net::ParameterGradients;
-use fgmf_net::head::{CrossEntropy, Head};
-use fgmf_net::{Dual, Session, Tensor};
+use fgmf_net::head::CrossEntropy;
+use fgmf_net::{Session, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 
 pub(crate) const METHODS: &[ObjectiveMethod] = &[ObjectiveMethod {
     id: "scor-pio",
@@ -255,36 +255,9 @@ pub fn frank_wolfe(
     Ok(displaced(batch, &found.d, threat))
 }
 
-/// Rows come in threes: x + d, x + d − u/2, x + d − u.
-struct Curved<'a> {
-    labels: &'a [usize],
-    weight: f64,
-}
-
-impl Curved<'_> {
-    /// Second difference of three losses.
-    fn difference(losses: &[f64]) -> f64 {
-        losses[0] - 2.0 * losses[1] + losses[2]
-    }
-}
-
-impl Head for Curved<'_> {
-    fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
-        let labels: Vec<usize> = examples.map(|row| self.labels[row / 3]).collect();
-        let (losses, cotangent) = CrossEntropy::labels(&labels).evaluate(logits, 0..labels.len());
-        let mut weights = Vec::with_capacity(losses.len());
-        for three in losses.chunks_exact(3) {
-            let s = self.weight * Self::difference(three).signum();
-            // Three rows an example: the mean over rows counts each a third.
-            weights.extend([3.0 * (1.0 + s), -6.0 * s, 3.0 * s]);
-        }
-        let weights = Tensor::new(&[weights.len(), 1], weights).cast(logits.precision());
-        (losses, cotangent.mul(&weights.into()))
-    }
-
-    fn group(&self) -> usize {
-        3
-    }
+/// Second difference of the losses at x + d, x + d − u/2, x + d − u.
+fn bend(losses: &[f64]) -> f64 {
+    losses[0] - 2.0 * losses[1] + losses[2]
 }
 
 impl Scorpio {
@@ -298,43 +271,32 @@ impl Scorpio {
         let (clean, far) = (batch.x.to_f32(), end.to_f32());
         let size = clean.len() / batch.len();
         let [_, h, w] = net.image_shape();
-        let mut rows = Vec::with_capacity(3 * clean.len());
-        for (i, &index) in batch.index.iter().enumerate() {
-            let (origin, end) = (
-                &clean[i * size..(i + 1) * size],
-                &far[i * size..(i + 1) * size],
-            );
-            let salient = |pixel: usize| {
-                context
-                    .salience
-                    .is_none_or(|s| s.is_salient(index, pixel % (h * w)))
-            };
-            for share in [0.0, 0.5, 1.0f32] {
-                rows.extend(
-                    end.iter()
-                        .zip(origin)
-                        .enumerate()
-                        .map(|(p, (e, o))| if salient(p) { e - share * (e - o) } else { *e }),
-                );
-            }
-        }
-        let mut shape = batch.x.shape().to_vec();
-        shape[0] *= 3;
-        let head = Curved {
-            labels: &batch.labels,
-            weight: self.params.curvature,
+        let salient = |value: usize| {
+            let (example, pixel) = (batch.index[value / size], value % (h * w));
+            let kept = context.salience;
+            kept.is_none_or(|s| s.is_salient(example, pixel))
         };
-        let mut run = step_on(net, &Tensor::new(&shape, rows), &head, batch, 3, context)?;
-        let ends: Vec<f64> = run.losses.iter().step_by(3).copied().collect();
-        let bends: Vec<f64> = run
-            .losses
-            .chunks_exact(3)
-            .map(|three| Curved::difference(three).abs())
-            .collect();
-        run.logits = run
-            .logits
-            .select(0, &(0..batch.len()).map(|i| 3 * i).collect::<Vec<_>>());
-        Ok((run, mean(&ends), mean(&bends)))
+        let back = |share: f32| -> Vec<f32> {
+            let pairs = far.iter().zip(&clean).enumerate();
+            pairs
+                .map(|(at, (e, o))| if salient(at) { e - share * (e - o) } else { *e })
+                .collect()
+        };
+        let (half, whole) = (back(0.5), back(1.0));
+        let head = Weighed {
+            labels: &batch.labels,
+            group: 3,
+            weigh: |_: usize, losses: &[f64]| {
+                let s = self.params.curvature * bend(losses).signum();
+                vec![1.0 + s, -2.0 * s, s]
+            },
+        };
+        let rows: [&[f32]; 3] = [&far, &half, &whole];
+        let run = step_on_rows(net, &rows, &head, 0, batch, context)?;
+        let bends = run.losses.chunks_exact(3).map(|three| bend(three).abs());
+        let bends: Vec<f64> = bends.collect();
+        let end = mean_at(&run.losses, 3, 0);
+        Ok((run, end, mean(&bends)))
     }
 }
 
@@ -407,31 +369,7 @@ fn linearity(last: &LastStep, ends: &[f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::threat::Norm;
-    use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
-
-    fn batch(n: usize) -> Batch {
-        let x = (0..n * 64)
-            .map(|i| 0.5 + 0.4 * ((i * 37 % 101) as f32 / 101.0 - 0.5))
-            .collect();
-        Batch {
-            x: Tensor::new::<f32>(&[n, 1, 8, 8], x),
-            labels: (0..n).map(|i| i % 3).collect(),
-            index: (0..n as u64).collect(),
-        }
-    }
-
-    fn net() -> Session {
-        let config = ZooConfig {
-            architecture: Architecture::CnnTiny,
-            activation: Activation::Softplus,
-            image: [1, 8, 8],
-            classes: 3,
-            mean: vec![0.5],
-            deviation: vec![0.25],
-            seed: 3,
-        };
-        Session::new(build(&config).unwrap())
-    }
+    use crate::train::parts::checks::{batch, net};
 
     #[test]
     fn one_frank_wolfe_step_is_the_sign_step_and_more_stay_in_the_ball() {

@@ -55,6 +55,15 @@ impl Default for ValidationParams {
     }
 }
 
+/// PGD with so many steps.
+pub(super) fn pgd(steps: usize) -> Result<Attack> {
+    let params = PgdParams {
+        steps,
+        ..PgdParams::default()
+    };
+    Ok(Attack::White(Box::new(params.check()?)))
+}
+
 impl ValidationParams {
     /// Images attacked at a time.
     pub(super) const CALL: usize = 128;
@@ -71,11 +80,7 @@ impl ValidationParams {
     }
 
     fn attack(&self) -> Result<Attack> {
-        let params = PgdParams {
-            steps: self.steps,
-            ..PgdParams::default()
-        };
-        Ok(Attack::White(Box::new(params.check()?)))
+        pgd(self.steps)
     }
 
     /// Positions of the images that train, and of those that are held out; the first in file

@@ -1,13 +1,16 @@
 //! Steps on several rows for each example: how rows are put together, and a head that
 //! weighs them.
 
+use crate::data::batch::Batch;
+use crate::error::Result;
+use crate::train::base::{StepContext, step_on};
 use fgmf_net::head::{CrossEntropy, Head};
-use fgmf_net::{Dual, ParameterGradients, Tensor};
+use fgmf_net::{Dual, ParameterGradients, Session, Tensor};
 use std::ops::Range;
 
 /// Rows of an example stand together: the first of each array, then the second of each, and so on.
 /// `shape` is that of one array, `[n, c, h, w]`.
-pub(crate) fn interleaved(arrays: &[&[f32]], shape: &[usize]) -> Tensor {
+fn interleaved(arrays: &[&[f32]], shape: &[usize]) -> Tensor {
     let n = shape[0];
     let size = arrays[0].len() / n.max(1);
     let mut rows = Vec::with_capacity(arrays.len() * arrays[0].len());
@@ -19,6 +22,21 @@ pub(crate) fn interleaved(arrays: &[&[f32]], shape: &[usize]) -> Tensor {
     let mut shape = shape.to_vec();
     shape[0] = n * arrays.len();
     Tensor::new(&shape, rows)
+}
+
+/// A step on the rows of `arrays`, put together by [`interleaved`], with the logits of the row
+/// `answer` of each group.
+pub(crate) fn step_on_rows(
+    net: &Session,
+    arrays: &[&[f32]],
+    head: &dyn Head,
+    answer: usize,
+    batch: &Batch,
+    context: &StepContext<'_>,
+) -> Result<ParameterGradients> {
+    let (group, rows) = (arrays.len(), interleaved(arrays, batch.x.shape()));
+    let run = step_on(net, &rows, head, batch, group, context)?;
+    Ok(answer_of(run, group, answer))
 }
 
 /// Keeps the logits of one row of each group, which are those that count as the example's answer.

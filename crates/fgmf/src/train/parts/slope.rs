@@ -5,8 +5,12 @@
 //! the parameters. Two rows of a training step with the weights ± w / 2h therefore give the
 //! gradient of a penalty on an input gradient.
 
+use crate::data::batch::Batch;
+use crate::error::Result;
+use crate::train::base::{StepContext, step_on};
+use crate::train::parts::rows::answer_of;
 use fgmf_net::head::{CrossEntropy, Head, Logit};
-use fgmf_net::{Dual, Tensor};
+use fgmf_net::{Dual, ParameterGradients, Session, Tensor};
 use std::ops::Range;
 
 /// What is differentiated.
@@ -65,8 +69,20 @@ impl<'a> SlopeTerms<'a> {
         }
     }
 
+    /// The step on all rows of a batch, with the logits of the first row of each group.
+    pub(crate) fn step(
+        &self,
+        net: &Session,
+        batch: &Batch,
+        context: &StepContext<'_>,
+    ) -> Result<ParameterGradients> {
+        let rows = self.images(&batch.x.shape()[1..]);
+        let run = step_on(net, &rows, self, batch, self.group, context)?;
+        Ok(answer_of(run, self.group, 0))
+    }
+
     /// All rows as images of `shape`, `[c, h, w]`.
-    pub(crate) fn images(&self, shape: &[usize]) -> Tensor {
+    fn images(&self, shape: &[usize]) -> Tensor {
         let shape = [&[self.terms.len()], shape].concat();
         Tensor::new(&shape, self.rows.clone())
     }

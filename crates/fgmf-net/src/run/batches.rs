@@ -9,7 +9,8 @@ use crate::graph::head::Head;
 use crate::graph::op::Mode;
 use crate::graph::{Dim, ValueId};
 use crate::rule::Rules;
-use crate::tensor::Tensor;
+use crate::tensor::{Precision, Tensor};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A loss, the logits behind it, and gradients.
@@ -289,7 +290,8 @@ impl Session {
             Ok((losses, logits, (gradients, images), statistics))
         })?;
         let mut chunks = chunks.into_iter();
-        let Some((mut losses, first, (mut gradients, mut images), mut statistics)) = chunks.next()
+        let Some((mut losses, first, (first_gradients, mut images), mut statistics)) =
+            chunks.next()
         else {
             return Err(Error::call(
                 "parameter gradients",
@@ -297,18 +299,19 @@ impl Session {
                 0,
             ));
         };
-        let mut logits = vec![first];
+        let (mut logits, mut gradients) = (vec![first], vec![first_gradients]);
         for (l, z, (g, x), s) in chunks {
             losses.extend(l);
             logits.push(z);
             images.extend(x);
-            gradients = gradients.iter().zip(&g).map(|(a, b)| a.add(b)).collect();
+            gradients.push(g);
             statistics = statistics
                 .iter()
                 .zip(&s)
                 .map(|((i, m, v), (_, m2, v2))| (*i, m.add(m2), v.add(v2)))
                 .collect();
         }
+        let mut gradients = sums(&gradients);
         gradients.extend(images);
         Ok(ParameterGradients {
             losses,
@@ -317,6 +320,30 @@ impl Session {
             statistics,
         })
     }
+}
+
+/// The sum over chunks of each array, added in the order of the chunks. Blocks of an array are
+/// added on all threads.
+fn sums(chunks: &[Vec<Tensor>]) -> Vec<Tensor> {
+    const BLOCK: usize = 1 << 13;
+    let Some((first, others)) = chunks.split_first() else {
+        return Vec::new();
+    };
+    let sum = |(i, array): (usize, &Tensor)| {
+        if array.precision() != Precision::F32 {
+            return others.iter().fold(array.clone(), |sum, c| sum.add(&c[i]));
+        }
+        let parts: Vec<_> = others.iter().map(|c| c[i].values::<f32>()).collect();
+        let mut sum = array.to_f32();
+        sum.par_chunks_mut(BLOCK).enumerate().for_each(|(at, sum)| {
+            for part in &parts {
+                let part = &part[at * BLOCK..][..sum.len()];
+                sum.iter_mut().zip(part).for_each(|(s, v)| *s += v);
+            }
+        });
+        Tensor::new(array.shape(), sum)
+    };
+    first.iter().enumerate().map(sum).collect()
 }
 
 /// The logits, then other values.

@@ -244,11 +244,12 @@ impl Tensor {
 
     /// Inner product of all values, accumulated in `f64`.
     pub fn dot(&self, other: &Self) -> f64 {
-        self.to_f64()
-            .iter()
-            .zip(other.to_f64())
-            .map(|(a, b)| a * b)
-            .sum()
+        match (self.precision(), other.precision()) {
+            (Precision::F32, Precision::F32) => {
+                dot_of(&self.values::<f32>(), &other.values::<f32>())
+            }
+            _ => dot_of(&self.to_f64(), &other.to_f64()),
+        }
     }
 
     /// The only value, or the first of several, as `f64`.
@@ -271,6 +272,23 @@ fn lane_sum<T: Scalar>(row: &[T]) -> T {
         }
     }
     lanes.iter().fold(tail, |s, &v| s + v)
+}
+
+/// Sum of products in eight sums side by side, which fill a vector register.
+fn dot_of<T: Scalar + Into<f64>>(a: &[T], b: &[T]) -> f64 {
+    const LANES: usize = 8;
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0.0f64; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a.into() * b.into();
+        }
+    }
+    let rest = a_rest
+        .iter()
+        .zip(b_rest)
+        .map(|(&a, &b)| a.into() * b.into());
+    sums.into_iter().chain(rest).sum()
 }
 
 #[cfg(test)]

@@ -100,6 +100,9 @@ impl Schedule {
     }
 }
 
+/// Numbers of an array that a thread takes at once.
+const BLOCK: usize = 1 << 13;
+
 /// What a step makes of one parameter.
 struct Update {
     weight: Tensor,
@@ -170,23 +173,18 @@ impl Optimiser {
                         0.0
                     };
                 let (b1, b2) = (beta1 as f32, beta2 as f32);
-                let m: Vec<f32> = m
-                    .iter()
-                    .zip(g.iter())
-                    .map(|(m, g)| b1 * m + (1.0 - b1) * g)
-                    .collect();
-                let v: Vec<f32> = second
-                    .values::<f32>()
-                    .iter()
-                    .zip(g.iter())
-                    .map(|(v, g)| b2 * v + (1.0 - b2) * g * g)
-                    .collect();
-                let w = w
-                    .iter()
-                    .zip(&m)
-                    .zip(&v)
-                    .map(|((w, m), v)| keep * w - scale * m / (v.sqrt() + epsilon))
-                    .collect();
+                let (mut w, mut m) = (w.into_owned(), m.into_owned());
+                let mut v = second.to_f32();
+                w.par_chunks_mut(BLOCK)
+                    .zip(m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK)))
+                    .zip(g.par_chunks(BLOCK))
+                    .for_each(|((w, (m, v)), g)| {
+                        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                            *m = b1 * *m + (1.0 - b1) * g;
+                            *v = b2 * *v + (1.0 - b2) * g * g;
+                            *w = keep * *w - scale * *m / (v.sqrt() + epsilon);
+                        }
+                    });
                 Update {
                     weight: array(w),
                     first: array(m),
@@ -276,20 +274,24 @@ impl OptimiserState {
             let (Some(old), Some(new)) = (self.average.parameter(id), net.parameter(id)) else {
                 continue;
             };
-            let (old, next) = (old.to_f32(), new.to_f32());
+            let (old, next) = (old.values::<f32>(), new.values::<f32>());
             // A mean of equal numbers is another one by rounding; what does not train must stay.
             if old
                 .iter()
-                .zip(&next)
+                .zip(next.iter())
                 .all(|(a, w)| a.to_bits() == w.to_bits())
             {
                 continue;
             }
-            let mixed = old
-                .iter()
-                .zip(next)
-                .map(|(a, w)| d * a + (1.0 - d) * w)
-                .collect::<Vec<f32>>();
+            let mut mixed = vec![0.0; old.len()];
+            mixed
+                .par_chunks_mut(BLOCK)
+                .zip(old.par_chunks(BLOCK).zip(next.par_chunks(BLOCK)))
+                .for_each(|(mixed, (old, next))| {
+                    for ((mixed, a), w) in mixed.iter_mut().zip(old).zip(next) {
+                        *mixed = d * a + (1.0 - d) * w;
+                    }
+                });
             let mixed = Tensor::new(new.shape(), mixed);
             self.average.set_parameter(id, mixed)?;
         }

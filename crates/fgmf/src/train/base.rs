@@ -26,6 +26,8 @@ pub struct StepContext<'a> {
     /// Where the search of each image of the batch ended when it was visited last, less the image,
     /// in units of the radius, `[n, c, h, w]`; zeros at first. None if the run keeps none.
     pub displacement: Option<&'a Tensor>,
+    /// What the step before left for this one in [`Step::carried`]; empty at first.
+    pub carried: &'a [f64],
 }
 
 /// Outcome of a step.
@@ -41,6 +43,8 @@ pub struct Step {
     pub correct: usize,
     /// What [`StepContext::displacement`] will be when these images are visited next.
     pub displacement: Option<Tensor>,
+    /// What [`StepContext::carried`] will be at the next step; empty leaves it as it is.
+    pub carried: Vec<f64>,
 }
 
 /// A training objective.
@@ -72,6 +76,11 @@ pub trait Objective: Sync {
     /// Whether the run must keep where searches ended, from one visit of an image to the next.
     fn keeps_displacements(&self) -> bool {
         false
+    }
+
+    /// Steps in a row on each batch, 1 or more.
+    fn replays(&self) -> usize {
+        1
     }
 
     /// The objective as one that finds points first, if it is.
@@ -187,17 +196,20 @@ impl Head for Taught<'_> {
     }
 
     fn auxiliary_values(&self) -> Vec<ValueId> {
-        vec![self.at]
+        let mut all = self.inner.auxiliary_values();
+        all.push(self.at);
+        all
     }
 
     fn auxiliary(&self, values: &[Tensor], examples: Range<usize>) -> Vec<Tensor> {
-        let pixels = values[0].len() / examples.len().max(1);
+        let Some((map, inner)) = values.split_last() else {
+            return Vec::new();
+        };
+        let mut all = self.inner.auxiliary(inner, examples.clone());
+        let pixels = map.len() / examples.len().max(1);
         let target = self.targets.rows(examples.start, examples.len());
-        vec![
-            values[0]
-                .sub(&target)
-                .affine(self.weight / pixels as f64, 0.0),
-        ]
+        all.push(map.sub(&target).affine(self.weight / pixels as f64, 0.0));
+        all
     }
 }
 
@@ -217,6 +229,7 @@ pub(crate) fn finish(
         parts,
         correct,
         displacement: None,
+        carried: Vec::new(),
     }
 }
 

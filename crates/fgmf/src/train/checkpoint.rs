@@ -71,6 +71,8 @@ pub(super) struct Checkpoint {
     pub(super) optimiser: OptimiserState,
     pub(super) salience: Option<Salience>,
     pub(super) displacements: Option<Displacements>,
+    /// What the objective leaves from step to step.
+    pub(super) carried: Vec<f64>,
     pub(super) log: Vec<EpochRecord>,
     /// None without images held out.
     pub(super) best: Option<BestNetwork>,
@@ -84,6 +86,7 @@ impl Checkpoint {
             net: Session::new(net),
             salience: None,
             displacements: None,
+            carried: Vec::new(),
             log: Vec::new(),
             best: None,
         }
@@ -162,6 +165,11 @@ pub(super) fn save(
     if let Some(d) = &state.displacements {
         let bytes = d.bytes();
         arrays.push(("displacements".into(), Dtype::U8, vec![bytes.len()], bytes));
+    }
+    if !state.carried.is_empty() {
+        let bytes = state.carried.iter().flat_map(|v| v.to_le_bytes());
+        let shape = vec![state.carried.len()];
+        arrays.push(("carried".into(), Dtype::F64, shape, bytes.collect()));
     }
     let broken = |e: &dyn std::fmt::Display| Error::record(path, e);
     let views = arrays
@@ -268,6 +276,7 @@ pub(super) fn load(
         optimiser: OptimiserState::new(fresh),
         salience: None,
         displacements: None,
+        carried: Vec::new(),
         log: header.log,
         best: header.kept.map(|kept| BestNetwork {
             net: fresh.clone(),
@@ -315,6 +324,13 @@ pub(super) fn load(
         let found = Displacements::from_bytes(images, c * h * w, kept.data());
         let found = found.ok_or_else(|| broken(&"`displacements` has another size"))?;
         state.displacements = Some(found);
+    }
+    if let Ok(carried) = arrays.tensor("carried") {
+        let (numbers, rest) = carried.data().as_chunks::<8>();
+        if carried.dtype() != Dtype::F64 || !rest.is_empty() {
+            return Err(broken(&"`carried` holds no numbers"));
+        }
+        state.carried = numbers.iter().map(|b| f64::from_le_bytes(*b)).collect();
     }
     if header.epochs_done != state.log.len() || state.log.len() > config.epochs {
         return Err(broken(&"its log and its counters disagree"));

@@ -96,6 +96,7 @@ mod tests {
             epoch: 0,
             salience: None,
             displacement: None,
+            carried: &[],
         };
         let method = &METHODS[0];
         let example: serde_json::Value = serde_json::from_str(method.example).unwrap();

@@ -165,6 +165,7 @@ fn attacked_loss(
         epoch: 0,
         salience: None,
         displacement: None,
+        carried: &[],
     };
     let mut losses = Vec::new();
     for rows in rows.chunks(ValidationParams::CALL) {

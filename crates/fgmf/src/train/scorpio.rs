@@ -464,6 +464,7 @@ mod tests {
                 epoch: k,
                 salience: None,
                 displacement: Some(&d),
+                carried: &[],
             };
             let step = objective.step(&net, &batch, &context).unwrap();
             let [(_, loss), (name, c)] = step.parts[..] else {
@@ -496,6 +497,7 @@ mod tests {
             epoch: 0,
             salience: None,
             displacement: Some(&start),
+            carried: &[],
         };
         let run = |recycle| {
             let params = ScorpioParams {
@@ -568,6 +570,7 @@ mod tests {
             epoch: 0,
             salience: None,
             displacement: None,
+            carried: &[],
         };
         let scorpio = Scorpio::new(ScorpioParams {
             curvature: 2.0,

@@ -42,6 +42,15 @@ impl Made {
     pub(super) fn odd(&self) -> Option<(&'static str, f64)> {
         self.parts.iter().copied().find(|(_, v)| !v.is_finite())
     }
+
+    /// Takes a further replay of the same batch into the means, which count `replays` so far.
+    fn follow(&mut self, next: Made, replays: usize) {
+        let n = replays as f64;
+        for ((_, mean), (_, value)) in self.parts.iter_mut().zip(&next.parts) {
+            *mean = (*mean * n + value) / (n + 1.0);
+        }
+        self.correct = next.correct;
+    }
 }
 
 impl<'a> Stepper<'a> {
@@ -103,8 +112,29 @@ impl<'a> Stepper<'a> {
         )
     }
 
-    /// A step on the examples at `rows`, when a share `done` of the run is behind.
+    /// As many steps on the examples at `rows` as the objective replays a batch, when a share
+    /// `done` of the run is behind. Parts are means over the replays, and what counts as right is
+    /// that of the last.
     pub(super) fn step(
+        &self,
+        state: &mut Checkpoint,
+        rows: &[usize],
+        epoch: u64,
+        done: f64,
+    ) -> Result<Made> {
+        let mut made = self.replay(state, rows, epoch, done)?;
+        for replays in 1..self.objective.replays() {
+            if made.odd().is_some() {
+                break;
+            }
+            let next = self.replay(state, rows, epoch, done)?;
+            made.follow(next, replays);
+        }
+        Ok(made)
+    }
+
+    /// One step on the examples at `rows`.
+    fn replay(
         &self,
         state: &mut Checkpoint,
         rows: &[usize],
@@ -121,6 +151,7 @@ impl<'a> Stepper<'a> {
             epoch,
             salience: state.salience.as_ref(),
             displacement: displacement.as_ref(),
+            carried: &state.carried,
         };
         let mut step = self.objective.step(&state.net, &batch, &context)?;
         if let (Some(kept), Some(ends)) = (&mut state.displacements, &step.displacement) {
@@ -134,6 +165,9 @@ impl<'a> Stepper<'a> {
                     }
                 }
             }
+        }
+        if !step.carried.is_empty() {
+            state.carried = std::mem::take(&mut step.carried);
         }
         if let Some(limit) = config.gradient_clip {
             clip(&mut step.gradients, limit);

@@ -51,6 +51,7 @@ fn one_step_is_that_of_pytorch() {
         epoch: 0,
         salience: None,
         displacement: None,
+        carried: &[],
     };
     let plain = Optimiser::Sgd {
         momentum: 0.0,

@@ -78,6 +78,8 @@ fn objectives() -> Vec<TrainConfig> {
     vec![
         going_on,
         going_on_moved,
+        config(ObjectiveConfig::new("free-at", &serde_json::json!({ "replays": 2 })).unwrap()),
+        config(ObjectiveConfig::parse("sora").unwrap()),
         moved,
         standard,
         config(ObjectiveConfig::parse("pgd-at").unwrap()),

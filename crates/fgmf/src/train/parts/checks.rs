@@ -45,6 +45,7 @@ pub(crate) fn context(threat: &ThreatModel) -> StepContext<'_> {
         epoch: 0,
         salience: None,
         displacement: None,
+        carried: &[],
     }
 }
 

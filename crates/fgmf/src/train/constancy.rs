@@ -344,6 +344,10 @@ impl Objective for Constancy {
         self.inner.as_ref().map_or(1, |inner| inner.rows()).max(4)
     }
 
+    fn replays(&self) -> usize {
+        self.inner.as_ref().map_or(1, |inner| inner.replays())
+    }
+
     fn copies(&self) -> usize {
         self.inner.as_ref().map_or(0, |inner| inner.copies())
     }

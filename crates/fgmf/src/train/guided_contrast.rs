@@ -227,7 +227,7 @@ impl Anchors {
 }
 
 /// The cross-entropy, with λ w C on the features.
-struct Guided<'a> {
+struct ContrastHead<'a> {
     entropy: CrossEntropy,
     at: ValueId,
     anchors: &'a Anchors,
@@ -237,7 +237,7 @@ struct Guided<'a> {
     contrasts: Mutex<Vec<f64>>,
 }
 
-impl Head for Guided<'_> {
+impl Head for ContrastHead<'_> {
     fn evaluate(&self, logits: &Dual, examples: Range<usize>) -> (Vec<f64>, Dual) {
         self.entropy.evaluate(logits, examples)
     }
@@ -295,7 +295,7 @@ impl Attacked for GuidedContrast {
             return Err(Error::mismatch("guided-contrast", expected, found));
         }
         let anchors = Anchors::of(teacher, batch)?;
-        let head = Guided {
+        let head = ContrastHead {
             entropy: CrossEntropy::labels(&batch.labels),
             at: features(net)?,
             anchors: &anchors,

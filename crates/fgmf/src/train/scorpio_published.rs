@@ -33,8 +33,8 @@
 //! nor code that trains could be had. Ours are: (1) Frank-Wolfe with 2 / (2 + k), which the authors
 //! use in their later work; (2) `FE` taken for a forward difference, N3 for N = 3; (3) max(0, ·),
 //! because Q(0) = 0 makes the true maximum 0 or more; (4) the stencil of losses in the place of a
-//! second backward pass; (5) λ and h. x − h d may leave the bounds of an image. All three rows of an
-//! image share the statistics of batch normalisation.
+//! second backward pass; (5) λ and h. x − h d may leave the bounds of an image. All three rows of
+//! an image share the statistics of batch normalisation.
 //!
 //! Where h is below 1 the objective never looks at the end of the ball. Such stencils have
 //! collapsed under attack (docs/architecture.md, decision 4), and the accuracy that is logged is no

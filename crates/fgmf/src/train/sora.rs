@@ -108,7 +108,7 @@ pub struct Sora {
 }
 
 /// Points of a batch, and what the search for them saw.
-struct Found {
+struct SoraStep {
     points: Tensor,
     /// ∇L(x + η), end to end.
     gradient: Vec<f32>,
@@ -129,7 +129,7 @@ impl Sora {
         batch: &Batch,
         context: &StepContext<'_>,
         length: f64,
-    ) -> Result<Found> {
+    ) -> Result<SoraStep> {
         let (threat, shape) = (context.threat, batch.x.shape());
         let mut shares = Vec::with_capacity(batch.x.len());
         let mut x = starts(batch, context, |x, rng| {
@@ -150,7 +150,7 @@ impl Sora {
             .zip(steps)
             .for_each(|(x, (s, u))| *x += length as f32 * u * s);
         threat.clip(&mut x);
-        Ok(Found {
+        Ok(SoraStep {
             points: Tensor::new(shape, x),
             gradient,
             direction,
@@ -165,7 +165,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
 
 /// Of each image ⟨s, g′⟩ / ⟨s, g⟩ between −1 and 1, and the cosine of g and g′, as means over the
 /// images for which they exist; none where they exist for no image.
-fn straightness(found: &Found, there: &[f32], size: usize) -> Option<[f64; 2]> {
+fn straightness(found: &SoraStep, there: &[f32], size: usize) -> Option<[f64; 2]> {
     let (mut sums, mut n) = ([0.0; 2], 0);
     let rows = found
         .gradient
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_loss_that_bends_down_lowers_the_mean() {
-        let found = Found {
+        let found = SoraStep {
             points: Tensor::new(&[2, 1, 1, 2], vec![0.0f32; 4]),
             gradient: vec![2.0, -1.0, 0.0, 0.0],
             direction: vec![1.0, -1.0, 0.0, 0.0],

@@ -72,7 +72,7 @@ fn double(value: f64) -> String {
     // Rust's digits are the fewest, too: `d.ddde±x`.
     let text = format!("{:e}", value.abs());
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    let digits = even(value.abs(), &digits_of(mantissa), exponent);
     if digits.bytes().all(|b| b == b'0') {
         return "0".into();
     }
@@ -95,6 +95,33 @@ fn double(value: f64) -> String {
     };
     let sign = if value < 0.0 { "-" } else { "" };
     format!("{sign}{unsigned}")
+}
+
+fn digits_of(mantissa: &str) -> String {
+    mantissa.chars().filter(char::is_ascii_digit).collect()
+}
+
+/// Digits of most that a double has.
+const LONGEST: usize = 770;
+
+/// The digits, or where the value lies in the middle of two lists of as many digits, those that end
+/// evenly: ECMAScript takes these, and Rust the larger ones.
+fn even(value: f64, digits: &str, exponent: &str) -> String {
+    let exact = format!("{value:.LONGEST$e}");
+    let exact = digits_of(exact.split('e').next().unwrap_or_default());
+    let below = exact.get(..digits.len()).unwrap_or_default();
+    let middle = exact.trim_end_matches('0') == format!("{below}5");
+    let ends_even = below.bytes().last().is_some_and(|b| b % 2 == 0);
+    let reads_back = |digits: &str| {
+        let (first, rest) = digits.split_at(1);
+        let read = format!("{first}.{rest}e{exponent}").parse::<f64>();
+        read.is_ok_and(|v| v.to_bits() == value.to_bits())
+    };
+    if middle && ends_even && reads_back(below) {
+        below.to_owned()
+    } else {
+        digits.to_owned()
+    }
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub(crate) const CLAUSES: [Clause; 22] = [
         "Annex IV 2(g)",
         "reports dated and signed by the responsible persons",
         Person,
-        "name, role and date; `fgmf sign` signs the files and not a person's judgement",
+        "name, role and date; fgmf sign signs the files and not a person's judgement",
     ),
     clause(
         "Annex IV 2(b), 2(c)",

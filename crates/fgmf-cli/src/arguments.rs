@@ -82,6 +82,17 @@ pub(crate) enum Command {
     Evaluate(Evaluate),
     /// Classify images: class names, probabilities, accuracy where labels are known.
     Predict(Predict),
+    /// Measure what a policy asks for, and hold it against the policy's thresholds; writes a folder
+    /// of evidence that others can check.
+    Audit(Audit),
+    /// Make a pair of keys for `sign`.
+    Keygen(Keygen),
+    /// Sign an audit; writes bundle.sigstore.json.
+    Sign(Sign),
+    /// Check an audit: signature, digests, every stored image, and a sample of searches.
+    Verify(Verify),
+    /// Two audits of the same images side by side, with paired tests.
+    Compare(Compare),
     /// Show a model's graph, parameters, inputs and cost.
     Info(Info),
 }
@@ -560,6 +571,74 @@ pub(crate) struct Info {
     pub(crate) model: PathBuf,
     #[command(flatten)]
     pub(crate) input: ModelInput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+    /// Data, as for `train`: its test part is used.
+    #[arg(long)]
+    pub(crate) data: String,
+    /// What is measured, and what must hold (TOML; docs/audit.md).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// Folder for the evidence; run again with the same policy to go on after a kill.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Most memory of the process in MiB, which sets what is done at once; changes no result
+    /// [default: three quarters of what the system has left]
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keygen {
+    /// File for the private key; the public key is written beside it, with the ending .pub.pem.
+    #[arg(long, default_value = "fgmf.pem")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// Folder of an audit.
+    pub(crate) audit: PathBuf,
+    /// Private key (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Folder of an audit.
+    pub(crate) audit: PathBuf,
+    /// Public key of whoever signed it (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// The model that was audited (ONNX): its answers to all stored images are checked.
+    #[arg(long, value_name = "FILE", requires = "data")]
+    pub(crate) model: Option<PathBuf>,
+    /// The data that it was audited on.
+    #[arg(long, requires = "model")]
+    pub(crate) data: Option<String>,
+    /// Images at each radius whose searches are run once more.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) sample: usize,
+    /// Draws that sample; of the system if not given.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// Folder of the first audit, such as that before hardening.
+    pub(crate) first: PathBuf,
+    /// Folder of the second audit, of the same images.
+    pub(crate) second: PathBuf,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::passes::Passes;
 use crate::proportion::Proportion;
 use crate::run::{BuildRecord, DataRecord, ModelFile, ThreatRecord};
 use crate::words::Level;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `attack.json`.
@@ -143,7 +144,7 @@ impl ExampleRecord {
 }
 
 /// What the signs add up to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VerdictRecord {
     /// It speaks only of the checks listed.
     pub level: Level,
@@ -154,7 +155,7 @@ pub struct VerdictRecord {
 }
 
 /// A sign of gradient masking.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FlagRecord {
     /// Id in kebab case.
     pub id: String,

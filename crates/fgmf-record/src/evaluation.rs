@@ -3,6 +3,7 @@
 use crate::mean::mean_interval;
 use crate::run::{BuildRecord, DataRecord, MethodRecord, ModelFile, ThreatRecord};
 use crate::words::Direction;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One kind of input: the same examples, clean or attacked.
@@ -94,7 +95,7 @@ pub struct NothingFound {
 }
 
 /// A test of paired differences against 0.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairedTest {
     /// t, or the smaller sum of signed ranks.
     pub statistic: f64,
@@ -105,7 +106,7 @@ pub struct PairedTest {
 }
 
 /// Differences of two figures on the same examples.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PairedDifference {
     /// Examples with both values.
     pub n: usize,

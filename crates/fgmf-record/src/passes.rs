@@ -1,9 +1,10 @@
 //! What a run asked of a model.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Passes through a model, in examples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Passes {
     /// Forward passes.
     pub forward: u64,

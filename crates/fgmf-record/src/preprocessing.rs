@@ -1,11 +1,12 @@
 //! What a model expects of its images.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is done to an image with values from 0 to 1 before a model's own graph sees it:
 /// (`scale` · x − `mean`) / `std`, a channel at a time, with the channels in the order that the
 /// model takes. Mean and deviation are in units of the scaled values, as training code states them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
     /// Largest value of a pixel: 1, or 255 for models that take bytes.

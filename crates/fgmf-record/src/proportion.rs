@@ -1,9 +1,10 @@
 //! Shares of counted examples.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A proportion with its Wilson 95% score interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Proportion {
     /// Successes.
     pub count: usize,

@@ -2,10 +2,11 @@
 
 use crate::preprocessing::Preprocessing;
 use crate::words::{Norm, Split};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A model file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelFile {
     /// Path as given.
     pub file: String,
@@ -23,7 +24,7 @@ pub struct ModelFile {
 }
 
 /// The data a run used.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DataRecord {
     /// Name or path as given.
     pub name: String,
@@ -57,7 +58,7 @@ pub(crate) fn unnamed_class(label: usize) -> String {
 }
 
 /// What the attacker may do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ThreatRecord {
     /// Norm of a perturbation.
     pub norm: Norm,
@@ -77,7 +78,7 @@ pub struct MachineRecord {
 }
 
 /// What decides the bytes of a result besides settings, data and version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BuildRecord {
     /// Rises by one whenever numbers move.
     pub numerics: u32,
@@ -86,7 +87,7 @@ pub struct BuildRecord {
 }
 
 /// A method and every setting.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MethodRecord {
     /// Id.
     pub id: String,

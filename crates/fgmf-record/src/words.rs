@@ -1,5 +1,6 @@
 //! Words of records that code compares. In JSON each is the string it always was.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +16,7 @@ macro_rules! word {
         $(#[$about])*
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+            JsonSchema,
         )]
         pub enum $name {
             $($(#[$meaning])* #[serde(rename = $text)] $variant,)+
@@ -76,6 +78,31 @@ word! {
         Suspicious = "suspicious",
         /// A conclusive flag.
         Masked = "masked",
+    }
+}
+
+word! {
+    /// Whether something stated beforehand holds. The order is that of alarm.
+    CheckOutcome {
+        /// It holds, and so does every value inside the 95% interval.
+        Passed = "PASSED",
+        /// The measured value holds, and the 95% interval reaches over the threshold; or signs of
+        /// masking were seen that the policy allows.
+        Warned = "WARNED",
+        /// It does not hold, or was not measured.
+        Failed = "FAILED",
+    }
+}
+
+word! {
+    /// How an interval was made.
+    IntervalKind {
+        /// Wilson's score interval of a share.
+        Wilson = "wilson",
+        /// Normal approximation of a mean.
+        Normal = "normal",
+        /// Percentiles of resampled images.
+        Bootstrap = "bootstrap",
     }
 }
 
@@ -197,6 +224,8 @@ mod tests {
         check(Split::ALL, &["train", "test"]);
         check(Level::ALL, &["trustworthy", "suspicious", "masked"]);
         check(Direction::ALL, &["higher", "lower"]);
+        check(CheckOutcome::ALL, &["PASSED", "WARNED", "FAILED"]);
+        check(IntervalKind::ALL, &["wilson", "normal", "bootstrap"]);
         let families = [
             "faithfulness",
             "stability",

@@ -1,10 +1,13 @@
-//! Pages from records: reports and galleries as HTML and PNG. Nothing but a record is read, and a
+//! Pages from records: reports, audits and galleries as HTML and PNG, and what other tools read of
+//! an audit. Nothing but a record is read, and a
 //! page loads nothing and runs no script.
 
+mod audit;
 mod chart;
 mod colormap;
 mod error;
 mod escape;
+mod exchange;
 mod facts;
 #[cfg(test)]
 mod fixture;
@@ -19,7 +22,9 @@ mod report;
 mod stamp;
 mod text;
 
+pub use audit::render_audit;
 pub use error::{Error, Result};
+pub use exchange::{check_script, cyclonedx, junit, model_card, open_metrics};
 pub use gallery::{gallery_head, gallery_image, gallery_tail, page_png};
 pub use overlay::overlay_png;
 pub use report::render_html;

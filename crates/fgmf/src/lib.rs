@@ -10,12 +10,14 @@
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
 //! - [`study`] runs suites and evaluations over data sets;
 //! - [`remote`] asks models that answer at an address, and keeps their answers;
+//! - [`attest`] makes statements about files that others can check: digests, signatures;
 //! - [`store`] writes files that survive a kill;
 //! - [`record`] is the plain data that comes out; the crate `fgmf-report` draws it.
 //!
 //! `docs/architecture.md` draws the rooms and the edges that are allowed between them.
 
 pub mod attack;
+pub mod attest;
 pub mod data;
 pub mod defend;
 mod error;

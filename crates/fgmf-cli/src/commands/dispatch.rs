@@ -1,6 +1,6 @@
 //! Which command was asked for.
 
-use super::{attack, demo, evaluate, explain, harden, info, predict, train};
+use super::{attack, audit, demo, evaluate, explain, harden, info, predict, sign, train, verify};
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
 use anyhow::Result;
@@ -14,6 +14,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         Command::Evaluate(a) => evaluate::run(arguments, a),
         Command::Predict(a) => predict::run(arguments, a),
         Command::Harden(a) => harden::run(arguments, a),
+        Command::Audit(a) => audit::run(arguments, a),
+        Command::Keygen(a) => sign::keygen(arguments, a),
+        Command::Sign(a) => sign::sign(arguments, a),
+        Command::Verify(a) => verify::run(arguments, a),
+        Command::Compare(a) => verify::compare(arguments, a),
         Command::Info(a) => info::run(arguments, a),
     }
 }

@@ -13,7 +13,7 @@ fn moment(i: u64) -> Duration {
 
 /// Starts the command and kills it at a moment, again and again, until it ends by itself; returns
 /// the number of kills that hit a running process.
-fn until_done(arguments: &[&str], first: u64) -> u64 {
+pub(super) fn until_done(arguments: &[&str], first: u64) -> u64 {
     let mut kills = 0;
     for attempt in 0..400 {
         let mut child = fgmf(arguments)

@@ -4,6 +4,7 @@
     reason = "a helper that fails should fail the test"
 )]
 
+mod audit;
 mod black_box;
 mod commands;
 mod corrupt;

@@ -3,10 +3,12 @@
 //! A pair of maps must have the same number of values, at least one, all finite; anything else is
 //! an error.
 
+pub(crate) mod calibration;
 pub(crate) mod checked;
 pub(crate) mod complexity;
 pub(crate) mod localisation;
 pub(crate) mod logistic;
+pub(crate) mod mcnemar;
 pub(crate) mod paired;
 pub(crate) mod probability;
 pub(crate) mod similarity;
@@ -15,9 +17,11 @@ pub(crate) mod summary;
 pub(crate) mod weighting;
 
 pub use crate::record::{PairedTest, mean_interval};
+pub use calibration::{calibration, calibration_error, calibration_interval};
 pub use complexity::{entropy, histogram_entropy, moran};
 pub use localisation::{hit, mass, rank};
 pub use logistic::{Logistic, logistic};
+pub use mcnemar::mcnemar;
 pub use paired::{holm, paired_t, wilcoxon};
 pub use probability::{binomial_bounds, normal_cdf, normal_quantile, sign_test};
 pub use similarity::{cosine, pearson, spearman, top_k_overlap};

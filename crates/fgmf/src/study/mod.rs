@@ -1,6 +1,7 @@
 //! Studies: attacks and metrics over a data set, in a fixed order, with state that survives a kill.
 
 pub(crate) mod adversarial;
+pub(crate) mod audit;
 pub(crate) mod black_box;
 pub(crate) mod breach;
 pub(crate) mod cases;
@@ -21,6 +22,11 @@ pub(crate) mod suite_verdict;
 pub(crate) mod suites;
 
 pub use adversarial::{AdversarialFile, AdversarialOrigin, read_adversarial, write_adversarial};
+pub use audit::{
+    AUDIT, AuditJob, BUNDLE, ExplanationPolicy, POLICY, Policy, STATEMENT, VerifiedRow,
+    compare_audits, read_audit, remove_audit_state, run_audit, verify_checks, verify_files,
+    verify_images, verify_searches,
+};
 pub use black_box::{RemoteJob, RemoteOutcome, black_box_suite, run_remote_suite};
 pub use breach::Breach;
 pub use cases::{CASE_IMAGES, case_settings, explain_models};

@@ -269,6 +269,29 @@ pub(crate) fn search_all(
     })
 }
 
+/// The searches of some examples once more, each as in the run of all: the image that broke it, or
+/// `None` where every attack leaves it standing. An example's search is the same in any batch.
+pub(crate) fn search_again(
+    entries: &[Entry],
+    job: &SuiteJob<'_>,
+    rows: &[usize],
+) -> Result<Vec<Option<Vec<f32>>>> {
+    let size = job.data.shape().iter().product::<usize>();
+    let mut images = vec![None; rows.len()];
+    let mut guides = Guides::default();
+    for (start, rows) in (0..).step_by(BLOCK).zip(rows.chunks(BLOCK)) {
+        let mut block = Block::new(job, rows)?;
+        for (number, entry) in entries.iter().enumerate() {
+            let (part, found) = block.attack(entry, number, job, &mut guides)?;
+            for (broken, image) in part.broken.iter().zip(found.chunks_exact(size)) {
+                block.examples[broken.row].fall(&entry.name, broken.distance);
+                images[start + broken.row] = Some(image.to_vec());
+            }
+        }
+    }
+    Ok(images)
+}
+
 /// The places of so many images in the state, the first of which begins at byte `begin`.
 fn stored(begin: u64, size: usize, count: usize) -> Vec<Place> {
     let at = |i: usize| Place::Stored(begin + (4 * size * i) as u64);

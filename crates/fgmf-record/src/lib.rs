@@ -2,6 +2,7 @@
 //! beyond arithmetic on counts. Every other crate may read records; this one knows none of them.
 
 mod attack;
+mod certify;
 mod doubt;
 mod evaluation;
 mod gallery;
@@ -22,6 +23,10 @@ pub use attack::{
     Accuracy, AttackRecord, AttackRow, CurvePoint, ExampleRecord, FlagRecord, QueryRecord,
     RobustAccuracy, VerdictRecord,
 };
+pub use certify::{
+    CertifiedImage, CertifiedPicture, CertifyRecord, MaskSetRecord, PatchAttackRecord,
+    PatchThreatRecord, PatchedImage, Rectangle, Refutation,
+};
 pub use doubt::{doubt_rules, doubts};
 pub use evaluation::{
     CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest, NothingFound,
@@ -37,4 +42,4 @@ pub use proportion::Proportion;
 pub use report::{CaseRecord, CaseView, Figure, MeanRecord, ModelRecord, ReportRecord};
 pub use run::{BuildRecord, DataRecord, MachineRecord, MethodRecord, ModelFile, ThreatRecord};
 pub use training::{EpochRecord, MonitorRecord, ValidationRecord};
-pub use words::{Direction, Family, Level, Need, Norm, Split, UnknownWord};
+pub use words::{Direction, Family, Level, Need, Norm, Proof, Split, UnknownWord};

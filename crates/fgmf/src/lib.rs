@@ -7,6 +7,7 @@
 //! - [`model`] is a network as an attack or explainer may see it, counted;
 //! - [`attack`] breaks what can be broken, [`explain`] shows why a model answers as it does,
 //!   [`metric`] scores the maps with the figures of [`measure`], [`verdict`] names masking;
+//! - [`certify`] proves answers against patches;
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
 //! - [`study`] runs suites and evaluations over data sets;
 //! - [`remote`] asks models that answer at an address, and keeps their answers;
@@ -16,6 +17,7 @@
 //! `docs/architecture.md` draws the rooms and the edges that are allowed between them.
 
 pub mod attack;
+pub mod certify;
 pub mod data;
 pub mod defend;
 mod error;

@@ -2,8 +2,8 @@
 //!
 //! An answer comes from a whole masked image. Two images that differ under the masks alone are the
 //! same numbers then, so they have the same answer to the bit. Windows of a plan
-//! ([`Scores::variants`]) are faster, but they are computed inside maps of the whole image, so their
-//! last bits may depend on what is hidden: they serve no proof.
+//! ([`Scores::variants`]) are faster, but they are computed inside maps of the whole image. Their
+//! last bits may depend on what is hidden, so they serve no proof.
 
 use crate::certify::fill::BlindFill;
 use crate::certify::mask_set::MaskSet;

@@ -1,6 +1,7 @@
 //! Pages from records: reports and galleries as HTML and PNG. Nothing but a record is read, and a
 //! page loads nothing and runs no script.
 
+mod certify;
 mod chart;
 mod colormap;
 mod error;
@@ -19,6 +20,7 @@ mod report;
 mod stamp;
 mod text;
 
+pub use certify::certify_page;
 pub use error::{Error, Result};
 pub use gallery::{gallery_head, gallery_image, gallery_tail, page_png};
 pub use overlay::overlay_png;

@@ -5,6 +5,7 @@ mod attack;
 mod attack_remote;
 mod attack_table;
 mod attacked;
+mod certify;
 mod chosen;
 mod class;
 mod demo;

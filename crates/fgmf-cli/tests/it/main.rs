@@ -5,6 +5,7 @@
 )]
 
 mod black_box;
+mod certify;
 mod commands;
 mod corrupt;
 mod faults;

@@ -24,6 +24,27 @@ fn radius(text: &str) -> Result<f64, String> {
     value.ok_or_else(|| "expected a number or a fraction, such as 0.03 or 8/255".to_owned())
 }
 
+/// Rows x columns such as 5x5, a side such as 5, or a share of the image such as 2%.
+fn patch(text: &str) -> Result<PatchSize, String> {
+    let share = text.strip_suffix('%').map(|s| s.trim().parse::<f64>());
+    if let Some(share) = share {
+        let share = share.map_err(|e| e.to_string())?;
+        return Ok(PatchSize::Share(share / 100.0));
+    }
+    let side = text.parse().ok().map(|side| [side, side]);
+    let sides = side.or_else(|| grid(text).ok()).map(PatchSize::Sides);
+    sides.ok_or_else(|| "expected rows x columns such as 5x5, or a share such as 2%".to_owned())
+}
+
+/// How large a patch is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum PatchSize {
+    /// Rows and columns.
+    Sides([usize; 2]),
+    /// A square of this share of the image.
+    Share(f64),
+}
+
 /// Rows and columns, such as 2x8.
 fn grid(text: &str) -> Result<[usize; 2], String> {
     let sides = text.split_once(['x', 'X']);
@@ -75,6 +96,8 @@ pub(crate) enum Command {
     Harden(Harden),
     /// Attack a model; writes attack.json and adversarial.safetensors.
     Attack(Attack),
+    /// Prove that no patch can change a model's answers; writes certify.json and certify.html.
+    Certify(Certify),
     /// Explain what a model sees in images; writes gallery.html, a page (PNG) an image, and every
     /// map (PNG, JSON).
     Explain(Explain),
@@ -144,6 +167,16 @@ pub(crate) struct Train {
     /// defence).
     #[arg(long, value_name = "LEAST")]
     pub(crate) resize_pad: Option<f64>,
+    /// Hide two random masks of each training image, those that hide a patch of this size: for a
+    /// network that `certify` is to prove.
+    #[arg(long, value_name = "RxC", value_parser = grid)]
+    pub(crate) mask_augment: Option<[usize; 2]>,
+    /// With --mask-augment: masks along each axis.
+    #[arg(long, value_name = "N", default_value_t = 6, requires = "mask_augment")]
+    pub(crate) masks: usize,
+    /// With --mask-augment: what stands in the place of hidden pixels, a value or `outside`.
+    #[arg(long, default_value = "0.5", requires = "mask_augment")]
+    pub(crate) fill: String,
     /// Temperature of distillation.
     #[arg(long)]
     pub(crate) temperature: Option<f64>,
@@ -185,7 +218,8 @@ pub(crate) struct Train {
     /// All settings as JSON: a run.json, or the `config` in it. No flag that sets one of them can
     /// stand beside it.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "data", "arch", "activation", "objective", "sgam", "k_wta", "resize_pad", "temperature",
+        "data", "arch", "activation", "objective", "sgam", "k_wta", "resize_pad", "mask_augment",
+        "temperature",
         "teacher", "norm", "eps", "epochs", "batch", "lr", "optimiser", "schedule", "limit", "seed",
     ])]
     pub(crate) config: Option<PathBuf>,
@@ -397,6 +431,61 @@ pub(crate) struct Attack {
     #[arg(long, value_name = "N")]
     #[arg(help_heading = "Models behind an address (pipe:COMMAND, http://HOST/v2/models/NAME)")]
     pub(crate) queries_per_image: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Certify {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+    /// Data, as for `train`.
+    #[arg(long)]
+    pub(crate) data: String,
+    /// Folder for the results; run again with the same settings to go on after a kill.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Part of the data: test, train.
+    #[arg(long, default_value = "test")]
+    pub(crate) split: String,
+    /// This many images: the first, or of class folders some of each class.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// What an attacker may do: patch, any values in a rectangle at any place.
+    #[arg(long, default_value = "patch", value_parser = ["patch"])]
+    pub(crate) threat: String,
+    /// Size of a patch: rows x columns such as 5x5, or a square of a share of the image such as 2%.
+    #[arg(long, value_name = "RxC", value_parser = patch)]
+    pub(crate) patch: PatchSize,
+    /// Patches that the attacker may put at once.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) patches: usize,
+    /// Masks along each axis: more are smaller, prove more, and take longer.
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    pub(crate) masks: usize,
+    /// What stands in the place of hidden pixels: a value in pixel units, or `outside`, the mean of
+    /// what stays visible.
+    #[arg(long, default_value = "0.5")]
+    pub(crate) fill: String,
+    /// Also search patches that break the model, and hold them against the proofs.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', num_args = 0..=1)]
+    #[arg(default_missing_value = "patch-pgd,patch-search,patch-universal")]
+    #[arg(value_parser = known(&fgmf::attack::patch::patch_attacks(), &[]))]
+    pub(crate) attack: Vec<String>,
+    /// Settings of the attacks by id as JSON, such as '{"patch-pgd": {"restarts": 10}}'; what is
+    /// left out has its default.
+    #[arg(long, value_name = "JSON", requires = "attack")]
+    pub(crate) settings: Option<String>,
+    /// Seed of the attacks.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Exit 1 if the share that is proved right is below this.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) min_proved: Option<f64>,
+    /// Most memory of the process in MiB, which sets what is done at once; changes no result
+    /// [default: three quarters of what the system has left]
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
 }
 
 #[derive(Debug, Args)]
@@ -644,6 +733,16 @@ pub(crate) struct Compare {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_patch_has_sides_or_a_share() {
+        assert_eq!(patch("5x7"), Ok(PatchSize::Sides([5, 7])));
+        assert_eq!(patch("5"), Ok(PatchSize::Sides([5, 5])));
+        assert_eq!(patch("2%"), Ok(PatchSize::Share(0.02)));
+        for text in ["", "%", "5x", "x5", "0x3", "-2", "two%"] {
+            assert!(patch(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_radius_is_a_number_or_a_fraction() {

@@ -3,6 +3,7 @@
 
 mod attack;
 mod audit;
+mod certify;
 mod doubt;
 mod evaluation;
 mod gallery;
@@ -28,6 +29,10 @@ pub use audit::{
     CalibrationBin, Coverage, CoverageItem, FigureDifference, GraphFacts, PairedCounts,
     PolicyRecord, ResilienceRow, RobustnessRow, ShiftRow, ThresholdRecord,
 };
+pub use certify::{
+    CertifiedImage, CertifiedPicture, CertifyRecord, MaskSetRecord, PatchAttackRecord,
+    PatchThreatRecord, PatchedImage, Rectangle, Refutation,
+};
 pub use doubt::{doubt_rules, doubts};
 pub use evaluation::{
     CriteriaRow, EvaluationRecord, ExplainerTest, FigureRow, InputRecord, InputTest, NothingFound,
@@ -44,5 +49,5 @@ pub use report::{CaseRecord, CaseView, Figure, MeanRecord, ModelRecord, ReportRe
 pub use run::{BuildRecord, DataRecord, MachineRecord, MethodRecord, ModelFile, ThreatRecord};
 pub use training::{EpochRecord, MonitorRecord, ValidationRecord};
 pub use words::{
-    CheckOutcome, Direction, Family, IntervalKind, Level, Need, Norm, Split, UnknownWord,
+    CheckOutcome, Direction, Family, IntervalKind, Level, Need, Norm, Proof, Split, UnknownWord,
 };

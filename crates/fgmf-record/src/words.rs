@@ -107,6 +107,18 @@ word! {
 }
 
 word! {
+    /// What is proved of an image against patches.
+    Proof {
+        /// The defended answer is the label, whatever stands in the patches.
+        Right = "proved-right",
+        /// Whatever stands in the patches, the detector answers with the label or gives the alarm.
+        Detected = "proved-detected",
+        /// Nothing is proved.
+        Open = "not-proved",
+    }
+}
+
+word! {
     /// Which way is better.
     Direction {
         /// More is better.
@@ -223,6 +235,10 @@ mod tests {
         check(Norm::ALL, &["linf", "l2", "l1"]);
         check(Split::ALL, &["train", "test"]);
         check(Level::ALL, &["trustworthy", "suspicious", "masked"]);
+        check(
+            Proof::ALL,
+            &["proved-right", "proved-detected", "not-proved"],
+        );
         check(Direction::ALL, &["higher", "lower"]);
         check(CheckOutcome::ALL, &["PASSED", "WARNED", "FAILED"]);
         check(IntervalKind::ALL, &["wilson", "normal", "bootstrap"]);

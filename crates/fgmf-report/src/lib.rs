@@ -3,6 +3,7 @@
 //! page loads nothing and runs no script.
 
 mod audit;
+mod certify;
 mod chart;
 mod colormap;
 mod error;
@@ -23,6 +24,7 @@ mod stamp;
 mod text;
 
 pub use audit::render_audit;
+pub use certify::certify_page;
 pub use error::{Error, Result};
 pub use exchange::{check_script, cyclonedx, junit, model_card, open_metrics};
 pub use gallery::{gallery_head, gallery_image, gallery_tail, page_png};

@@ -7,6 +7,7 @@
 //! - [`model`] is a network as an attack or explainer may see it, counted;
 //! - [`attack`] breaks what can be broken, [`explain`] shows why a model answers as it does,
 //!   [`metric`] scores the maps with the figures of [`measure`], [`verdict`] names masking;
+//! - [`certify`] proves answers against patches;
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
 //! - [`study`] runs suites and evaluations over data sets;
 //! - [`remote`] asks models that answer at an address, and keeps their answers;
@@ -18,6 +19,7 @@
 
 pub mod attack;
 pub mod attest;
+pub mod certify;
 pub mod data;
 pub mod defend;
 mod error;

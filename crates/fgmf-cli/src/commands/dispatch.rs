@@ -1,6 +1,8 @@
 //! Which command was asked for.
 
-use super::{attack, audit, demo, evaluate, explain, harden, info, predict, sign, train, verify};
+use super::{
+    attack, audit, certify, demo, evaluate, explain, harden, info, predict, sign, train, verify,
+};
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
 use anyhow::Result;
@@ -10,6 +12,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         Command::Demo(a) => demo::run(arguments, a),
         Command::Train(a) => train::run(arguments, a),
         Command::Attack(a) => attack::run(arguments, a),
+        Command::Certify(a) => certify::run(arguments, a),
         Command::Explain(a) => explain::run(arguments, a),
         Command::Evaluate(a) => evaluate::run(arguments, a),
         Command::Predict(a) => predict::run(arguments, a),

@@ -8,6 +8,7 @@ mod attacked;
 mod audit;
 mod audit_files;
 mod audit_table;
+mod certify;
 mod chosen;
 mod class;
 mod demo;

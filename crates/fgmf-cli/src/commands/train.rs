@@ -10,8 +10,8 @@ use fgmf::Error;
 use fgmf::data::{DataRequest, Dataset, Split, load_part};
 use fgmf::defend::{KWtaParams, ResizePadParams, SgamParams};
 use fgmf::train::{
-    GivenModel, ObjectiveConfig, Optimiser, Progress, Run, Schedule, TrainConfig, fit_from,
-    training_bytes,
+    GivenModel, MaskAugmentParams, ObjectiveConfig, Optimiser, Progress, Run, Schedule,
+    TrainConfig, fit_from, training_bytes,
 };
 use fgmf_net::Network;
 use fgmf_net::zoo::{Activation, Architecture};
@@ -166,6 +166,12 @@ fn from_flags(a: &Train) -> Result<TrainConfig> {
     config.sgam = a.sgam.then(SgamParams::default);
     config.k_wta = a.k_wta.map(|share| KWtaParams { share });
     config.resize_pad = a.resize_pad.map(|least| ResizePadParams { least });
+    config.mask_augment = a.mask_augment.map(|patch| MaskAugmentParams {
+        patch,
+        patches: 1,
+        masks: a.masks,
+        fill: a.fill.clone(),
+    });
     config.norm = a.norm.parse()?;
     config.limit = a.limit;
     config.seed = a.seed;

@@ -6,6 +6,7 @@
 
 mod audit;
 mod black_box;
+mod certify;
 mod commands;
 mod corrupt;
 mod faults;

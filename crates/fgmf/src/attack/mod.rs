@@ -20,6 +20,7 @@ pub(crate) mod map;
 pub(crate) mod mi_fgsm;
 pub(crate) mod nes;
 pub(crate) mod parts;
+pub mod patch;
 pub(crate) mod pgd;
 pub(crate) mod random;
 pub(crate) mod sealed;

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod black_box;
 pub(crate) mod breach;
 pub(crate) mod cases;
+pub(crate) mod certify;
 pub(crate) mod compare;
 pub(crate) mod curve;
 pub(crate) mod demo_models;
@@ -30,6 +31,7 @@ pub use audit::{
 pub use black_box::{RemoteJob, RemoteOutcome, black_box_suite, run_remote_suite};
 pub use breach::Breach;
 pub use cases::{CASE_IMAGES, case_settings, explain_models};
+pub use certify::{CertifyJob, CertifyOutcome, certify};
 pub use curve::{Curve, curve, remove_curve_state};
 pub use demo_models::plans;
 pub use entry::{Entry, SuiteJob};

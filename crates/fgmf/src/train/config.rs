@@ -9,6 +9,7 @@ use crate::threat::{Norm, ThreatModel};
 use crate::train::augment::AugmentParams;
 use crate::train::base::Objective;
 use crate::train::list::ObjectiveConfig;
+use crate::train::mask_augment::MaskAugmentParams;
 use crate::train::monitor::MonitorParams;
 use crate::train::optimise::{Optimiser, Schedule};
 use crate::train::validation::ValidationParams;
@@ -57,6 +58,9 @@ pub struct TrainConfig {
     /// Images mirrored and shifted at random.
     #[serde(default, skip_serializing_if = "AugmentParams::is_none")]
     pub augment: AugmentParams,
+    /// Two masks over each image, for a network that is to be proved against patches, if wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask_augment: Option<MaskAugmentParams>,
     /// Images held out, which choose the epoch whose network is kept; without them the last is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<ValidationParams>,
@@ -110,6 +114,7 @@ impl TrainConfig {
             k_wta: None,
             resize_pad: None,
             augment: AugmentParams::default(),
+            mask_augment: None,
             validation: None,
             monitor: Some(MonitorParams::default()),
             objective,

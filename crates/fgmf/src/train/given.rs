@@ -63,6 +63,9 @@ impl GivenModel {
         }
         freeze(&mut net, &config.freeze)?;
         config.augment.check(net.image_shape())?;
+        if let Some(masks) = &config.mask_augment {
+            masks.check(net.image_shape())?;
+        }
         Ok(Self {
             path: path.to_owned(),
             file,

@@ -13,6 +13,7 @@ use crate::train::base::{Objective, StepContext};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::config::TrainConfig;
 use crate::train::displaced::Displacements;
+use crate::train::mask_augment::MaskDraws;
 use crate::train::optimise::clip;
 use crate::train::salience::Salience;
 use fgmf_net::op::Op;
@@ -24,6 +25,7 @@ pub(super) struct Stepper<'a> {
     data: &'a Dataset,
     objective: Box<dyn Objective>,
     transform: Option<ResizePad>,
+    masks: Option<MaskDraws>,
     /// The threat trained against, at its full radius.
     pub(super) threat: ThreatModel,
 }
@@ -59,11 +61,13 @@ impl<'a> Stepper<'a> {
         let (threat, objective) = config.check()?;
         config.augment.check(data.shape())?;
         let resize_pad = config.resize_pad.clone();
+        let masks = config.mask_augment.as_ref();
         Ok(Self {
             config,
             data,
             objective,
             transform: resize_pad.map(ResizePadParams::check).transpose()?,
+            masks: masks.map(|m| m.check(data.shape())).transpose()?,
             threat,
         })
     }
@@ -212,10 +216,11 @@ impl<'a> Stepper<'a> {
         Some(Tensor::new(batch.x.shape(), rows))
     }
 
-    /// Moves each image of a batch as this epoch draws; how, if they are mirrored or shifted.
+    /// Moves and masks each image of a batch as this epoch draws; how it is moved, if images are
+    /// mirrored or shifted. Masks come last: they hide places of the image that the network sees.
     fn move_images(&self, batch: &mut Batch, epoch: u64) -> Vec<Shifted> {
         let (augment, transform) = (&self.config.augment, &self.transform);
-        if augment.is_none() && transform.is_none() {
+        if augment.is_none() && transform.is_none() && self.masks.is_none() {
             return Vec::new();
         }
         let mut moves = Vec::new();
@@ -229,10 +234,14 @@ impl<'a> Stepper<'a> {
                     drawn.apply(image, shape)
                 }
             };
-            match transform {
+            let mut seen = match transform {
                 Some(transform) => transform.apply(&moved, shape, &mut rng),
                 None => moved,
+            };
+            if let Some(masks) = &self.masks {
+                masks.apply(&mut seen, &mut rng);
             }
+            seen
         });
         moves
     }

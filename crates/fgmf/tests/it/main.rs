@@ -6,6 +6,7 @@
 
 mod attacks;
 mod autoattack;
+mod certify;
 mod explain_parity;
 mod fuzz;
 mod hardening;

@@ -1,11 +1,8 @@
-//! What an attacker may do: a norm ball around each image, cut to the bounds of an image. Nothing
-//! else in the library clips, projects or measures distance.
+//! Norm balls around images, cut to the bounds of an image.
 
 use crate::error::{Error, Result};
-use crate::record::ThreatRecord;
+use crate::record::{Norm, ThreatRecord};
 use crate::rng::Stream;
-
-pub use crate::record::Norm;
 
 /// ‖b − a‖ in a norm, accumulated in `f64`; NaN if any difference is.
 pub(crate) fn distance(norm: Norm, a: &[f32], b: &[f32]) -> f64 {

@@ -15,6 +15,8 @@ mod preprocessing;
 mod proportion;
 mod report;
 mod run;
+mod scene;
+mod team;
 mod training;
 mod words;
 
@@ -36,5 +38,10 @@ pub use preprocessing::Preprocessing;
 pub use proportion::Proportion;
 pub use report::{CaseRecord, CaseView, Figure, MeanRecord, ModelRecord, ReportRecord};
 pub use run::{BuildRecord, DataRecord, MachineRecord, MethodRecord, ModelFile, ThreatRecord};
+pub use scene::{AgentRecord, SceneRecord, ThingRecord};
+pub use team::{
+    AgentFrame, DeletionRecord, EpisodePlayed, PlayedRecord, ReturnFigure, StripFrame, StripRecord,
+    StripRow, TeamAttackRecord, WorldMap,
+};
 pub use training::{EpochRecord, MonitorRecord, ValidationRecord};
 pub use words::{Direction, Family, Level, Need, Norm, Split, UnknownWord};

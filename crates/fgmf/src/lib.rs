@@ -8,6 +8,7 @@
 //! - [`attack`] breaks what can be broken, [`explain`] shows why a model answers as it does,
 //!   [`metric`] scores the maps with the figures of [`measure`], [`verdict`] names masking;
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
+//! - [`agent`] trains, attacks and explains teams of agents;
 //! - [`study`] runs suites and evaluations over data sets;
 //! - [`remote`] asks models that answer at an address, and keeps their answers;
 //! - [`store`] writes files that survive a kill;
@@ -15,6 +16,7 @@
 //!
 //! `docs/architecture.md` draws the rooms and the edges that are allowed between them.
 
+pub mod agent;
 pub mod attack;
 pub mod data;
 pub mod defend;

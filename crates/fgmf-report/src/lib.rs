@@ -17,9 +17,11 @@ mod panel;
 mod picture;
 mod report;
 mod stamp;
+mod strip;
 mod text;
 
 pub use error::{Error, Result};
 pub use gallery::{gallery_head, gallery_image, gallery_tail, page_png};
 pub use overlay::overlay_png;
 pub use report::render_html;
+pub use strip::render_strip;

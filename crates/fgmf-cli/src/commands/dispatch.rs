@@ -1,6 +1,6 @@
 //! Which command was asked for.
 
-use super::{attack, demo, evaluate, explain, harden, info, predict, train};
+use super::{agents, attack, demo, evaluate, explain, harden, info, predict, train};
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
 use anyhow::Result;
@@ -15,5 +15,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         Command::Predict(a) => predict::run(arguments, a),
         Command::Harden(a) => harden::run(arguments, a),
         Command::Info(a) => info::run(arguments, a),
+        Command::Agents(a) => agents::run(arguments, a),
     }
 }

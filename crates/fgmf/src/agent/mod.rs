@@ -47,4 +47,4 @@ pub use overcooked::{Dynamics, Overcooked};
 pub use play::{Interfered, PlaySettings, TeamFrame, UniformPolicy, WatchTeam, play, play_watched};
 pub use pursuit::{Pursuit, PursuitParams};
 pub use study::{TeamAttackJob, attack_team, evaluate_team};
-pub use victims::worst_victims;
+pub use victims::{ChosenVictims, worst_victims};

@@ -117,8 +117,8 @@ pub fn attack_team(
         watch(name);
         let attack = interference(name, job.policy)?;
         let with = attack.as_ref();
-        let (victims, _) =
-            worst_victims(job.make, job.policy, with, reach, job.victims, &choosing)?;
+        let chosen = worst_victims(job.make, job.policy, with, reach, job.victims, &choosing)?;
+        let victims = chosen.victims;
         let budget = AttackBudget {
             reach,
             victims: victims.clone(),

@@ -10,6 +10,15 @@ use crate::model::Scores;
 /// Most sets of victims that are all tried.
 const ALL: usize = 56;
 
+/// Whom an attack takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChosenVictims {
+    /// The agents, ascending where all sets were tried.
+    pub victims: Vec<usize>,
+    /// Mean return under attack on each set that was tried.
+    pub tried: Vec<(Vec<usize>, f64)>,
+}
+
 /// All sets of `k` of `n`, ascending.
 fn sets(n: usize, k: usize) -> Vec<Vec<usize>> {
     if k == 0 {
@@ -27,7 +36,7 @@ fn choose(n: usize, k: usize) -> usize {
     (0..k).fold(1usize, |c, i| c.saturating_mul(n - i) / (i + 1))
 }
 
-/// The `k` victims at whom an attack costs the team most, and the mean return of each set tried.
+/// The `k` victims at whom an attack costs the team most.
 ///
 /// All sets are tried if there are 56 or fewer; else victims are added one by one, the costliest
 /// first. The episodes should be others than those that are reported, because a choice flatters the
@@ -42,7 +51,7 @@ pub fn worst_victims(
     reach: Reach,
     k: usize,
     settings: &PlaySettings,
-) -> Result<(Vec<usize>, Vec<(Vec<usize>, f64)>)> {
+) -> Result<ChosenVictims> {
     let n = make()?.spec().agents;
     if !(1..=n).contains(&k) {
         return Err(Error::parameter("agents", format!("1 to {n}"), k));
@@ -78,7 +87,10 @@ pub fn worst_victims(
         }
         chosen
     };
-    Ok((chosen, tried))
+    Ok(ChosenVictims {
+        victims: chosen,
+        tried,
+    })
 }
 
 #[cfg(test)]

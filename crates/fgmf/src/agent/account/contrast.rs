@@ -141,7 +141,7 @@ pub fn object_maps(
     shown: &[f32],
 ) -> Result<Vec<ObjectMap>> {
     let (size, k) = (spec.size(), policy.classes());
-    if raw.is_empty() || raw.len() % size != 0 || raw.len() != shown.len() {
+    if raw.is_empty() || !raw.len().is_multiple_of(size) || raw.len() != shown.len() {
         let expected = format!("views of {size} values, counted and shown");
         let found = format!("{} and {}", raw.len(), shown.len());
         return Err(Error::mismatch("explain views", expected, found));

@@ -233,3 +233,70 @@ fn changed(spec: &AgentSpec, clean: &[f32], shown: &[f32]) -> WorldMap {
     }
     WorldMap { values }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::interfere::budget::{AttackBudget, Reach};
+    use crate::agent::interfere::list::interference;
+    use crate::agent::toy::{Marks, best_policy};
+    use crate::model::Oracle;
+    use crate::threat::{Norm, ThreatModel};
+
+    const SETTINGS: StripSettings = StripSettings {
+        seed: 4,
+        draw: ActionDraw::Greedy,
+        frames: 3,
+    };
+
+    /// The evidence lies on the mark, both agents agree on it, and an attack that makes them err is
+    /// shown as a change of what they saw.
+    #[test]
+    fn the_mark_is_the_evidence() {
+        let net = best_policy(1.0);
+        let policy = Oracle::new(&net);
+        let row = strip_row(&Marks::make, &policy, None, &SETTINGS, None).unwrap();
+        // Eight steps have room for one picture, because pictures are ten steps apart.
+        assert_eq!(
+            (row.frames.len(), row.course.len(), row.name.as_str()),
+            (1, 8, "clean")
+        );
+        assert!((row.value - 8.0).abs() < 1e-12 && (row.course[7] - 8.0).abs() < 1e-12);
+        let frame = &row.frames[0];
+        for agent in &frame.agents {
+            assert_eq!(agent.action, agent.greedy);
+            let cell = agent
+                .map
+                .values
+                .iter()
+                .position(|v| v.unwrap() > 0.0)
+                .unwrap();
+            assert_eq!(agent.greedy, ["first", "second", "third", "fourth"][cell]);
+            assert!(agent.objects[0].0.starts_with("mark") && agent.objects[0].1 > 0.99);
+            assert!(frame.consensus.values[cell].unwrap() > 0.9);
+            assert!(agent.changed.values.is_empty());
+        }
+        assert!(frame.disagreement.values.iter().all(|v| v.unwrap() < 1e-9));
+        let attack = interference("pgd-margin", &policy).unwrap();
+        let budget = AttackBudget {
+            reach: Reach::Ball(ThreatModel::new(Norm::Linf, 0.6, [0.0, 1.0]).unwrap()),
+            victims: vec![1],
+        };
+        let with = Interfered {
+            with: attack.as_ref(),
+            budget: &budget,
+        };
+        let steps = [frame.step];
+        let row = strip_row(&Marks::make, &policy, Some(with), &SETTINGS, Some(&steps)).unwrap();
+        assert!((row.value - 4.0).abs() < 1e-12);
+        let agents = &row.frames[0].agents;
+        let moved = |a: &AgentFrame| a.changed.values.iter().flatten().any(|v| *v > 0.0);
+        assert_eq!([moved(&agents[0]), moved(&agents[1])], [false, true]);
+        assert_ne!(agents[0].greedy, agents[1].greedy);
+        let none = StripSettings {
+            frames: 0,
+            ..SETTINGS
+        };
+        assert!(strip_row(&Marks::make, &policy, None, &none, None).is_err());
+    }
+}

@@ -23,9 +23,9 @@ use fgmf_net::{Dual, Tensor};
 use std::ops::Range;
 
 /// Midpoints of the path.
-pub const STEPS: usize = 8;
+pub(super) const STEPS: usize = 8;
 /// Empty cells that an object is moved to.
-pub const MOVES: usize = 3;
+pub(super) const MOVES: usize = 3;
 /// Views asked about at once.
 pub(super) const CALL: usize = 2048;
 

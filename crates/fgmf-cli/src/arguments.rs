@@ -1,5 +1,7 @@
 //! What can be typed.
 
+use crate::radius::radius;
+use crate::team_arguments::Agents;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use fgmf::registry::METHODS;
@@ -12,16 +14,6 @@ fn known(ids: &[&'static str], words: &[(&'static str, &'static str)]) -> Possib
     let all = words.iter().copied().chain(methods);
     all.map(|(id, line)| PossibleValue::new(id).help(line))
         .into()
-}
-
-/// A radius: a number, or a fraction such as 8/255.
-fn radius(text: &str) -> Result<f64, String> {
-    let number = |part: &str| part.trim().parse::<f64>().ok();
-    let value = match text.split_once('/') {
-        None => number(text),
-        Some((above, below)) => number(above).zip(number(below)).map(|(a, b)| a / b),
-    };
-    value.ok_or_else(|| "expected a number or a fraction, such as 0.03 or 8/255".to_owned())
 }
 
 /// Rows x columns such as 5x5, a side such as 5, or a share of the image such as 2%.
@@ -118,6 +110,8 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Show a model's graph, parameters, inputs and cost.
     Info(Info),
+    /// Train, attack and explain teams of agents.
+    Agents(Agents),
 }
 
 #[derive(Debug, Args)]
@@ -741,15 +735,6 @@ mod tests {
         assert_eq!(patch("2%"), Ok(PatchSize::Share(0.02)));
         for text in ["", "%", "5x", "x5", "0x3", "-2", "two%"] {
             assert!(patch(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_radius_is_a_number_or_a_fraction() {
-        assert_eq!(radius("8/255"), Ok(8.0 / 255.0));
-        assert_eq!(radius("0.1"), Ok(0.1));
-        for text in ["8/", "/255", "8/255/2", "x", ""] {
-            assert!(radius(text).is_err(), "{text}");
         }
     }
 }

@@ -6,6 +6,8 @@ mod commands;
 mod console;
 mod hint;
 mod outcome;
+mod radius;
+mod team_arguments;
 
 use clap::Parser;
 use outcome::Outcome;

@@ -17,6 +17,8 @@ mod preprocessing;
 mod proportion;
 mod report;
 mod run;
+mod scene;
+mod team;
 mod training;
 mod words;
 
@@ -47,6 +49,11 @@ pub use preprocessing::Preprocessing;
 pub use proportion::Proportion;
 pub use report::{CaseRecord, CaseView, Figure, MeanRecord, ModelRecord, ReportRecord};
 pub use run::{BuildRecord, DataRecord, MachineRecord, MethodRecord, ModelFile, ThreatRecord};
+pub use scene::{AgentRecord, SceneRecord, ThingRecord};
+pub use team::{
+    AgentFrame, DeletionRecord, EpisodePlayed, PlayedRecord, ReturnFigure, StripFrame, StripRecord,
+    StripRow, TeamAttackRecord, WorldMap,
+};
 pub use training::{EpochRecord, MonitorRecord, ValidationRecord};
 pub use words::{
     CheckOutcome, Direction, Family, IntervalKind, Level, Need, Norm, Proof, Split, UnknownWord,

@@ -21,6 +21,7 @@ mod panel;
 mod picture;
 mod report;
 mod stamp;
+mod strip;
 mod text;
 
 pub use audit::render_audit;
@@ -30,3 +31,4 @@ pub use exchange::{check_script, cyclonedx, junit, model_card, open_metrics};
 pub use gallery::{gallery_head, gallery_image, gallery_tail, page_png};
 pub use overlay::overlay_png;
 pub use report::render_html;
+pub use strip::render_strip;

@@ -9,6 +9,7 @@
 //!   [`metric`] scores the maps with the figures of [`measure`], [`verdict`] names masking;
 //! - [`certify`] proves answers against patches;
 //! - [`defend`] rewrites networks (SGAM), [`train`] fits them (standard, PGD-AT, SCOR-PIO 2.0);
+//! - [`agent`] trains, attacks and explains teams of agents;
 //! - [`study`] runs suites and evaluations over data sets;
 //! - [`remote`] asks models that answer at an address, and keeps their answers;
 //! - [`attest`] makes statements about files that others can check: digests, signatures;
@@ -17,6 +18,7 @@
 //!
 //! `docs/architecture.md` draws the rooms and the edges that are allowed between them.
 
+pub mod agent;
 pub mod attack;
 pub mod attest;
 pub mod certify;

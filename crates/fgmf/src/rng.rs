@@ -24,6 +24,10 @@ pub enum Purpose {
     Augmentation = 7,
     /// Points at which a guide is fitted.
     Guide = 8,
+    /// Actions of agents.
+    Action = 9,
+    /// Weights of a fresh policy.
+    Weights = 10,
 }
 
 /// A stream of random numbers.

@@ -1,7 +1,8 @@
 //! Which command was asked for.
 
 use super::{
-    attack, audit, certify, demo, evaluate, explain, harden, info, predict, sign, train, verify,
+    agents, attack, audit, certify, demo, evaluate, explain, harden, info, predict, sign, train,
+    verify,
 };
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
@@ -23,5 +24,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         Command::Verify(a) => verify::run(arguments, a),
         Command::Compare(a) => verify::compare(arguments, a),
         Command::Info(a) => info::run(arguments, a),
+        Command::Agents(a) => agents::run(arguments, a),
     }
 }

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod address;
+mod agents;
 mod attack;
 mod attack_remote;
 mod attack_table;

@@ -18,6 +18,7 @@ mod memory;
 mod opened;
 mod prepared;
 mod supply;
+mod teams;
 mod verdict;
 
 use std::path::Path;

@@ -15,6 +15,7 @@ pub(crate) mod transform;
 
 pub use crate::record::Passes;
 pub use access::{Curvature, FeatureGradient, Gradients, LossGradient, Scores, Variants};
+pub(crate) use answer::argmax;
 pub use answer::{misclassified, predictions, softmax, undecided};
 pub use averaged::{Averaged, Smoothed};
 pub use counted::Counted;

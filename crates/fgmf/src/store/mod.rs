@@ -8,6 +8,7 @@ pub(crate) mod floats;
 pub(crate) mod folder;
 pub(crate) mod journal;
 pub(crate) mod model;
+pub(crate) mod seal;
 
 pub use atomic::{Whole, read_if_there, remove, write};
 pub use build::build;

@@ -2,10 +2,10 @@
 //! new one.
 
 use crate::error::{Error, Result};
-use crate::hash::sha256;
 use crate::record::{BuildRecord, EpochRecord, ValidationRecord};
 use crate::store::atomic;
 use crate::store::build::build;
+use crate::store::seal::{BLANK, is_whole, seal};
 use crate::train::config::TrainConfig;
 use crate::train::displaced::Displacements;
 use crate::train::optimise::{OptimiserState, parameters};
@@ -185,31 +185,8 @@ pub(super) fn save(
     let mut bytes =
         safetensors::serialize(views, Some(HashMap::from([("fgmf".to_owned(), header)])))
             .map_err(|e| broken(&e))?;
-    let (at, digest) = (position(&bytes, BLANK), sha256(&bytes));
-    let place = at.ok_or_else(|| broken(&"a header without a place for its digest"))?;
-    bytes[place..place + BLANK.len()].copy_from_slice(digest.as_bytes());
+    seal(path, &mut bytes)?;
     atomic::write(path, &bytes)
-}
-
-/// What stands in the place of a digest while the digest is computed.
-const BLANK: &str = "----------------------------------------------------------------";
-
-fn position(bytes: &[u8], text: &str) -> Option<usize> {
-    let mut windows = bytes.windows(text.len());
-    windows.position(|w| w == text.as_bytes())
-}
-
-/// Whether the file is as it was written.
-fn is_whole(bytes: &[u8], digest: &str) -> bool {
-    if digest.len() != BLANK.len() {
-        return false;
-    }
-    let Some(at) = position(bytes, digest) else {
-        return false;
-    };
-    let mut blank = bytes.to_vec();
-    blank[at..at + BLANK.len()].copy_from_slice(BLANK.as_bytes());
-    sha256(&blank) == digest
 }
 
 /// Reads the state of a run of the same settings on the same data; `None` if there is none. `fresh`

@@ -300,7 +300,7 @@ impl OptimiserState {
 }
 
 /// Every stored array of a network: weights and running statistics.
-pub(super) fn parameters(net: &Network) -> Vec<ValueId> {
+pub(crate) fn parameters(net: &Network) -> Vec<ValueId> {
     net.values()
         .iter()
         .filter_map(|v| net.find(&v.name))
@@ -309,7 +309,7 @@ pub(super) fn parameters(net: &Network) -> Vec<ValueId> {
 }
 
 /// Scales gradients down to a Euclidean norm of at most `limit`; returns the norm before.
-pub(super) fn clip(gradients: &mut [Tensor], limit: f64) -> f64 {
+pub(crate) fn clip(gradients: &mut [Tensor], limit: f64) -> f64 {
     let norm = gradients.iter().map(|g| g.dot(g)).sum::<f64>().sqrt();
     if norm > limit {
         gradients

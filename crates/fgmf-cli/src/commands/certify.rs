@@ -47,8 +47,8 @@ pub(crate) fn run(global: &Arguments, a: &Certify) -> Result<Outcome> {
     let held = 256 * data.len() + 512 * data.shape().iter().product::<usize>();
     images_at_once(&mut [&mut net], a.memory, usize::MAX, held, Work::ATTACK)?;
     let _claim = Folder::claim(&a.out)?;
-    let method = |a: &Box<dyn PatchAttack>| json!({ "id": a.id(), "parameters": a.parameters() });
-    let made: Vec<_> = attacks.iter().map(method).collect();
+    let method = |a: &dyn PatchAttack| json!({ "id": a.id(), "parameters": a.parameters() });
+    let made: Vec<_> = attacks.iter().map(|a| method(a.as_ref())).collect();
     let attacked = (!made.is_empty()).then(|| json!({ "attacks": made }));
     let out = a.out.join("certify.json");
     refuse_another(

@@ -179,7 +179,8 @@ fn checks_of_the_record(record: &AuditRecord) {
             "{f:?}"
         );
         if let Some(count) = f.count {
-            assert_eq!(f.interval, Proportion::new(count, f.n).interval, "{}", f.id);
+            let interval = Proportion::new(count, f.n).interval;
+            assert_eq!(f.interval[..], interval[..], "{}", f.id);
         }
     }
     let rows: usize = record.confusion.iter().flatten().sum();

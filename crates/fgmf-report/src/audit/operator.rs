@@ -103,7 +103,7 @@ fn when_not(record: &AuditRecord) -> String {
     let clean = record.figure("accuracy").map_or(0.0, |f| f.interval[0]);
     let recalls = record.figures.iter().filter_map(|f| {
         let class = f.id.strip_prefix("recall:")?;
-        (f.interval[1] < clean).then(|| (class, f))
+        (f.interval[1] < clean).then_some((class, f))
     });
     let mut recalls: Vec<(&str, &AuditFigure)> = recalls.collect();
     recalls.sort_by(|a, b| a.1.value.total_cmp(&b.1.value));

@@ -1,6 +1,6 @@
 //! Figures as OpenMetrics text.
 
-use fgmf_record::AuditRecord;
+use fgmf_record::{AuditFigure, AuditRecord};
 
 /// A label value: backslash, quote and line feed are escaped, as the format says.
 fn label(text: &str) -> String {
@@ -9,12 +9,15 @@ fn label(text: &str) -> String {
         .replace('\n', "\\n")
 }
 
+/// What a family of metrics takes from a figure.
+type Column = fn(&AuditFigure) -> f64;
+
 /// The figures of an audit as OpenMetrics text: value, both ends of the interval, images, and the
 /// checks as 0 (FAILED), 1 (WARNED) and 2 (PASSED).
 pub fn open_metrics(record: &AuditRecord) -> String {
     let model = label(&record.model.sha256);
     let mut out = String::new();
-    let families: [(&str, &str, fn(&fgmf_record::AuditFigure) -> f64); 4] = [
+    let families: [(&str, &str, Column); 4] = [
         ("fgmf_figure", "Measured value.", |f| f.value),
         ("fgmf_figure_low", "Lower end of the 95% interval.", |f| {
             f.interval[0]

@@ -459,7 +459,8 @@ mod tests {
         };
         let fair = |i: usize, v: f32| if i == 4 { (v - 0.05).max(0.0) } else { v };
         assert!(with(&Cheat(fair)).is_ok());
-        let wrong: [(fn(usize, f32) -> f32, &str); 3] = [
+        type Change = fn(usize, f32) -> f32;
+        let wrong: [(Change, &str); 3] = [
             (|i, v| if i == 4 { 1.0 - v } else { v }, "distance"),
             (|i, v| if i == 0 { v - 0.05 } else { v }, "fixed"),
             (|_, _| f32::NAN, "finite"),

@@ -159,7 +159,7 @@ mod tests {
             width: 1,
         };
         BlindFill::outside().hide(&mut image, [2, 2], [&corner]);
-        assert_eq!(image, [1.0, 2.0, 3.0, 2.0, 0.0, 0.5, 1.0, 0.5]);
+        assert_eq!(image[..], [1.0, 2.0, 3.0, 2.0, 0.0, 0.5, 1.0, 0.5]);
         let all = Rectangle {
             top: 0,
             left: 0,
@@ -167,7 +167,7 @@ mod tests {
             width: 2,
         };
         BlindFill::outside().hide(&mut image, [2, 2], [&all]);
-        assert_eq!(image, [0.0; 8]);
+        assert_eq!(image[..], [0.0; 8]);
     }
 
     #[test]

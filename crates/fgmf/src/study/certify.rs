@@ -220,11 +220,11 @@ pub fn certify(
 }
 
 fn attacks(job: &CertifyJob<'_>) -> Vec<MethodRecord> {
-    let one = |a: &Box<dyn PatchAttack>| MethodRecord {
+    let one = |a: &dyn PatchAttack| MethodRecord {
         id: a.id().into(),
         parameters: a.parameters(),
     };
-    job.attacks.iter().map(one).collect()
+    job.attacks.iter().map(|a| one(a.as_ref())).collect()
 }
 
 fn header(job: &CertifyJob<'_>) -> CertifyHeader {

@@ -159,13 +159,13 @@ mod tests {
             [2, 0, 1],
             [2, 1, 0],
         ];
-        for i in 0..3 {
+        for (i, share) in exact.iter().enumerate() {
             let gain = |order: &[usize; 3]| {
                 let at = order.iter().position(|&o| o == i).unwrap();
                 v(&order[..=at]) - v(&order[..at])
             };
             let mean = orders.iter().map(gain).sum::<f64>() / 6.0;
-            assert!((mean - exact[i]).abs() < 1e-9, "{mean} {}", exact[i]);
+            assert!((mean - share).abs() < 1e-9, "{mean} {share}");
         }
         // No object: nothing to share out.
         assert!(

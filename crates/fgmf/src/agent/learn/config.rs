@@ -146,7 +146,8 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
         assert!(TeamConfig::new("marks").check().is_ok());
-        let broken: [(&str, fn(&mut TeamConfig)); 5] = [
+        type Spoil = fn(&mut TeamConfig);
+        let broken: [(&str, Spoil); 5] = [
             ("lanes", |c| c.lanes = 0),
             ("gamma", |c| c.gamma = 1.5),
             ("clip", |c| c.clip = 0.0),

@@ -96,12 +96,16 @@ pub(crate) fn explanations(
     let fallen = broken.map_or(&[][..], |b| &b.examples);
     let fallen = fallen.iter().filter(|e| e.broken_by.is_some());
     let fallen: Vec<usize> = fallen.map(|e| e.index).take(policy.images).collect();
-    let record = |e: &Box<dyn Explainer>| MethodRecord {
+    let record = |e: &dyn Explainer| MethodRecord {
         id: e.id().into(),
         parameters: e.parameters(),
     };
     let mut out = Explanations {
-        explainers: methods.explainers.iter().map(record).collect(),
+        explainers: methods
+            .explainers
+            .iter()
+            .map(|e| record(e.as_ref()))
+            .collect(),
         ..Explanations::default()
     };
     out.clean = measured(

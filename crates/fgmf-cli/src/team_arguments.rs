@@ -7,9 +7,8 @@ use std::path::PathBuf;
 /// Trains a team, attacks it, and shows what its agents rest their actions on.
 ///
 ///     fgmf agents train --env overcooked:cramped_room --out team
-///     fgmf agents attack team/actor.onnx --env overcooked:cramped_room --eps 0.1 --out team
-///     fgmf agents explain team/actor.onnx --env overcooked:cramped_room --attack pgd-margin \
-///         --out team
+///     fgmf agents attack team/actor.onnx --eps 0.1 --out team
+///     fgmf agents explain team/actor.onnx --attack pgd-margin --out team
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Agents {

@@ -32,6 +32,10 @@ pub struct MonitorRecord {
     pub robust: f64,
     /// Whether the objective's own search leaves far more right: catastrophic overfitting.
     pub collapsed: bool,
+    /// Whether the epoch had collapsed, was taken back and trained again with PGD; the rest of this
+    /// record is of the epoch as it was trained again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
     /// Mean 1-norm of the loss gradient over the salient fifth of the pixels.
     pub salient: f64,
     /// Over the other pixels.

@@ -83,6 +83,7 @@ fn model(id: &str, title: &str, right: [usize; 2]) -> ModelRecord {
         monitor: Some(MonitorRecord {
             robust: 0.5,
             collapsed: false,
+            recovered: false,
             salient: 2.0,
             rest: 3.0 / epoch as f64,
             alignment: 0.25,

@@ -18,8 +18,8 @@ use fgmf::data::Batch;
 use fgmf::data::{Dataset, Split, load};
 use fgmf::defend::{
     AdditiveNoiseParams, BitDepthParams, JpegParams, Lie, LogitScalingParams, LyingGateParams,
-    ResizePadParams, ThermometerParams, served_rules, with_bit_depth, with_jpeg,
-    with_logit_scaling, with_lying_gate, with_thermometer,
+    RateEncodingParams, ResizePadParams, ThermometerParams, served_rules, with_bit_depth,
+    with_jpeg, with_logit_scaling, with_lying_gate, with_thermometer,
 };
 use fgmf::model::misclassified;
 use fgmf::model::{Averaged, Expected, Outcome, Served, Transform};
@@ -414,6 +414,7 @@ fn main() -> Done<()> {
         },
     );
     let noise = AdditiveNoiseParams { deviation: 0.1 }.check()?;
+    let spikes = RateEncodingParams { steps: 16 }.check()?;
     // 299 of 331 pixels, as in the paper.
     let pad = ResizePadParams { least: 0.9 }.check()?;
     bench.row(twin, "", |b| network(b, &net))?;
@@ -459,6 +460,7 @@ fn main() -> Done<()> {
         network(b, &onnx::read(k_wta)?)
     })?;
     bench.row("noise 0.1", twin, |b| random(b, &net, &noise))?;
+    bench.row("rate encoding 16", twin, |b| random(b, &net, &spikes))?;
     bench.row(still, "", |b| network(b, &moved))?;
     bench.row("resize and pad 0.9, trained for it", still, |b| {
         random(b, &moved, &pad)

@@ -38,15 +38,16 @@
 //! Ours. Reference for attacks on maps: `ghorbani2019`.
 
 use crate::data::batch::Batch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::access::Gradients as _;
 use crate::model::oracle::Oracle;
 use crate::rng::{Purpose, Stream};
 use crate::settings::{complete, read};
 use crate::train::base::{
-    Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, check_difference, check_weight,
+    ObjectiveBuild, ObjectiveMethod, StepContext, check_difference, check_weight,
 };
-use crate::train::parts::slope::{Scalar, SlopeTerms};
+use crate::train::parts::around::{MapTerm, WithTerm, check_share};
+use crate::train::parts::slope::{Scalar, SlopeTerms, dot, sign, slopes};
 use crate::train::salience::SalienceSource;
 use fgmf_net::head::CrossEntropy;
 use fgmf_net::{Session, Tensor};
@@ -113,36 +114,18 @@ impl Default for ConstancyParams {
 
 impl ConstancyParams {
     /// The checked wrapper, which [`Objective::take`] gives its objective.
-    pub fn check(self) -> Result<Constancy> {
+    pub fn check(self) -> Result<WithTerm<Constancy>> {
         check_weight("weight", self.weight, 0.0)?;
-        if !(self.share > 0.0 && self.share <= 1.0) {
-            let expected = "above 0, at most 1";
-            return Err(Error::parameter("share", expected, self.share));
-        }
+        check_share(self.share)?;
         check_difference(self.step)?;
         self.salience.check()?;
-        Ok(Constancy {
-            params: self,
-            inner: None,
-        })
+        Ok(WithTerm::new(Constancy { params: self }))
     }
 }
 
 /// Salient slope constancy; see the module.
 pub struct Constancy {
     params: ConstancyParams,
-    inner: Option<Box<dyn Objective>>,
-}
-
-/// Slopes of the centred logits of the labels at points of a batch.
-fn slopes(oracle: &Oracle<'_>, batch: &Batch, points: &[f32]) -> Result<Vec<f32>> {
-    let mut terms = SlopeTerms::new(&batch.labels, 1);
-    let size = points.len() / batch.len().max(1);
-    for point in points.chunks_exact(size.max(1)) {
-        terms.value(Scalar::CentredLogit, point, 1.0);
-    }
-    let x = Tensor::new(batch.x.shape(), points.to_vec());
-    Ok(oracle.loss_gradient(&x, &terms)?.gradient.to_f32())
 }
 
 /// Slopes at some images and at the points that they are compared with, `[n, c, h, w]` each.
@@ -159,29 +142,7 @@ struct TurnedSlopes {
     there: Vec<f32>,
 }
 
-/// ⟨g, u⟩.
-fn dot(g: &[f32], u: &[f32]) -> f64 {
-    g.iter().zip(u).map(|(g, u)| f64::from(g * u)).sum()
-}
-
-/// Sign, with 0 for 0.
-fn sign(v: f32) -> f32 {
-    if v == 0.0 { 0.0 } else { v.signum() }
-}
-
 impl Constancy {
-    fn inner(&self) -> Result<&dyn Objective> {
-        let inner = self.inner.as_deref();
-        inner.ok_or_else(|| Error::mismatch("constancy", "an objective inside", "none"))
-    }
-
-    /// The images of a batch that the term looks at.
-    fn looked_at(&self, batch: &Batch) -> Batch {
-        let n = (self.params.share * batch.len() as f64).ceil() as usize;
-        let rows: Vec<usize> = (0..n.clamp(1, batch.len().max(1))).collect();
-        batch.select(&rows)
-    }
-
     /// x + eps s for each image, brought into ball and bounds.
     fn stepped(batch: &Batch, s: &[f32], context: &StepContext<'_>) -> Vec<f32> {
         let (clean, eps) = (batch.x.to_f32(), context.threat.eps() as f32);
@@ -306,67 +267,42 @@ impl Constancy {
     }
 }
 
-impl Objective for Constancy {
-    fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
-        let mut step = self.inner()?.step(net, batch, context)?;
-        if context.threat.eps() > 0.0 {
-            let batch = self.looked_at(batch);
-            let turned = self.turned(net, &batch, context)?;
-            let (gradients, turn) = self.term(net, &batch, &turned, context)?;
-            for (sum, g) in step.gradients.iter_mut().zip(&gradients) {
-                *sum = sum.add(g);
-            }
-            step.parts.push(("turn of slopes", turn));
-        } else {
-            step.parts.push(("turn of slopes", 0.0));
-        }
-        Ok(step)
+impl MapTerm for Constancy {
+    const ID: &'static str = "constancy";
+    const PART: &'static str = "turn of slopes";
+
+    fn evaluate(
+        &self,
+        net: &Session,
+        batch: &Batch,
+        context: &StepContext<'_>,
+    ) -> Result<(Vec<Tensor>, f64)> {
+        let turned = self.turned(net, batch, context)?;
+        self.term(net, batch, &turned, context)
+    }
+
+    fn share(&self) -> f64 {
+        self.params.share
+    }
+
+    fn rows(&self) -> usize {
+        4
     }
 
     fn salience(&self) -> Option<SalienceSource> {
         Some(self.params.salience.clone())
-    }
-
-    fn take(&mut self, inner: Box<dyn Objective>) -> Result<()> {
-        if inner.salience().is_some() {
-            let expected = "an objective without salient pixels of its own";
-            return Err(Error::parameter("inner", expected, "one that keeps them"));
-        }
-        self.inner = Some(inner);
-        Ok(())
-    }
-
-    fn attacks(&self) -> bool {
-        self.inner.as_ref().is_none_or(|inner| inner.attacks())
-    }
-
-    fn rows(&self) -> usize {
-        self.inner.as_ref().map_or(1, |inner| inner.rows()).max(4)
-    }
-
-    fn replays(&self) -> usize {
-        self.inner.as_ref().map_or(1, |inner| inner.replays())
-    }
-
-    fn copies(&self) -> usize {
-        self.inner.as_ref().map_or(0, |inner| inner.copies())
-    }
-
-    fn keeps_displacements(&self) -> bool {
-        self.inner
-            .as_ref()
-            .is_some_and(|inner| inner.keeps_displacements())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::base::{Objective, Step};
     use crate::train::parts::checks::{batch, context, gradient_matches, net, threat};
     use crate::train::pgd_at::{PgdAt, PgdAtParams};
     use fgmf_net::Precision;
 
-    fn wrapped(params: ConstancyParams) -> Constancy {
+    fn wrapped(params: ConstancyParams) -> WithTerm<Constancy> {
         let mut made = params.check().unwrap();
         let inner = PgdAt::new(PgdAtParams::default()).unwrap();
         made.take(Box::new(inner)).unwrap();
@@ -436,8 +372,11 @@ mod tests {
         let threat = threat();
         let objective = wrapped(with(ConstancyPoint::Map));
         let context = context(&threat);
-        let turned = objective.turned(&net, &batch, &context).unwrap();
-        let (_, turn) = objective.term(&net, &batch, &turned, &context).unwrap();
+        let turned = objective.term.turned(&net, &batch, &context).unwrap();
+        let (_, turn) = objective
+            .term
+            .term(&net, &batch, &turned, &context)
+            .unwrap();
         let x: Vec<f64> = x.into_iter().map(f64::from).collect();
         let signs = |v: Vec<f64>| -> Vec<f64> { v.into_iter().map(f64::signum).collect() };
         let length = |v: &[f64]| -> f64 { v.iter().map(|v| v.abs()).sum() };
@@ -461,7 +400,7 @@ mod tests {
                 step: 0.25,
                 ..with(point)
             });
-            let held = objective.turned(&net(), &batch, &context).unwrap();
+            let held = objective.term.turned(&net(), &batch, &context).unwrap();
             gradient_matches(&net(), |net| {
                 let at = |points: &[f32]| slopes(&Oracle::new(net), &batch, points).unwrap();
                 let turned = TurnedSlopes {
@@ -471,7 +410,7 @@ mod tests {
                     here: at(&batch.x.to_f32()),
                     there: at(&held.far),
                 };
-                let found = objective.term(net, &batch, &turned, &context);
+                let found = objective.term.term(net, &batch, &turned, &context);
                 let (gradients, turn) = found.unwrap();
                 let inner = objective.inner().unwrap();
                 let step = inner.step(net, &batch, &context).unwrap();

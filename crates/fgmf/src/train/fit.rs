@@ -4,7 +4,7 @@ use crate::data::dataset::Dataset;
 use crate::data::labelling::CLASSES_KEY;
 use crate::defend;
 use crate::error::{Error, Result};
-use crate::record::{EpochRecord, ValidationRecord};
+use crate::record::{EpochRecord, MonitorRecord, ValidationRecord};
 use crate::rng::{Purpose, Stream};
 use crate::store::atomic;
 use crate::store::folder::Folder;
@@ -144,51 +144,36 @@ pub fn fit_from(
             .map(|v| v.judge(net, (data, &held), &stepper.threat, config.seed));
         judged.transpose()
     };
-    let found = checkpoint::load(&resume, config, &data_sha256, &fresh, data.len())?;
-    let mut state = match found {
-        Some(state) => state,
-        None => {
-            let before = judge(&Session::new(fresh.clone()))?;
-            let best = before.map(|v| BestNetwork::first(fresh.clone(), v));
-            Checkpoint {
-                best,
-                ..Checkpoint::new(fresh)
-            }
+    // The state after the last epoch that was written, or the one that comes before the first.
+    let kept = || -> Result<Checkpoint> {
+        if let Some(state) = checkpoint::load(&resume, config, &data_sha256, &fresh, data.len())? {
+            return Ok(state);
         }
+        let before = judge(&Session::new(fresh.clone()))?;
+        let best = before.map(|v| BestNetwork::first(fresh.clone(), v));
+        Ok(Checkpoint {
+            best,
+            ..Checkpoint::new(fresh.clone())
+        })
     };
+    let mut state = kept()?;
     if !state.log.is_empty() {
         // A kill may have come between the checkpoint and the log.
         write_log(folder, &state.log)?;
     }
-    let steps = rows.len().div_ceil(config.batch);
     for epoch in state.log.len()..config.epochs {
         let started = Instant::now();
-        stepper.refresh(&mut state, epoch)?;
-        let order =
-            Stream::new(config.seed, Purpose::Shuffle, epoch as u64, 0).permutation(rows.len());
-        let order: Vec<usize> = order.into_iter().map(|i| rows[i]).collect();
-        let (mut parts, mut correct, mut seen, mut rate): (Vec<(String, f64)>, usize, usize, f64) =
-            (Vec::new(), 0, 0, 0.0);
-        for (i, chosen) in order.chunks(config.batch).enumerate() {
-            let done = (epoch * steps + i) as f64 / (config.epochs * steps) as f64;
-            let step = stepper.step(&mut state, chosen, epoch as u64, done)?;
-            if let Some((part, v)) = step.odd() {
-                let found = format!("{part} {v} in epoch {}", epoch + 1);
-                let found = format!("{found}; try a smaller learning rate");
-                return Err(Error::mismatch("training", "a finite loss", found));
-            }
-            rate = step.rate;
-            average_parts(&mut parts, &step.parts, seen, chosen.len());
-            seen += chosen.len();
-            correct += step.correct;
-            let accuracy = correct as f64 / seen as f64;
-            watch(&Progress {
-                epoch: epoch + 1,
-                epochs: config.epochs,
-                step: i + 1,
-                steps,
-                parts: &parts,
-                accuracy,
+        let mut seen = train_epoch(&stepper, &mut state, &rows, epoch, watch)?;
+        let mut monitor = stepper.look(&state.net, epoch + 1, seen.accuracy)?;
+        if let (Some(found), Some(rescue)) = (monitor, stepper.rescue()?)
+            && found.collapsed
+        {
+            state = kept()?;
+            seen = train_epoch(&rescue, &mut state, &rows, epoch, watch)?;
+            let found = rescue.look(&state.net, epoch + 1, seen.accuracy)?;
+            monitor = found.map(|found| MonitorRecord {
+                recovered: true,
+                ..found
             });
         }
         let validation = match config.validation {
@@ -206,15 +191,12 @@ pub fn fit_from(
                 judged
             }
         };
-        let train_accuracy = correct as f64 / seen as f64;
-        let monitor = stepper.look(&state.net, epoch + 1, train_accuracy)?;
-        let seconds = started.elapsed().as_secs_f64();
         state.log.push(EpochRecord {
             epoch: epoch + 1,
-            learning_rate: rate,
-            parts,
-            train_accuracy,
-            seconds,
+            learning_rate: seen.rate,
+            parts: seen.parts,
+            train_accuracy: seen.accuracy,
+            seconds: started.elapsed().as_secs_f64(),
             validation,
             monitor,
         });
@@ -236,6 +218,60 @@ pub fn fit_from(
         best: state.best,
     };
     ended.finish(folder, net)
+}
+
+/// What an epoch saw.
+struct EpochSeen {
+    /// Means of the objective's parts.
+    parts: Vec<(String, f64)>,
+    /// Share right, as trained on.
+    accuracy: f64,
+    /// Learning rate at the end.
+    rate: f64,
+}
+
+/// One pass over the examples at `rows`, in the order of `epoch` (from 0).
+fn train_epoch(
+    stepper: &Stepper<'_>,
+    state: &mut Checkpoint,
+    rows: &[usize],
+    epoch: usize,
+    watch: &mut dyn FnMut(&Progress<'_>),
+) -> Result<EpochSeen> {
+    let config = stepper.config;
+    stepper.refresh(state, epoch)?;
+    let order = Stream::new(config.seed, Purpose::Shuffle, epoch as u64, 0).permutation(rows.len());
+    let order: Vec<usize> = order.into_iter().map(|i| rows[i]).collect();
+    let steps = rows.len().div_ceil(config.batch);
+    let (mut correct, mut count) = (0, 0);
+    let mut seen = EpochSeen {
+        parts: Vec::new(),
+        accuracy: 0.0,
+        rate: 0.0,
+    };
+    for (i, chosen) in order.chunks(config.batch).enumerate() {
+        let done = (epoch * steps + i) as f64 / (config.epochs * steps) as f64;
+        let step = stepper.step(state, chosen, epoch as u64, done)?;
+        if let Some((part, v)) = step.odd() {
+            let found = format!("{part} {v} in epoch {}", epoch + 1);
+            let found = format!("{found}; try a smaller learning rate");
+            return Err(Error::mismatch("training", "a finite loss", found));
+        }
+        average_parts(&mut seen.parts, &step.parts, count, chosen.len());
+        count += chosen.len();
+        correct += step.correct;
+        seen.accuracy = correct as f64 / count as f64;
+        seen.rate = step.rate;
+        watch(&Progress {
+            epoch: epoch + 1,
+            epochs: config.epochs,
+            step: i + 1,
+            steps,
+            parts: &seen.parts,
+            accuracy: seen.accuracy,
+        });
+    }
+    Ok(seen)
 }
 
 fn average_parts(

@@ -14,6 +14,7 @@ use crate::model::oracle::Oracle;
 use crate::record::MonitorRecord;
 use crate::rng::{Purpose, Stream};
 use crate::threat::ThreatModel;
+use crate::train::pgd_at::{PgdAt, PgdAtParams};
 use crate::train::salience::{top, top_count};
 use crate::train::validation::pgd;
 use fgmf_net::head::{CrossEntropy, Logit};
@@ -36,7 +37,7 @@ const GAP: f64 = 0.3;
 /// | `steps` | 10 | of PGD, 1 to 1,000 |
 /// | `curved` | 8 | images whose top curvature is found; 0 leaves it out |
 /// | `lanczos` | 6 | steps of the Lanczos iteration, 2 to 100 |
-/// | `on_collapse` | `report` | `report`, `stop` |
+/// | `on_collapse` | `report` | `report`, `stop`, `recover` |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MonitorParams {
@@ -61,6 +62,9 @@ pub enum OnCollapse {
     Report,
     /// The run ends with an error; the state of the epoch before stays.
     Stop,
+    /// The epoch is taken back and trained again on what PGD finds, with the monitor's steps; the
+    /// objective has the epochs after it (Li et al. 2020 switch to PGD for a while likewise).
+    Recover,
 }
 
 impl Default for MonitorParams {
@@ -88,6 +92,16 @@ impl MonitorParams {
             ));
         }
         pgd(self.steps).map(|_| ())
+    }
+
+    /// The objective that trains a collapsed epoch again; `None` where nothing is taken back.
+    pub(super) fn rescue(&self) -> Result<Option<PgdAt>> {
+        let params = PgdAtParams {
+            steps: self.steps,
+            ..PgdAtParams::default()
+        };
+        let recovers = self.on_collapse == OnCollapse::Recover;
+        recovers.then(|| PgdAt::new(params)).transpose()
     }
 
     /// Looks at a network whose objective left the share `trained` right, at the radius of
@@ -124,6 +138,7 @@ impl MonitorParams {
         Ok(MonitorRecord {
             robust,
             collapsed,
+            recovered: false,
             salient,
             rest,
             alignment: alignment(&oracle, &batch)?,

@@ -64,6 +64,7 @@ impl Ended<'_> {
         let kept = self.best.as_ref().map(|b| b.kept);
         let net = self.best.map_or(last, |b| b.net);
         let mut notes: Vec<String> = collapse(&self.log).into_iter().collect();
+        notes.extend(recoveries(&self.log));
         // The saved file is what is judged, so that what is returned is what a reader of it gets.
         let (net, model_sha256) = match self.start {
             Some(start) => {
@@ -120,6 +121,23 @@ fn collapse(log: &[EpochRecord]) -> Option<String> {
         100.0 * first.train_accuracy,
         100.0 * robust,
     ))
+}
+
+/// Names the epochs that collapsed and were trained again.
+fn recoveries(log: &[EpochRecord]) -> Option<String> {
+    let again = |e: &&EpochRecord| e.monitor.is_some_and(|m| m.recovered);
+    let epochs: Vec<String> = log
+        .iter()
+        .filter(again)
+        .map(|e| e.epoch.to_string())
+        .collect();
+    (!epochs.is_empty()).then(|| {
+        format!(
+            "catastrophic overfitting was taken back in epoch {}: trained again with PGD, so that \
+                its cost is that of both",
+            epochs.join(", ")
+        )
+    })
 }
 
 /// The run in `folder`, if it is done and is this one.

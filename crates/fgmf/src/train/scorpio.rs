@@ -161,7 +161,7 @@ struct Visit {
 /// Images displaced by `d` radii, `[n, c, h, w]`.
 fn displaced(batch: &Batch, d: &[f32], threat: &ThreatModel) -> Tensor {
     let eps = threat.eps() as f32;
-    let clean = batch.x.to_f32();
+    let clean = batch.x.values::<f32>();
     let size = (d.len() / batch.len().max(1)).max(1);
     let mut x = vec![0.0; d.len()];
     x.par_chunks_mut(size)
@@ -187,7 +187,7 @@ fn move_along(
 ) -> Vec<f64> {
     let (gamma, eps) = (gamma as f32, threat.eps() as f32);
     let size = (d.len() / batch.len().max(1)).max(1);
-    let (clean, raw) = (batch.x.to_f32(), gradient.to_f32());
+    let (clean, raw) = (batch.x.values::<f32>(), gradient.values::<f32>());
     d.par_chunks_mut(size)
         .zip(clean.par_chunks(size))
         .zip(raw.par_chunks(size))

@@ -14,6 +14,7 @@ use crate::train::checkpoint::Checkpoint;
 use crate::train::config::TrainConfig;
 use crate::train::displaced::Displacements;
 use crate::train::mask_augment::MaskDraws;
+use crate::train::monitor::MonitorParams;
 use crate::train::optimise::clip;
 use crate::train::salience::Salience;
 use fgmf_net::op::Op;
@@ -21,7 +22,8 @@ use fgmf_net::{Session, Tensor};
 
 /// What steps need beside the state that they change.
 pub(super) struct Stepper<'a> {
-    config: &'a TrainConfig,
+    /// Settings of the run.
+    pub(super) config: &'a TrainConfig,
     data: &'a Dataset,
     objective: Box<dyn Objective>,
     transform: Option<ResizePad>,
@@ -70,6 +72,20 @@ impl<'a> Stepper<'a> {
             masks: masks.map(|m| m.check(data.shape())).transpose()?,
             threat,
         })
+    }
+
+    /// What trains an epoch again that ended in a collapse, where the run is to recover.
+    pub(super) fn rescue(&self) -> Result<Option<Self>> {
+        let Some(objective) = self.config.monitor.as_ref().map(MonitorParams::rescue) else {
+            return Ok(None);
+        };
+        let rescue = |objective| -> Result<Self> {
+            Ok(Self {
+                objective: Box::new(objective),
+                ..Self::new(self.config, self.data)?
+            })
+        };
+        objective?.map(rescue).transpose()
     }
 
     /// The radius when a share `done` of the run is behind.

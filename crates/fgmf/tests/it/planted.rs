@@ -6,11 +6,10 @@ use fgmf::data::Batch;
 use fgmf::data::{Split, load};
 use fgmf::defend::{
     AdditiveNoiseParams, BitDepthParams, JpegParams, KWtaParams, LogitScalingParams,
-    LyingGateParams, ThermometerParams, bypass_rules, served_rules, with_bit_depth, with_jpeg,
-    with_logit_scaling, with_lying_gate, with_thermometer,
+    LyingGateParams, RateEncodingParams, ThermometerParams, bypass_rules, served_rules,
+    with_bit_depth, with_jpeg, with_logit_scaling, with_lying_gate, with_thermometer,
 };
-use fgmf::model::{Averaged, Served};
-use fgmf::model::{Gradients, Oracle};
+use fgmf::model::{Averaged, Gradients, Oracle, Served, Transform};
 use fgmf::study::suite;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf::train::{DistillationParams, ObjectiveConfig, TrainConfig, fit};
@@ -210,17 +209,22 @@ fn random_answers_are_suspicious_and_adversarial_training_is_believed() {
     let net = model("standard.onnx");
     let oracle = Oracle::new(&net);
     let noise = AdditiveNoiseParams::default().check().unwrap();
-    let served = Served::new(&oracle, &noise, 1);
-    let mean = Averaged::new(&served, 3).unwrap();
-    let v = verdict(&Target {
-        bypass: Some(&mean),
-        ..Target::new(&served)
-    });
-    assert!(
-        v.has(Sign::RandomisedOutput) && v.level != Level::Trustworthy,
-        "{:?}",
-        v.flags
-    );
+    let spikes = RateEncodingParams { steps: 8 }.check().unwrap();
+    let transforms: [&dyn Transform; 2] = [&noise, &spikes];
+    for transform in transforms {
+        let served = Served::new(&oracle, transform, 1);
+        let mean = Averaged::new(&served, 3).unwrap();
+        let v = verdict(&Target {
+            bypass: Some(&mean),
+            ..Target::new(&served)
+        });
+        assert!(
+            v.has(Sign::RandomisedOutput) && v.level != Level::Trustworthy,
+            "{}: {:?}",
+            transform.id(),
+            v.flags
+        );
+    }
     let v = of_network(&model("adversarial.onnx"));
     assert_eq!(v.level, Level::Trustworthy, "{:?}", v.flags);
 }

@@ -2,9 +2,10 @@
 
 use fgmf::data::{Dataset, Split};
 use fgmf::defend::SgamParams;
+use fgmf::record::MonitorRecord;
 use fgmf::train::{
-    AugmentParams, ObjectiveConfig, Run, SalienceSource, ScorpioParams, TrainConfig,
-    ValidationParams, fit,
+    AugmentParams, MonitorParams, ObjectiveConfig, OnCollapse, Run, SalienceSource, ScorpioParams,
+    TrainConfig, ValidationParams, fit,
 };
 use fgmf_net::zoo::Architecture;
 use std::path::Path;
@@ -34,6 +35,25 @@ fn config(objective: ObjectiveConfig) -> TrainConfig {
     c.epochs = 4;
     c.batch = 16;
     c
+}
+
+/// A search that hardly leaves the image, so that what it leaves right falls to PGD; the run is to
+/// recover.
+fn collapsing() -> TrainConfig {
+    let still = ScorpioParams {
+        gamma: 1e-6,
+        recycle: 0.0,
+        ..ScorpioParams::default()
+    };
+    TrainConfig {
+        eps: 0.15,
+        eps_warmup: 0.0,
+        monitor: Some(MonitorParams {
+            on_collapse: OnCollapse::Recover,
+            ..MonitorParams::default()
+        }),
+        ..config(ObjectiveConfig::new("scor-pio", &still).unwrap())
+    }
 }
 
 fn objectives() -> Vec<TrainConfig> {
@@ -76,6 +96,7 @@ fn objectives() -> Vec<TrainConfig> {
         ..going_on.clone()
     };
     vec![
+        collapsing(),
         going_on,
         going_on_moved,
         config(ObjectiveConfig::new("free-at", &serde_json::json!({ "replays": 2 })).unwrap()),
@@ -150,6 +171,38 @@ fn an_interrupted_run_ends_like_an_unbroken_one() {
             config.objective.name()
         );
     }
+}
+
+/// A collapsed epoch is taken back and trained again with PGD, log and notes say so, and the
+/// network withstands more than the one that only reports.
+#[test]
+fn a_collapsed_epoch_is_taken_back() {
+    let data = halves(64);
+    let trained = |on_collapse| {
+        let mut config = collapsing();
+        config.monitor = Some(MonitorParams {
+            on_collapse,
+            ..MonitorParams::default()
+        });
+        let folder = tempfile::tempdir().unwrap();
+        run(&config, &data, folder.path()).1
+    };
+    let (reports, recovers) = (trained(OnCollapse::Report), trained(OnCollapse::Recover));
+    let seen =
+        |run: &Run| -> Vec<MonitorRecord> { run.log.iter().map(|e| e.monitor.unwrap()).collect() };
+    let (reported, recovered) = (seen(&reports), seen(&recovers));
+    let first = reported.iter().position(|m| m.collapsed).unwrap();
+    assert!(!reported[first].recovered && recovered[first].recovered);
+    // Both come from the same state.
+    let (before, after) = (reported[first].robust, recovered[first].robust);
+    assert!(after > before, "{before} {after}");
+    assert!(recovered.iter().all(|m| !m.collapsed), "{recovered:?}");
+    let note = format!("taken back in epoch {}", first + 1);
+    assert!(
+        recovers.notes.iter().any(|n| n.contains(&note)),
+        "{:?}",
+        recovers.notes
+    );
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Step for Dense {
             (rows, cols)
         };
         let (straight, turned) = ([cols, 1], [1, cols]);
-        let (mut forward, mut backward) = if self.transposed {
+        let (forward, backward) = if self.transposed {
             (turned, straight)
         } else {
             (straight, turned)
@@ -115,17 +115,22 @@ impl Step for Dense {
         let w = match self.map {
             None => w,
             Some([channels, plane]) => {
-                let [down, right] = std::mem::replace(&mut forward, [n, 1]);
-                backward = [1, n];
                 let row = |at: usize| {
                     (at / (plane * LANES) * LANES + at % LANES) * plane + at / LANES % plane
                 };
-                let order = (0..channels * plane).map(row);
-                order
-                    .flat_map(|i| (0..n).map(move |j| i * down + j * right))
-                    .map(|at| w[at])
-                    .collect::<Vec<f32>>()
-                    .into()
+                let order: Vec<usize> = (0..channels * plane).map(row).collect();
+                let mut moved = Vec::with_capacity(w.len());
+                // Reads stay within a row of what is stored.
+                if self.transposed {
+                    for w in w.chunks_exact(k) {
+                        moved.extend(order.iter().map(|&i| w[i]));
+                    }
+                } else {
+                    for &i in &order {
+                        moved.extend_from_slice(&w[i * n..][..n]);
+                    }
+                }
+                moved.into()
             }
         };
         let forward = PackedMatrix::new(k, n, &w, forward);

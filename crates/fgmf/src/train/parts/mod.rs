@@ -1,5 +1,6 @@
 //! What several objectives share.
 
+pub(crate) mod around;
 #[cfg(test)]
 pub(crate) mod checks;
 pub(crate) mod divergence;

@@ -7,6 +7,8 @@
 
 use crate::data::batch::Batch;
 use crate::error::Result;
+use crate::model::access::Gradients as _;
+use crate::model::oracle::Oracle;
 use crate::train::base::{StepContext, step_on};
 use crate::train::parts::rows::answer_of;
 use fgmf_net::head::{CrossEntropy, Head, Logit};
@@ -36,6 +38,27 @@ pub(crate) struct SlopeTerms<'a> {
     group: usize,
     rows: Vec<f32>,
     terms: Vec<Term>,
+}
+
+/// Slopes of the centred logits of the labels at points of a batch.
+pub(crate) fn slopes(oracle: &Oracle<'_>, batch: &Batch, points: &[f32]) -> Result<Vec<f32>> {
+    let mut terms = SlopeTerms::new(&batch.labels, 1);
+    let size = points.len() / batch.len().max(1);
+    for point in points.chunks_exact(size.max(1)) {
+        terms.value(Scalar::CentredLogit, point, 1.0);
+    }
+    let x = Tensor::new(batch.x.shape(), points.to_vec());
+    Ok(oracle.loss_gradient(&x, &terms)?.gradient.to_f32())
+}
+
+/// ⟨g, u⟩.
+pub(crate) fn dot(g: &[f32], u: &[f32]) -> f64 {
+    g.iter().zip(u).map(|(g, u)| f64::from(g * u)).sum()
+}
+
+/// Sign, with 0 for 0.
+pub(crate) fn sign(v: f32) -> f32 {
+    if v == 0.0 { 0.0 } else { v.signum() }
 }
 
 impl<'a> SlopeTerms<'a> {

@@ -4,13 +4,15 @@
     python experiments/scorpio/scorpio.py OUT attack [--suite apgd-ce,apgd-t] [--limit 2000] ...
     python experiments/scorpio/scorpio.py OUT times  [--rounds 5] ...
     python experiments/scorpio/scorpio.py OUT table  [--against pgd-10] ... > table.md
+    python experiments/scorpio/scorpio.py OUT maps   [--images 100] ... > maps.md
 
 Entries are in `entries.json`; `scor-pio@36` is one with 36 epochs. Data: full Fashion-MNIST (`--data`, a folder of its IDX files). Every command can be given again
 after a kill and makes what is missing. `attack` gives each model the same images; `--suite standard --limit 10000` is AutoAttack
 on the whole test set. `times` trains every entry for one epoch in turn, over and over, so that what else the machine does meets all
 alike; a ratio is that of medians. `table` pairs two entries image by image: the difference is the mean over seeds and images,
 its interval that of the mean over images of the seeds' mean difference (95%, normal); it does not cover the choice of
-seeds, whose differences stand beside it.
+seeds, whose differences stand beside it. `maps` lets the attacker of `attacked-stability` at the maps of each model, and
+prints the share of the top tenth that is left, beside the accuracy that `attack` found.
 """
 
 import argparse
@@ -157,10 +159,43 @@ def table(options):
         print("| " + " | ".join(cells) + " |")
 
 
+EXPLAINERS = ["integrated-gradients", "grad-cam-pp", "pgca"]
+
+
+def maps(options):
+    """Top tenth left under the attacker of maps."""
+    print("| training | attacked accuracy | " + " | ".join(EXPLAINERS) + " |")
+    print("| --- | --- |" + " --- |" * len(EXPLAINERS))
+    for entry in chosen(options):
+        left = {e: [] for e in EXPLAINERS}
+        for seed in options.seeds:
+            at = folder(options, entry, seed)
+            to = at / f"maps-{options.images}"
+            if not (at / "model.onnx").exists():
+                continue
+            if not (to / "evaluation.json").exists():
+                words = ["--data", options.data, "--limit", options.images, "--attack", "none", "--eps", "0.1", "--out", to]
+                words += ["--explainers", ",".join(EXPLAINERS), "--metrics", "attacked-stability"]
+                fgmf(options, "evaluate", at / "model.onnx", *words)
+            for row in json.loads((to / "evaluation.json").read_text())["rows"]:
+                if row["figure"] == "attacked-top-k" and row["input"] == "clean":
+                    left[row["explainer"]].append(row["values"])
+        if not left[EXPLAINERS[0]]:
+            continue
+        cells = []
+        for of in EXPLAINERS:
+            each = [statistics.fmean(row) for row in zip(*left[of], strict=True)]
+            half = 1.96 * statistics.stdev(each) / math.sqrt(len(each))
+            cells.append(f"{statistics.fmean(each):.3f} ± {half:.3f}")
+        robust = [statistics.fmean(r["right"]) for r in results(options, entry).values()]
+        accuracy = f"{100 * statistics.fmean(robust):.1f}" if robust else "–"
+        print(f"| `{entry}` | {accuracy} | " + " | ".join(cells) + " |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("command", choices=["train", "attack", "times", "table"])
+    parser.add_argument("command", choices=["train", "attack", "times", "table", "maps"])
     parser.add_argument("entries", nargs="*")
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--arch", default="cnn-tiny")
@@ -169,10 +204,11 @@ def main():
     parser.add_argument("--suite", default="apgd-ce,apgd-t")
     parser.add_argument("--limit", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--against", default="pgd-10")
     parser.add_argument("--binary", default=BINARY)
     options = parser.parse_intermixed_args()
-    {"train": train, "attack": attack, "times": times, "table": table}[options.command](options)
+    {"train": train, "attack": attack, "times": times, "table": table, "maps": maps}[options.command](options)
     return 0
 
 

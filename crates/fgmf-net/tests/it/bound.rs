@@ -437,7 +437,10 @@ fn single_precision_agrees_with_double() {
         }
         let moved = |g: &Tensor| g.to_f64().iter().any(|v| *v != 0.0);
         assert!(true_run.gradients.iter().all(moved), "{architecture:?}");
-        assert!(distance(&run.logits.neg(), &truth) < 1e-5, "{architecture:?}");
+        assert!(
+            distance(&run.logits.neg(), &truth) < 1e-5,
+            "{architecture:?}"
+        );
     }
 }
 

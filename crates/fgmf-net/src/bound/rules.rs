@@ -2,10 +2,10 @@
 //!
 //! | operators | rule |
 //! | --- | --- |
-//! | linear in x with stored weights W: convolutions, matrix products, factors, batch normalisation | W c + b, \|W\| r |
+//! | linear, stored weights W: convolutions, products, batch normalisation | W c + b, \|W\| r |
 //! | sums and differences | of the ends, or of centres with the sum of radii |
 //! | non-decreasing functions, maximum pooling, padding | f(l), f(u) |
-//! | means, sums, resampling with weights of at least 0, everything that moves values | the same operator on both parts |
+//! | means, sums and resampling with weights of at least 0, moves | the operator on both parts |
 //!
 //! The interval of one operator is exact. That of several is not: what is known of two values
 //! together is lost (Gowal et al. 2018, arXiv 1810.12715).

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What was done to the images of a block: a line.
-pub(crate) trait Block: Serialize + DeserializeOwned {
+pub(crate) trait BlockLine: Serialize + DeserializeOwned {
     /// Index of its first image, if it has one.
     fn first(&self) -> Option<usize>;
 }
@@ -16,7 +16,7 @@ pub(crate) trait Block: Serialize + DeserializeOwned {
 /// Runs blocks of `size` of the first `n` images, in their order. `state` names the file that keeps
 /// what was done, so that a run that was killed goes on where it was; `header` is what the state
 /// belongs to, and `watch` hears of each block.
-pub(crate) fn in_blocks<B: Block>(
+pub(crate) fn in_blocks<B: BlockLine>(
     [n, size]: [usize; 2],
     state: Option<&Path>,
     header: &impl Serialize,

@@ -11,7 +11,7 @@ use crate::record::{
     BracketImage, BracketPicture, BuildRecord, MapRecord, Passes, Proof, ThreatRecord,
 };
 use crate::store::build::build;
-use crate::study::blocks::{Block, in_blocks};
+use crate::study::blocks::{BlockLine, in_blocks};
 use crate::study::entry::SuiteJob;
 use crate::study::suite::SuiteOutcome;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ struct BoundedBlock {
     seconds: f64,
 }
 
-impl Block for BoundedBlock {
+impl BlockLine for BoundedBlock {
     fn first(&self) -> Option<usize> {
         (!self.images.is_empty()).then_some(self.first)
     }

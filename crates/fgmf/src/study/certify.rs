@@ -20,7 +20,7 @@ use crate::record::{
     PatchAttackRecord, PatchThreatRecord, PatchedImage, Proof, Proportion, Rectangle, Refutation,
 };
 use crate::store::build::build;
-use crate::study::blocks::{Block, in_blocks};
+use crate::study::blocks::{BlockLine, in_blocks};
 use crate::threat::PatchThreat;
 use fgmf_net::Session;
 use fgmf_net::chunks::as_one_of_many;
@@ -171,7 +171,7 @@ struct CertifiedBlock {
     attack_seconds: f64,
 }
 
-impl Block for CertifiedBlock {
+impl BlockLine for CertifiedBlock {
     fn first(&self) -> Option<usize> {
         self.images.first().map(|i| i.index)
     }

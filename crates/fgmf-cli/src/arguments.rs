@@ -88,7 +88,8 @@ pub(crate) enum Command {
     Harden(Harden),
     /// Attack a model; writes attack.json and adversarial.safetensors.
     Attack(Attack),
-    /// Prove that no patch can change a model's answers; writes certify.json and certify.html.
+    /// Prove that no patch, or no change of a norm, can change a model's answers; writes
+    /// certify.json and certify.html.
     Certify(Certify),
     /// Explain what a model sees in images; writes gallery.html, a page (PNG) an image, and every
     /// map (PNG, JSON).
@@ -443,12 +444,20 @@ pub(crate) struct Certify {
     /// This many images: the first, or of class folders some of each class.
     #[arg(long)]
     pub(crate) limit: Option<usize>,
-    /// What an attacker may do: patch, any values in a rectangle at any place.
-    #[arg(long, default_value = "patch", value_parser = ["patch"])]
+    /// What an attacker may do: patch, any values in a rectangle at any place; linf, l2, l1, any
+    /// image within --eps in that norm.
+    #[arg(long, default_value = "patch", value_parser = ["patch", "linf", "l2", "l1"])]
     pub(crate) threat: String,
+    /// With --threat linf, l2, l1: the radius, in pixel units of 0 to 1, such as 0.1 or 8/255.
+    #[arg(long, value_parser = radius)]
+    #[arg(conflicts_with_all = ["patch", "patches", "masks", "fill", "attack", "settings"])]
+    pub(crate) eps: Option<f64>,
+    /// With --eps: attacks that are held against the proofs, as for `attack` [default: quick]
+    #[arg(long, requires = "eps")]
+    pub(crate) suite: Option<String>,
     /// Size of a patch: rows x columns such as 5x5, or a square of a share of the image such as 2%.
-    #[arg(long, value_name = "RxC", value_parser = patch)]
-    pub(crate) patch: PatchSize,
+    #[arg(long, value_name = "RxC", value_parser = patch, required_unless_present = "eps")]
+    pub(crate) patch: Option<PatchSize>,
     /// Patches that the attacker may put at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) patches: usize,

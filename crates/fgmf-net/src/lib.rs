@@ -6,6 +6,7 @@
 //! operator yields values, gradients of any value, Jacobian-vector products and exact
 //! Hessian-vector products.
 
+pub mod bound;
 pub mod dual;
 mod error;
 mod graph;

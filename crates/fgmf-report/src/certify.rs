@@ -11,7 +11,7 @@ use fgmf_record::{
     CertifiedImage, CertifiedPicture, CertifyRecord, MapRecord, Proof, Proportion, Rectangle,
 };
 
-const STYLE: &str = concat!(
+pub(crate) const STYLE: &str = concat!(
     include_str!("page.css"),
     ".proofs { display: grid; grid-template-columns: repeat(auto-fill, minmax(232px, 1fr)); \
         gap: 24px; }\n.proofs figure { margin: 0; }\n.proofs img { image-rendering: pixelated; \
@@ -19,7 +19,7 @@ const STYLE: &str = concat!(
 );
 
 /// Edges of masks and of patches.
-const MASK: Rgb = [0, 114, 178];
+pub(crate) const MASK: Rgb = [0, 114, 178];
 const PATCH: Rgb = [213, 94, 0];
 
 /// Side that pictures are enlarged to, in pixels, by whole factors.
@@ -193,7 +193,7 @@ fn said<'n>(name: &'n str, record: &CertifyRecord, answer: Option<usize>) -> (&'
 }
 
 /// An image, enlarged, with the edges of rectangles.
-fn drawn(
+pub(crate) fn drawn(
     image: &MapRecord,
     bounds: [f64; 2],
     rectangles: &[Rectangle],

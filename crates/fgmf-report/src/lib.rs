@@ -3,6 +3,7 @@
 //! page loads nothing and runs no script.
 
 mod audit;
+mod bracket;
 mod certify;
 mod chart;
 mod colormap;
@@ -25,6 +26,7 @@ mod strip;
 mod text;
 
 pub use audit::render_audit;
+pub use bracket::bracket_page;
 pub use certify::certify_page;
 pub use error::{Error, Result};
 pub use exchange::{check_script, cyclonedx, junit, model_card, open_metrics};

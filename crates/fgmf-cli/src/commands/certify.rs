@@ -1,6 +1,7 @@
 //! `fgmf certify`.
 
 use crate::arguments::{Arguments, Certify, PatchSize};
+use crate::commands::certify_ball;
 use crate::commands::chosen::Settings;
 use crate::commands::memory::images_at_once;
 use crate::commands::model::{UserModel, identity, identity_fields};
@@ -26,6 +27,18 @@ pub(crate) fn run(global: &Arguments, a: &Certify) -> Result<Outcome> {
     if let Some(m) = a.min_proved.filter(|m| !(0.0..=1.0).contains(m)) {
         return Err(Error::parameter("min-proved", "0 to 1", m).into());
     }
+    let patch = match (a.threat.as_str(), a.eps, a.patch) {
+        ("patch", None, Some(patch)) => patch,
+        ("patch", _, _) => {
+            let found = "--eps, the radius of a norm";
+            return Err(Error::parameter("threat", "linf, l2 or l1", found).into());
+        }
+        (norm, Some(eps), _) => return certify_ball::run(global, a, norm.parse()?, eps),
+        (norm, None, _) => {
+            let expected = format!("the radius of {norm}");
+            return Err(Error::parameter("eps", expected, "none").into());
+        }
+    };
     let settings = Settings::read(a.settings.as_deref())?;
     let ids: Vec<&str> = a.attack.iter().map(String::as_str).collect();
     settings.check(&ids)?;
@@ -37,7 +50,7 @@ pub(crate) fn run(global: &Arguments, a: &Certify) -> Result<Outcome> {
     model.guard(&data)?;
     let (file, mut net) = (model.file, Session::new(model.net));
     let [_, h, w] = net.image_shape();
-    let size = match a.patch {
+    let size = match patch {
         PatchSize::Sides(sides) => sides,
         PatchSize::Share(share) => [PatchThreat::side_of_share(share, [h, w])?; 2],
     };

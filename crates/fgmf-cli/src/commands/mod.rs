@@ -10,6 +10,7 @@ mod audit;
 mod audit_files;
 mod audit_table;
 mod certify;
+mod certify_ball;
 mod chosen;
 mod class;
 mod demo;

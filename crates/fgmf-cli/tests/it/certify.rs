@@ -1,7 +1,8 @@
 //! `fgmf certify` as a user runs it.
 
 use super::{ok, refused, run, small_model, text};
-use fgmf_record::{CertifyRecord, Proof};
+use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
+use fgmf_record::{BracketRecord, CertifyRecord, Proof};
 use std::path::Path;
 
 fn certify<'a>(model: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
@@ -100,6 +101,111 @@ fn what_cannot_be_proved_is_refused() {
         (vec!["--patch", "5x5", "--min-proved", "2"], "0 to 1"),
     ] {
         let told = refused(&certify(&model, &out, &more));
+        assert!(told.contains(expected), "{more:?}: {told}");
+    }
+}
+
+/// A network trained on bounds is proved and attacked on the same ball.
+#[test]
+fn a_bracket_is_proved_and_attacked() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained = folder.path().join("trained");
+    ok(&[
+        "train",
+        "--data",
+        "fashion-mnist-mini",
+        "--limit",
+        "512",
+        "--objective",
+        "ibp",
+        "--eps",
+        "0.02",
+        "--epochs",
+        "3",
+        "--quiet",
+        "--out",
+        text(&trained),
+    ]);
+    let model = trained.join("model.onnx");
+    let log = std::fs::read_to_string(trained.join("log.jsonl")).unwrap();
+    assert!(log.contains("cross-entropy of bounds"), "{log}");
+    let out = folder.path().join("out");
+    let ball = ["--threat", "linf", "--eps", "0.002"];
+    let shown = ok(&certify(&model, &out, &ball));
+    assert!(
+        shown.contains("proved right (ibp)") && shown.contains("proved and fallen: 0"),
+        "{shown}"
+    );
+    let found: BracketRecord =
+        serde_json::from_slice(&std::fs::read(out.join("certify.json")).unwrap()).unwrap();
+    assert_eq!((found.images.len(), found.attacks.len()), (20, 2));
+    let right = found.images.iter().filter(|i| i.proof == Proof::Right);
+    assert_eq!(right.count(), found.proved.count);
+    assert!(found.proved.count > 0 && found.proved.count <= found.attacked.count);
+    let above = |i: &fgmf_record::BracketImage| i.margin.is_some_and(|m| m > 0.0);
+    assert!(
+        found
+            .images
+            .iter()
+            .all(|i| i.proof != Proof::Right || above(i))
+    );
+    assert!(found.contradictions.is_empty());
+    let page = std::fs::read_to_string(out.join("certify.html")).unwrap();
+    assert!(page.contains("Proved and attacked") && page.contains("data:image/png"));
+    for state in ["certify.state.jsonl", "attack.state.jsonl"] {
+        assert!(!out.join(state).exists());
+    }
+
+    // The same run again; another one is refused there, and a threshold that fails is exit 1.
+    ok(&certify(&model, &out, &ball));
+    let told = refused(&certify(
+        &model,
+        &out,
+        &["--threat", "linf", "--eps", "0.1"],
+    ));
+    assert!(told.contains("another"), "{told}");
+    let wide = folder.path().join("wide");
+    let low = ["--threat", "linf", "--eps", "0.5", "--min-proved", "0.5"];
+    let output = run(&certify(&model, &wide, &low));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_ball_that_cannot_be_proved_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_model(folder.path());
+    let vit = folder.path().join("vit.onnx");
+    let net = build(&ZooConfig {
+        architecture: Architecture::VitTiny,
+        activation: Activation::Relu,
+        image: [1, 28, 28],
+        classes: 10,
+        mean: vec![0.5],
+        deviation: vec![0.5],
+        seed: 0,
+    });
+    std::fs::write(&vit, fgmf_net::onnx::to_bytes(&net.unwrap()).unwrap()).unwrap();
+    let out = folder.path().join("out");
+    for (model, more, expected) in [
+        (&model, vec!["--threat", "linf", "--patch", "5x5"], "`eps`"),
+        (&model, vec!["--eps", "0.1"], "linf"),
+        (
+            &model,
+            vec!["--threat", "linf", "--eps", "0.1", "--masks", "4"],
+            "--masks",
+        ),
+        (
+            &model,
+            vec!["--threat", "linf", "--eps", "0.1", "--suite", "none"],
+            "none",
+        ),
+        (
+            &vit,
+            vec!["--threat", "linf", "--eps", "0.1"],
+            "LayerNormalization",
+        ),
+    ] {
+        let told = refused(&certify(model, &out, &more));
         assert!(told.contains(expected), "{more:?}: {told}");
     }
 }

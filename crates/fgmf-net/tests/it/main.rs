@@ -6,6 +6,7 @@
     reason = "a failed step is a failed test; equal here means the same bits"
 )]
 
+mod bound;
 mod executor;
 mod onnx;
 mod operators;

@@ -20,13 +20,12 @@ use crate::record::{
     PatchAttackRecord, PatchThreatRecord, PatchedImage, Proof, Proportion, Rectangle, Refutation,
 };
 use crate::store::build::build;
-use crate::store::journal::Journal;
+use crate::study::blocks::{BlockLine, in_blocks};
 use crate::threat::PatchThreat;
 use fgmf_net::Session;
 use fgmf_net::chunks::as_one_of_many;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -172,6 +171,12 @@ struct CertifiedBlock {
     attack_seconds: f64,
 }
 
+impl BlockLine for CertifiedBlock {
+    fn first(&self) -> Option<usize> {
+        self.images.first().map(|i| i.index)
+    }
+}
+
 /// Proves what can be proved of each image of a data set, and attacks it if that was asked for.
 /// `state` names the file that keeps what was done; `watch` hears (images done, images proved
 /// right).
@@ -183,39 +188,15 @@ pub fn certify(
     state: Option<&Path>,
     watch: &mut dyn FnMut(usize, usize),
 ) -> Result<CertifyOutcome> {
-    let mut known: BTreeMap<usize, CertifiedBlock> = BTreeMap::new();
-    let mut open = |path: &Path| {
-        Journal::open(path, &header(job), |block: CertifiedBlock| {
-            let first = block.images.first().map(|i| i.index);
-            let first = first.ok_or_else(|| "no images".to_owned())?;
-            known.insert(first, block);
-            Ok(true)
-        })
-    };
-    let mut journal = state.map(&mut open).transpose()?;
-    let rows: Vec<usize> = (0..job.data.len()).collect();
-    let mut blocks = Vec::new();
     let (mut done, mut right) = (0, 0);
-    for rows in rows.chunks(BLOCK) {
-        let block = match known.remove(&rows[0]) {
-            Some(block) => block,
-            None => {
-                let block = of_block(job, rows)?;
-                if let Some(journal) = &mut journal {
-                    journal.append(&block)?;
-                }
-                block
-            }
-        };
+    let count = |block: &CertifiedBlock| {
+        let proved = block.images.iter().filter(|i| i.proof == Proof::Right);
         done += block.images.len();
-        right += block
-            .images
-            .iter()
-            .filter(|i| i.proof == Proof::Right)
-            .count();
+        right += proved.count();
         watch(done, right);
-        blocks.push(block);
-    }
+    };
+    let run = |rows: &[usize]| of_block(job, rows);
+    let blocks = in_blocks([job.data.len(), BLOCK], state, &header(job), run, count)?;
     Ok(outcome(job, blocks))
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod adversarial;
 pub(crate) mod audit;
 pub(crate) mod black_box;
+pub(crate) mod blocks;
+pub(crate) mod bracket;
 pub(crate) mod breach;
 pub(crate) mod cases;
 pub(crate) mod certify;
@@ -29,6 +31,7 @@ pub use audit::{
     verify_images, verify_searches,
 };
 pub use black_box::{RemoteJob, RemoteOutcome, black_box_suite, run_remote_suite};
+pub use bracket::{BallProofs, bracket, bracket_pictures, prove_balls};
 pub use breach::Breach;
 pub use cases::{CASE_IMAGES, case_settings, explain_models};
 pub use certify::{CertifyJob, CertifyOutcome, certify};

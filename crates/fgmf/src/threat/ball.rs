@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::record::{Norm, ThreatRecord};
 use crate::rng::Stream;
+use fgmf_net::Tensor;
 
 /// ‖b − a‖ in a norm, accumulated in `f64`; NaN if any difference is.
 pub(crate) fn distance(norm: Norm, a: &[f32], b: &[f32]) -> f64 {
@@ -111,6 +112,23 @@ impl ThreatModel {
     pub fn widest(&self, values: usize) -> f64 {
         let [lo, hi] = self.bounds;
         (hi - lo) * self.norm.of_ones(values)
+    }
+
+    /// Ends of boxes around images `[n, …]` that hold every image of the ball and of the bounds:
+    /// all that [`Self::contains`] lets pass there. Ends are rounded outwards.
+    pub fn boxes(&self, images: &Tensor) -> [Tensor; 2] {
+        let [lo, hi] = [self.bounds[0] as f32, self.bounds[1] as f32];
+        let values = images.to_f32();
+        let size = values.len() / images.shape().first().map_or(1, |n| (*n).max(1));
+        let radius = self.eps + 1e-6 * self.widest(size);
+        let end = |of: &dyn Fn(f64) -> f32| {
+            let ends = values.iter().map(|&v| of(f64::from(v)).clamp(lo, hi));
+            Tensor::new(images.shape(), ends.collect::<Vec<f32>>())
+        };
+        [
+            end(&|v| ((v - radius) as f32).next_down()),
+            end(&|v| ((v + radius) as f32).next_up()),
+        ]
     }
 
     /// Whether `x` is in the ball around `origin` and in the bounds, up to the rounding of `f32`:
@@ -310,6 +328,27 @@ mod tests {
     }
 
     proptest! {
+        /// A box holds every point of the ball, and has the radius.
+        #[test]
+        fn boxes_hold_the_ball(
+            values in prop::collection::vec((0.0f32..=1.0, -3.0f32..3.0), 1..20),
+            eps in 0.0f64..0.5,
+        ) {
+            let (origin, far): (Vec<f32>, Vec<f32>) = values.into_iter().unzip();
+            let x = Tensor::new(&[1, origin.len()], origin.clone());
+            for norm in [Norm::Linf, Norm::L2, Norm::L1] {
+                let t = threat(norm, eps);
+                let mut point = far.clone();
+                t.project(&origin, &mut point);
+                let [lower, upper] = t.boxes(&x).map(|e| e.to_f32());
+                for (i, p) in point.iter().enumerate() {
+                    prop_assert!(lower[i] <= *p && *p <= upper[i], "{norm:?}");
+                    prop_assert!(f64::from(upper[i] - lower[i]) < 2.0 * eps + 1e-4);
+                    prop_assert!(lower[i] >= 0.0 && upper[i] <= 1.0);
+                }
+            }
+        }
+
         /// In the ball, in the bounds, idempotent, and no point of the ball is nearer than the
         /// projection (bounds apart).
         #[test]

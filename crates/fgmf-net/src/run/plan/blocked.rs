@@ -71,13 +71,25 @@ impl Step for ActivateBlocked {
     }
 }
 
-/// `y = act(a + b)`.
+/// `y = act(a + b)`, or `y = act(a − b)`.
 #[derive(Debug)]
 pub(super) struct Add {
     pub(super) a: ValueId,
     pub(super) b: ValueId,
+    pub(super) minus: bool,
     pub(super) relu: bool,
     pub(super) y: ValueId,
+}
+
+impl Add {
+    /// Adds the second operand to the first.
+    fn join(&self, b: &[f32], y: &mut [f32]) {
+        if self.minus {
+            y.iter_mut().zip(b).for_each(|(y, b)| *y -= b);
+        } else {
+            add_assign(b, y);
+        }
+    }
 }
 
 impl Step for Add {
@@ -98,7 +110,7 @@ impl Step for Add {
         run.make_blocked(self.b);
         let mut y = run.arena.take(run.blocked(self.a).len());
         y.copy_from_slice(run.blocked(self.a));
-        add_assign(run.blocked(self.b), &mut y);
+        self.join(run.blocked(self.b), &mut y);
         if self.relu {
             fgmf_kernels::activate_in_place(Activation::Relu, &mut y);
         }
@@ -116,7 +128,7 @@ impl Step for Add {
         );
         let mut y = run.crop(self.a, corner, size);
         let b = run.crop(self.b, corner, size);
-        add_assign(&b, &mut y);
+        self.join(&b, &mut y);
         run.arena.give(b);
         if self.relu {
             fgmf_kernels::activate_in_place(Activation::Relu, &mut y);
@@ -127,10 +139,13 @@ impl Step for Add {
 
     fn backward(&self, run: &mut Run<'_>) {
         let g = run.take_cotangent(self.y);
-        for id in [self.a, self.b] {
+        for (id, minus) in [(self.a, false), (self.b, self.minus)] {
             if run.needs(id) {
                 let mut d = run.arena.take(g.len());
                 gate(run.pass(&g, self.relu.then_some(self.y)), &mut d);
+                if minus {
+                    d.iter_mut().for_each(|d| *d = -*d);
+                }
                 run.add_blocked_cotangent(id, d);
             }
         }

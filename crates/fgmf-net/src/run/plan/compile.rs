@@ -468,7 +468,11 @@ impl<'a> Compiler<'a> {
         match &n.op {
             Op::Conv(op) => self.conv(node, op),
             Op::BatchNorm(op) if on_map => self.batch_norm(node, op),
-            Op::Binary(Binary::Add) if on_map && self.is_blocked(n.inputs[1]) => self.add(node),
+            Op::Binary(op @ (Binary::Add | Binary::Sub))
+                if on_map && self.is_blocked(n.inputs[1]) =>
+            {
+                self.add(node, *op == Binary::Sub)
+            }
             Op::Unary(u) => self.activate(*u, x, y),
             Op::MaxPool(op) if on_map => self.pool(node, &op.0, Pooling::Max),
             Op::AveragePool(op) if on_map => {
@@ -677,7 +681,7 @@ impl<'a> Compiler<'a> {
         }))
     }
 
-    fn add(&mut self, node: usize) -> Option<Box<dyn Step>> {
+    fn add(&mut self, node: usize, minus: bool) -> Option<Box<dyn Step>> {
         let n = &self.net.nodes()[node];
         let (a, b, y) = (n.inputs[0], n.inputs[1], n.outputs[0]);
         if self.net.value(a).shape != self.net.value(b).shape {
@@ -685,7 +689,13 @@ impl<'a> Compiler<'a> {
         }
         let (relu, y) = self.relu(y);
         self.homes[y.0] = Home::Blocked;
-        Some(Box::new(Add { a, b, relu, y }))
+        Some(Box::new(Add {
+            a,
+            b,
+            minus,
+            relu,
+            y,
+        }))
     }
 
     fn activate(&mut self, u: Unary, x: ValueId, y: ValueId) -> Option<Box<dyn Step>> {

@@ -375,6 +375,25 @@ fn splits_and_turns_of_rows_of_a_map_agree_with_the_walk() {
     m.judge("Transpose", back);
 }
 
+/// The ends of an interval: sum and difference of two maps, of which a rectifier follows.
+#[test]
+fn differences_of_maps_agree_with_the_walk() {
+    for relu in [false, true] {
+        let mut m = Made::new();
+        let a = m.conv(m.b.input(), [2, 16]);
+        let b = m.conv(m.b.input(), [2, 16]);
+        let ends = [Binary::Sub, Binary::Add].map(|op| {
+            let end = m.node(Op::Binary(op), &[a, b]);
+            match relu {
+                true => m.node(Op::Unary(Unary::Relu), &[end]),
+                false => end,
+            }
+        });
+        let last = m.node(Op::Binary(Binary::Sub), &[ends[1], ends[0]]);
+        m.judge("Sub", last);
+    }
+}
+
 /// How an attention lays its tokens and heads out.
 struct Layout {
     name: &'static str,

@@ -31,7 +31,7 @@ pub(super) struct Middle {
 }
 
 /// A bound network in the making.
-pub(super) struct Scope<'a> {
+pub(super) struct BoundScope<'a> {
     pub(super) net: &'a Network,
     pub(super) builder: Builder,
     pub(super) derived: Vec<Derived>,
@@ -39,7 +39,7 @@ pub(super) struct Scope<'a> {
     turned: HashMap<[ValueId; 2], [ValueId; 2]>,
 }
 
-impl<'a> Scope<'a> {
+impl<'a> BoundScope<'a> {
     pub(super) fn new(net: &'a Network, builder: Builder) -> Self {
         Self {
             net,

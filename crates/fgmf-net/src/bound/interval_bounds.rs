@@ -3,7 +3,7 @@
 
 use super::derived::Derived;
 use super::ending::{Ending, WorstCase};
-use super::interval::{Form, Interval, Scope};
+use super::interval::{BoundScope, Form, Interval};
 use super::rules::{Input, differences, rule};
 use crate::error::{Error, Result};
 use crate::graph::head::Head;
@@ -58,7 +58,7 @@ impl IntervalBounds {
         let (image, classes) = (net.image_shape(), net.classes());
         let [c, h, w] = image;
         let builder = Builder::new(&net.name, "box", [2 * c, h, w])?;
-        let mut scope = Scope::new(net, builder);
+        let mut scope = BoundScope::new(net, builder);
         let split = Op::Split(Split {
             axis: 1,
             sizes: vec![c, c],
@@ -99,7 +99,7 @@ impl IntervalBounds {
                 )
             }
         };
-        let Scope {
+        let BoundScope {
             builder, derived, ..
         } = scope;
         Ok(Self {

@@ -11,7 +11,7 @@
 //! together is lost (Gowal et al. 2018, arXiv 1810.12715).
 
 use super::derived::Recipe;
-use super::interval::{Form, Interval, Scope};
+use super::interval::{BoundScope, Form, Interval};
 use crate::error::{Error, Result};
 use crate::graph::op::{Binary, Gemm, Op, Resize, Unary};
 use crate::graph::{Node, ValueId};
@@ -40,7 +40,11 @@ fn no_rule(node: &Node) -> Error {
 }
 
 /// Outputs of a node.
-pub(super) fn rule(scope: &mut Scope<'_>, node: &Node, inputs: &[Input]) -> Result<Vec<Interval>> {
+pub(super) fn rule(
+    scope: &mut BoundScope<'_>,
+    node: &Node,
+    inputs: &[Input],
+) -> Result<Vec<Interval>> {
     let one = |interval: Result<Interval>| interval.map(|y| vec![y]);
     match (&node.op, inputs) {
         (Op::Unary(Unary::Identity), &[Input::Interval(x)]) => Ok(vec![x]),
@@ -54,17 +58,17 @@ pub(super) fn rule(scope: &mut Scope<'_>, node: &Node, inputs: &[Input]) -> Resu
         }
         (Op::Binary(op), &[a, b]) => one(binary(scope, node, *op, a, b)),
         (Op::Conv(_) | Op::ConvTranspose(_), &[Input::Interval(x), Input::Stored(w)]) => {
-            one(weighted(scope, node, x, Weights::behind(w, None)))
+            one(weighted(scope, node, x, StoredWeights::behind(w, None)))
         }
         (
             Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm(_),
             &[Input::Interval(x), Input::Stored(w), Input::Stored(b)],
-        ) => one(weighted(scope, node, x, Weights::behind(w, Some(b)))),
+        ) => one(weighted(scope, node, x, StoredWeights::behind(w, Some(b)))),
         (Op::Gemm(_) | Op::MatMul(_), &[Input::Interval(x), Input::Stored(w)]) => {
-            one(weighted(scope, node, x, Weights::behind(w, None)))
+            one(weighted(scope, node, x, StoredWeights::behind(w, None)))
         }
         (Op::MatMul(_), &[Input::Stored(w), Input::Interval(x)]) => {
-            one(weighted(scope, node, x, Weights::in_front(w)))
+            one(weighted(scope, node, x, StoredWeights::in_front(w)))
         }
         (
             Op::BatchNorm(_),
@@ -131,14 +135,14 @@ fn is_mean_or_move(op: &Op) -> bool {
 }
 
 /// The node's operator on lower and upper end.
-fn on_ends(scope: &mut Scope<'_>, node: &Node, x: Interval) -> Result<Vec<Interval>> {
+fn on_ends(scope: &mut BoundScope<'_>, node: &Node, x: Interval) -> Result<Vec<Interval>> {
     let parts = scope.ends(&node.name, x)?;
     let form = Form::Ends;
     on_both(scope, node, &[Interval { form, parts }])
 }
 
 /// The node's operator on both parts, which are of one form.
-fn on_both(scope: &mut Scope<'_>, node: &Node, inputs: &[Interval]) -> Result<Vec<Interval>> {
+fn on_both(scope: &mut BoundScope<'_>, node: &Node, inputs: &[Interval]) -> Result<Vec<Interval>> {
     let form = match inputs.iter().all(|x| x.form == Form::Middle) {
         true => Form::Middle,
         false => Form::Ends,
@@ -171,7 +175,7 @@ fn on_both(scope: &mut Scope<'_>, node: &Node, inputs: &[Interval]) -> Result<Ve
     Ok(pairs.map(interval).collect())
 }
 
-fn negated(scope: &mut Scope<'_>, node: &Node, x: Interval) -> Result<Interval> {
+fn negated(scope: &mut BoundScope<'_>, node: &Node, x: Interval) -> Result<Interval> {
     let mut of = |id: ValueId| scope.node(&node.name, Op::Unary(Unary::Neg), &[id]);
     let parts = match x.form {
         Form::Ends => [of(x.parts[1])?, of(x.parts[0])?],
@@ -183,7 +187,13 @@ fn negated(scope: &mut Scope<'_>, node: &Node, x: Interval) -> Result<Interval> 
     })
 }
 
-fn binary(scope: &mut Scope<'_>, node: &Node, op: Binary, a: Input, b: Input) -> Result<Interval> {
+fn binary(
+    scope: &mut BoundScope<'_>,
+    node: &Node,
+    op: Binary,
+    a: Input,
+    b: Input,
+) -> Result<Interval> {
     match (op, a, b) {
         (Binary::Add | Binary::Sub, Input::Interval(a), Input::Interval(b)) => {
             sum(scope, node, op, a, b)
@@ -210,10 +220,10 @@ fn binary(scope: &mut Scope<'_>, node: &Node, op: Binary, a: Input, b: Input) ->
             })
         }
         (Binary::Mul | Binary::Div, Input::Interval(x), Input::Stored(p)) => {
-            weighted(scope, node, x, Weights::behind(p, None))
+            weighted(scope, node, x, StoredWeights::behind(p, None))
         }
         (Binary::Mul, Input::Stored(p), Input::Interval(x)) => {
-            weighted(scope, node, x, Weights::in_front(p))
+            weighted(scope, node, x, StoredWeights::in_front(p))
         }
         _ => Err(no_rule(node)),
     }
@@ -221,7 +231,7 @@ fn binary(scope: &mut Scope<'_>, node: &Node, op: Binary, a: Input, b: Input) ->
 
 /// The sum or difference of two intervals.
 fn sum(
-    scope: &mut Scope<'_>,
+    scope: &mut BoundScope<'_>,
     node: &Node,
     op: Binary,
     a: Interval,
@@ -252,12 +262,12 @@ fn sum(
 
 /// The node's operator with a stored operand, on both ends or on the centre.
 fn shifted(
-    scope: &mut Scope<'_>,
+    scope: &mut BoundScope<'_>,
     node: &Node,
     x: Interval,
     operands: impl Fn(ValueId) -> [ValueId; 2],
 ) -> Result<Interval> {
-    let same = |scope: &Scope<'_>, id: ValueId| {
+    let same = |scope: &BoundScope<'_>, id: ValueId| {
         let shape = |id: ValueId| scope.builder.network().value(id).shape.clone();
         shape(id) == shape(x.parts[0])
     };
@@ -270,7 +280,8 @@ fn shifted(
         });
     }
     let parts = scope.ends(&node.name, x)?;
-    let of = |scope: &mut Scope<'_>, id| scope.node(&node.name, node.op.clone(), &operands(id));
+    let of =
+        |scope: &mut BoundScope<'_>, id| scope.node(&node.name, node.op.clone(), &operands(id));
     Ok(Interval {
         form: Form::Ends,
         parts: [of(scope, parts[0])?, of(scope, parts[1])?],
@@ -279,7 +290,7 @@ fn shifted(
 
 /// Stored operands of an operator that is linear in x.
 #[derive(Clone, Copy)]
-struct Weights {
+struct StoredWeights {
     weight: ValueId,
     bias: Option<ValueId>,
     /// Whether the weight stands in front of x.
@@ -288,7 +299,7 @@ struct Weights {
     pairs: Option<[usize; 2]>,
 }
 
-impl Weights {
+impl StoredWeights {
     const fn behind(weight: ValueId, bias: Option<ValueId>) -> Self {
         Self {
             weight,
@@ -307,9 +318,14 @@ impl Weights {
 }
 
 /// W c + b and |W| r.
-fn weighted(scope: &mut Scope<'_>, node: &Node, x: Interval, by: Weights) -> Result<Interval> {
+fn weighted(
+    scope: &mut BoundScope<'_>,
+    node: &Node,
+    x: Interval,
+    by: StoredWeights,
+) -> Result<Interval> {
     let middle = scope.middle(&node.name, x)?;
-    // Weights take back the factor of what they read; a divisor has it as it is.
+    // StoredWeights take back the factor of what they read; a divisor has it as it is.
     let factor = match node.op {
         Op::Binary(Binary::Div) => middle.scale,
         _ => 1.0 / middle.scale,
@@ -346,7 +362,7 @@ fn weighted(scope: &mut Scope<'_>, node: &Node, x: Interval, by: Weights) -> Res
 
 /// Batch normalisation with running statistics: |γ| r / √(variance + ε).
 fn batch_norm(
-    scope: &mut Scope<'_>,
+    scope: &mut BoundScope<'_>,
     node: &Node,
     x: Interval,
     [scale, bias, mean, variance]: [ValueId; 4],
@@ -381,7 +397,7 @@ fn batch_norm(
 /// The interval of all differences of two logits, if the node is a dense layer that makes them:
 /// its weights are replaced by their differences, which is tighter than differences of intervals.
 pub(super) fn differences(
-    scope: &mut Scope<'_>,
+    scope: &mut BoundScope<'_>,
     node: &Node,
     inputs: &[Input],
     classes: usize,
@@ -404,9 +420,9 @@ pub(super) fn differences(
         return Ok(None);
     }
     let pairs = Some([axis, bias_shape.len().saturating_sub(1)]);
-    let by = Weights {
+    let by = StoredWeights {
         pairs,
-        ..Weights::behind(weight, bias)
+        ..StoredWeights::behind(weight, bias)
     };
     weighted(scope, node, x, by).map(Some)
 }

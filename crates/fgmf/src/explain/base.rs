@@ -27,7 +27,8 @@ pub struct Attribution {
     /// Why that value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_reason: Option<&'static str>,
-    /// Agreement of the parts of the method (Spearman, −1 to 1), if it has parts.
+    /// Agreement of the parts of the method, if it has parts: Spearman, −1 to 1, or R², 1 or less,
+    /// where the method says so.
     pub agreement: Option<f64>,
     /// First less second part of the method, if it has two, each on its common scale: 1 x h x w, −1
     /// to 1, or −2 to 2 where both have signs.

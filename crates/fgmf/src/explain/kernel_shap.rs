@@ -25,6 +25,7 @@ use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod};
 use crate::explain::parts::ask::{four, plain};
 use crate::explain::parts::layer::choose_layer;
 use crate::explain::parts::perturbation::{Grid, Score};
+use crate::measure::linear::solved;
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
 use crate::settings::read;
@@ -149,33 +150,6 @@ fn solve(cells: usize, sets: &[Set], values: &[f64], whole: f64) -> Vec<f64> {
     let (p, q) = (solved(&a, &b), solved(&a, &vec![1.0; cells]));
     let multiplier = (p.iter().sum::<f64>() - whole) / q.iter().sum::<f64>();
     p.iter().zip(&q).map(|(p, q)| p - multiplier * q).collect()
-}
-
-/// x with A x = b, A symmetric and positive definite, by Cholesky's factors.
-fn solved(a: &[f64], b: &[f64]) -> Vec<f64> {
-    let n = b.len();
-    let mut l = vec![0.0; n * n];
-    for i in 0..n {
-        for j in 0..=i {
-            let dot: f64 = (0..j).map(|k| l[i * n + k] * l[j * n + k]).sum();
-            let rest = a[i * n + j] - dot;
-            l[i * n + j] = if i == j {
-                rest.max(f64::MIN_POSITIVE).sqrt()
-            } else {
-                rest / l[j * n + j]
-            };
-        }
-    }
-    let mut x = b.to_vec();
-    for i in 0..n {
-        let dot: f64 = (0..i).map(|k| l[i * n + k] * x[k]).sum();
-        x[i] = (x[i] - dot) / l[i * n + i];
-    }
-    for i in (0..n).rev() {
-        let dot: f64 = (i + 1..n).map(|k| l[k * n + i] * x[k]).sum();
-        x[i] = (x[i] - dot) / l[i * n + i];
-    }
-    x
 }
 
 impl Explainer for KernelShap {

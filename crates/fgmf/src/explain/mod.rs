@@ -55,7 +55,7 @@ pub use parts::{
     Calls, CamParams, ClassActivationMap, LayerKind, Score, TargetLayer, Work, choose_layer,
     named_layer,
 };
-pub use pgca::{Fusion, Pgca, PgcaParams, PgcaParts, Scale};
+pub use pgca::{Fusion, MapWeights, Pgca, PgcaParams, PgcaParts, Scale};
 pub use rise::{Rise, RiseParams};
 pub use saliency::{Saliency, SaliencyParams};
 pub use score_cam::{ScoreCam, ScoreCamParams};

@@ -44,6 +44,15 @@ pub fn binomial_bounds(count: usize, n: usize, error: f64) -> (f64, f64) {
     (low, high)
 }
 
+/// P(X ≤ `count`) for X binomial(`n`, `p`): 1 − I_p(count + 1, n − count), 1 from `n` on; `p` in
+/// `[0, 1]`.
+pub fn binomial_at_most(count: usize, n: usize, p: f64) -> f64 {
+    if count >= n {
+        return 1.0;
+    }
+    1.0 - incomplete_beta(count as f64 + 1.0, (n - count) as f64, p)
+}
+
 /// One-sided exact sign test: the chance that a fair coin gives `wins` or more of `wins + losses`,
 /// I_½(wins, losses + 1).
 pub fn sign_test(wins: usize, losses: usize) -> f64 {
@@ -117,6 +126,24 @@ mod tests {
                 && normal_quantile(1.0) > 1e300
                 && normal_quantile(2.0).is_nan()
         );
+    }
+
+    /// Against the sum of the terms.
+    #[test]
+    fn binomial_tails_are_sums() {
+        for (n, p) in [(1usize, 0.3), (7, 0.1), (29, 0.1), (40, 0.9)] {
+            let (mut term, mut sum) = ((1.0 - p as f64).powi(n as i32), 0.0);
+            for k in 0..=n {
+                sum += term;
+                let found = binomial_at_most(k, n, p);
+                assert!(
+                    (found - sum).abs() < 1e-10,
+                    "{k} of {n}: {found}, not {sum}"
+                );
+                term *= (n - k) as f64 / (k + 1) as f64 * p / (1.0 - p);
+            }
+        }
+        assert!((binomial_at_most(0, 0, 0.1) - 1.0).abs() < 1e-12);
     }
 
     /// None of n: the upper bound solves (1 − p)ⁿ = error; all of n: the lower one pⁿ = error. One

@@ -18,6 +18,9 @@ pub enum Fusion {
     Product,
     /// (1 − `weight`) P + `weight` G.
     Mean,
+    /// Σ w_m c_m φ_m of P, G and the maps of `others`, with weights that fit the falls of the
+    /// windows best. Where there are no windows it is the mean.
+    LeastSquares,
 }
 
 /// How a map is brought to a common scale.
@@ -44,7 +47,7 @@ impl Fusion {
             Self::Amplify => p * (1.0 + if agree(p, g) { kappa * g.abs() } else { 0.0 }),
             Self::Product if !agree(p, g) => 0.0,
             Self::Product => p.abs() * g,
-            Self::Mean => (1.0 - weight) * p + weight * g,
+            Self::Mean | Self::LeastSquares => (1.0 - weight) * p + weight * g,
         };
         p.iter().zip(g).map(one).collect()
     }

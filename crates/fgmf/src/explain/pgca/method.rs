@@ -15,14 +15,31 @@
 //! 5. Contrast σ((C − q) / (w · IQR(C) + 10⁻⁶))^γ, Gaussian smoothing (or smoothing first),
 //!    stretched to `[0, 1]`.
 //!
+//! With the fusion `least-squares` the windows of P say how much each map counts (Decker et al.
+//! 2024). Δ_j is the fall of the score where window j is filled, ⟨I_j, φ_m⟩ what a map φ_m holds in
+//! that window. The maps are P, G and those of `others`, each times its own best scale c_m ≥ 0 onto
+//! Δ, so that units agree:
+//!
+//! w* = argmin over w ≥ 0, Σ w = 1 of Σ_j (Δ_j − Σ_m w_m c_m ⟨I_j, φ_m⟩)² + μ ‖w − w0‖²
+//!
+//! with w0 = 1 / M and the `mu` given (in mean square lengths of c_m ⟨I_j, φ_m⟩; a large one gives
+//! equal weights), else the μ that fits bands of windows best that are left out in turn.
+//! C = Σ w_m c_m φ_m, without step 3. The agreement is R² = 1 − Σ_j (Δ_j − Σ_m w_m c_m ⟨I_j, φ_m⟩)²
+//! / Σ_j (Δ_j − mean Δ)²: how well the map foretells the falls. It is 1 at most, may be far below
+//! 0, and is 0 where Δ is constant. P is made of the falls themselves, so R² says how well they
+//! hang together, too, and is no figure of unseen windows. `weight`, `kappa` and `rho_min` have no
+//! part in this.
+//!
 //! Of a model that gives scores and no gradients the map is P alone, and the note says so.
 //!
 //! G is not trusted where it is flat or ρ < `rho_min`; the attribution's note says so. The map is
-//! withheld from operators where P is flat, G is flat, P and G share no pixel, or ρ < `rho_show`.
+//! withheld from operators where P is flat, G is flat, P and G share no pixel, or ρ < `rho_show`
+//! (R² with `least-squares`, where a flat G is only one map that says nothing).
 //!
 //! Values in `[0, 1]`. Cost: one forward pass, the backward pass of Grad-CAM++ or the cost of what
 //! `gradient` names, and windows · fills forward passes an image (at 28 x 28 by default 169 and
 //! GradientSHAP, of `pgca-published` 49 · 3; in single precision only of what a window reaches).
+//! `least-squares` adds the cost of the maps of `others` and no pass for the weights.
 //!
 //! The id `pgca-published` has the parts that the source names as its defaults
 //! ([`PgcaParams::published`]). The defaults of `pgca` are a form that is more faithful where
@@ -38,21 +55,24 @@
 //! withholding rules. With (4), both fills are dark: ρ is partly the brightness that P and G share.
 
 use crate::error::{Error, Result};
-use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod, Make};
+use crate::explain::base::{Attribution, Context, Explainer, ExplainerMethod, Inner, Make};
 use crate::explain::parts::ask::{calls, four, map_record, plain};
 use crate::explain::parts::cam::{Cam, cams, check_layer, curved};
 use crate::explain::parts::layer::{TargetLayer, layer_of};
 use crate::explain::parts::map::{bounds, deviation};
 use crate::explain::parts::perturbation::{Fills, Grid, Perturbation};
-use crate::explain::pgca::consensus::{Enhancement, enhance};
+use crate::explain::pgca::consensus::{Enhancement, Fusion, enhance};
 use crate::explain::pgca::params::PgcaParams;
+use crate::explain::pgca::weighing::{MapWeights, weigh};
 use crate::explain::sealed::explain;
+use crate::measure::convex::MU;
 use crate::measure::similarity::spearman;
 use crate::model::access::Gradients;
 use crate::record::MapRecord;
 use crate::settings::{read, read_over};
 use fgmf_net::Tensor;
 use serde::Serialize;
+use std::ops::Range;
 
 pub(crate) const METHODS: &[ExplainerMethod] = &[
     ExplainerMethod {
@@ -85,11 +105,19 @@ pub struct Pgca {
     params: PgcaParams,
     /// What `gradient` names.
     gradient: Option<Box<dyn Explainer>>,
+    /// What `others` names.
+    others: Vec<Box<dyn Explainer>>,
 }
+
+/// Most maps of `others`: four in all, with P and G.
+const OTHERS: usize = 2;
+
+/// The maps of `others` unless they are given: both cost little beside the windows.
+const USUAL: [&str; OTHERS] = ["deep-shap", "layer-cam"];
 
 impl PgcaParams {
     /// The checked method. Whether layer and grid fit shows when it meets a network.
-    pub fn check(self, make: &Make) -> Result<Pgca> {
+    pub fn check(mut self, make: &Make) -> Result<Pgca> {
         let ranges = [
             ("noise_mean", self.noise_mean, [f64::MIN, f64::MAX]),
             ("noise_sigma", self.noise_sigma, [0.0, f64::MAX]),
@@ -136,7 +164,10 @@ impl PgcaParams {
         if !(1..=8).contains(&self.levels) {
             return Err(Error::parameter("levels", "1 to 8", self.levels));
         }
+        self.check_fusion()?;
         let gradient = self.gradient.as_ref().map(make).transpose()?;
+        let others = self.others.iter().flatten().map(make);
+        let others = others.collect::<Result<Vec<Box<dyn Explainer>>>>()?;
         check_layer(self.layer.as_ref(), self.token_grid)?;
         match self.grid {
             Some(grid) if grid.iter().any(|side| !(1..=256).contains(side)) => Err(
@@ -146,8 +177,49 @@ impl PgcaParams {
                 id: "pgca",
                 params: self,
                 gradient,
+                others,
             }),
         }
+    }
+
+    /// Whether the fusion fits the other settings; the maps that it takes unless they are given.
+    fn check_fusion(&mut self) -> Result<()> {
+        if self.fusion != Fusion::LeastSquares {
+            if let Some(mu) = self.mu {
+                let expected = "nothing unless `fusion` is least-squares";
+                return Err(Error::parameter("mu", expected, mu));
+            }
+            return match self.others.as_ref().map_or(0, Vec::len) {
+                0 => Ok(()),
+                some => Err(Error::parameter(
+                    "others",
+                    "no further maps unless `fusion` is least-squares",
+                    some,
+                )),
+            };
+        }
+        if let Some(mu) = self.mu.filter(|mu| !(*mu >= MU[0] && *mu <= MU[1])) {
+            let expected = format!("{:e} to {:e}", MU[0], MU[1]);
+            return Err(Error::parameter("mu", expected, mu));
+        }
+        if !self.signed {
+            let expected = "true with the fusion least-squares: a rise is no fall of 0";
+            return Err(Error::parameter("signed", expected, false));
+        }
+        if self.levels != 1 {
+            let expected = "1 with the fusion least-squares";
+            return Err(Error::parameter("levels", expected, self.levels));
+        }
+        let usual = |id: &str| Inner {
+            id: id.into(),
+            parameters: serde_json::json!({}),
+        };
+        let others = self.others.get_or_insert_with(|| USUAL.map(usual).to_vec());
+        if others.len() > OTHERS {
+            let expected = format!("{OTHERS} maps at most");
+            return Err(Error::parameter("others", expected, others.len()));
+        }
+        Ok(())
     }
 }
 
@@ -164,10 +236,12 @@ pub struct PgcaParts {
     pub cam: Vec<f32>,
     /// C before contrast and smoothing; equal to P where G is not trusted.
     pub consensus: Vec<f32>,
-    /// ρ; 0 where either map is flat.
+    /// ρ; 0 where either map is flat. R² where maps were weighted.
     pub agreement: f64,
     /// Whether G took part.
     pub gradient_trusted: bool,
+    /// Weights of the maps, where they were fitted.
+    pub weights: Option<MapWeights>,
 }
 
 /// What step 2 gives for all images.
@@ -224,7 +298,11 @@ impl Pgca {
             signed,
             layer,
         } = self.gradients(model, x, targets, context)?;
-        let mut falls = Vec::new();
+        let others = match cams {
+            Some(_) => self.others(model, x, targets, context)?,
+            None => Vec::new(),
+        };
+        let (mut falls, mut windows) = (Vec::new(), Vec::new());
         let mut maps: Vec<Vec<f64>> = Vec::new();
         for level in 0..p.levels {
             let grid = Grid {
@@ -238,6 +316,9 @@ impl Pgca {
                 overlap: p.overlap,
                 signed: p.signed,
             };
+            if level == 0 {
+                windows = part.grid.windows(p.overlap);
+            }
             let found = part.falls(model, x, targets, &clean, context)?;
             let one = |f: &Vec<f64>| {
                 if p.levels > 1 {
@@ -258,9 +339,15 @@ impl Pgca {
         }
         let one = |(i, &target): (usize, &usize)| {
             let Some(cams) = &cams else {
-                return Ok(self.alone(target, &falls[i], &maps[i], &grid));
+                return self.alone(target, &falls[i], &windows, &maps[i], &grid);
             };
-            let fused = self.fuse(&falls[i], &maps[i], (&cams[i], signed), &grid)?;
+            let more: Vec<&[f64]> = others.iter().map(|maps| &maps[i][..]).collect();
+            let cam = (&cams[i][..], signed);
+            let fused = if p.fusion == Fusion::LeastSquares {
+                self.weigh(&falls[i], &windows, &maps[i], cam, &more, &grid)?
+            } else {
+                self.fuse(&falls[i], &maps[i], cam, &grid)?
+            };
             let apart = fused
                 .parts
                 .perturbation
@@ -331,6 +418,22 @@ impl Pgca {
         })
     }
 
+    /// The maps of `others`, one entry an explainer, in it one an image.
+    fn others(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+        context: &Context,
+    ) -> Result<Vec<Vec<Vec<f64>>>> {
+        let wide = |m: Attribution| m.values.values.into_iter().map(f64::from).collect();
+        let one = |other: &Box<dyn Explainer>| {
+            let found = explain(other.as_ref(), model, x, targets, context)?;
+            Ok(found.into_iter().map(wide).collect())
+        };
+        self.others.iter().map(one).collect()
+    }
+
     /// Logits of the images themselves.
     fn logits(
         &self,
@@ -352,16 +455,25 @@ impl Pgca {
         &self,
         target: usize,
         falls: &[f64],
+        windows: &[[Range<usize>; 2]],
         map: &[f64],
         grid: &Grid,
-    ) -> (Attribution, PgcaParts) {
+    ) -> Result<(Attribution, PgcaParts)> {
         let p = &self.params;
         let perturbation = p.scale.apply(map, p.signed, p.percentiles);
-        let values = enhance(&perturbation, grid.image, &self.contrast(grid));
-        let single = |v: &[f64]| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
+        let (fused, weights) = if p.fusion == Fusion::LeastSquares {
+            let (mixed, weights) = weigh(falls, windows, grid.image[1], &[map], p.mu)?;
+            (mixed, Some(weights))
+        } else {
+            (perturbation.clone(), None)
+        };
+        let values = enhance(&fused, grid.image, &self.contrast(grid));
+        let agreement = weights.as_ref().map(|w| w.r_squared);
+        let disagree = agreement.and_then(|a| self.disagreement("R²", a));
         let attribution = Attribution {
             note: Some("the model gives no gradients: perturbation map alone".to_owned()),
-            withheld: nothing_falls(falls, &perturbation),
+            withheld: nothing_falls(falls, &perturbation).or(disagree),
+            agreement,
             ..plain(self.id(), target, grid.image, &values, false)
         };
         let parts = PgcaParts {
@@ -369,11 +481,21 @@ impl Pgca {
             cells: single(falls),
             perturbation: single(&perturbation),
             cam: Vec::new(),
-            consensus: single(&perturbation),
-            agreement: 0.0,
+            consensus: single(&fused),
+            agreement: agreement.unwrap_or(0.0),
             gradient_trusted: false,
+            weights,
         };
-        (attribution, parts)
+        Ok((attribution, parts))
+    }
+
+    /// Why the map is withheld, if its agreement is too low.
+    fn disagreement(&self, name: &str, agreement: f64) -> Option<String> {
+        let least = self.params.rho_show;
+        // The least ρ shows all, and R² may lie below it.
+        (least > -1.0 && agreement < least).then(|| {
+            format!("perturbation and gradient disagree: {name} {agreement:.2} is below {least:.2}")
+        })
     }
 
     /// Step 5.
@@ -420,11 +542,8 @@ impl Pgca {
             nothing
         } else if flat {
             Some("the gradient map is flat: nothing confirms the perturbation map".to_owned())
-        } else if agreement < p.rho_show {
-            Some(format!(
-                "perturbation and gradient disagree: Spearman {agreement:.2} is below {:.2}",
-                p.rho_show
-            ))
+        } else if let Some(reason) = self.disagreement("Spearman", agreement) {
+            Some(reason)
         } else if bounds(&fused).1 <= 0.0 {
             Some("perturbation and gradient point at no common place".to_owned())
         } else {
@@ -438,7 +557,6 @@ impl Pgca {
                 p.rho_min
             ),
         });
-        let single = |v: &[f64]| v.iter().map(|&v| v as f32).collect::<Vec<f32>>();
         let parts = PgcaParts {
             grid: grid.cells,
             cells: single(falls),
@@ -447,6 +565,7 @@ impl Pgca {
             consensus: single(&fused),
             agreement,
             gradient_trusted: trusted,
+            weights: None,
         };
         Ok(Fused {
             values,
@@ -455,6 +574,52 @@ impl Pgca {
             withheld,
         })
     }
+
+    /// The fusion by least squares, and step 5, for one image.
+    fn weigh(
+        &self,
+        falls: &[f64],
+        windows: &[[Range<usize>; 2]],
+        map: &[f64],
+        (cam, signed): (&[f64], bool),
+        others: &[&[f64]],
+        grid: &Grid,
+    ) -> Result<Fused> {
+        let p = &self.params;
+        let maps: Vec<&[f64]> = [map, cam]
+            .into_iter()
+            .chain(others.iter().copied())
+            .collect();
+        let (mixed, weights) = weigh(falls, windows, grid.image[1], &maps, p.mu)?;
+        let perturbation = p.scale.apply(map, p.signed, p.percentiles);
+        let agreement = weights.r_squared;
+        let withheld =
+            nothing_falls(falls, &perturbation).or_else(|| self.disagreement("R²", agreement));
+        let note = (agreement <= 0.0).then(|| {
+            format!("the maps foretell the windows no better than a constant (R² {agreement:.2})")
+        });
+        let values = enhance(&mixed, grid.image, &self.contrast(grid));
+        let parts = PgcaParts {
+            grid: grid.cells,
+            cells: single(falls),
+            cam: single(&p.scale.apply(cam, signed, p.percentiles)),
+            perturbation: single(&perturbation),
+            consensus: single(&mixed),
+            agreement,
+            gradient_trusted: weights.weights[1] * weights.scales[1] > 0.0,
+            weights: Some(weights),
+        };
+        Ok(Fused {
+            values,
+            parts,
+            note,
+            withheld,
+        })
+    }
+}
+
+fn single(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&v| v as f32).collect()
 }
 
 /// Why P says nothing, if it does not.
@@ -884,5 +1049,203 @@ mod tests {
             .filter(|w| own[w[1]] < own[w[0]] - 1e-6)
             .count();
         assert_eq!((steps, map.withheld), (0, None));
+    }
+
+    fn weighted() -> PgcaParams {
+        PgcaParams {
+            fusion: Fusion::LeastSquares,
+            grid: Some([4, 4]),
+            ..PgcaParams::default()
+        }
+    }
+
+    fn inner(id: &str) -> crate::explain::base::Inner {
+        crate::explain::base::Inner {
+            id: id.into(),
+            parameters: serde_json::json!({}),
+        }
+    }
+
+    /// z = w · x with a fill of zeros: Gradient x Input is what every window holds. It gets all
+    /// weight beside maps that are not, and R² is 1.
+    #[test]
+    fn the_right_map_of_an_additive_model_gets_all_weight() {
+        let weights = toy::spread(64, 2);
+        let net = toy::linear(&[weights.clone(), vec![0.0; 64]], [1, 8, 8]);
+        let x = toy::images([1, 1, 8, 8], 3);
+        let (map, parts) = first(
+            PgcaParams {
+                zero: true,
+                blur: 0.0,
+                gradient: Some(inner("gradient-x-input")),
+                others: Some(vec![inner("saliency"), inner("gradient-shap")]),
+                ..weighted()
+            },
+            &net,
+            &x,
+        );
+        let found = parts.weights.unwrap();
+        assert_eq!(found.weights.len(), 4);
+        assert!((found.weights[1] - 1.0).abs() < 1e-3, "{found:?}");
+        assert!((found.scales[1] - 1.0).abs() < 1e-4, "{found:?}");
+        assert!((found.r_squared - 1.0).abs() < 1e-5, "{found:?}");
+        assert_eq!((map.agreement, map.withheld), (Some(found.r_squared), None));
+        assert!(map.note.is_none() && parts.gradient_trusted);
+        let exact: Vec<f64> = x
+            .to_f64()
+            .iter()
+            .zip(&weights)
+            .map(|(x, w)| x * w)
+            .collect();
+        let largest = exact.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+        for (c, e) in parts.consensus.iter().zip(&exact) {
+            assert!((f64::from(*c) - e / largest).abs() < 2e-3);
+        }
+    }
+
+    /// Logits a thousand times as large give the same weights, R² and map.
+    #[test]
+    fn the_unit_of_the_logits_changes_no_weight() {
+        let x = toy::images([1, 1, 8, 8], 3);
+        let of = |unit: f64| {
+            let times = |v: Vec<f64>| v.iter().map(|v| unit * v).collect::<Vec<f64>>();
+            let rows = [times(toy::spread(64, 2)), times(toy::spread(64, 3))];
+            let others = Some(vec![inner("integrated-gradients"), inner("occlusion")]);
+            let net = toy::linear(&rows, [1, 8, 8]);
+            first(
+                PgcaParams {
+                    others,
+                    ..weighted()
+                },
+                &net,
+                &x,
+            )
+        };
+        let (own, large) = (of(1.0), of(1000.0));
+        let weights = |found: &(Attribution, PgcaParts)| found.1.weights.clone().unwrap();
+        let (a, b) = (weights(&own), weights(&large));
+        assert!((a.r_squared - b.r_squared).abs() < 1e-5, "{a:?} {b:?}");
+        for (a, b) in a.weights.iter().zip(&b.weights) {
+            assert!((a - b).abs() < 1e-4);
+        }
+        for (a, b) in own.0.values.values.iter().zip(&large.0.values.values) {
+            assert!((a - b).abs() < 1e-4);
+        }
+    }
+
+    /// No window changes the score: R² is 0 and no NaN, and the map is withheld.
+    #[test]
+    fn a_model_without_weights_has_an_r_squared_of_zero() {
+        let net = toy::linear(&[vec![0.0; 64], vec![0.0; 64]], [1, 8, 8]);
+        let others = Some(vec![inner("saliency")]);
+        let params = PgcaParams {
+            others,
+            ..weighted()
+        };
+        let map = explain(
+            &params.check(&make).unwrap(),
+            &Oracle::new(&net),
+            &toy::images([1, 1, 8, 8], 1),
+            &[0],
+            &Context::default(),
+        )
+        .unwrap()
+        .swap_remove(0);
+        assert_eq!(map.agreement, Some(0.0));
+        assert!(map.withheld.is_some() && map.note.unwrap().contains("R² 0.00"));
+    }
+
+    /// A low R² is shown as it is unless a least one is asked for.
+    #[test]
+    fn a_low_r_squared_is_withheld_only_if_asked() {
+        let (net, x) = (toy::quadrant([1, 16, 16]), toy::images([1, 1, 16, 16], 4));
+        let run = |rho_show| {
+            let others = Some(Vec::new());
+            first(
+                PgcaParams {
+                    others,
+                    rho_show,
+                    ..weighted()
+                },
+                &net,
+                &x,
+            )
+        };
+        let (map, parts) = run(-1.0);
+        let r_squared = parts.weights.unwrap().r_squared;
+        assert!(r_squared < 1.0 && map.withheld.is_none(), "{r_squared}");
+        assert_eq!(map.agreement, Some(r_squared));
+        let (map, _) = run(1.0);
+        assert!(map.withheld.unwrap().contains("R²"));
+    }
+
+    #[test]
+    fn settings_of_the_weights_that_do_not_fit_are_refused_by_name() {
+        let says = |params: PgcaParams, name: &str| {
+            let error = params.check(&make).err().unwrap().to_string();
+            assert!(error.contains(name), "{error}");
+        };
+        says(
+            PgcaParams {
+                signed: false,
+                ..weighted()
+            },
+            "`signed`",
+        );
+        says(
+            PgcaParams {
+                levels: 2,
+                ..weighted()
+            },
+            "`levels`",
+        );
+        let three = Some(vec![inner("saliency"); 3]);
+        says(
+            PgcaParams {
+                others: three,
+                ..weighted()
+            },
+            "`others`",
+        );
+        let one = Some(vec![inner("saliency")]);
+        says(
+            PgcaParams {
+                others: one,
+                ..PgcaParams::default()
+            },
+            "`others`",
+        );
+        let unknown = Some(vec![inner("tea-leaves")]);
+        says(
+            PgcaParams {
+                others: unknown,
+                ..weighted()
+            },
+            "tea-leaves",
+        );
+        // What stands in the place of maps that are not given is told.
+        let told = weighted().check(&make).unwrap().parameters();
+        assert_eq!(told["others"][0]["id"], "deep-shap");
+        assert_eq!(told["others"][1]["id"], "layer-cam");
+        let plain = PgcaParams::default().check(&make).unwrap().parameters();
+        assert!(plain.get("others").is_none());
+    }
+
+    /// The weights cost no pass of the model beyond those of the maps.
+    #[test]
+    fn weights_cost_no_pass() {
+        let (net, x) = (toy::quadrant([1, 16, 16]), toy::images([1, 1, 16, 16], 4));
+        let passes = |fusion| {
+            let params = PgcaParams {
+                others: (fusion == Fusion::LeastSquares).then(Vec::new),
+                fusion,
+                ..PgcaParams::default()
+            };
+            let oracle = Oracle::new(&net);
+            let pgca = params.check(&make).unwrap();
+            explain(&pgca, &oracle, &x, &[0], &Context::default()).unwrap();
+            oracle.passes()
+        };
+        assert_eq!(passes(Fusion::LeastSquares), passes(Fusion::Mean));
     }
 }

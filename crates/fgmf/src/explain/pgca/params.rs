@@ -22,14 +22,16 @@ use serde::{Deserialize, Serialize};
 /// | `noise_sigma` | 0.25 | 0.25 | 0 or more and finite, input units |
 /// | `blur` | 4 | 0: no such fill | 0 to 100, deviation in pixels of the blurred image |
 /// | `gradient` | GradientSHAP | null: Grad-CAM++ | an explainer: `{"id": …, "parameters": {…}}` |
-/// | `fusion` | mean | consensus | consensus, amplify, product, mean |
+/// | `fusion` | mean | consensus | consensus, amplify, product, mean, least-squares |
+/// | `others` | by rule | by rule | with `least-squares`: up to 2 explainers |
+/// | `mu` | by rule | by rule | with `least-squares`: 1e-8 to 1e12 |
 /// | `scale` | percentile | percentile | percentile, rank |
 /// | `weight` | 0.5 | 0.5 | 0 to 1, of the gradient map in the mean |
 /// | `percentiles` | 1, 99 | 1, 99 | 0 to 100, increasing |
 /// | `kappa` | 1 | 1 | 0 to 100 |
 /// | `flat` | 10⁻⁶ | 10⁻⁶ | 0 to 1, deviation of G relative to its maximum |
 /// | `rho_min` | −1 | 0.2 | −1 to 1 |
-/// | `rho_show` | −1 | 0 | −1 to 1 |
+/// | `rho_show` | −1 | 0 | −1 to 1; −1 withholds nothing |
 /// | `contrast_quantile` | 0.8 | 0.8 | 0 to 1 |
 /// | `contrast_width` | 100 | 0.25 | 0 to 100, interquartile ranges |
 /// | `gamma` | 1 | 1 | 0.1 to 10 |
@@ -67,6 +69,13 @@ pub struct PgcaParams {
     pub gradient: Option<Inner>,
     /// How the maps become one.
     pub fusion: Fusion,
+    /// Further maps of the fusion by least squares: `deep-shap` and `layer-cam` unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others: Option<Vec<Inner>>,
+    /// How strongly weights are held together, in mean square lengths of what the maps say. Chosen
+    /// by windows left out unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mu: Option<f64>,
     /// How each map is brought to a common scale.
     pub scale: Scale,
     /// Share of the gradient map in the mean.
@@ -139,6 +148,8 @@ impl PgcaParams {
             blur: 0.0,
             gradient: None,
             fusion: Fusion::Consensus,
+            others: None,
+            mu: None,
             scale: Scale::Percentile,
             weight: 0.5,
             percentiles: [1.0, 99.0],

@@ -427,11 +427,11 @@ impl Pgca {
         context: &Context,
     ) -> Result<Vec<Vec<Vec<f64>>>> {
         let wide = |m: Attribution| m.values.values.into_iter().map(f64::from).collect();
-        let one = |other: &Box<dyn Explainer>| {
-            let found = explain(other.as_ref(), model, x, targets, context)?;
+        let one = |other: &dyn Explainer| {
+            let found = explain(other, model, x, targets, context)?;
             Ok(found.into_iter().map(wide).collect())
         };
-        self.others.iter().map(one).collect()
+        self.others.iter().map(|o| one(o.as_ref())).collect()
     }
 
     /// Logits of the images themselves.

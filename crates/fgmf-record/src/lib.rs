@@ -3,6 +3,7 @@
 
 mod attack;
 mod audit;
+mod calibration;
 mod certify;
 mod doubt;
 mod evaluation;
@@ -31,6 +32,7 @@ pub use audit::{
     CalibrationBin, Coverage, CoverageItem, FigureDifference, GraphFacts, PairedCounts,
     PolicyRecord, ResilienceRow, RobustnessRow, ShiftRow, ThresholdRecord,
 };
+pub use calibration::{CalibrationPair, MapCalibrationRecord, PromiseRecord};
 pub use certify::{
     CertifiedImage, CertifiedPicture, CertifyRecord, MaskSetRecord, PatchAttackRecord,
     PatchThreatRecord, PatchedImage, Rectangle, Refutation,

@@ -4,6 +4,7 @@ pub(crate) mod adversarial;
 pub(crate) mod audit;
 pub(crate) mod black_box;
 pub(crate) mod breach;
+pub(crate) mod calibrate;
 pub(crate) mod cases;
 pub(crate) mod certify;
 pub(crate) mod compare;
@@ -30,6 +31,7 @@ pub use audit::{
 };
 pub use black_box::{RemoteJob, RemoteOutcome, black_box_suite, run_remote_suite};
 pub use breach::Breach;
+pub use calibrate::{calibration_pairs, check_calibration, promise, promise_sentence, withhold};
 pub use cases::{CASE_IMAGES, case_settings, explain_models};
 pub use certify::{CertifyJob, CertifyOutcome, certify};
 pub use curve::{Curve, curve, remove_curve_state};

@@ -96,6 +96,9 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Score explainers on clean and attacked images, side by side; writes evaluation.json.
     Evaluate(Evaluate),
+    /// Find from which agreement on maps are shown, so that few of them are bad; writes
+    /// calibration.json for `explain --calibration`.
+    Calibrate(Calibrate),
     /// Classify images: class names, probabilities, accuracy where labels are known.
     Predict(Predict),
     /// Measure what a policy asks for, and hold it against the policy's thresholds; writes a folder
@@ -537,6 +540,9 @@ pub(crate) struct Explain {
     /// image.
     #[arg(long, value_name = "RxC", value_parser = grid)]
     pub(crate) grid: Option<[usize; 2]>,
+    /// Show only the maps that this calibration lets through, with its promise (see `calibrate`).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) attacked: Attacked,
     /// Seed.
@@ -630,6 +636,55 @@ pub(crate) struct Evaluate {
     pub(crate) settings: Option<String>,
     #[command(flatten)]
     pub(crate) attacked: Attacked,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) memory: Memory,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Calibrate {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+    /// Data, as for `train`: images like those that will be explained, and none of them.
+    #[arg(long)]
+    pub(crate) data: String,
+    /// File for the result.
+    #[arg(long, default_value = "calibration.json")]
+    pub(crate) out: PathBuf,
+    /// Part of the data: test, train.
+    #[arg(long, default_value = "test")]
+    pub(crate) split: String,
+    /// This many images: the first, or of class folders some of each class.
+    #[arg(long, short = 'n', default_value_t = 500)]
+    pub(crate) limit: usize,
+    /// Method, one whose maps have an agreement.
+    #[arg(
+        long,
+        value_name = "ID",
+        value_parser = known(&fgmf::explain::ids(), &[]),
+        default_value = "pgca"
+    )]
+    pub(crate) method: String,
+    /// Settings of the method and of `lerf-minus-morf` by id as JSON, such as '{"pgca": {"fusion":
+    /// "least-squares"}}'; what is left out has its default.
+    #[arg(long, value_name = "JSON")]
+    pub(crate) settings: Option<String>,
+    /// Largest share of bad maps among those shown.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub(crate) alpha: f64,
+    /// Probability that the promise does not hold.
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.05)]
+    pub(crate) delta: f64,
+    /// A map is bad if LeRF minus MoRF is below this.
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0.0)]
+    pub(crate) tau: f64,
+    /// Share of the images that the strictest threshold shows.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    pub(crate) start: f64,
     /// Seed.
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,

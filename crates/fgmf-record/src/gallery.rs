@@ -34,6 +34,9 @@ pub struct GalleryRecord {
     /// Files that could not be read, each with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// What is promised of the maps that are shown; absent without a calibration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<String>,
 }
 
 impl GalleryRecord {
@@ -162,6 +165,7 @@ mod tests {
             images: vec![],
             classes: vec![],
             left_out: vec![],
+            promise: None,
         };
         let text = concat!(
             r#"{"version":"0.1.0","model":{"file":"net.onnx","sha256":"ab"},"#,

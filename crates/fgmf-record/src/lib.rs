@@ -4,6 +4,7 @@
 mod attack;
 mod audit;
 mod bracket;
+mod calibration;
 mod certify;
 mod doubt;
 mod evaluation;
@@ -33,6 +34,7 @@ pub use audit::{
     PolicyRecord, ResilienceRow, RobustnessRow, ShiftRow, ThresholdRecord,
 };
 pub use bracket::{BracketImage, BracketPicture, BracketRecord};
+pub use calibration::{CalibrationPair, MapCalibrationRecord, PromiseRecord};
 pub use certify::{
     CertifiedImage, CertifiedPicture, CertifyRecord, MaskSetRecord, PatchAttackRecord,
     PatchThreatRecord, PatchedImage, Rectangle, Refutation,

@@ -9,6 +9,7 @@ mod attacked;
 mod audit;
 mod audit_files;
 mod audit_table;
+mod calibrate;
 mod certify;
 mod certify_ball;
 mod chosen;

@@ -6,6 +6,7 @@
 
 mod audit;
 mod black_box;
+mod calibrated;
 mod certify;
 mod commands;
 mod corrupt;

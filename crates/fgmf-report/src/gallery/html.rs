@@ -22,10 +22,12 @@ pub fn gallery_head(about: &GalleryRecord) -> String {
         title: "Explanation maps",
         subject: escape(&about.model.file),
         facts: facts(about),
-        lead: "<p class=\"lead\">A map shows which pixels a method holds responsible for the \
-            score of a class. Read <a href=\"#reading\">how far a map can be believed</a> before \
-            you rely on one.</p>"
-            .to_owned(),
+        lead: format!(
+            "<p class=\"lead\">A map shows which pixels a method holds responsible for the score \
+            of a class. Read <a href=\"#reading\">how far a map can be believed</a> before you \
+            rely on one.</p>{}",
+            promise(about)
+        ),
         contents: vec![
             ("images", "Images"),
             ("answers", "Answers and marks"),
@@ -74,6 +76,14 @@ pub fn gallery_image(about: &GalleryRecord, at: usize, pictures: &[ViewPictures]
         &lines::lines(about, at, pictures),
         "",
     )
+}
+
+/// What is promised of the maps that are shown.
+fn promise(about: &GalleryRecord) -> String {
+    let text = about.promise.as_deref();
+    text.map_or_else(String::new, |text| {
+        format!("<p class=\"lead\">{}</p>", escape(text))
+    })
 }
 
 fn facts(about: &GalleryRecord) -> Vec<(&'static str, String)> {

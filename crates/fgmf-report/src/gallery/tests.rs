@@ -78,6 +78,7 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
         }],
         classes: vec![],
         left_out: vec![],
+        promise: None,
     };
     let picture = |shift: f32| ViewPictures {
         image: fixture::map(0.0),
@@ -95,6 +96,18 @@ fn gallery() -> (GalleryRecord, Vec<ViewPictures>) {
         ],
     };
     (about, vec![picture(-0.5), picture(-2.0)])
+}
+
+/// A promise stands at the top of the page, as text.
+#[test]
+fn a_promise_is_on_the_page() {
+    let (mut about, pictures) = gallery();
+    assert!(!page(&about, &pictures).contains("at most 10%"));
+    about.promise = Some("Of the maps shown, at most 10% are bad & few <b>.".into());
+    let text = page(&about, &pictures);
+    assert!(
+        text.contains("<p class=\"lead\">Of the maps shown, at most 10% are bad &amp; few &lt;b")
+    );
 }
 
 fn page(about: &GalleryRecord, pictures: &[ViewPictures]) -> String {

@@ -131,8 +131,8 @@ mod tests {
     /// Against the sum of the terms.
     #[test]
     fn binomial_tails_are_sums() {
-        for (n, p) in [(1usize, 0.3), (7, 0.1), (29, 0.1), (40, 0.9)] {
-            let (mut term, mut sum) = ((1.0f64 - p).powi(n as i32), 0.0);
+        for (n, p) in [(1usize, 0.3f64), (7, 0.1), (29, 0.1), (40, 0.9)] {
+            let (mut term, mut sum) = ((1.0 - p).powi(n as i32), 0.0);
             for k in 0..=n {
                 sum += term;
                 let found = binomial_at_most(k, n, p);

@@ -6,6 +6,7 @@ pub(crate) mod black_box;
 pub(crate) mod blocks;
 pub(crate) mod bracket;
 pub(crate) mod breach;
+pub(crate) mod calibrate;
 pub(crate) mod cases;
 pub(crate) mod certify;
 pub(crate) mod compare;
@@ -33,6 +34,7 @@ pub use audit::{
 pub use black_box::{RemoteJob, RemoteOutcome, black_box_suite, run_remote_suite};
 pub use bracket::{BallProofs, bracket, bracket_pictures, prove_balls};
 pub use breach::Breach;
+pub use calibrate::{calibration_pairs, check_calibration, promise, promise_sentence, withhold};
 pub use cases::{CASE_IMAGES, case_settings, explain_models};
 pub use certify::{CertifyJob, CertifyOutcome, certify};
 pub use curve::{Curve, curve, remove_curve_state};

@@ -7,12 +7,12 @@ use fgmf::explain::{Attribution, Context, Explainer, explain};
 use fgmf::metric::Metric;
 use fgmf::model::{Oracle, Scores};
 use fgmf::store::write;
-use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps, map_facts};
+use fgmf::study::{EvaluationInput, EvaluationJob, evaluate_maps, map_facts, withhold};
 use fgmf::threat::ThreatModel;
 use fgmf_net::Tensor;
 use fgmf_record::{
-    Direction, FigureRow, GalleryRecord, MapFacts, MapPicture, MapRecord, MethodRecord,
-    ViewPictures, ViewRecord,
+    Direction, FigureRow, GalleryRecord, MapCalibrationRecord, MapFacts, MapPicture, MapRecord,
+    MethodRecord, ViewPictures, ViewRecord,
 };
 use fgmf_report::overlay_png;
 use serde_json::json;
@@ -94,6 +94,12 @@ impl Block {
             seen,
             note: None,
         })
+    }
+
+    /// Withholds what a calibration does not let through.
+    pub(super) fn withhold(&mut self, calibration: &MapCalibrationRecord) {
+        let all = self.seen.iter_mut().flat_map(|seen| &mut seen.maps);
+        all.for_each(|maps| withhold(calibration, maps));
     }
 
     pub(super) fn len(&self) -> usize {

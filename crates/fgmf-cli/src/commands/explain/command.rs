@@ -6,6 +6,7 @@ use crate::commands::attacked::Attacker;
 use crate::commands::chosen::{Settings, chosen, metrics};
 use crate::commands::class::class_of;
 use crate::commands::explain::block::Block;
+use crate::commands::explain::calibrated::calibrated;
 use crate::commands::explain::gallery::{BLOCK, GalleryJob, claimed, write_gallery};
 use crate::commands::explain::remote;
 use crate::commands::images::Images;
@@ -18,6 +19,7 @@ use fgmf::Error;
 use fgmf::data::class_names;
 use fgmf::explain::{Context, Explainer, applicable, ids, with_parameters};
 use fgmf::model::Oracle;
+use fgmf::study::promise_sentence;
 use fgmf_record::MethodRecord;
 use serde_json::{Value, json};
 
@@ -60,6 +62,7 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
     let (data, of) = (images.data(), identity(&model.file));
     let attacker = Attacker::new(&a.attacked, "none", [c, h, w], data, &of, a.seed)?;
     images.check(&model.net)?;
+    let calibration = calibrated(a, &model.file, &explainers)?;
     let _claims = claimed(&a.out)?;
     let context = Context {
         seed: a.seed,
@@ -82,11 +85,12 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             .collect(),
         threat: attacker.threat(),
         seed: a.seed,
+        promise: calibration.as_ref().map(promise_sentence),
     };
     write_gallery(global, &job, &mut |x, start| {
         let inputs = attacker.inputs(&oracle, x, start, class)?;
         let threat = attacker.threat();
-        let block = Block::new(
+        let mut block = Block::new(
             &model,
             &oracle,
             &explainers,
@@ -95,6 +99,9 @@ pub(crate) fn run(global: &Arguments, a: &Explain) -> Result<Outcome> {
             threat,
             context,
         )?;
+        if let Some(calibration) = &calibration {
+            block.withhold(calibration);
+        }
         Ok((inputs, block))
     })
 }

@@ -37,6 +37,8 @@ pub(super) struct GalleryJob<'a> {
     pub(super) metrics: Vec<MethodRecord>,
     pub(super) threat: &'a ThreatModel,
     pub(super) seed: u64,
+    /// What is promised of the maps that are shown.
+    pub(super) promise: Option<String>,
 }
 
 /// Makes the folders of a gallery and claims them.
@@ -78,6 +80,7 @@ pub(super) fn write_gallery(
         images: Vec::new(),
         classes: class_names(job.net).unwrap_or_default(),
         left_out: job.images.left_out(),
+        promise: job.promise.clone(),
     };
     let stems = images.stems();
     let bar = console::bar(global.quiet, images.len(), "explaining");
@@ -200,5 +203,6 @@ fn table(about: &GalleryRecord) -> String {
             }
         }
     }
+    lines.extend(about.promise.clone());
     lines.join("\n")
 }

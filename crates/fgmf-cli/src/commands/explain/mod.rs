@@ -1,6 +1,7 @@
 //! `fgmf explain`.
 
 mod block;
+mod calibrated;
 mod command;
 mod gallery;
 mod remote;

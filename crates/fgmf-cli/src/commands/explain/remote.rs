@@ -39,6 +39,7 @@ pub(super) fn run(global: &Arguments, a: &Explain, at: &ModelAtAddress) -> Resul
         ("adversarial", a.attacked.adversarial.is_some()),
         ("layer", a.layer.is_some()),
         ("grid", a.grid.is_some()),
+        ("calibration", a.calibration.is_some()),
         ("memory", a.memory.memory.is_some()),
     ];
     if let Some((flag, _)) = refused.into_iter().find(|(_, given)| *given) {
@@ -86,6 +87,7 @@ pub(super) fn run(global: &Arguments, a: &Explain, at: &ModelAtAddress) -> Resul
         metrics: Vec::new(),
         threat: &threat,
         seed: a.seed,
+        promise: None,
     };
     let outcome = write_gallery(global, &job, &mut |x, _| {
         let logits = at.model.logits(x)?;

@@ -113,7 +113,7 @@ impl Default for ConstancyParams {
 }
 
 impl ConstancyParams {
-    /// The checked wrapper, which [`Objective::take`] gives its objective.
+    /// The checked wrapper, which `take` gives its objective.
     pub fn check(self) -> Result<WithTerm<Constancy>> {
         check_weight("weight", self.weight, 0.0)?;
         check_share(self.share)?;

@@ -1,7 +1,7 @@
 //! Audits: what a folder of evidence says, that it is the same after kills, and that nothing in it
 //! can change unseen.
 
-use super::kill::until_done;
+use super::kill::{timed, until_done};
 use super::{ok, refused, run, small_model, text};
 use fgmf::attest::{PrivateKey, audit_statement, digest_files, digest_of, sign_bundle};
 use fgmf::study::{AUDIT, STATEMENT, read_audit};
@@ -254,12 +254,12 @@ fn a_killed_audit_ends_at_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let case = Case::new(folder.path(), POLICY);
     let whole = folder.path().join("whole");
-    ok(&case.words(&whole));
+    let took = timed(&case.words(&whole));
     let expected = files(&whole);
     let (mut kills, mut round) = (0, 0);
     while kills < 5 {
         let out = folder.path().join(format!("killed{round}"));
-        kills += until_done(&case.words(&out), 500 * round);
+        kills += until_done(&case.words(&out), 500 * round, took);
         assert_eq!(files(&out), expected, "after {kills} kills");
         round += 1;
         assert!(

@@ -4,16 +4,25 @@
 use super::{attack_record, fgmf, ok, small_model, text};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Moments spread over 20 to 700 ms, the same in every run.
-fn moment(i: u64) -> Duration {
-    Duration::from_millis(20 + (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % 680)
+/// Moments spread over a run that takes as long as `whole`, from a twentieth of it on: the same
+/// shares of it everywhere.
+fn moment(i: u64, whole: Duration) -> Duration {
+    let share = (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % 1000;
+    whole.mul_f64(0.05 + share as f64 / 1000.0)
+}
+
+/// Runs the command to its end; how long it took.
+pub(super) fn timed(arguments: &[&str]) -> Duration {
+    let started = Instant::now();
+    ok(arguments);
+    started.elapsed()
 }
 
 /// Starts the command and kills it at a moment, again and again, until it ends by itself; returns
-/// the number of kills that hit a running process.
-pub(super) fn until_done(arguments: &[&str], first: u64) -> u64 {
+/// the number of kills that hit a running process. Unbroken it takes about as long as `whole`.
+pub(super) fn until_done(arguments: &[&str], first: u64, whole: Duration) -> u64 {
     let mut kills = 0;
     for attempt in 0..400 {
         let mut child = fgmf(arguments)
@@ -21,7 +30,7 @@ pub(super) fn until_done(arguments: &[&str], first: u64) -> u64 {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(moment(first + attempt));
+        std::thread::sleep(moment(first + attempt, whole));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "{arguments:?} failed");
             return kills;
@@ -69,12 +78,12 @@ fn killed_training_and_attack_end_like_unbroken_ones() {
         ]
     }
     let whole = at("whole");
-    ok(&train(text(&whole)));
+    let took = timed(&train(text(&whole)));
     let mut kills = 0;
     let mut round = 0;
     while kills < 10 {
         let broken = at(&format!("broken{round}"));
-        kills += until_done(&train(text(&broken)), 1000 * round);
+        kills += until_done(&train(text(&broken)), 1000 * round, took);
         assert!(
             std::fs::read(whole.join("model.onnx")).unwrap()
                 == std::fs::read(broken.join("model.onnx")).unwrap(),
@@ -108,11 +117,15 @@ fn killed_training_and_attack_end_like_unbroken_ones() {
         ]
     }
     let whole = at("attack");
-    ok(&attack(text(&model), text(&whole)));
+    let took = timed(&attack(text(&model), text(&whole)));
     let (mut kills, mut round) = (0, 0);
     while kills < 10 {
         let broken = at(&format!("attack{round}"));
-        kills += until_done(&attack(text(&model), text(&broken)), 7000 + 1000 * round);
+        kills += until_done(
+            &attack(text(&model), text(&broken)),
+            7000 + 1000 * round,
+            took,
+        );
         assert!(
             attack_record(&whole) == attack_record(&broken),
             "attack after {kills} kills"

@@ -165,8 +165,8 @@ pub fn fit_from(
         let started = Instant::now();
         let mut seen = train_epoch(&stepper, &mut state, &rows, epoch, watch)?;
         let mut monitor = stepper.look(&state.net, epoch + 1, seen.accuracy)?;
-        if let (Some(found), Some(rescue)) = (monitor, stepper.rescue()?)
-            && found.collapsed
+        if monitor.is_some_and(|m| m.collapsed)
+            && let Some(rescue) = stepper.rescue()?
         {
             state = kept()?;
             seen = train_epoch(&rescue, &mut state, &rows, epoch, watch)?;

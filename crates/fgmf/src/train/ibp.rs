@@ -37,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::record::Norm;
 use crate::settings::{complete, read};
 use crate::train::base::{Objective, ObjectiveBuild, ObjectiveMethod, Step, StepContext, mean};
+use crate::train::parts::around::{check_share, front};
 use crate::train::salience::SalienceSource;
 use fgmf_net::bound::IntervalBounds;
 use fgmf_net::head::CrossEntropy;
@@ -85,10 +86,7 @@ impl IbpParams {
         if !(0.0..=1.0).contains(&self.weight) {
             return Err(Error::parameter("weight", "0 to 1", self.weight));
         }
-        if !(self.share > 0.0 && self.share <= 1.0) {
-            let expected = "above 0, at most 1";
-            return Err(Error::parameter("share", expected, self.share));
-        }
+        check_share(self.share)?;
         Ok(Ibp {
             params: self,
             inner: None,
@@ -122,9 +120,7 @@ impl Ibp {
                 context.threat.norm(),
             ));
         }
-        let n = (self.params.share * batch.len() as f64).ceil() as usize;
-        let rows: Vec<usize> = (0..n.clamp(1, batch.len().max(1))).collect();
-        let batch = batch.select(&rows);
+        let batch = front(batch, self.params.share);
         let [lower, upper] = context.threat.boxes(&batch.x);
         let bounds = IntervalBounds::margins(net)?;
         let head = CrossEntropy::labels(&batch.labels);

@@ -63,19 +63,25 @@ pub(crate) fn check_share(share: f64) -> Result<()> {
     Err(Error::parameter("share", "above 0, at most 1", share))
 }
 
+/// The first `share` of a batch, at least one image.
+pub(crate) fn front(batch: &Batch, share: f64) -> Batch {
+    let n = (share * batch.len() as f64).ceil() as usize;
+    let rows: Vec<usize> = (0..n.clamp(1, batch.len().max(1))).collect();
+    batch.select(&rows)
+}
+
 impl<T: MapTerm> Objective for WithTerm<T> {
     fn step(&self, net: &Session, batch: &Batch, context: &StepContext<'_>) -> Result<Step> {
         let mut step = self.inner()?.step(net, batch, context)?;
         let mut found = 0.0;
         if context.threat.eps() > 0.0 {
-            let n = (self.term.share() * batch.len() as f64).ceil() as usize;
-            let rows: Vec<usize> = (0..n.clamp(1, batch.len().max(1))).collect();
-            let kept = context.displacement.map(|d| d.rows(0, rows.len()));
+            let looked_at = front(batch, self.term.share());
+            let kept = context.displacement.map(|d| d.rows(0, looked_at.len()));
             let context = StepContext {
                 displacement: kept.as_ref(),
                 ..*context
             };
-            let (gradients, value) = self.term.evaluate(net, &batch.select(&rows), &context)?;
+            let (gradients, value) = self.term.evaluate(net, &looked_at, &context)?;
             for (sum, g) in step.gradients.iter_mut().zip(&gradients) {
                 *sum = sum.add(g);
             }

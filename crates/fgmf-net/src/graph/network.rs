@@ -85,6 +85,7 @@ pub struct Network {
     nodes: Vec<Node>,
     input: ValueId,
     output: ValueId,
+    beside: Vec<ValueId>,
 }
 
 /// What [`Network::graft_with`] asks for each node.
@@ -116,6 +117,20 @@ impl Network {
     /// The logits.
     pub fn output(&self) -> ValueId {
         self.output
+    }
+
+    /// Values that are written to a file as further outputs, behind the logits: what the network
+    /// says besides its answer.
+    pub fn beside(&self) -> &[ValueId] {
+        &self.beside
+    }
+
+    /// The same network with no output beside the logits.
+    pub fn alone(&self) -> Self {
+        Self {
+            beside: Vec::new(),
+            ..self.clone()
+        }
     }
 
     /// A value by id.
@@ -414,6 +429,7 @@ impl Builder {
             nodes: Vec::new(),
             input: ValueId(0),
             output: ValueId(0),
+            beside: Vec::new(),
         };
         Ok(Self {
             net,
@@ -541,7 +557,12 @@ impl Builder {
     }
 
     /// Ends the network at the logits, `[n, k]` with k ≥ 2.
-    pub fn finish(mut self, output: ValueId) -> Result<Network> {
+    pub fn finish(self, output: ValueId) -> Result<Network> {
+        self.finish_with(output, &[])
+    }
+
+    /// [`Builder::finish`] with further outputs, which nodes make and which differ from the logits.
+    pub fn finish_with(mut self, output: ValueId, beside: &[ValueId]) -> Result<Network> {
         match self.net.values[output.0].shape.as_slice() {
             [Dim::Batch(1), Dim::Fixed(k)] if *k >= 2 => {}
             other => {
@@ -552,7 +573,15 @@ impl Builder {
                 )));
             }
         }
+        let made = |id: &&ValueId| self.net.producer(**id).is_none() || **id == output;
+        if let Some(id) = beside.iter().find(made) {
+            return Err(Error::Graph(format!(
+                "expected an output beside the logits that a node makes, found `{}`",
+                self.net.value(*id).name
+            )));
+        }
         self.net.output = output;
+        self.net.beside = beside.to_vec();
         Ok(self.net)
     }
 }

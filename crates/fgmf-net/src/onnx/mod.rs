@@ -8,7 +8,8 @@
 //! of [`ReadOptions`]. One output is the logits `[n, k]`: of several the one that [`ReadOptions`]
 //! name, or that a softmax or a sigmoid makes, or the first; one score `[n, 1]` becomes two
 //! logits, and a sigmoid behind it is left out. Nodes that the logits do not depend on are left
-//! out. Local functions are put in the place of their calls.
+//! out, but for those of outputs that the metadata entry `fgmf.beside` names. Local functions are
+//! put in the place of their calls.
 //!
 //! Everything is computed in float32, also what a file computes in float64, float16 or bfloat16.
 //! [`Network::notes`](crate::Network) says where that, the order of the channels or the number of
@@ -74,8 +75,10 @@
 //! # Writing
 //!
 //! Operator set 20 (the first with `Gelu`), file format 9, float32. Names, metadata and node order
-//! survive a round trip, and writing what was read gives the same bytes. Parameters and nodes that
-//! the logits do not depend on are not written.
+//! survive a round trip, and writing what was read gives the same bytes. Further outputs
+//! ([`Network::beside`](crate::Network::beside)) are written behind the logits and named in the
+//! metadata entry `fgmf.beside`, by which they are read again. Parameters and nodes that no output
+//! depends on are not written.
 
 mod apart;
 mod array;

@@ -29,16 +29,23 @@ impl Files {
 }
 
 /// The output that is asked for, or that the file states, or that is most likely the scores.
+/// `outputs` are those of the graph that may be it.
 pub(super) fn scores<'a>(
     graph: &'a GraphProto,
+    outputs: &[&'a ValueInfoProto],
     wanted: Option<&str>,
     stated: Option<&str>,
 ) -> Result<Scores<'a>> {
-    let outputs = &graph.output;
     let asked = wanted.map(|name| (name, "as asked for"));
     let asked = asked.or(stated.map(|name| (name, "as the metadata of the file say")));
-    let all = || outputs.iter().map(shown).collect::<Vec<_>>().join(", ");
-    let [first, _, ..] = outputs.as_slice() else {
+    let all = || {
+        outputs
+            .iter()
+            .map(|o| shown(o))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let [first, _, ..] = outputs else {
         let name = outputs.first().map(|o| o.name.as_str());
         let name = name.ok_or_else(|| Error::Graph("expected an output, found none".to_owned()))?;
         return match asked {
@@ -52,7 +59,7 @@ pub(super) fn scores<'a>(
             let found = found.ok_or_else(|| unknown(wanted, &all()))?;
             (found.name.as_str(), reason.to_owned())
         }
-        None => probable(graph).unwrap_or_else(|| {
+        None => probable(graph, outputs).unwrap_or_else(|| {
             (
                 first.name.as_str(),
                 "the first of the outputs of the file".to_owned(),
@@ -70,8 +77,11 @@ pub(super) fn scores<'a>(
 }
 
 /// The scores by the operator that makes them, and the reason in words.
-fn probable(graph: &GraphProto) -> Option<(&str, String)> {
-    let made = graph.output.iter().filter_map(|o| {
+fn probable<'a>(
+    graph: &'a GraphProto,
+    outputs: &[&'a ValueInfoProto],
+) -> Option<(&'a str, String)> {
+    let made = outputs.iter().filter_map(|&o| {
         let rows = matches!(sizes(o)?.len(), 1 | 2);
         let node = graph.node.iter().find(|n| n.output.contains(&o.name))?;
         let squashed = rows && SQUASHING.contains(&node.op_type.as_str());
@@ -82,10 +92,7 @@ fn probable(graph: &GraphProto) -> Option<(&str, String)> {
         return None;
     };
     let operator = &node.op_type;
-    let logits = graph
-        .output
-        .iter()
-        .find(|o| node.input.first() == Some(&o.name));
+    let logits = outputs.iter().find(|o| node.input.first() == Some(&o.name));
     Some(match logits {
         Some(logits) => {
             let reason = format!("of which a {operator} makes `{}`", output.name);

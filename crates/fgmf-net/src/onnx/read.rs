@@ -6,10 +6,10 @@ use super::contrib::unfuse;
 use super::export::{check_graph, type_name};
 use super::functions::inline;
 use super::images::{Images, image_input};
-use super::metadata::{FROZEN, frozen_names};
+use super::metadata::{BESIDE, FROZEN, names};
 use super::options::{OUTPUT_KEY, ReadOptions, SIZE_KEY};
 use super::outputs::scores;
-use super::proto::{GraphProto, ModelProto, dtype};
+use super::proto::{GraphProto, ModelProto, ValueInfoProto, dtype};
 use super::quantised::mark;
 use super::scope::Scope;
 use super::spelled::merge;
@@ -58,7 +58,10 @@ pub(super) fn network(mut model: ModelProto, options: &ReadOptions) -> Result<Ne
         .iter()
         .map(|p| (p.key.clone(), p.value.clone()))
         .collect();
-    let frozen: Option<HashSet<String>> = metadata.remove(FROZEN).map(|list| frozen_names(&list));
+    let frozen: Option<HashSet<String>> = metadata.remove(FROZEN).map(|list| names(&list));
+    let beside = metadata
+        .remove(BESIDE)
+        .map_or_else(HashSet::new, |list| names(&list));
     mark(graph);
     let stated = metadata.remove(OUTPUT_KEY);
     let size = match (options.size, metadata.remove(SIZE_KEY)) {
@@ -74,8 +77,16 @@ pub(super) fn network(mut model: ModelProto, options: &ReadOptions) -> Result<Ne
         fixed_batch,
         last,
     } = image_input(graph, size)?;
-    let output = scores(graph, options.output.as_deref(), stated.as_deref())?;
-    let survey = survey(graph, input, output.name, frozen.as_ref())?;
+    let kept = |o: &&ValueInfoProto| beside.contains(&o.name);
+    let (beside, outputs): (Vec<_>, Vec<_>) = graph.output.iter().partition(kept);
+    let output = scores(
+        graph,
+        &outputs,
+        options.output.as_deref(),
+        stated.as_deref(),
+    )?;
+    let beside: Vec<&str> = beside.iter().map(|o| o.name.as_str()).collect();
+    let survey = survey(graph, input, (output.name, &beside), frozen.as_ref())?;
     let own = if last { CHANNELS_FIRST } else { input };
     let mut builder = Builder::new(&graph.name, own, image)?;
     let mut images = builder.input();
@@ -118,8 +129,12 @@ pub(super) fn network(mut model: ModelProto, options: &ReadOptions) -> Result<Ne
         ))
     })?;
     let (widened, other) = (scope.widened, scope.other_precision);
+    let beside = beside.iter().map(|name| scope.ids.get(name).copied());
+    let beside = beside.collect::<Option<Vec<_>>>().ok_or_else(|| {
+        Error::Graph("expected outputs beside the scores that depend on the image".to_owned())
+    })?;
     let (logits, single) = two_classes(&mut scope, logits).map_err(Error::Graph)?;
-    let mut net = scope.builder.finish(logits)?;
+    let mut net = scope.builder.finish_with(logits, &beside)?;
     if widened {
         apart::check(&net)?;
     }

@@ -81,7 +81,7 @@ fn passes_on(operator: &str) -> bool {
 pub(super) fn survey<'a>(
     graph: &'a GraphProto,
     input: &'a str,
-    output: &'a str,
+    (output, beside): (&'a str, &[&'a str]),
     frozen: Option<&HashSet<String>>,
 ) -> Result<Survey<'a>> {
     let mut stored: HashMap<&str, &TensorProto> = HashMap::new();
@@ -96,6 +96,7 @@ pub(super) fn survey<'a>(
     check_order(graph, input, &stored)?;
 
     let mut read: HashSet<&str> = HashSet::from([output]);
+    read.extend(beside);
     let mut live = Vec::new();
     for node in graph.node.iter().rev() {
         if node

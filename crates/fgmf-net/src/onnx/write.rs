@@ -1,7 +1,7 @@
 //! From a network to messages.
 
 use super::emit::node_messages;
-use super::metadata::{FROZEN, frozen_list};
+use super::metadata::{BESIDE, FROZEN, name_list};
 use super::proto::{
     DimensionProto, GraphProto, ModelProto, OperatorSetIdProto, Size, StringStringEntryProto,
 };
@@ -49,9 +49,15 @@ pub(super) fn model(net: &Network) -> Result<ModelProto> {
             .map_err(|reason| Error::node(&node.name, node.op.name(), reason))?;
     }
     writer.graph.input.push(declared(net.value(net.input())));
-    writer.graph.output.push(declared(net.value(net.output())));
+    let outputs = [&[net.output()], net.beside()].concat();
+    let outputs = outputs.into_iter().map(|id| declared(net.value(id)));
+    writer.graph.output.extend(outputs);
     let mut metadata = net.metadata.clone();
-    metadata.insert(FROZEN.to_owned(), frozen_list(frozen.into_iter()));
+    metadata.insert(FROZEN.to_owned(), name_list(frozen.into_iter()));
+    if !net.beside().is_empty() {
+        let names = net.beside().iter().map(|&id| net.value(id).name.as_str());
+        metadata.insert(BESIDE.to_owned(), name_list(names));
+    }
     Ok(ModelProto {
         ir_version: Some(IR_VERSION),
         opset_import: vec![OperatorSetIdProto {
@@ -69,9 +75,10 @@ pub(super) fn model(net: &Network) -> Result<ModelProto> {
     })
 }
 
-/// Nodes that the logits depend on, in order.
+/// Nodes that the outputs depend on, in order.
 fn live_nodes(net: &Network) -> Vec<&Node> {
     let mut read = HashSet::from([net.output()]);
+    read.extend(net.beside());
     let mut live = Vec::new();
     for node in net.nodes().iter().rev() {
         if node.outputs.iter().any(|o| read.contains(o)) {

@@ -78,6 +78,11 @@ impl Layers {
         self.builder.finish(logits)
     }
 
+    /// Ends at the logits, with further outputs beside them.
+    pub fn finish_with(self, logits: ValueId, beside: &[ValueId]) -> Result<Network> {
+        self.builder.finish_with(logits, beside)
+    }
+
     /// Fixed sizes of a value; the batch axis counts as 1.
     pub fn shape(&self, id: ValueId) -> Vec<usize> {
         let size = |d: &Dim| match d {

@@ -96,6 +96,9 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Score explainers on clean and attacked images, side by side; writes evaluation.json.
     Evaluate(Evaluate),
+    /// Teach a model to draw its own maps, for the cost of a forward pass: writes the same model
+    /// with maps beside its scores, model.onnx, for `--explainers sgam`.
+    Amortise(Amortise),
     /// Find from which agreement on maps are shown, so that few of them are bad; writes
     /// calibration.json for `explain --calibration`.
     Calibrate(Calibrate),
@@ -641,6 +644,67 @@ pub(crate) struct Evaluate {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) memory: Memory,
+    #[command(flatten)]
+    pub(crate) input: ModelInput,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Amortise {
+    /// Model (ONNX).
+    pub(crate) model: PathBuf,
+    /// Data, as for `train`: its training part teaches, its test part judges.
+    #[arg(long)]
+    pub(crate) data: String,
+    /// Folder for the results; run again with the same settings to go on after a kill.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Radius of the attacks under which maps are to stay, in pixel units of 0 to 1, such as 0.1 or
+    /// 8/255; 0 teaches clean images alone.
+    #[arg(long, value_parser = radius)]
+    pub(crate) eps: f64,
+    /// Norm of these attacks: linf, l2, l1.
+    #[arg(long, default_value = "linf")]
+    pub(crate) norm: String,
+    /// Explainer whose maps are learned.
+    #[arg(
+        long,
+        value_name = "ID",
+        value_parser = known(&fgmf::explain::ids(), &[]),
+        default_value = "gradient-shap"
+    )]
+    pub(crate) teacher: String,
+    /// Settings of the teacher by id as JSON, such as '{"gradient-shap": {"samples": 4}}' [default:
+    /// gradient-shap is asked with 2 samples, other teachers with their defaults].
+    #[arg(long, value_name = "JSON")]
+    pub(crate) settings: Option<String>,
+    /// Rows and columns of a map [default: half the side of the image, 28 at most].
+    #[arg(long, value_name = "N")]
+    pub(crate) cells: Option<usize>,
+    /// Channels of the layers that draw maps.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) width: usize,
+    /// Passes over the training images.
+    #[arg(long, default_value_t = 10)]
+    pub(crate) epochs: usize,
+    /// Examples a step.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) batch: usize,
+    /// Largest learning rate.
+    #[arg(long, default_value_t = 3e-3)]
+    pub(crate) lr: f64,
+    /// This many training images: the first, or of class folders some of each class.
+    #[arg(long)]
+    pub(crate) limit: Option<usize>,
+    /// Test images that maps are judged on; 0 judges none.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) judge: usize,
+    /// Seed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Most memory of the process in MiB; refused where training takes more [default: three
+    /// quarters of what the system has left]
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u64>,
     #[command(flatten)]
     pub(crate) input: ModelInput,
 }

@@ -1,8 +1,8 @@
 //! Which command was asked for.
 
 use super::{
-    agents, attack, audit, calibrate, certify, demo, evaluate, explain, harden, info, predict,
-    sign, train, verify,
+    agents, amortise, attack, audit, calibrate, certify, demo, evaluate, explain, harden, info,
+    predict, sign, train, verify,
 };
 use crate::arguments::{Arguments, Command};
 use crate::outcome::Outcome;
@@ -16,6 +16,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome> {
         Command::Certify(a) => certify::run(arguments, a),
         Command::Explain(a) => explain::run(arguments, a),
         Command::Evaluate(a) => evaluate::run(arguments, a),
+        Command::Amortise(a) => amortise::run(arguments, a),
         Command::Calibrate(a) => calibrate::run(arguments, a),
         Command::Predict(a) => predict::run(arguments, a),
         Command::Harden(a) => harden::run(arguments, a),

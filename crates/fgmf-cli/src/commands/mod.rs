@@ -2,6 +2,7 @@
 
 mod address;
 mod agents;
+mod amortise;
 mod attack;
 mod attack_remote;
 mod attack_table;

@@ -4,6 +4,7 @@
     reason = "a helper that fails should fail the test"
 )]
 
+mod amortise;
 mod audit;
 mod black_box;
 mod calibrated;

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub(crate) const METHODS: &[DefenceMethod] = &[DefenceMethod {
-    id: "sgam",
+    id: "sgam-mask",
     line: "Predicts where the evidence is and dims the rest of the image.",
     revision: 1,
     reference: "islam2024",

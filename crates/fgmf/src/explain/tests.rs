@@ -12,18 +12,25 @@ use fgmf_net::{Network, Precision, Session, Tensor, ValueId};
 
 fn zoo(architecture: Architecture, image: [usize; 3]) -> Session {
     let (mean, deviation) = (vec![0.3; image[0]], vec![0.4; image[0]]);
-    Session::new(
-        build(&ZooConfig {
-            architecture,
-            activation: Activation::Relu,
-            image,
-            classes: 5,
-            mean,
-            deviation,
-            seed: 3,
-        })
-        .unwrap(),
-    )
+    let net = build(&ZooConfig {
+        architecture,
+        activation: Activation::Relu,
+        image,
+        classes: 5,
+        mean,
+        deviation,
+        seed: 3,
+    })
+    .unwrap();
+    // With maps of its own, so that `sgam` applies, too.
+    let mut net = with_map(&net, &SgamMapParams::default(), 3).unwrap();
+    let teacher = Inner {
+        id: "gradient-shap".into(),
+        parameters: serde_json::json!({}),
+    };
+    sgam::branch::drawn_at_random(&mut net);
+    sgam::branch::taught_by(&mut net, &teacher);
+    Session::new(net)
 }
 
 /// The method with few samples, so that tests are quick.
@@ -189,7 +196,8 @@ fn a_planted_quarter_is_found() {
     for id in ids().into_iter().filter(|id| !wants_attention(id)) {
         // Masks of RISE are as wide as half the quarter; contrast and variance are about other
         // things. PGCA by percentiles puts what has no effect at the middle of its scale.
-        if ["rise", "var-grad", "pgca"].contains(&id) {
+        // The network has no maps of its own.
+        if ["rise", "var-grad", "pgca", "sgam"].contains(&id) {
             continue;
         }
         for map in explain(
@@ -402,6 +410,7 @@ fn wrapped_models_are_refused_where_nodes_are_needed() {
             "deep-shap",
             "lrp-epsilon",
             "lrp-alpha-beta",
+            "sgam",
         ]
         .contains(&id);
         match explain(quick(id).as_ref(), &wrapped, &x, &[1], &Context::default()) {

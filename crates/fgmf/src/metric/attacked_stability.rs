@@ -4,7 +4,8 @@
 //! The attacker searches the threat's ball for an image of the same predicted class whose map has
 //! as little as it can in the pixels that were on top: by steps along exact derivatives of six maps
 //! (slopes; path gradients from black and from three greys; falls of cells, black and blurred;
-//! Grad-CAM++; all of the network with rounded rectifiers), then by random windows. Every point is
+//! Grad-CAM++; all of the network with rounded rectifiers) and of the map that the network draws
+//! itself if it does, then by random windows. Every point is
 //! judged by the explainer's own map. Four figures compare the map before and after: overlap of the
 //! top pixels, rank correlation, structural similarity, and overlap of the top pixels where a
 //! neighbour counts.

@@ -1,6 +1,7 @@
 //! Studies: attacks and metrics over a data set, in a fixed order, with state that survives a kill.
 
 pub(crate) mod adversarial;
+pub(crate) mod amortised;
 pub(crate) mod audit;
 pub(crate) mod black_box;
 pub(crate) mod blocks;
@@ -26,6 +27,7 @@ pub(crate) mod suite_verdict;
 pub(crate) mod suites;
 
 pub use adversarial::{AdversarialFile, AdversarialOrigin, read_adversarial, write_adversarial};
+pub use amortised::{AmortisedError, amortised_error};
 pub use audit::{
     AUDIT, AuditJob, BUNDLE, ExplanationPolicy, POLICY, Policy, STATEMENT, VerifiedRow,
     compare_audits, read_audit, remove_audit_state, run_audit, verify_checks, verify_files,

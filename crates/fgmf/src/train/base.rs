@@ -3,6 +3,7 @@
 use crate::data::batch::Batch;
 use crate::defend::sgam::SALIENCY;
 use crate::error::{Error, Result};
+use crate::explain::base::Inner;
 use crate::method::Method;
 use crate::model::answer::predictions;
 use crate::settings::Ordered;
@@ -81,6 +82,11 @@ pub trait Objective: Sync {
     /// Steps in a row on each batch, 1 or more.
     fn replays(&self) -> usize {
         1
+    }
+
+    /// Who teaches the network's own maps, if the objective changes those and nothing else.
+    fn teaches_map(&self) -> Option<&Inner> {
+        None
     }
 
     /// The objective as one that finds points first, if it is.

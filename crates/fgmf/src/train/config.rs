@@ -4,6 +4,7 @@ use crate::defend::k_wta::KWtaParams;
 use crate::defend::resize_pad::ResizePadParams;
 use crate::defend::sgam::SgamParams;
 use crate::error::{Error, Result};
+use crate::explain::sgam::branch::SgamMapParams;
 use crate::record::ModelFile;
 use crate::threat::{Norm, ThreatModel};
 use crate::train::augment::AugmentParams;
@@ -48,6 +49,9 @@ pub struct TrainConfig {
     pub freeze: Vec<String>,
     /// SGAM in front, if wanted.
     pub sgam: Option<SgamParams>,
+    /// Maps of its own beside the network, which the objective teaches, if wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sgam_map: Option<SgamMapParams>,
     /// Rectifiers replaced by k-winners-take-all, a planted defence, if wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k_wta: Option<KWtaParams>,
@@ -111,6 +115,7 @@ impl TrainConfig {
             start: None,
             freeze: Vec::new(),
             sgam: None,
+            sgam_map: None,
             k_wta: None,
             resize_pad: None,
             augment: AugmentParams::default(),
@@ -216,6 +221,29 @@ impl TrainConfig {
             resize_pad.clone().check()?;
         }
         let objective = self.objective.check()?;
+        if let Some(map) = &self.sgam_map {
+            map.check()?;
+        }
+        let teaches = objective.teaches_map().is_some();
+        if teaches != self.sgam_map.is_some() {
+            return Err(Error::mismatch(
+                "training settings",
+                "`sgam_map` with an objective that teaches maps, and with no other",
+                if teaches {
+                    "none"
+                } else {
+                    self.objective.name()
+                },
+            ));
+        }
+        // What else changes the network would change what the maps are to explain.
+        if teaches && (self.start.is_none() || self.sgam.is_some() || self.validation.is_some()) {
+            return Err(Error::mismatch(
+                "teach maps",
+                "a model to start from, without a fresh mask layer and without images held out",
+                "other settings",
+            ));
+        }
         let moved = self.resize_pad.is_some() || !self.augment.is_none();
         if moved && (self.sgam.is_some() || objective.salience().is_some()) {
             return Err(Error::mismatch(

@@ -3,13 +3,15 @@
 //! What trains is the model's graph behind its preprocessing, without what squashes its scores at
 //! the end, so that images have values from 0 to 1 and losses see logits. What is written is the
 //! model's own file with other numbers: its preprocessing stays outside, as before, and its end
-//! stays on it. With SGAM the graph is another one, so that the file is written anew, with the
-//! mask layer behind the preprocessing.
+//! stays on it. With SGAM, or with maps that the network is to draw, the graph is another one, so
+//! that the file is written anew, with the mask layer behind the preprocessing or the maps beside
+//! the scores.
 
 use crate::data::labelling::name_classes;
 use crate::defend::knowledge::unsquashed;
 use crate::defend::sgam::with_sgam;
 use crate::error::{Error, Result};
+use crate::explain::sgam::branch::{MAP_KEY, of_map, taught_by, with_map};
 use crate::input::beside::PREPROCESSING_KEY;
 use crate::input::front::preprocessed;
 use crate::record::ModelFile;
@@ -54,12 +56,16 @@ impl GivenModel {
             .ok_or_else(|| Error::mismatch("training settings", "a model to start from", "none"))?;
         let own = own(path, &file, names.as_deref())?.1;
         let notes = notes(&own);
-        let mut net = as_used(masked(own.clone(), config)?, &file)?;
+        let mut written = extended(own, config)?;
+        let mut net = as_used(written.clone(), &file)?;
         // Numbers go back by name.
-        if !take_numbers(&mut own.clone(), &net)?.is_empty() {
+        if !take_numbers(&mut written, &net)?.is_empty() {
             let expected = "a model whose stored arrays have names of their own";
             let found = "names that nodes put in front of it have, too";
             return Err(Error::mismatch("train", expected, found));
+        }
+        if config.sgam_map.is_some() {
+            map_alone(&mut net);
         }
         freeze(&mut net, &config.freeze)?;
         config.augment.check(net.image_shape())?;
@@ -99,7 +105,7 @@ impl GivenModel {
     /// what the classes are called, and how it came to be.
     pub(super) fn hardened(&self, trained: &Network, config: &TrainConfig) -> Result<Hardened> {
         let (files, own) = own(&self.path, &self.file, self.names.as_deref())?;
-        let mut net = masked(own, config)?;
+        let mut net = extended(own, config)?;
         let changed = take_numbers(&mut net, trained)?;
         if let Some(p) = &self.file.preprocessing {
             let text = serde_json::json!(p).to_string();
@@ -119,10 +125,19 @@ impl GivenModel {
         if let Some([h, w]) = self.file.input_size {
             net.metadata.insert(SIZE_KEY.into(), format!("{h}x{w}"));
         }
+        // Maps of other weights mean nothing. An entry of the file goes only if it is written over.
+        if let Some(taught) = net.metadata.get_mut(MAP_KEY) {
+            taught.clear();
+        }
+        let (_, objective) = config.check()?;
+        if let Some(teacher) = objective.teaches_map() {
+            taught_by(&mut net, teacher);
+        }
         let mut notes = Vec::new();
-        let own_file = match &config.sgam {
-            Some(_) => Err("it has a mask layer now".to_owned()),
-            None => files
+        let own_file = match (&config.sgam, &config.sgam_map) {
+            (Some(_), _) => Err("it has a mask layer now".to_owned()),
+            (None, Some(_)) => Err("it draws maps now".to_owned()),
+            (None, None) => files
                 .with_numbers(&net, &changed)
                 .map_err(|e| e.to_string()),
         };
@@ -165,11 +180,25 @@ fn options(file: &ModelFile) -> ReadOptions {
     }
 }
 
-/// The graph behind the mask layer, if one is asked for.
-fn masked(own: Network, config: &TrainConfig) -> Result<Network> {
-    match &config.sgam {
-        Some(sgam) => with_sgam(&own, sgam, config.seed),
-        None => Ok(own),
+/// The graph behind the mask layer or with maps beside it, if one is asked for.
+fn extended(own: Network, config: &TrainConfig) -> Result<Network> {
+    match (&config.sgam, &config.sgam_map) {
+        (Some(sgam), _) => with_sgam(&own, sgam, config.seed),
+        (None, Some(map)) => with_map(&own, map, config.seed),
+        (None, None) => Ok(own),
+    }
+}
+
+/// Lets the maps beside a network train, and nothing else.
+fn map_alone(net: &mut Network) {
+    for id in net.trainable() {
+        net.set_trainable(id, false);
+    }
+    let names: Vec<String> = net.values().iter().map(|v| v.name.clone()).collect();
+    for name in names.iter().filter(|name| of_map(name)) {
+        if let Some(id) = net.find(name) {
+            net.set_trainable(id, true);
+        }
     }
 }
 

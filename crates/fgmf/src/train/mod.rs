@@ -1,5 +1,6 @@
 //! Training: a plain loop, objectives that plug into it, and state that survives a kill.
 
+pub(crate) mod amortised_explanation;
 pub(crate) mod atta;
 pub(crate) mod augment;
 pub(crate) mod awp;
@@ -42,6 +43,7 @@ pub(crate) mod stepper;
 pub(crate) mod trades;
 pub(crate) mod validation;
 
+pub use amortised_explanation::{AmortisedExplanation, AmortisedExplanationParams};
 pub use atta::{Atta, AttaParams};
 pub use augment::AugmentParams;
 pub use awp::{Awp, AwpParams};

@@ -4,6 +4,7 @@
     reason = "a helper that fails should fail the test"
 )]
 
+mod amortising;
 mod attacks;
 mod autoattack;
 mod certify;

@@ -14,18 +14,21 @@
 //!   Σ v A_d, c = q_d ∂pull/∂g_A: ∇R = Jᵀ [v w_d + q_d Σ ∂pull/∂S + H_A c], J the Jacobian of A in
 //!   x and H_A the Hessian of f in A. Left out where the layer is no feature map or the logits also
 //!   depend on the image around it.
+//! - *Own*, where the network draws maps itself (`sgam`): φ = the class's cells, resized: ∇R = Jᵀ
+//!   of them times the adjoint of resizing applied to u.
 
 use crate::attack::map::cells::cells;
 use crate::attack::map::share::share;
-use crate::attack::map::smooth_net::{Cut, cut};
+use crate::attack::map::smooth_net::{Cut, cut, front};
 use crate::error::Result;
 use crate::explain::parts::layer::{LayerKind, choose_layer};
 use crate::explain::parts::map::upsample;
+use crate::explain::sgam::branch::MAP;
 use crate::explain::subject::Subject;
 use crate::model::access::{Curvature, Gradients, Scores};
 use crate::model::oracle::Oracle;
 use fgmf_net::head::{Head, Logit};
-use fgmf_net::{Dual, Session, Tensor};
+use fgmf_net::{Dim, Dual, Session, Tensor};
 use std::ops::Range;
 
 /// Deviation of the blur, pixels: that of PGCA's `faithful`.
@@ -44,6 +47,16 @@ pub(crate) enum Surrogate {
     Cells { blur: Option<f64> },
     /// Grad-CAM++.
     Cam(Box<CamNets>),
+    /// The map that the network draws itself.
+    Own(Box<OwnMap>),
+}
+
+/// The branch of a network that draws its maps, as a network of its own.
+pub(crate) struct OwnMap {
+    /// To the cells of all classes, flattened to `[n, k]`.
+    front: Session,
+    cells: usize,
+    spread: Vec<Vec<(usize, f64)>>,
 }
 
 /// Grad-CAM++ as two networks.
@@ -79,10 +92,12 @@ impl Surrogate {
             greys,
         };
         let cells = [None, Some(BLUR)].map(|blur| Self::Cells { blur });
+        let own = OwnMap::new(net)?.map(|own| Self::Own(Box::new(own)));
         Ok([Self::Slopes, from(&[0.0]), from(&[0.0, 0.5, 1.0])]
             .into_iter()
             .chain(cells)
             .chain(cam)
+            .chain(own)
             .collect())
     }
 
@@ -100,6 +115,7 @@ impl Surrogate {
             Self::Path { nodes, greys } => path(subject, smooth, &x, top, nodes, greys)?,
             Self::Cells { blur } => cells(subject, smooth, &x, top, *blur)?,
             Self::Cam(cam) => cam.slopes(subject, &x, top)?,
+            Self::Own(own) => own.slopes(subject, &x, top)?,
         };
         Ok(found
             .chunks_exact(found.len() / points.len())
@@ -202,6 +218,59 @@ fn pull(g: f64, total: f64) -> [f64; 3] {
     [cube / divisor, slope, -cube * cube / (divisor * divisor)]
 }
 
+/// Pixels and weights that each cell of a map is spread to where it is laid over the image.
+fn spreads(net: &Session, [h, w]: [usize; 2]) -> Vec<Vec<(usize, f64)>> {
+    let [_, rows, columns] = net.image_shape();
+    let spread = |at: usize| {
+        let mut unit = vec![0.0; h * w];
+        unit[at] = 1.0;
+        let spread = upsample(&unit, [h, w], [rows, columns]).into_iter();
+        spread.enumerate().filter(|(_, v)| *v > 0.0).collect()
+    };
+    (0..h * w).map(spread).collect()
+}
+
+impl OwnMap {
+    /// None if the network draws none.
+    fn new(net: &Session) -> Result<Option<Self>> {
+        let Some(at) = net.find(MAP) else {
+            return Ok(None);
+        };
+        let [_, _, Dim::Fixed(h), Dim::Fixed(w)] = net.value(at).shape[..] else {
+            return Ok(None);
+        };
+        let front = front(net, at)?;
+        Ok(front.map(|front| Self {
+            front,
+            cells: h * w,
+            spread: spreads(net, [h, w]),
+        }))
+    }
+
+    fn slopes(&self, subject: &Subject<'_>, x: &Tensor, top: &[Vec<bool>]) -> Result<Vec<f64>> {
+        let front = Oracle::new(&self.front);
+        let drawn = front.logits(x)?;
+        let all = drawn.shape()[1];
+        let values = drawn.to_f64();
+        let mut along = vec![0.0; values.len()];
+        for (i, (top, &class)) in top.iter().zip(subject.targets).enumerate() {
+            let own = i * all + class * self.cells..i * all + (class + 1) * self.cells;
+            let mut map = vec![0.0; subject.area()];
+            for (cell, spread) in values[own.clone()].iter().zip(&self.spread) {
+                spread
+                    .iter()
+                    .for_each(|&(at, weight)| map[at] += weight * cell);
+            }
+            let u = share(&map, top).1;
+            for (slope, spread) in along[own].iter_mut().zip(&self.spread) {
+                *slope = spread.iter().map(|&(at, weight)| weight * u[at]).sum();
+            }
+        }
+        let along = Along(Tensor::new(drawn.shape(), along).cast(x.precision()));
+        Ok(front.loss_gradient(x, &along)?.gradient.to_f64())
+    }
+}
+
 impl CamNets {
     /// None if the network cannot be cut at the layer.
     fn new(net: &Session) -> Result<Option<Self>> {
@@ -216,19 +285,10 @@ impl CamNets {
         if shape[1..] != [h, w] {
             return Ok(None);
         }
-        let [_, rows, columns] = net.image_shape();
-        let spread = |at: usize| {
-            let mut unit = vec![0.0; h * w];
-            unit[at] = 1.0;
-            let spread = upsample(&unit, [h, w], [rows, columns])
-                .into_iter()
-                .enumerate();
-            spread.filter(|(_, v)| *v > 0.0).collect()
-        };
         Ok(Some(Self {
             parts,
             shape,
-            spread: (0..h * w).map(spread).collect(),
+            spread: spreads(net, [h, w]),
         }))
     }
 
@@ -301,6 +361,7 @@ mod tests {
     use crate::attack::map::smooth_net::smoothed;
     use crate::explain::base::Context;
     use crate::explain::list::by_id;
+    use crate::explain::sgam::branch::{SgamMapParams, drawn_at_random, with_map};
     use crate::image::blur::Blur;
     use crate::threat::{Norm, ThreatModel};
     use fgmf_net::Precision;
@@ -319,7 +380,13 @@ mod tests {
             deviation: vec![0.4; 2],
             seed: 5,
         };
-        let net = Session::new(build(&config).unwrap().cast(Precision::F64));
+        let params = SgamMapParams {
+            cells: Some(5),
+            width: 6,
+        };
+        let mut net = with_map(&build(&config).unwrap(), &params, 2).unwrap();
+        drawn_at_random(&mut net);
+        let net = Session::new(net.cast(Precision::F64));
         let smooth_net = smoothed(&net, 4.0).unwrap();
         let (oracle, smooth) = (Oracle::new(&net), Oracle::new(&smooth_net));
         let point: Vec<f32> = (0..128)
@@ -352,9 +419,14 @@ mod tests {
         };
         let folded = |v: &[f64]| (0..64).map(|j| v[j] + v[64 + j]).collect::<Vec<f64>>();
         let surrogates = Surrogate::all(&smooth_net, 2).unwrap();
-        assert_eq!(surrogates.len(), 6);
+        assert_eq!(surrogates.len(), 7);
         for (number, surrogate) in surrogates.iter().enumerate() {
             let map = |p: &[f64]| match surrogate {
+                Surrogate::Own(_) => {
+                    let at = smooth_net.find(MAP).unwrap();
+                    let drawn = smooth_net.values_at(&tensor(p), &[at]).unwrap();
+                    upsample(&drawn[0].to_f64()[25..50], [5, 5], [8, 8])
+                }
                 Surrogate::Slopes => {
                     folded(&gradient(p).iter().map(|g| g.abs()).collect::<Vec<f64>>())
                 }

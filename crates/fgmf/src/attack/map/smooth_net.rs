@@ -70,6 +70,65 @@ pub(crate) struct Cut {
     pub(crate) back: Session,
 }
 
+/// The part of a network that leads from one value to another: to the logits, or to a value that is
+/// then flattened to `[n, k]`. None if it does not.
+fn part(net: &Session, from: ValueId, shape: [usize; 3], to: ValueId) -> Result<Option<Session>> {
+    let mut builder = Builder::new(&net.name, &net.value(from).name, shape)?;
+    let mut map = HashMap::from([(from, builder.input())]);
+    for node in net.nodes() {
+        for id in &node.inputs {
+            if let (Source::Parameter { tensor, .. }, false) =
+                (&net.value(*id).source, map.contains_key(id))
+            {
+                map.insert(
+                    *id,
+                    builder.parameter(&net.value(*id).name, tensor.clone(), false)?,
+                );
+            }
+        }
+        // What needs the image on the far side of the cut is left out.
+        let Some(inputs) = node
+            .inputs
+            .iter()
+            .map(|id| map.get(id).copied())
+            .collect::<Option<Vec<_>>>()
+        else {
+            continue;
+        };
+        if node.outputs.iter().any(|id| map.contains_key(id)) || map.contains_key(&to) {
+            continue;
+        }
+        let names: Vec<String> = node
+            .outputs
+            .iter()
+            .map(|id| net.value(*id).name.clone())
+            .collect();
+        map.extend(node.outputs.iter().copied().zip(builder.nodes(
+            &node.name,
+            node.op.clone(),
+            &inputs,
+            &names,
+        )?));
+    }
+    let Some(&end) = map.get(&to) else {
+        return Ok(None);
+    };
+    let end = if to != net.output() {
+        let name = builder.fresh("flat");
+        builder.node(&name, Op::Flatten(Flatten { axis: 1 }), &[end])?
+    } else {
+        end
+    };
+    let mut made = Session::new(builder.finish(end)?);
+    made.limit_chunks(net.chunk());
+    Ok(Some(made))
+}
+
+/// The part of a network that leads from the image to a value, which is flattened to `[n, k]`.
+pub(crate) fn front(net: &Session, at: ValueId) -> Result<Option<Session>> {
+    part(net, net.input(), net.image_shape(), at)
+}
+
 /// Cuts a network at a value `[n, d, h, w]`. None if the value has another shape or the logits
 /// depend on the image around it.
 pub(crate) fn cut(net: &Session, at: ValueId) -> Result<Option<Cut>> {
@@ -77,61 +136,7 @@ pub(crate) fn cut(net: &Session, at: ValueId) -> Result<Option<Cut>> {
     else {
         return Ok(None);
     };
-    let half = |from: ValueId, shape: [usize; 3], to: ValueId| -> Result<Option<Session>> {
-        let mut builder = Builder::new(&net.name, &net.value(from).name, shape)?;
-        let mut map = HashMap::from([(from, builder.input())]);
-        for node in net.nodes() {
-            for id in &node.inputs {
-                if let (Source::Parameter { tensor, .. }, false) =
-                    (&net.value(*id).source, map.contains_key(id))
-                {
-                    map.insert(
-                        *id,
-                        builder.parameter(&net.value(*id).name, tensor.clone(), false)?,
-                    );
-                }
-            }
-            // What needs the image on the far side of the cut is left out.
-            let Some(inputs) = node
-                .inputs
-                .iter()
-                .map(|id| map.get(id).copied())
-                .collect::<Option<Vec<_>>>()
-            else {
-                continue;
-            };
-            if node.outputs.iter().any(|id| map.contains_key(id)) || map.contains_key(&to) {
-                continue;
-            }
-            let names: Vec<String> = node
-                .outputs
-                .iter()
-                .map(|id| net.value(*id).name.clone())
-                .collect();
-            map.extend(node.outputs.iter().copied().zip(builder.nodes(
-                &node.name,
-                node.op.clone(),
-                &inputs,
-                &names,
-            )?));
-        }
-        let Some(&end) = map.get(&to) else {
-            return Ok(None);
-        };
-        let end = if to == at {
-            let name = builder.fresh("flat");
-            builder.node(&name, Op::Flatten(Flatten { axis: 1 }), &[end])?
-        } else {
-            end
-        };
-        let mut made = Session::new(builder.finish(end)?);
-        made.limit_chunks(net.chunk());
-        Ok(Some(made))
-    };
-    let (front, back) = (
-        half(net.input(), net.image_shape(), at)?,
-        half(at, [d, h, w], net.output())?,
-    );
+    let (front, back) = (front(net, at)?, part(net, at, [d, h, w], net.output())?);
     Ok(front.zip(back).map(|(front, back)| Cut { front, back }))
 }
 

@@ -6,7 +6,8 @@
 //! 1. *Derivatives.* The map's share R(φ) = Σ_top φ⁺ / Σ φ⁺ in the pixels that were on top before
 //!    is driven down along its steepest descent for six maps whose derivatives are exact
 //!    (`surrogate`): slopes, path gradients from black and from three greys, falls of cells that
-//!    are black or blurred, Grad-CAM++. For methods that are such a map, or are made from such maps
+//!    are black or blurred, Grad-CAM++; and for the map that the network draws itself, if it does.
+//!    For methods that are such a map, or are made from such maps
 //!    as PGCA is, this is the white-box attack; for others it is a transfer.
 //! 2. *Scores.* Random windows set to the border of the ball, as in the Square attack. Works for
 //!    every explainer.

@@ -4,6 +4,7 @@ mod address;
 mod agents;
 mod attack;
 mod attack_remote;
+mod attack_served;
 mod attack_table;
 mod attacked;
 mod audit;

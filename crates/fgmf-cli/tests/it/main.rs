@@ -18,6 +18,7 @@ mod maps;
 mod memory;
 mod opened;
 mod prepared;
+mod served;
 mod supply;
 mod teams;
 mod verdict;

@@ -27,6 +27,7 @@ pub(crate) mod rise;
 pub(crate) mod saliency;
 pub(crate) mod score_cam;
 pub(crate) mod sealed;
+pub(crate) mod served_form;
 pub(crate) mod subject;
 #[cfg(test)]
 mod tests;
@@ -60,5 +61,6 @@ pub use rise::{Rise, RiseParams};
 pub use saliency::{Saliency, SaliencyParams};
 pub use score_cam::{ScoreCam, ScoreCamParams};
 pub use sealed::explain;
+pub use served_form::{MapSign, ServedForm, ServedFormParams};
 pub use subject::{Output, Subject};
 pub use transformer_attribution::{TransformerAttribution, TransformerAttributionParams};

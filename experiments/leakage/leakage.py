@@ -7,10 +7,12 @@
 The number behind `@` is the radius (Linf) of the attacks on that model. Entries are in `entries.json`: what is served, and in which
 forms of `forms.json`: every side with every number of bits and every sign. `mask` is left out for models without a mask layer. Every
 command can be given again after a kill and makes what is missing. `table` prints a line a form: bits served, faithfulness (LeRF minus
-MoRF under ROAD) over that of the whole map, and queries with maps over queries without, for each attack and for all together, of the
-images that fall to either (an image that stands counts with the budget). Brackets are paired bootstrap 95% intervals over images.
-A form passes if all attacks together need at least 0.95 of the queries and the map keeps at least 0.85 of its faithfulness; it
-passes for sure if both intervals are above these. `least` is the smallest ratio of a single attack.
+MoRF under ROAD) over that of the whole map, and queries with maps over queries by scores alone, for each attack and for all together,
+of the images that fall to either (an image that stands counts with the budget). Brackets are paired bootstrap 95% intervals over
+images. `least` is the smallest ratio of a single attack. `over image` is the ratio of all attacks to those that take the image itself
+for its map, which needs no server; `least over image` is the smallest of a single attack. A form passes if all attacks together need
+at least 0.95 of the queries by scores alone, and the map keeps at least 0.85 of its faithfulness; it passes for sure if both intervals
+are above these.
 
 `members` asks whether an image was trained on can be told from what is served: by the probability of the answer, and by the
 sparseness and the entropy of its map, whole and as `default` in `forms.json` serves it. A figure is the area under the ROC curve of
@@ -72,6 +74,11 @@ def shown(figure):
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
+def smallest(ratios):
+    found = [r[0] for r in ratios if r]
+    return f"{min(found):.2f}" if found else "–"
+
+
 def share(p):
     low, high = p["interval"]
     return f"{100 * p['value']:.1f}% [{100 * low:.1f}, {100 * high:.1f}]"
@@ -95,18 +102,18 @@ def table(options):
             record = json.loads(at.read_text())
             n, attacks = record["clean"]["count"], [row["attack"] for row in record["blind"]]
             print(f"\n### {name}, {entry}: eps {eps}, n = {n} of {record['data']['n']}, {record['budget']} queries, seed {record['seed']}\n")
-            print("| scores alone | success | mean queries | median |\n| --- | --- | --- | --- |")
-            for row in record["blind"]:
-                print(f"| {row['attack']} | {share(row['success'])} | {row['mean']:.0f} | {row['median']:.0f} |")
+            print("| without maps | success | mean queries | median |\n| --- | --- | --- | --- |")
+            for title, rows in (("scores alone", record["blind"]), ("image for a map", record["by_image"])):
+                for row in rows:
+                    print(f"| {row['attack']}, {title} | {share(row['success'])} | {row['mean']:.0f} | {row['median']:.0f} |")
             print(f"\nFaithfulness of the whole map: {shown(record['faithfulness'])}.\n")
-            print(f"| side | bits | sign | bits served | faithfulness kept | {' | '.join(attacks)} | all attacks | least | passes |")
-            print("| --- |" + " --- |" * (len(attacks) + 7))
+            print(f"| side | bits | sign | bits served | faithfulness kept | {' | '.join(attacks)} | all attacks | least | over image | least over image | passes |")
+            print("| --- |" + " --- |" * (len(attacks) + 9))
             for form, leak in zip(record["forms"], record["leaks"], strict=True):
                 own = form["parameters"]
-                ratios = [row["ratio"]["ratio"] for row in leak["rows"]]
-                least = min((r[0] for r in ratios if r), default=None)
+                ratios, over = ([row[key]["ratio"] for row in leak["rows"]] for key in ("ratio", "over_image"))
                 cells = [own["side"] or "full", own["bits"] or "exact", own["sign"], leak["bits_served"], shown(leak["kept"])]
-                cells += [*map(shown, ratios), shown(leak["all"]["ratio"]), "–" if least is None else f"{least:.2f}", passes(leak)]
+                cells += [*map(shown, ratios), shown(leak["all"]["ratio"]), smallest(ratios), shown(leak["all_over_image"]["ratio"]), smallest(over), passes(leak)]
                 print("| " + " | ".join(map(str, cells)) + " |")
             print()
 

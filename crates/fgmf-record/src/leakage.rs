@@ -35,6 +35,8 @@ pub struct LeakageRecord {
     pub clean: Proportion,
     /// One row an attack that sees scores alone.
     pub blind: Vec<BlindRow>,
+    /// One row an attack that sees scores, and takes the image itself for its map.
+    pub by_image: Vec<BlindRow>,
     /// Mean faithfulness of the maps as they are made, with its 95% interval: LeRF minus MoRF under
     /// ROAD. Absent where scores alone are served.
     pub faithfulness: Option<(f64, [f64; 2])>,
@@ -48,7 +50,7 @@ pub struct LeakageRecord {
     pub images: Vec<LeakageImage>,
 }
 
-/// An attack by scores alone.
+/// An attack without served maps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BlindRow {
     /// Its id.
@@ -73,8 +75,10 @@ pub struct LeakageForm {
     pub kept: Option<(f64, [f64; 2])>,
     /// One row an attack.
     pub rows: Vec<GuidedRow>,
-    /// All attacks together.
+    /// All attacks together, beside those by scores alone.
     pub all: QueryRatio,
+    /// All attacks together, beside those that take the image for its map.
+    pub all_over_image: QueryRatio,
 }
 
 /// An attack that sees maps, beside itself without them.
@@ -88,8 +92,10 @@ pub struct GuidedRow {
     pub mean: f64,
     /// Median queries; of an image that stands, the budget.
     pub median: f64,
-    /// Queries beside those of the attack without maps.
+    /// Queries beside those of the attack by scores alone.
     pub ratio: QueryRatio,
+    /// Queries beside those of the attack that takes the image for its map.
+    pub over_image: QueryRatio,
 }
 
 /// Queries with maps over queries without, of the images that fall to either. An image that stands
@@ -112,6 +118,8 @@ pub struct LeakageImage {
     pub label: usize,
     /// By attack: queries to success without maps; `null` where the image stands.
     pub blind: Vec<Option<u64>>,
+    /// By attack: queries to success with the image itself for its map.
+    pub by_image: Vec<Option<u64>>,
     /// By form, then by attack: queries to success with maps.
     pub guided: Vec<Vec<Option<u64>>>,
     /// Faithfulness of the map as it is made, then of each form.

@@ -18,7 +18,7 @@ use fgmf::study::{
 };
 use fgmf::threat::Norm;
 use fgmf_net::{Network, Session};
-use fgmf_record::{LeakageRecord, Proportion};
+use fgmf_record::{LeakageRecord, Proportion, QueryRatio};
 use serde_json::json;
 
 /// Queries of an attack on one image unless others are asked for.
@@ -83,6 +83,7 @@ pub(super) fn run(global: &Arguments, a: &Attack, norm: Norm) -> Result<Outcome>
     bar.finish_and_clear();
     let clean = Proportion::new(found.images.len(), data.len());
     warn_of_chance(clean.count, clean.n, net.classes());
+    let [blind, by_image] = blind_rows(&job, &found.images);
     let record = LeakageRecord {
         model: file,
         data: data_record(&data),
@@ -96,7 +97,8 @@ pub(super) fn run(global: &Arguments, a: &Attack, norm: Norm) -> Result<Outcome>
         version: env!("CARGO_PKG_VERSION").into(),
         build: build(),
         clean,
-        blind: blind_rows(&job, &found.images),
+        blind,
+        by_image,
         faithfulness: whole_faithfulness(&found.images),
         forms: job.form_records(),
         leaks: leakage_forms(&job, &found.images)?,
@@ -229,6 +231,11 @@ fn with_interval((value, [lo, hi]): (f64, [f64; 2])) -> String {
     format!("{value:.3} [{lo:.3}, {hi:.3}]")
 }
 
+fn shown_ratio(ratio: &QueryRatio) -> String {
+    let value = ratio.ratio.map_or_else(|| "–".into(), with_interval);
+    format!("{value} (n = {})", ratio.n)
+}
+
 fn table(r: &LeakageRecord) -> String {
     let mut lines = vec![
         format!(
@@ -245,17 +252,19 @@ fn table(r: &LeakageRecord) -> String {
             "{} images are named rightly and attacked; at most {} queries each; seed {}",
             r.clean.count, r.budget, r.seed
         ),
-        String::new(),
-        format!(
-            "{:<12}{:<28}{:>9}{:>9}",
-            "scores", "success, Wilson 95%", "mean", "median"
-        ),
     ];
     let share = |p: &Proportion| format!("{} {}", percent(p.value), interval(p.interval));
-    for row in &r.blind {
-        let (attack, success) = (&row.attack, share(&row.success));
-        let (mean, median) = (row.mean, row.median);
-        lines.push(format!("{attack:<12}{success:<28}{mean:>9.1}{median:>9.1}"));
+    let head = |first: &str| {
+        let (second, third, fourth) = ("success, Wilson 95%", "mean", "median");
+        format!("\n{first:<18}{second:<28}{third:>7}{fourth:>8}")
+    };
+    let line = |attack: &str, success: &Proportion, mean: f64, median: f64| {
+        format!("{attack:<18}{:<28}{mean:>7.1}{median:>8.1}", share(success))
+    };
+    for (name, rows) in [("scores alone", &r.blind), ("image for a map", &r.by_image)] {
+        lines.push(head(name));
+        let all = rows.iter();
+        lines.extend(all.map(|row| line(&row.attack, &row.success, row.mean, row.median)));
     }
     if let (Some(explainer), Some(whole)) = (&r.explainer, r.faithfulness) {
         let text = with_interval(whole);
@@ -276,31 +285,17 @@ fn table(r: &LeakageRecord) -> String {
             with_interval(leak.faithfulness),
             leak.kept.map_or_else(|| "–".into(), with_interval),
         ));
-        let heads = (
-            "success, Wilson 95%",
-            "mean",
-            "median",
-            "queries over blind",
-        );
-        let (first, second, third, fourth) = heads;
-        lines.push(format!(
-            "{:<12}{first:<28}{second:>9}{third:>9}  {fourth}",
-            "maps"
-        ));
-        for row in &leak.rows {
-            let (attack, success) = (&row.attack, share(&row.success));
-            let (mean, median) = (row.mean, row.median);
-            let ratio = row.ratio.ratio.map_or_else(|| "–".into(), with_interval);
-            lines.push(format!(
-                "{attack:<12}{success:<28}{mean:>9.1}{median:>9.1}  {ratio} (n = {})",
-                row.ratio.n
-            ));
+        lines.push(head("maps"));
+        let all = leak.rows.iter();
+        lines.extend(all.map(|row| line(&row.attack, &row.success, row.mean, row.median)));
+        let (over, image) = ("over scores alone", "over image for a map");
+        lines.push(format!("{:<18}{over:<34}{image}", "queries"));
+        let rows = leak.rows.iter();
+        let ratios = rows.map(|row| (row.attack.as_str(), &row.ratio, &row.over_image));
+        for (name, over, image) in ratios.chain([("all", &leak.all, &leak.all_over_image)]) {
+            let [over, image] = [over, image].map(shown_ratio);
+            lines.push(format!("{name:<18}{over:<34}{image}"));
         }
-        let ratio = leak.all.ratio.map_or_else(|| "–".into(), with_interval);
-        lines.push(format!(
-            "{:<58}  {ratio} (n = {})",
-            "all attacks", leak.all.n
-        ));
     }
     lines.join("\n")
 }

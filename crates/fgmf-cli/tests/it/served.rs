@@ -43,7 +43,7 @@ fn maps_are_held_against_scores_alone() {
     let shown = ok(&served(&model, &maps, &[&SALIENCY[..], &forms].concat()));
     let head = "side 7, bits 2, positive: 98 bits\nfaithfulness";
     assert!(
-        shown.contains(head) && shown.contains("all attacks"),
+        shown.contains(head) && shown.contains("over image for a map"),
         "{shown}"
     );
     assert!(shown.lines().all(|l| l.chars().count() <= 100), "{shown}");
@@ -54,7 +54,11 @@ fn maps_are_held_against_scores_alone() {
         maps.leaks.iter().map(|l| l.bits_served).max(),
         Some(28 * 28 * 32)
     );
-    assert_eq!(alone.blind, maps.blind);
+    assert_eq!(
+        (&alone.blind, &alone.by_image),
+        (&maps.blind, &maps.by_image)
+    );
+    assert_ne!(maps.blind, maps.by_image);
     assert_eq!(maps.images.len(), maps.clean.count);
     for image in &maps.images {
         assert_eq!((image.guided.len(), image.faithfulness.len()), (4, 5));

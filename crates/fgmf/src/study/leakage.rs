@@ -2,7 +2,9 @@
 //! without, image by image, and how faithful the maps are.
 //!
 //! Images that the model names rightly are attacked one by one, so that the queries of each are
-//! known: every attack without maps, and with the maps in each form, all with the same seed. A
+//! known: every attack without maps, with the image itself in the place of its map, and with the
+//! maps in each form, all with the same seed. The image is what everybody has: an object that is
+//! darkened is an object less, whatever a map says. So what the image does as well, no map leaks. A
 //! search stops at its first success or at the budget. The maps are also judged by LeRF minus MoRF
 //! under ROAD, whole and in each form.
 //!
@@ -282,19 +284,27 @@ fn of_block(job: &LeakageJob<'_>, rows: &[usize]) -> Result<LeakedBlock> {
             let blind = job.attacks.iter();
             let blind = blind.map(|a| queries(job, a.as_ref(), &oracle, None, &image));
             let blind = blind.collect::<Result<Vec<_>>>()?;
-            let with = |form: &ServedForm| -> Result<Vec<Option<u64>>> {
+            let with = |maps: &dyn MapsBeside| -> Result<Vec<Option<u64>>> {
                 let attacks = job.attacks.iter();
-                let all = attacks.map(|a| queries(job, a.as_ref(), &oracle, Some(form), &image));
+                let all = attacks.map(|a| queries(job, a.as_ref(), &oracle, Some(maps), &image));
                 all.collect()
             };
-            let guided = job.forms.iter().map(with).collect::<Result<Vec<_>>>()?;
-            Ok((blind, guided))
+            let by_form = |form: &ServedForm| {
+                with(&ExplainedMaps {
+                    oracle: &oracle,
+                    form,
+                    context: job.context(),
+                })
+            };
+            let guided = job.forms.iter().map(by_form).collect::<Result<Vec<_>>>()?;
+            Ok((blind, with(&OwnImage)?, guided))
         };
-        let (blind, guided) = as_one_of_many(searches)?;
+        let (blind, by_image, guided) = as_one_of_many(searches)?;
         Ok(LeakageImage {
             index: rows[i],
             label: batch.labels[i],
             blind,
+            by_image,
             guided,
             faithfulness: faithful.iter().map(|figures| figures[at]).collect(),
         })
@@ -326,12 +336,31 @@ impl MapsBeside for ExplainedMaps<'_> {
     }
 }
 
+/// The image in the place of its map: means over the channels.
+struct OwnImage;
+
+impl MapsBeside for OwnImage {
+    fn maps(&self, x: &Tensor, classes: &[usize]) -> Result<Vec<Vec<f32>>> {
+        let (values, channels) = (x.to_f32(), x.shape()[1]);
+        let size = values.len() / classes.len().max(1);
+        let area = (size / channels).max(1);
+        let map = |image: &[f32]| {
+            let mean = |i: usize| {
+                let over = (0..channels).map(|c| image[c * area + i]);
+                over.sum::<f32>() / channels as f32
+            };
+            (0..area).map(mean).collect()
+        };
+        Ok(values.chunks_exact(size.max(1)).map(map).collect())
+    }
+}
+
 /// Queries until the attack succeeds on the one image of the batch; `None` if it does not.
 fn queries(
     job: &LeakageJob<'_>,
     attack: &dyn BlackBox,
     oracle: &Oracle<'_>,
-    form: Option<&ServedForm>,
+    maps: Option<&dyn MapsBeside>,
     image: &Batch,
 ) -> Result<Option<u64>> {
     let run = |model: &dyn Scores| -> Result<Option<u64>> {
@@ -344,15 +373,10 @@ fn queries(
         let found = run_black_box_within(attack, model, image, threat, seed, budget)?;
         Ok(found.success[0].then_some(found.passes.forward))
     };
-    let Some(form) = form else {
+    let Some(maps) = maps else {
         return run(oracle);
     };
-    let maps = ExplainedMaps {
-        oracle,
-        form,
-        context: job.context(),
-    };
-    let served = ServedMaps::new(oracle, &maps);
+    let served = ServedMaps::new(oracle, maps);
     match job.maps {
         // The entry asks about the clean image first; that answer is not the search's.
         Some(most) => run(&served.at_most(most.saturating_add(1))),

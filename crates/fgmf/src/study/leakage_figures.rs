@@ -32,24 +32,55 @@ fn success(found: &[Option<u64>]) -> Proportion {
     Proportion::new(found.iter().flatten().count(), found.len())
 }
 
-/// One row an attack without maps.
-pub fn blind_rows(job: &LeakageJob<'_>, images: &[LeakageImage]) -> Vec<BlindRow> {
-    let row = |(a, id): (usize, &str)| {
-        let found: Vec<Option<u64>> = images.iter().map(|i| i.blind[a]).collect();
+/// One row an attack without served maps: by scores alone, and with the image for its map.
+pub fn blind_rows(job: &LeakageJob<'_>, images: &[LeakageImage]) -> [Vec<BlindRow>; 2] {
+    let row = |attack: &str, found: Vec<Option<u64>>| {
         let asked = asked(&found, job.budget);
         BlindRow {
-            attack: id.into(),
+            attack: attack.into(),
             success: success(&found),
             mean: mean(&asked),
             median: median(&asked),
         }
     };
-    job.attacks
-        .iter()
-        .map(|a| a.id())
-        .enumerate()
-        .map(row)
-        .collect()
+    let all = |of: &dyn Fn(&LeakageImage, usize) -> Option<u64>| {
+        let ids = job.attacks.iter().map(|a| a.id()).enumerate();
+        ids.map(|(a, id)| row(id, images.iter().map(|i| of(i, a)).collect()))
+            .collect()
+    };
+    [all(&|i, a| i.blind[a]), all(&|i, a| i.by_image[a])]
+}
+
+/// Queries of an image in each of some attacks; `None` for those that it stands.
+type Asked<'a> = &'a dyn Fn(&LeakageImage, usize) -> Option<u64>;
+
+/// Queries of searches over queries of others, for these attacks together, of the pairs of which at
+/// least one ended in success.
+fn ratio(
+    job: &LeakageJob<'_>,
+    images: &[LeakageImage],
+    attacks: std::ops::Range<usize>,
+    (with, without): (Asked<'_>, Asked<'_>),
+) -> Result<QueryRatio> {
+    let count = |q: Option<u64>| q.map_or(job.budget, |q| q.min(job.budget)) as f64;
+    let (mut n, mut up, mut down) = (0, Vec::new(), Vec::new());
+    for image in images {
+        let (mut one, mut other) = (0.0, 0.0);
+        for a in attacks.clone() {
+            let (with, without) = (with(image, a), without(image, a));
+            if with.is_some() || without.is_some() {
+                n += 1;
+                one += count(with);
+                other += count(without);
+            }
+        }
+        if other > 0.0 {
+            up.push(one);
+            down.push(other);
+        }
+    }
+    let ratio = paired_ratio(&up, &down, job.seed)?;
+    Ok(QueryRatio { n, ratio })
 }
 
 /// Mean faithfulness of the maps as they are made, with its interval.
@@ -69,41 +100,25 @@ pub fn leakage_forms(job: &LeakageJob<'_>, images: &[LeakageImage]) -> Result<Ve
     let [_, h, w] = job.data.shape();
     let mut out = Vec::new();
     for (f, form) in job.forms.iter().enumerate() {
+        let guided: Asked<'_> = &|i, a| i.guided[f][a];
+        let over_blind: (Asked<'_>, Asked<'_>) = (guided, &|i, a| i.blind[a]);
+        let over_image: (Asked<'_>, Asked<'_>) = (guided, &|i, a| i.by_image[a]);
         let mut rows = Vec::new();
-        // By image, over all attacks: queries with maps and without.
-        let mut sums = vec![(0.0, 0.0); images.len()];
-        let mut pairs = 0;
         for (a, attack) in job.attacks.iter().enumerate() {
-            let of = |i: &LeakageImage| (i.guided[f][a], i.blind[a]);
-            let (with, without): (Vec<_>, Vec<_>) = images.iter().map(of).unzip();
-            let (guided, blind) = (asked(&with, job.budget), asked(&without, job.budget));
-            let fell: Vec<usize> = (0..images.len())
-                .filter(|&i| with[i].is_some() || without[i].is_some())
-                .collect();
-            for &i in &fell {
-                sums[i].0 += guided[i];
-                sums[i].1 += blind[i];
-            }
-            pairs += fell.len();
-            let at = |all: &[f64]| fell.iter().map(|&i| all[i]).collect::<Vec<f64>>();
+            let found: Vec<Option<u64>> = images.iter().map(|i| guided(i, a)).collect();
+            let asked = asked(&found, job.budget);
             rows.push(GuidedRow {
                 attack: attack.id().into(),
-                success: success(&with),
-                mean: mean(&guided),
-                median: median(&guided),
-                ratio: QueryRatio {
-                    n: fell.len(),
-                    ratio: paired_ratio(&at(&guided), &at(&blind), job.seed)?,
-                },
+                success: success(&found),
+                mean: mean(&asked),
+                median: median(&asked),
+                ratio: ratio(job, images, a..a + 1, over_blind)?,
+                over_image: ratio(job, images, a..a + 1, over_image)?,
             });
         }
-        sums.retain(|s| s.1 > 0.0);
-        let (guided, blind): (Vec<f64>, Vec<f64>) = sums.into_iter().unzip();
         let figures = |at: usize| {
-            images
-                .iter()
-                .map(|i| i.faithfulness[at])
-                .collect::<Vec<f64>>()
+            let of = images.iter().map(|i| i.faithfulness[at]);
+            of.collect::<Vec<f64>>()
         };
         let (whole, reduced) = (figures(0), figures(f + 1));
         out.push(LeakageForm {
@@ -111,10 +126,8 @@ pub fn leakage_forms(job: &LeakageJob<'_>, images: &[LeakageImage]) -> Result<Ve
             faithfulness: mean_interval(&reduced),
             kept: paired_ratio(&reduced, &whole, job.seed)?,
             rows,
-            all: QueryRatio {
-                n: pairs,
-                ratio: paired_ratio(&guided, &blind, job.seed)?,
-            },
+            all: ratio(job, images, 0..job.attacks.len(), over_blind)?,
+            all_over_image: ratio(job, images, 0..job.attacks.len(), over_image)?,
         });
     }
     Ok(out)

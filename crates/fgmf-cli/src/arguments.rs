@@ -426,12 +426,57 @@ pub(crate) struct Attack {
     #[command(flatten)]
     pub(crate) input: ModelInput,
     #[command(flatten)]
+    pub(crate) served: Served,
+    #[command(flatten)]
     pub(crate) remote: Remote,
     /// Most images that all attacks may ask an address about for one image; these are then attacked
-    /// one after another.
+    /// one after another. With --served: that each attack may ask about [default there: 1000]
     #[arg(long, value_name = "N")]
     #[arg(help_heading = "Models behind an address (pipe:COMMAND, http://HOST/v2/models/NAME)")]
     pub(crate) queries_per_image: Option<u64>,
+}
+
+/// What a server gives beside its scores.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What served maps give to attackers by scores")]
+pub(crate) struct Served {
+    /// Attack by what a server gives, with its maps and without them, and write leakage.json:
+    /// scores alone, maps of an explainer, or the mask of an SGAM layer. --suite then takes square,
+    /// nes, spsa, evolution [default there: square,nes,evolution]
+    #[arg(long, value_name = "WHAT", value_parser = ["scores", "maps", "mask"])]
+    pub(crate) served: Option<String>,
+    /// Explainer whose maps are served [default: pgca]
+    #[arg(long, value_name = "ID", requires = "served")]
+    #[arg(value_parser = known(&fgmf::explain::ids(), &[]))]
+    pub(crate) served_explainer: Option<String>,
+    /// Its settings as JSON, such as '{"signed": true}'.
+    #[arg(long, value_name = "JSON", requires = "served_explainer")]
+    pub(crate) served_settings: Option<String>,
+    /// Rows and columns of the served map, or `full`; of several values each is tried [default: 14]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', requires = "served")]
+    pub(crate) map_side: Vec<String>,
+    /// Bits a cell, 1 to 8, or `exact` [default: 3]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', requires = "served")]
+    pub(crate) map_bits: Vec<String>,
+    /// Signs: signed, unsigned (magnitudes), positive (evidence for the class) [default: positive]
+    #[arg(
+        long,
+        value_name = "SIGN,…",
+        value_delimiter = ',',
+        requires = "served"
+    )]
+    pub(crate) map_sign: Vec<String>,
+    /// Queries of an attack on one image that are answered with a map; the rest have scores alone.
+    #[arg(long, value_name = "N", requires = "served")]
+    pub(crate) map_budget: Option<u64>,
+}
+
+impl Served {
+    /// Whether a flag says in which form maps are served.
+    pub(crate) fn map_flags(&self) -> bool {
+        let lists = [&self.map_side, &self.map_bits, &self.map_sign];
+        lists.iter().any(|list| !list.is_empty()) || self.map_budget.is_some()
+    }
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod doubt;
 mod evaluation;
 mod gallery;
 pub mod hash;
+mod leakage;
 mod map;
 mod mean;
 mod norm;
@@ -45,6 +46,7 @@ pub use evaluation::{
     PairedDifference, PairedTest,
 };
 pub use gallery::{GalleryRecord, ImageRecord, MapFacts, MapPicture, ViewPictures, ViewRecord};
+pub use leakage::{BlindRow, GuidedRow, LeakageForm, LeakageImage, LeakageRecord, QueryRatio};
 pub use map::MapRecord;
 pub use mean::mean_interval;
 pub use passes::Passes;

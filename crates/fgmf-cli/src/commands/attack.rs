@@ -3,6 +3,7 @@
 use crate::arguments::{Arguments, Attack};
 use crate::commands::address::at_address;
 use crate::commands::attack_remote;
+use crate::commands::attack_served;
 use crate::commands::attack_table::ended_with;
 use crate::commands::memory::images_at_once;
 use crate::commands::model::{UserModel, identity, identity_fields, input_of_another};
@@ -26,10 +27,17 @@ pub(crate) fn run(global: &Arguments, a: &Attack) -> Result<Outcome> {
     }
     let norm = a.norm.parse()?;
     if let Some(model) = at_address(&a.model, &a.input, &a.remote)? {
+        if a.served.served.is_some() {
+            let expected = "a model file: what a server gives is tried on one";
+            return Err(Error::parameter("served", expected, &model.file.file).into());
+        }
         return attack_remote::run(global, a, model, norm);
     }
+    if a.served.served.is_some() {
+        return attack_served::run(global, a, norm);
+    }
     if a.queries_per_image.is_some() {
-        let expected = "an address as MODEL: only there images are counted";
+        let expected = "an address as MODEL, or --served: only there images are counted";
         let found = a.model.display();
         return Err(Error::parameter("queries-per-image", expected, found).into());
     }

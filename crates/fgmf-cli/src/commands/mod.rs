@@ -5,6 +5,7 @@ mod agents;
 mod amortise;
 mod attack;
 mod attack_remote;
+mod attack_served;
 mod attack_table;
 mod attacked;
 mod audit;

@@ -19,6 +19,7 @@ mod maps;
 mod memory;
 mod opened;
 mod prepared;
+mod served;
 mod supply;
 mod teams;
 mod verdict;

@@ -7,24 +7,32 @@
 //! − z_y does not fall; σ doubles where it is kept and shrinks by 2^(1/4) where not (one-fifth
 //! rule), from 1.
 //!
+//! A model that serves maps beside its scores ([`Scores::shows_maps`]) is asked about the image
+//! itself first. The map of the parent, averaged over tiles, then guides mutations in three ways
+//! that are drawn by what they gained lately: not at all; with tiles scaled by √(½ + ½ |m| / mean
+//! |m|); so, and with the signs of −m. Each way has a σ of its own. A map that is the same
+//! everywhere guides nothing.
+//!
 //! | field | default | range |
 //! | --- | --- | --- |
 //! | `queries` | 5000 | 1 to 10,000,000 |
 //! | `tile` | 4 | side of a tile in pixels, 1 or more |
 //!
-//! Cost: at most `queries` forward passes an example.
+//! Cost: at most `queries` forward passes an example, one more where maps are served.
 //!
 //! Differences from the paper: (1) z is cut to the ball after each kept mutation (for Linf to [−1,
 //! 1]) where the paper sends it through tanh, so that every norm has one form; (2) the margin in
-//! place of the loss. Reference: `meunier2019`.
+//! place of the loss; (3) the guidance by maps is ours, after `quan2022`. Reference:
+//! `meunier2019`.
 
 use crate::attack::base::{
     Attack, AttackBuild, AttackMethod, BlackBox, Candidate, Ending, Seed, SuiteName, images,
 };
-use crate::attack::parts::estimate::margins;
+use crate::attack::parts::estimate::margins_of;
+use crate::attack::parts::hint::{Hint, HintWay, Ways, scales};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::model::access::Scores;
+use crate::model::access::{Scores, ShownAnswer};
 use crate::rng::{Purpose, Stream};
 use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
@@ -125,6 +133,21 @@ impl TileGrid {
         (0..c * h * w).map(at).collect()
     }
 
+    /// Means of a map over the tiles, as often as there are channels.
+    fn means(&self, map: &[f32]) -> Vec<f32> {
+        let [c, h, w] = self.image;
+        let (rows, columns) = (h.div_ceil(self.tile), w.div_ceil(self.tile));
+        let (mut sums, mut counts) = (vec![0.0f32; rows * columns], vec![0.0f32; rows * columns]);
+        for (i, v) in map.iter().enumerate() {
+            let at = i / w / self.tile * columns + i % w / self.tile;
+            sums[at] += v;
+            counts[at] += 1.0;
+        }
+        let means = sums.iter().zip(counts).map(|(s, n)| s / n.max(1.0));
+        let means: Vec<f32> = means.collect();
+        means.repeat(c)
+    }
+
     /// Brings z to where its perturbation is in the ball.
     fn cut(&self, z: &mut [f32], threat: &ThreatModel) {
         if threat.norm() == Norm::Linf {
@@ -143,9 +166,57 @@ struct Parent<'a> {
     row: usize,
     origin: &'a [f32],
     z: Vec<f32>,
-    sigma: f32,
+    /// σ by [`HintWay`]; without a hint the first.
+    sigma: [f32; 3],
     x: Vec<f32>,
     margin: f64,
+    /// Means of its map over the tiles, and the scales of draws by them.
+    hint: Option<(Vec<f32>, Vec<f32>)>,
+    ways: Ways,
+}
+
+/// One child: what its tiles are, its image, and the way in which it was drawn, if there was a
+/// hint.
+struct Mutant {
+    z: Vec<f32>,
+    x: Vec<f32>,
+    way: Option<HintWay>,
+}
+
+impl Parent<'_> {
+    /// σ u, by the way.
+    fn mutation(&self, way: Option<HintWay>, rng: &mut Stream) -> Vec<f32> {
+        let sigma = self.sigma[way.unwrap_or(HintWay::Blind) as usize];
+        let mut u: Vec<f32> = (0..self.z.len()).map(|_| sigma * rng.normal()).collect();
+        let Some((means, scales)) = self.hint.as_ref().filter(|_| way != Some(HintWay::Blind))
+        else {
+            return u;
+        };
+        u.iter_mut().zip(scales).for_each(|(u, s)| *u *= s);
+        if way == Some(HintWay::Against) {
+            let signed = u.iter_mut().zip(means).filter(|(_, m)| m.abs() > 0.0);
+            signed.for_each(|(u, m)| *u = -u.abs().copysign(*m));
+        }
+        u
+    }
+}
+
+/// Gives these parents the maps that came with the answer to their images.
+fn take_hints(
+    answer: &ShownAnswer<'_>,
+    rows: &[usize],
+    parents: &mut [&mut Parent<'_>],
+    grid: TileGrid,
+) -> Result<()> {
+    let Some(look) = &answer.maps else {
+        return Ok(());
+    };
+    let [_, h, w] = grid.image;
+    for (&i, map) in rows.iter().zip(look(rows)?) {
+        let hint = Hint::new(map, [h, w]).map(|hint| grid.means(hint.map()));
+        parents[i].hint = hint.map(|means| (means.clone(), scales(&means)));
+    }
+    Ok(())
 }
 
 impl Evolution {
@@ -158,6 +229,12 @@ impl Evolution {
         let (batch, threat, seed) = task;
         let grid = TileGrid::new(model.image_shape(), self.params.tile, threat);
         let goes_on = !model.settles();
+        if model.shows_maps() {
+            let clean = images(batch, parents.iter().map(|p| p.origin));
+            let mut all: Vec<&mut Parent<'_>> = parents.iter_mut().collect();
+            let rows: Vec<usize> = (0..all.len()).collect();
+            take_hints(&model.answered(&clean)?, &rows, &mut all, grid)?;
+        }
         for query in 0..self.params.queries {
             let mut active: Vec<&mut Parent<'_>> = parents
                 .iter_mut()
@@ -169,7 +246,9 @@ impl Evolution {
             let mutant = |p: &&mut Parent<'_>| {
                 let mut rng =
                     Stream::new(seed, Purpose::AttackStep, query as u64, batch.index[p.row]);
-                let mut z: Vec<f32> = p.z.iter().map(|z| z + p.sigma * rng.normal()).collect();
+                let way = p.hint.as_ref().map(|_| p.ways.draw(&mut rng));
+                let steps = p.mutation(way, &mut rng);
+                let mut z: Vec<f32> = p.z.iter().zip(steps).map(|(z, u)| z + u).collect();
                 grid.cut(&mut z, threat);
                 let mut x: Vec<f32> = p
                     .origin
@@ -178,20 +257,34 @@ impl Evolution {
                     .map(|(o, d)| o + d)
                     .collect();
                 threat.project(p.origin, &mut x);
-                (z, x)
+                Mutant { z, x, way }
             };
-            let mutants: Vec<(Vec<f32>, Vec<f32>)> = active.iter().map(mutant).collect();
-            let points = images(batch, mutants.iter().map(|m| m.1.as_slice()));
+            let mutants: Vec<Mutant> = active.iter().map(mutant).collect();
+            let points = images(batch, mutants.iter().map(|m| m.x.as_slice()));
             let labels: Vec<usize> = active.iter().map(|p| batch.labels[p.row]).collect();
-            let found = margins(model, points.shape(), points.to_f32(), &labels)?;
-            for ((parent, (z, x)), margin) in active.iter_mut().zip(mutants).zip(found) {
-                if margin >= parent.margin {
+            let answer = model.answered(&points)?;
+            let found = margins_of(&answer.logits, &labels);
+            let mut kept = Vec::new();
+            let children = active.iter_mut().zip(mutants).zip(found).enumerate();
+            for (i, ((parent, Mutant { z, x, way }), margin)) in children {
+                let better = margin >= parent.margin;
+                if let Some(way) = way {
+                    let gain = if better { margin - parent.margin } else { 0.0 };
+                    parent.ways.learn(way, gain);
+                }
+                let sigma = &mut parent.sigma[way.unwrap_or(HintWay::Blind) as usize];
+                if better {
+                    *sigma = (2.0 * *sigma).min(2.0);
                     (parent.z, parent.x, parent.margin) = (z, x, margin);
-                    parent.sigma = (2.0 * parent.sigma).min(2.0);
+                    // What is broken needs no map.
+                    if goes_on || margin < 0.0 {
+                        kept.push(i);
+                    }
                 } else {
-                    parent.sigma *= 0.5f32.powf(0.25);
+                    *sigma *= 0.5f32.powf(0.25);
                 }
             }
+            take_hints(&answer, &kept, &mut active, grid)?;
         }
         Ok(())
     }
@@ -223,9 +316,11 @@ impl BlackBox for Evolution {
                 row,
                 origin,
                 z: vec![0.0; tiles],
-                sigma: 1.0,
+                sigma: [1.0; 3],
                 x,
                 margin: f64::NEG_INFINITY,
+                hint: None,
+                ways: Ways::default(),
             }
         };
         let mut parents: Vec<Parent<'_>> =

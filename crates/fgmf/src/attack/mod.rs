@@ -45,7 +45,10 @@ pub use mi_fgsm::{MiFgsm, MiFgsmParams};
 pub use nes::{Nes, NesParams};
 pub use pgd::{Pgd, PgdParams};
 pub use random::{RandomSearch, RandomSearchParams};
-pub use sealed::{AttackOutcome, run_attack, run_attack_within, run_black_box, run_white_box};
+pub use sealed::{
+    AttackOutcome, run_attack, run_attack_within, run_black_box, run_black_box_within,
+    run_white_box,
+};
 pub use smooth::{Smooth, SmoothParams};
 pub use spsa::{Spsa, SpsaParams};
 pub use square::{Square, SquareParams};

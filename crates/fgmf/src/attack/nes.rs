@@ -5,6 +5,11 @@
 //! max_{i≠y} z_i − z_y; xₜ₊₁ = Π(xₜ + α s(ĝ)) from the image, s the direction of steepest ascent in
 //! the threat's norm.
 //!
+//! Where the model serves maps beside its scores, the map of the point is a prior: the first two
+//! pairs are spent along it and along its signs, and what they and the others say is joined with
+//! the factors of least squared error (`parts/estimate.rs`; after the prior-guided estimates of
+//! `cheng2019`).
+//!
 //! | field | default | range |
 //! | --- | --- | --- |
 //! | `steps` | 40 | 1 to 100,000 |

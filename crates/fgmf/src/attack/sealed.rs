@@ -148,6 +148,19 @@ pub fn run_black_box(
     black(attack, model, batch, threat, seed, None)
 }
 
+/// [`run_black_box`] whose search is refused further passes once `budget` forward passes (in
+/// examples) have been made.
+pub fn run_black_box_within(
+    attack: &dyn BlackBox,
+    model: &dyn Scores,
+    batch: &Batch,
+    threat: &ThreatModel,
+    seed: u64,
+    budget: u64,
+) -> Result<AttackOutcome> {
+    black(attack, model, batch, threat, seed, Some(budget))
+}
+
 /// [`run_black_box`] whose search sees the model through `seen`, in one piece: in that order it
 /// may be refused answers. The entry itself asks the model.
 pub(crate) fn run_black_box_through(

@@ -27,6 +27,7 @@ pub(crate) mod rise;
 pub(crate) mod saliency;
 pub(crate) mod score_cam;
 pub(crate) mod sealed;
+pub(crate) mod served_form;
 pub(crate) mod sgam;
 pub(crate) mod subject;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub use rise::{Rise, RiseParams};
 pub use saliency::{Saliency, SaliencyParams};
 pub use score_cam::{ScoreCam, ScoreCamParams};
 pub use sealed::explain;
+pub use served_form::{MapSign, ServedForm, ServedFormParams};
 pub use sgam::{
     MAP, MAP_DOUBT, MAP_KEY, SgamExplainer, SgamExplainerParams, SgamMapParams, with_map,
 };

@@ -3,6 +3,7 @@
 //! A pair of maps must have the same number of values, at least one, all finite; anything else is
 //! an error.
 
+pub(crate) mod bootstrap;
 pub(crate) mod calibration;
 pub(crate) mod checked;
 pub(crate) mod complexity;
@@ -20,6 +21,7 @@ pub(crate) mod summary;
 pub(crate) mod weighting;
 
 pub use crate::record::{PairedTest, mean_interval};
+pub use bootstrap::paired_ratio;
 pub use calibration::{calibration, calibration_error, calibration_interval};
 pub use complexity::{entropy, histogram_entropy, moran};
 pub use convex::{COLUMNS, ConvexFit, MU, convex_least_squares, own_scale};

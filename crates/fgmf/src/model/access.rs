@@ -38,6 +38,19 @@ pub struct FeatureGradient {
 /// [`Session::window_logits`](fgmf_net::Session::window_logits).
 pub type Variants<'m> =
     Box<dyn Fn(&[Range<usize>; 2], &[usize], &Tensor) -> Result<Tensor> + Sync + 'm>;
+
+/// Maps `[h, w]` that came with an answer, of the rows that are looked at.
+pub type ShownMaps<'m> = Box<dyn Fn(&[usize]) -> Result<Vec<Vec<f32>>> + 'm>;
+
+/// What a model gives for images.
+pub struct ShownAnswer<'m> {
+    /// `[n, k]`.
+    pub logits: Tensor,
+    /// The maps beside them, if the model serves any. They are made when they are looked at, and
+    /// are part of the query either way.
+    pub maps: Option<ShownMaps<'m>>,
+}
+
 impl FeatureGradient {
     /// The sum of two, entry by entry.
     pub(crate) fn plus(&self, other: &Self) -> Self {
@@ -75,6 +88,18 @@ pub trait Scores: Sync {
 
     /// Logits `[n, k]` of images `[n, c, h, w]`.
     fn logits(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// Whether its answers come with maps ([`Self::answered`]).
+    fn shows_maps(&self) -> bool {
+        false
+    }
+
+    /// Logits of images `[n, c, h, w]`, with the maps that are served beside them: one query an
+    /// image.
+    fn answered(&self, x: &Tensor) -> Result<ShownAnswer<'_>> {
+        let logits = self.logits(x)?;
+        Ok(ShownAnswer { logits, maps: None })
+    }
 
     /// For variants of these images that differ inside one window, if the model computes them
     /// faster than whole images.

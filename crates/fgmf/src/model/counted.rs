@@ -4,7 +4,9 @@
 //! as one pass an image, whatever the model does to answer it.
 
 use crate::error::{Error, Result};
-use crate::model::access::{FeatureGradient, Gradients, LossGradient, Scores, Variants};
+use crate::model::access::{
+    FeatureGradient, Gradients, LossGradient, Scores, ShownAnswer, Variants,
+};
 use crate::record::Passes;
 use fgmf_net::LossGradients;
 use fgmf_net::head::Head;
@@ -88,6 +90,18 @@ impl<M: Scores + ?Sized> Scores for Counted<'_, M> {
         let logits = self.model.logits(x)?;
         self.check_logits(x, &logits)?;
         Ok(logits)
+    }
+
+    fn shows_maps(&self) -> bool {
+        self.model.shows_maps()
+    }
+
+    /// An answer counts as one pass, with its map or without.
+    fn answered(&self, x: &Tensor) -> Result<ShownAnswer<'_>> {
+        self.count(x, &[&self.forward])?;
+        let answer = self.model.answered(x)?;
+        self.check_logits(x, &answer.logits)?;
+        Ok(answer)
     }
 
     /// A variant counts as a pass; the maps that they share do not.

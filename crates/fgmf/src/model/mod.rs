@@ -11,10 +11,13 @@ pub(crate) mod guided;
 pub(crate) mod oracle;
 pub(crate) mod outcome;
 pub(crate) mod served;
+pub(crate) mod served_maps;
 pub(crate) mod transform;
 
 pub use crate::record::Passes;
-pub use access::{Curvature, FeatureGradient, Gradients, LossGradient, Scores, Variants};
+pub use access::{
+    Curvature, FeatureGradient, Gradients, LossGradient, Scores, ShownAnswer, ShownMaps, Variants,
+};
 pub(crate) use answer::argmax;
 pub use answer::{misclassified, predictions, softmax, undecided};
 pub use averaged::{Averaged, Smoothed};
@@ -25,4 +28,5 @@ pub use guided::{Guide, Guided};
 pub use oracle::Oracle;
 pub use outcome::Outcome;
 pub use served::Served;
+pub use served_maps::{MapsBeside, ServedMaps};
 pub use transform::Transform;

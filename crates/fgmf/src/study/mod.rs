@@ -19,7 +19,10 @@ pub(crate) mod evaluation_state;
 pub(crate) mod found;
 pub(crate) mod guides;
 pub(crate) mod judged;
+pub(crate) mod leakage;
+pub(crate) mod leakage_figures;
 pub(crate) mod marks;
+pub(crate) mod mask_map;
 pub(crate) mod report_model;
 pub(crate) mod suite;
 pub(crate) mod suite_state;
@@ -45,6 +48,10 @@ pub use entry::{Entry, SuiteJob};
 pub use evaluation::{Evaluation, EvaluationInput, EvaluationJob, evaluate, evaluate_maps};
 pub use found::FoundImages;
 pub use judged::{ATTACK, RADII, judge_model, judge_settings};
+pub use leakage::{
+    GUIDED_ATTACKS, LeakageJob, LeakageOutcome, ServedKind, leakage, leakage_attacks,
+};
+pub use leakage_figures::{blind_rows, leakage_forms, whole_faithfulness};
 pub use marks::map_facts;
 pub use report_model::ReportModel;
 pub use suite::{SuiteOutcome, run_suite, run_suite_until};

@@ -30,7 +30,7 @@ use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::explain::base::{Context, Explainer, Inner};
 use crate::explain::list::make;
-use crate::explain::parts::map::cell_means;
+use crate::explain::parts::map::area_means;
 use crate::explain::sealed::explain;
 use crate::explain::sgam::branch::branch_of;
 use crate::model::answer::predictions;
@@ -100,7 +100,7 @@ pub struct AmortisedExplanation {
 }
 
 /// What is asked of each image of a batch.
-struct Asked {
+struct MapRequest {
     /// Class explained.
     class: usize,
     attacked: bool,
@@ -136,7 +136,7 @@ impl AmortisedExplanation {
         classes: usize,
         batch: &Batch,
         seen: &StepContext<'_>,
-    ) -> Vec<Asked> {
+    ) -> Vec<MapRequest> {
         let one = |(&index, &answer): (&u64, &usize)| {
             // The stream of the attack's start is that of the image alone.
             let round = seen.epoch | 1 << 63;
@@ -146,7 +146,7 @@ impl AmortisedExplanation {
                 true => rng.below(classes as u64) as usize,
                 false => answer,
             };
-            Asked { class, attacked }
+            MapRequest { class, attacked }
         };
         batch.index.iter().zip(answers).map(one).collect()
     }
@@ -171,9 +171,10 @@ impl AmortisedExplanation {
             let maps = explain(self.teacher.as_ref(), oracle, x, classes, &context)?;
             let cells = maps.iter().flat_map(|map| {
                 let [h, w] = [map.values.height, map.values.width];
-                cell_means(&map.values.values, [h, w], [rows, columns])
+                let values: Vec<f64> = map.values.values.iter().map(|&v| f64::from(v)).collect();
+                area_means(&values, [h, w], [rows, columns])
             });
-            Ok(cells.collect())
+            Ok(cells.map(|v| v as f32).collect())
         };
         Ok([half(0)?, half(1)?])
     }
@@ -183,7 +184,7 @@ impl AmortisedExplanation {
         &self,
         net: &Session,
         batch: &Batch,
-        asked: &[Asked],
+        asked: &[MapRequest],
         answers: &[usize],
         context: &StepContext<'_>,
     ) -> Result<Tensor> {
@@ -196,7 +197,7 @@ impl AmortisedExplanation {
         let found = self.search.ascend(net, &batch.x, start, &head, threat)?;
         let (clean, found) = (batch.x.to_f32(), found.to_f32());
         let size = clean.len() / batch.len().max(1);
-        let pick = |(i, a): (usize, &Asked)| {
+        let pick = |(i, a): (usize, &MapRequest)| {
             let from = if a.attacked { &found } else { &clean };
             &from[i * size..(i + 1) * size]
         };

@@ -13,6 +13,7 @@ mod fuzz;
 mod hardening;
 mod hidden;
 mod layering;
+mod leakage;
 mod minimum_norm;
 mod objectives;
 mod pictures;

@@ -11,18 +11,27 @@
 //!   L1) plus its own direction, scaled to what both windows held and what the ball has left
 //!   (`square_window.rs`).
 //!
-//! Cost: at most `queries + 1` forward passes an example and restart.
+//! A model that serves maps beside its scores ([`Scores::shows_maps`]) is asked about the image
+//! itself first. The map of the best point so far then guides the search, in three ways that are
+//! drawn by what they gained lately: not at all; windows drawn by the map's magnitude that they
+//! cover; such windows in which, for Linf, each pixel moves against the map's sign. A map that is
+//! the same everywhere guides nothing.
+//!
+//! Cost: at most `queries + 1` forward passes an example and restart, one more where maps are
+//! served.
 //!
 //! Differences from the paper's code: (1) windows and signs are drawn for each example (there: for
-//! each batch); (2) windows may touch the last row and column, as in the paper (there: not).
+//! each batch); (2) windows may touch the last row and column, as in the paper (there: not); (3)
+//! the guidance by maps is ours, after `quan2022`.
 
 use crate::attack::base::{
     Attack, AttackBuild, AttackMethod, BlackBox, Candidate, Ending, Seed, SuiteName, images,
 };
+use crate::attack::parts::hint::{Hint, HintWay, Ways};
 use crate::attack::square::window::{accumulate, start, window_side};
 use crate::data::batch::Batch;
 use crate::error::{Error, Result};
-use crate::model::access::Scores;
+use crate::model::access::{Scores, ShownAnswer};
 use crate::rng::{Purpose, Stream};
 use crate::settings::read;
 use crate::threat::{Norm, ThreatModel};
@@ -117,6 +126,11 @@ struct SquareSearch<'a> {
     rng: Stream,
     best: Vec<f32>,
     margin: f32,
+    /// The map of the best point, if it says anything.
+    hint: Option<Hint>,
+    ways: Ways,
+    /// The way of the last proposal, if there was a hint.
+    way: Option<HintWay>,
 }
 
 impl SquareSearch<'_> {
@@ -125,25 +139,40 @@ impl SquareSearch<'_> {
         let [_, h, w] = image;
         out.copy_from_slice(&self.best);
         let side = window_side(p, h, w, threat.norm());
-        let mut place = || {
+        self.way = self.hint.as_ref().map(|_| self.ways.draw(&mut self.rng));
+        let guide = self
+            .hint
+            .as_ref()
+            .filter(|_| self.way != Some(HintWay::Blind));
+        let place = |rng: &mut Stream| {
             (
-                self.rng.below((h - side + 1) as u64) as usize,
-                self.rng.below((w - side + 1) as u64) as usize,
+                rng.below((h - side + 1) as u64) as usize,
+                rng.below((w - side + 1) as u64) as usize,
             )
         };
-        let (top, left) = place();
+        let (top, left) = match guide {
+            Some(hint) => hint.place(side, &mut self.rng),
+            None => place(&mut self.rng),
+        };
         if threat.norm() == Norm::Linf {
+            let signs = guide.filter(|_| self.way == Some(HintWay::Against));
             for channel in out.chunks_exact_mut(h * w) {
                 let change = (2.0 * threat.eps()) as f32 * self.rng.sign();
-                for line in channel.chunks_exact_mut(w).skip(top).take(side) {
-                    line[left..left + side]
-                        .iter_mut()
-                        .for_each(|v| *v += change);
+                let lines = channel.chunks_exact_mut(w).enumerate();
+                for (row, line) in lines.skip(top).take(side) {
+                    let window = line[left..left + side].iter_mut();
+                    match signs {
+                        None => window.for_each(|v| *v += change),
+                        Some(hint) => {
+                            let map = &hint.map()[row * w + left..];
+                            window.zip(map).for_each(|(v, m)| *v += against(*m, change));
+                        }
+                    }
                 }
             }
             return threat.project(self.origin, out);
         }
-        let given_up = place();
+        let given_up = place(&mut self.rng);
         out.iter_mut().zip(self.origin).for_each(|(v, &o)| *v -= o);
         accumulate(
             out,
@@ -155,6 +184,15 @@ impl SquareSearch<'_> {
             &mut self.rng,
         );
         finish(self.origin, out, threat);
+    }
+}
+
+/// A change of this size against the sign of a map; the change itself where the map is 0.
+fn against(map: f32, change: f32) -> f32 {
+    if map.abs() > 0.0 {
+        -change.abs().copysign(map)
+    } else {
+        change
     }
 }
 
@@ -209,6 +247,11 @@ impl Square {
         let image = model.image_shape();
         let size: usize = image.iter().product();
         let mut shape = batch.x.shape().to_vec();
+        if model.shows_maps() {
+            let clean = images(batch, standing.iter().map(|s| s.origin));
+            let all: Vec<usize> = (0..standing.len()).collect();
+            take_hints(&model.answered(&clean)?, &all, standing, image)?;
+        }
         for query in 0..=self.params.queries {
             if standing.is_empty() {
                 break;
@@ -226,21 +269,31 @@ impl Square {
                 });
             shape[0] = standing.len();
             let x = Tensor::new(&shape, points);
-            let found = margins(
-                &model.logits(&x)?,
-                standing.iter().map(|s| batch.labels[s.row]),
-            );
+            let answer = model.answered(&x)?;
+            let labels = standing.iter().map(|s| batch.labels[s.row]);
+            let found = margins(&answer.logits, labels);
+            let mut kept = Vec::new();
             let points = x.values::<f32>();
-            for ((search, margin), point) in standing
+            for (i, ((search, margin), point)) in standing
                 .iter_mut()
                 .zip(found)
                 .zip(points.chunks_exact(size))
+                .enumerate()
             {
-                if query == 0 || margin < search.margin {
+                let better = query == 0 || margin < search.margin;
+                if let Some(way) = search.way {
+                    let gain = if better { search.margin - margin } else { 0.0 };
+                    search.ways.learn(way, f64::from(gain));
+                }
+                if better {
                     search.margin = margin;
                     search.best.copy_from_slice(point);
+                    kept.push(i);
                 }
             }
+            // What is broken needs no map.
+            kept.retain(|&i| standing[i].margin > 0.0 || !model.settles());
+            take_hints(&answer, &kept, standing, image)?;
             if !model.settles() {
                 continue;
             }
@@ -252,6 +305,23 @@ impl Square {
         }
         Ok(())
     }
+}
+
+/// Gives these searches the maps that came with the answer to their points; what had a map keeps it
+/// where none came.
+fn take_hints(
+    answer: &ShownAnswer<'_>,
+    rows: &[usize],
+    standing: &mut [SquareSearch<'_>],
+    [_, h, w]: [usize; 3],
+) -> Result<()> {
+    let Some(look) = &answer.maps else {
+        return Ok(());
+    };
+    for (&i, map) in rows.iter().zip(look(rows)?) {
+        standing[i].hint = Hint::new(map, [h, w]);
+    }
+    Ok(())
 }
 
 impl BlackBox for Square {
@@ -284,6 +354,9 @@ impl BlackBox for Square {
                 rng: Stream::new(seed, Purpose::AttackStep, restart as u64, batch.index[row]),
                 best: origin(row).to_vec(),
                 margin: f32::INFINITY,
+                hint: None,
+                ways: Ways::default(),
+                way: None,
             };
             let rows = (0..batch.len()).filter(|&row| endings[row] == Ending::StepsExhausted);
             let mut standing: Vec<SquareSearch<'_>> = rows.map(fresh).collect();

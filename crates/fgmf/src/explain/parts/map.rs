@@ -25,36 +25,33 @@ pub(crate) fn upsample(values: &[f64], from: [usize; 2], to: [usize; 2]) -> Vec<
     out
 }
 
-/// Means over cells of equal size: row and column `i` of `to` cover `from / to` rows and columns,
-/// and pixels that lie on an edge count by the part inside.
-pub(crate) fn cell_means<T: Copy + Into<f64>>(
-    values: &[T],
-    from: [usize; 2],
-    to: [usize; 2],
-) -> Vec<f32> {
-    // Pixels of a cell along an axis, each with its share of the cell.
-    let shares = |axis: usize| -> Vec<Vec<(usize, f64)>> {
-        let side = from[axis] as f64 / to[axis] as f64;
+/// Means over `to` cells of equal area; a pixel on a border counts for both sides with its share.
+pub(crate) fn area_means(map: &[f64], from: [usize; 2], to: [usize; 2]) -> Vec<f64> {
+    if from == to {
+        return map.to_vec();
+    }
+    // Pixels that a cell covers, with the share of the cell that each is.
+    let covered = |axis: usize| -> Vec<Vec<(usize, f64)>> {
+        let length = from[axis] as f64 / to[axis] as f64;
         let cell = |i: usize| {
-            let (low, high) = (i as f64 * side, (i + 1) as f64 * side);
-            let last = (high.ceil() as usize).min(from[axis]);
-            let part = |p: usize| (high.min(p as f64 + 1.0) - low.max(p as f64)) / side;
-            let pixels = (low.floor() as usize..last).map(|p| (p, part(p)));
-            pixels.filter(|&(_, part)| part > 0.0).collect()
+            let (lo, hi) = (i as f64 * length, (i + 1) as f64 * length);
+            let pixels = lo.floor() as usize..(hi.ceil() as usize).min(from[axis]);
+            let share = |p: usize| (hi.min((p + 1) as f64) - lo.max(p as f64)) / length;
+            pixels.map(|p| (p, share(p))).collect()
         };
         (0..to[axis]).map(cell).collect()
     };
-    let columns = shares(1);
+    let columns = covered(1);
     let mut out = Vec::with_capacity(to[0] * to[1]);
-    for rows in shares(0) {
+    for rows in covered(0) {
         for columns in &columns {
-            let mut mean = 0.0;
-            for &(r, share) in &rows {
-                for &(c, part) in columns {
-                    mean += share * part * values[r * from[1] + c].into();
-                }
-            }
-            out.push(mean as f32);
+            let line = |r: usize| -> f64 {
+                let values = columns
+                    .iter()
+                    .map(|&(c, share)| map[r * from[1] + c] * share);
+                values.sum()
+            };
+            out.push(rows.iter().map(|&(r, share)| line(r) * share).sum());
         }
     }
     out
@@ -145,16 +142,16 @@ mod tests {
     #[test]
     fn means_of_cells_keep_the_mean() {
         let values: Vec<f64> = (0..35).map(|i| f64::from(i * 13 % 17)).collect();
-        let plain = cell_means(&[1.0, 3.0, 5.0, 7.0, 0.0, 2.0, 4.0, 6.0], [2, 4], [1, 2]);
-        assert_eq!(plain, [1.5, 5.5]);
+        let plain = area_means(&[1.0, 3.0, 5.0, 7.0, 0.0, 2.0, 4.0, 6.0], [2, 4], [1, 2]);
+        close(&plain, &[1.5, 5.5]);
         let mean = values.iter().sum::<f64>() / 35.0;
         for to in [[1, 1], [2, 3], [5, 7], [4, 4], [9, 10]] {
-            let cells = cell_means(&values, [5, 7], to);
-            let found = cells.iter().map(|&v| f64::from(v)).sum::<f64>() / cells.len() as f64;
-            assert!((found - mean).abs() < 1e-5, "{to:?}: {found} {mean}");
+            let cells = area_means(&values, [5, 7], to);
+            let found = cells.iter().sum::<f64>() / cells.len() as f64;
+            assert!((found - mean).abs() < 1e-12, "{to:?}: {found} {mean}");
         }
         // 3 pixels in 2 cells: one and a half each.
-        assert_eq!(cell_means(&[3.0, 6.0, 9.0], [1, 3], [1, 2]), [4.0, 8.0]);
+        close(&area_means(&[3.0, 6.0, 9.0], [1, 3], [1, 2]), &[4.0, 8.0]);
     }
 
     fn close(a: &[f64], b: &[f64]) {

@@ -2,10 +2,11 @@
 
 use crate::error::Result;
 use crate::explain::base::{Context, Explainer};
-use crate::explain::list::with_parameters;
+use crate::explain::parts::map::area_means;
 use crate::explain::sealed::explain;
+use crate::explain::sgam::branch::taught;
 use crate::model::access::Gradients;
-use crate::record::mean_interval;
+use crate::record::{MapRecord, mean_interval};
 use crate::rng::{Purpose, Stream};
 use fgmf_net::Tensor;
 use serde::Serialize;
@@ -15,8 +16,9 @@ use serde::Serialize;
 pub struct AmortisedError {
     /// Images.
     pub n: usize,
-    /// Mean of ⟨s − φ₁, s − φ₂⟩ over the images, in means of ⟨φ₁, φ₂⟩: 0 for the teacher's expected
-    /// map, 1 for a map of zeros. Noise of the teacher counts in neither.
+    /// Mean of ⟨s − φ₁, s − φ₂⟩ over the images, in means of ⟨φ₁, φ₂⟩, over the cells of the map: 0
+    /// for the teacher's expected map, 1 for a map of zeros. Noise of the teacher counts in
+    /// neither, and what differs inside a cell is not seen.
     pub error: f64,
     /// Its 95% interval, with the teacher's mean square taken as known.
     pub interval: [f64; 2],
@@ -24,7 +26,7 @@ pub struct AmortisedError {
     pub expected: f64,
 }
 
-/// Compares the maps of `sgam` at `drawn` with two of the teacher at `x`, each with draws of its
+/// Compares the maps that a network draws at `drawn` with two of the teacher at `x`, each with draws of its
 /// own. `drawn` is `x`, or attacked images made of it.
 ///
 /// # Errors
@@ -36,8 +38,7 @@ pub fn amortised_error(
     targets: &[usize],
     context: &Context<'_>,
 ) -> Result<AmortisedError> {
-    let sgam = with_parameters("sgam", serde_json::json!({}))?;
-    let own = explain(sgam.as_ref(), model, drawn, targets, context)?;
+    let own = taught(model.network())?.draw(model, drawn, targets)?;
     let half = |round: u64| {
         let mut stream = Stream::new(context.seed, Purpose::Explanation, round, u64::MAX);
         let seed = stream.below(u64::MAX);
@@ -45,11 +46,14 @@ pub fn amortised_error(
     };
     let (one, two) = (half(0)?, half(1)?);
     let (mut errors, mut power) = (Vec::new(), 0.0);
-    for (own, (one, two)) in own.iter().zip(one.iter().zip(&two)) {
+    let cells = |map: &MapRecord| {
+        let values: Vec<f64> = map.values.iter().map(|&v| f64::from(v)).collect();
+        area_means(&values, [map.height, map.width], own.grid)
+    };
+    for (guess, (one, two)) in own.cells.iter().zip(one.iter().zip(&two)) {
         let mut error = 0.0;
-        let halves = one.values.values.iter().zip(&two.values.values);
-        for (s, (a, b)) in own.values.values.iter().zip(halves) {
-            let (s, a, b) = (f64::from(*s), f64::from(*a), f64::from(*b));
+        let halves = cells(&one.values).into_iter().zip(cells(&two.values));
+        for (s, (a, b)) in guess.iter().zip(halves) {
             error += (s - a) * (s - b);
             power += a * b / targets.len() as f64;
         }
@@ -58,12 +62,11 @@ pub fn amortised_error(
     let power = power.max(f64::MIN_POSITIVE);
     errors.iter_mut().for_each(|e| *e /= power);
     let (error, interval) = mean_interval(&errors);
-    let doubts = own.iter().map(|map| 1.0 - map.agreement.unwrap_or(0.0));
     Ok(AmortisedError {
         n: targets.len(),
         error,
         interval,
-        expected: doubts.sum::<f64>() / targets.len().max(1) as f64,
+        expected: own.doubts.iter().sum::<f64>() / targets.len().max(1) as f64,
     })
 }
 
@@ -71,6 +74,7 @@ pub fn amortised_error(
 mod tests {
     use super::*;
     use crate::explain::base::Inner;
+    use crate::explain::list::with_parameters;
     use crate::explain::sgam::branch::{SgamMapParams, taught_by, with_map};
     use crate::model::oracle::Oracle;
     use fgmf_net::Session;

@@ -14,9 +14,11 @@
 use crate::error::{Error, Result};
 use crate::explain::base::Inner;
 use crate::explain::parts::layer::{LayerKind, choose_layer};
+use crate::model::access::Gradients;
+use fgmf_net::head::Logit;
 use fgmf_net::op::{Concat, GlobalAveragePool, Op, Reshape, Resize, Slice, SliceAxis, Transpose};
 use fgmf_net::zoo::{Activation, Layers, Square};
-use fgmf_net::{Builder, Network, Tensor, ValueId, onnx};
+use fgmf_net::{Builder, Network, Rules, Tensor, ValueId, onnx};
 use serde::{Deserialize, Serialize};
 
 /// Name of the maps in the graph, `[n, k, s, s]`.
@@ -188,6 +190,41 @@ pub(crate) fn taught(net: &Network) -> Result<Branch> {
         doubt,
         teacher: entry.teacher,
     })
+}
+
+/// What a network draws of images for a class each.
+pub(crate) struct Drawn {
+    /// Rows and columns of a map.
+    pub(crate) grid: [usize; 2],
+    /// The cells of each image's class.
+    pub(crate) cells: Vec<Vec<f64>>,
+    /// The error that is expected of each.
+    pub(crate) doubts: Vec<f64>,
+}
+
+impl Branch {
+    /// Reads the maps of `x [n, c, h, w]` in one forward pass.
+    pub(crate) fn draw(
+        &self,
+        model: &dyn Gradients,
+        x: &Tensor,
+        targets: &[usize],
+    ) -> Result<Drawn> {
+        let ids = [self.map, self.doubt];
+        let found = model.features(x, &Logit::new(targets), &ids, &Rules::exact())?;
+        let (maps, doubts) = (found.values[0].to_f64(), found.values[1].to_f64());
+        let grid = [found.values[0].shape()[2], found.values[0].shape()[3]];
+        let (area, k) = (grid[0] * grid[1], model.classes());
+        let places = targets.iter().enumerate().map(|(i, target)| i * k + target);
+        let cells = places
+            .clone()
+            .map(|at| maps[at * area..(at + 1) * area].to_vec());
+        Ok(Drawn {
+            grid,
+            cells: cells.collect(),
+            doubts: places.map(|at| doubts[at]).collect(),
+        })
+    }
 }
 
 /// The network without its branch: nodes that no output needs are not written.

@@ -34,8 +34,7 @@ use crate::explain::sgam::branch::taught;
 use crate::model::access::Gradients;
 use crate::rng::{Purpose, Stream};
 use crate::settings::read;
-use fgmf_net::head::Logit;
-use fgmf_net::{Rules, Tensor};
+use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub(crate) const METHODS: &[ExplainerMethod] = &[ExplainerMethod {
@@ -155,17 +154,12 @@ impl Explainer for SgamExplainer {
             let expected = format!("{}, which taught the maps", branch.teacher.id);
             return Err(Error::parameter("teacher", expected, self.teacher.id()));
         }
-        let ([n, _, h, w], k) = (four(x), model.classes());
-        let ids = [branch.map, branch.doubt];
-        let found = model.features(x, &Logit::new(targets), &ids, &Rules::exact())?;
-        let (maps, doubts) = (found.values[0].to_f64(), found.values[1].to_f64());
-        let [rows, columns] = [found.values[0].shape()[2], found.values[0].shape()[3]];
-        let cells = rows * columns;
+        let [n, _, h, w] = four(x);
+        let drawn = branch.draw(model, x, targets)?;
         let mut out = Vec::with_capacity(n);
         for (i, &target) in targets.iter().enumerate() {
-            let own = &maps[(i * k + target) * cells..][..cells];
-            let guess = upsample(own, [rows, columns], [h, w]);
-            let quality = 1.0 - doubts[i * k + target];
+            let guess = upsample(&drawn.cells[i], drawn.grid, [h, w]);
+            let quality = 1.0 - drawn.doubts[i];
             let asks = self.least_quality.is_some_and(|least| quality < least);
             let (values, note) = if asks {
                 let names = context.names.map(|names| &names[i..=i]);

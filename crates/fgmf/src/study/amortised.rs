@@ -26,8 +26,8 @@ pub struct AmortisedError {
     pub expected: f64,
 }
 
-/// Compares the maps that a network draws at `drawn` with two of the teacher at `x`, each with draws of its
-/// own. `drawn` is `x`, or attacked images made of it.
+/// Compares the maps that a network draws at `drawn` with two of the teacher at `x`, each with
+/// draws of its own. `drawn` is `x`, or attacked images made of it.
 ///
 /// # Errors
 /// Those of [`explain`], also where the network has no maps of its own.

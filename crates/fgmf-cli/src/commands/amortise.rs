@@ -11,11 +11,12 @@ use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::data::{Dataset, class_names};
-use fgmf::explain::{Context, Inner, SgamMapParams, with_parameters};
+use fgmf::explain::{Context, Inner, SgamMapParams, make};
 use fgmf::model::{Oracle, Scores, predictions};
 use fgmf::study::{AmortisedError, amortised_error};
-use fgmf::train::training_bytes;
-use fgmf::train::{AmortisedExplanationParams, GivenModel, ObjectiveConfig, TrainConfig};
+use fgmf::train::{
+    AmortisedExplanationParams, GivenModel, ObjectiveConfig, TrainConfig, training_bytes,
+};
 use fgmf_net::{Network, Session, Tensor};
 use serde_json::json;
 
@@ -23,10 +24,15 @@ use serde_json::json;
 const OBJECTIVE: &str = "amortised-explanation";
 
 pub(crate) fn run(global: &Arguments, a: &Amortise) -> Result<Outcome> {
-    let user = UserModel::open(&a.model, &a.input)?;
-    let config = settings(a, &user)?;
+    let settings = Settings::read(a.settings.as_deref())?;
+    settings.check(&[&a.teacher])?;
+    let teacher = Inner {
+        id: a.teacher.clone(),
+        parameters: settings.of(&a.teacher),
+    };
+    let mut user = UserModel::open(&a.model, &a.input)?;
+    let config = config(a, &user, &teacher)?;
     config.check()?;
-    let mut user = user;
     let data = data_for(&user.net, &a.data, "train", a.limit, user.fit)?;
     let tests = match a.judge {
         0 => None,
@@ -45,7 +51,7 @@ pub(crate) fn run(global: &Arguments, a: &Amortise) -> Result<Outcome> {
     }
     let judged = tests
         .as_ref()
-        .map(|tests| judge(net, tests, a))
+        .map(|tests| judge(net, tests, &teacher, a.seed))
         .transpose()?;
     let file = a.out.join("model.onnx");
     if global.json {
@@ -69,18 +75,10 @@ pub(crate) fn run(global: &Arguments, a: &Amortise) -> Result<Outcome> {
     Ok(ended_without(&left_out))
 }
 
-fn settings(a: &Amortise, user: &UserModel) -> Result<TrainConfig> {
-    let settings = Settings::read(a.settings.as_deref())?;
+fn config(a: &Amortise, user: &UserModel, teacher: &Inner) -> Result<TrainConfig> {
     let defaults = AmortisedExplanationParams::default();
-    let given = settings.of(&a.teacher);
-    let teacher = match given.as_object().is_some_and(serde_json::Map::is_empty) {
-        true if a.teacher == defaults.teacher.id => defaults.teacher,
-        _ => Inner {
-            id: a.teacher.clone(),
-            parameters: given,
-        },
-    };
-    settings.check(&[&a.teacher])?;
+    let unsaid = teacher.id == defaults.teacher.id && teacher.parameters == json!({});
+    let teacher = if unsaid { &defaults.teacher } else { teacher };
     let attacked = if a.eps > 0.0 { defaults.attacked } else { 0.0 };
     let objective = ObjectiveConfig::parse(OBJECTIVE)?
         .with("teacher", teacher)?
@@ -100,19 +98,18 @@ fn settings(a: &Amortise, user: &UserModel) -> Result<TrainConfig> {
     Ok(config)
 }
 
-/// The error of the maps on test images, for the classes that the model answers with.
-fn judge(net: Network, tests: &Dataset, a: &Amortise) -> Result<AmortisedError> {
+/// The error of the maps on test images, for the classes that the model answers with. The teacher
+/// has the settings of the command line, not those in which it taught without any.
+fn judge(net: Network, tests: &Dataset, teacher: &Inner, seed: u64) -> Result<AmortisedError> {
     let net = Session::new(net);
     let oracle = Oracle::new(&net);
     let [c, h, w] = tests.shape();
     let rows: Vec<usize> = (0..tests.len()).collect();
     let x = Tensor::new::<f32>(&[tests.len(), c, h, w], tests.images(&rows)?);
     let targets = predictions(&oracle.logits(&x)?);
-    // As in the settings: what is judged is the map, not how the teacher was asked while learning.
-    let settings = Settings::read(a.settings.as_deref())?;
-    let teacher = with_parameters(&a.teacher, settings.of(&a.teacher))?;
+    let teacher = make(teacher)?;
     let context = Context {
-        seed: a.seed,
+        seed,
         ..Context::default()
     };
     Ok(amortised_error(

@@ -4,10 +4,9 @@ use crate::arguments::{Arguments, Attack, Served};
 use crate::commands::memory::images_at_once;
 use crate::commands::model::{UserModel, identity, identity_fields};
 use crate::commands::shared::{
-    data_for, data_record, ended_without, how_chosen, interval, percent, threat_on, warn_of_chance,
+    data_for, data_record, ended_without, heading, interval, percent, threat_on, warn_of_chance,
 };
 use crate::console;
-use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf::Error;
@@ -238,16 +237,7 @@ fn shown_ratio(ratio: &QueryRatio) -> String {
 
 fn table(r: &LeakageRecord) -> String {
     let mut lines = vec![
-        format!(
-            "{} on {} ({}, n = {}{}), {} eps {}",
-            one_line(&r.model.file),
-            one_line(&r.data.name),
-            r.data.split,
-            r.data.n,
-            how_chosen(&r.data),
-            r.threat.norm,
-            r.threat.eps
-        ),
+        heading(&r.model, &r.data, &r.threat),
         format!(
             "{} images are named rightly and attacked; at most {} queries each; seed {}",
             r.clean.count, r.budget, r.seed

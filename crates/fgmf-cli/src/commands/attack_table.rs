@@ -1,9 +1,8 @@
 //! What `fgmf attack` prints, and how it ends.
 
 use crate::arguments::{Arguments, Attack};
-use crate::commands::shared::{ended_without, how_chosen, interval, percent};
+use crate::commands::shared::{ended_without, heading, interval, percent};
 use crate::console;
-use crate::console::one_line;
 use crate::outcome::Outcome;
 use anyhow::Result;
 use fgmf_record::{AttackRecord, Level, QueryRecord};
@@ -30,16 +29,7 @@ pub(super) fn ended_with(
 
 fn table(r: &AttackRecord) -> String {
     let mut lines = vec![
-        format!(
-            "{} on {} ({}, n = {}{}), {} eps {}",
-            one_line(&r.model.file),
-            one_line(&r.data.name),
-            r.data.split,
-            r.data.n,
-            how_chosen(&r.data),
-            r.threat.norm,
-            r.threat.eps
-        ),
+        heading(&r.model, &r.data, &r.threat),
         format!(
             "{:<32}{:>8}  {:<18}{:>8}{:>9}{:>12}{:>9}",
             "", "right", "Wilson 95%", "tried", "broken", "passes", "seconds"

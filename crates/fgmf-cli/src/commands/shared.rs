@@ -10,7 +10,7 @@ use fgmf::defend::unsquashed;
 use fgmf::model::softmax;
 use fgmf::threat::{Norm, ThreatModel};
 use fgmf_net::{Network, Session};
-use fgmf_record::{DataRecord, MachineRecord, ModelFile, Proportion};
+use fgmf_record::{DataRecord, MachineRecord, ModelFile, Proportion, ThreatRecord};
 
 /// A model as it is explained.
 pub(crate) struct ExplainedModel {
@@ -131,6 +131,20 @@ pub(crate) fn ended_without(left_out: &[String]) -> Outcome {
 /// An interval of shares.
 pub(crate) fn interval(i: [f64; 2]) -> String {
     format!("[{}, {}]", percent(i[0]), percent(i[1]))
+}
+
+/// The first line of a table: which model, on what, in which ball.
+pub(crate) fn heading(model: &ModelFile, data: &DataRecord, threat: &ThreatRecord) -> String {
+    format!(
+        "{} on {} ({}, n = {}{}), {} eps {}",
+        one_line(&model.file),
+        one_line(&data.name),
+        data.split,
+        data.n,
+        how_chosen(data),
+        threat.norm,
+        threat.eps
+    )
 }
 
 /// How the images were chosen, for a line that tells their number.

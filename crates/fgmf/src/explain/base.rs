@@ -1,10 +1,12 @@
 //! What an explainer is, and what it hands back.
 
 use crate::error::Result;
+use crate::explain::parts::map::area_means;
 use crate::method::Method;
 use crate::model::access::Gradients;
 use crate::model::transform::content;
 use crate::record::MapRecord;
+use crate::rng::{Purpose, Stream};
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,13 @@ pub struct Attribution {
 }
 
 impl Attribution {
+    /// Means of the map over cells of equal area.
+    pub(crate) fn cells(&self, to: [usize; 2]) -> Vec<f64> {
+        let map = &self.values;
+        let values: Vec<f64> = map.values.iter().map(|&v| f64::from(v)).collect();
+        area_means(&values, [map.height, map.width], to)
+    }
+
     /// Whether the map is the same everywhere: it points at nothing.
     pub fn is_empty(&self) -> bool {
         let values = &self.values.values;
@@ -72,6 +81,15 @@ impl Default for Context<'_> {
 }
 
 impl Context<'_> {
+    /// The same, with draws of its own for each round: how a method asks another one several times.
+    pub(crate) fn redrawn(&self, round: u64) -> Self {
+        let mut stream = Stream::new(self.seed, Purpose::Explanation, round, u64::MAX);
+        Self {
+            seed: stream.below(u64::MAX),
+            ..*self
+        }
+    }
+
     /// The names of the images `x`.
     pub(crate) fn names_of(&self, x: &Tensor) -> Vec<u64> {
         self.names.map_or_else(|| image_names(x), <[u64]>::to_vec)

@@ -194,16 +194,13 @@ impl Explainer for NoiseTunnel {
         let mut withheld: Vec<(usize, Option<String>)> = vec![(0, None); n];
         let (mut layer, mut signed) = (None, false);
         for sample in 0..samples as u64 {
-            let seed =
-                Stream::new(context.seed, Purpose::Explanation, sample, u64::MAX).below(u64::MAX);
             let found = self.inner.attribute(
                 model,
                 &self.noisy(x, sample, context.seed, &names),
                 targets,
                 &Context {
-                    seed,
                     names: Some(&names),
-                    ..*context
+                    ..context.redrawn(sample)
                 },
             )?;
             if found.len() != n || found.iter().any(|a| a.values.values.len() != h * w) {

@@ -2,12 +2,10 @@
 
 use crate::error::Result;
 use crate::explain::base::{Context, Explainer};
-use crate::explain::parts::map::area_means;
 use crate::explain::sealed::explain;
 use crate::explain::sgam::branch::taught;
 use crate::model::access::Gradients;
-use crate::record::{MapRecord, mean_interval};
-use crate::rng::{Purpose, Stream};
+use crate::record::mean_interval;
 use fgmf_net::Tensor;
 use serde::Serialize;
 
@@ -39,20 +37,12 @@ pub fn amortised_error(
     context: &Context<'_>,
 ) -> Result<AmortisedError> {
     let own = taught(model.network())?.draw(model, drawn, targets)?;
-    let half = |round: u64| {
-        let mut stream = Stream::new(context.seed, Purpose::Explanation, round, u64::MAX);
-        let seed = stream.below(u64::MAX);
-        explain(teacher, model, x, targets, &Context { seed, ..*context })
-    };
+    let half = |round: u64| explain(teacher, model, x, targets, &context.redrawn(round));
     let (one, two) = (half(0)?, half(1)?);
     let (mut errors, mut power) = (Vec::new(), 0.0);
-    let cells = |map: &MapRecord| {
-        let values: Vec<f64> = map.values.iter().map(|&v| f64::from(v)).collect();
-        area_means(&values, [map.height, map.width], own.grid)
-    };
     for (guess, (one, two)) in own.cells.iter().zip(one.iter().zip(&two)) {
         let mut error = 0.0;
-        let halves = cells(&one.values).into_iter().zip(cells(&two.values));
+        let halves = one.cells(own.grid).into_iter().zip(two.cells(own.grid));
         for (s, (a, b)) in guess.iter().zip(halves) {
             error += (s - a) * (s - b);
             power += a * b / targets.len() as f64;

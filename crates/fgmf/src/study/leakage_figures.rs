@@ -1,16 +1,21 @@
 //! Figures of served maps, from what was done to each image.
 
 use crate::error::Result;
+use crate::explain::parts::map::quantile;
 use crate::measure::bootstrap::paired_ratio;
 use crate::record::{
     BlindRow, GuidedRow, LeakageForm, LeakageImage, Proportion, QueryRatio, mean_interval,
 };
 use crate::study::leakage::LeakageJob;
 
-/// Queries of each image; the budget where it stands.
+/// Queries of an image; the budget where it stands.
+fn counted(queries: Option<u64>, budget: u64) -> f64 {
+    queries.map_or(budget, |q| q.min(budget)) as f64
+}
+
+/// Queries of each image.
 fn asked(found: &[Option<u64>], budget: u64) -> Vec<f64> {
-    let one = |q: &Option<u64>| q.map_or(budget, |q| q.min(budget)) as f64;
-    found.iter().map(one).collect()
+    found.iter().map(|&q| counted(q, budget)).collect()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -19,13 +24,7 @@ fn mean(values: &[f64]) -> f64 {
 
 /// The middle value, or the mean of the two in the middle; 0 of nothing.
 fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    if n == 0 {
-        return 0.0;
-    }
-    0.5 * (sorted[(n - 1) / 2] + sorted[n / 2])
+    quantile(values, 0.5)
 }
 
 fn success(found: &[Option<u64>]) -> Proportion {
@@ -62,7 +61,6 @@ fn ratio(
     attacks: std::ops::Range<usize>,
     (with, without): (Asked<'_>, Asked<'_>),
 ) -> Result<QueryRatio> {
-    let count = |q: Option<u64>| q.map_or(job.budget, |q| q.min(job.budget)) as f64;
     let (mut n, mut up, mut down) = (0, Vec::new(), Vec::new());
     for image in images {
         let (mut one, mut other) = (0.0, 0.0);
@@ -70,8 +68,8 @@ fn ratio(
             let (with, without) = (with(image, a), without(image, a));
             if with.is_some() || without.is_some() {
                 n += 1;
-                one += count(with);
-                other += count(without);
+                one += counted(with, job.budget);
+                other += counted(without, job.budget);
             }
         }
         if other > 0.0 {

@@ -3,8 +3,8 @@
 use crate::defend::sgam::{SALIENCY, has_mask};
 use crate::error::{Error, Result};
 use crate::explain::base::{Attribution, Context, Explainer};
+use crate::explain::parts::ask::plain;
 use crate::model::access::Gradients;
-use crate::record::MapRecord;
 use fgmf_net::head::Logit;
 use fgmf_net::{Network, Rules, Tensor, ValueId};
 
@@ -48,28 +48,14 @@ impl Explainer for MaskMap {
         targets: &[usize],
         _: &Context,
     ) -> Result<Vec<Attribution>> {
-        let [_, height, width] = model.image_shape();
+        let [_, h, w] = model.image_shape();
         let run = model.features(x, &Logit::new(targets), &[self.at], &Rules::exact())?;
-        let values = run.values[0].to_f32();
-        let one = |(values, &target): (&[f32], &usize)| Attribution {
-            values: MapRecord {
-                channels: 1,
-                height,
-                width,
-                values: values.to_vec(),
-            },
-            target,
-            method: self.id(),
-            signed: false,
-            completeness_gap: None,
+        let values = run.values[0].to_f64();
+        let one = |(values, &target): (&[f64], &usize)| Attribution {
             layer: Some(SALIENCY.into()),
-            layer_reason: None,
-            agreement: None,
-            disagreement: None,
-            note: None,
-            withheld: None,
+            ..plain(self.id(), target, [h, w], values, false)
         };
-        let maps = values.chunks_exact(height * width).zip(targets);
+        let maps = values.chunks_exact(h * w).zip(targets);
         Ok(maps.map(one).collect())
     }
 }

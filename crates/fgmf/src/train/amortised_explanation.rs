@@ -30,7 +30,6 @@ use crate::data::batch::Batch;
 use crate::error::{Error, Result};
 use crate::explain::base::{Context, Explainer, Inner};
 use crate::explain::list::make;
-use crate::explain::parts::map::area_means;
 use crate::explain::sealed::explain;
 use crate::explain::sgam::branch::branch_of;
 use crate::model::answer::predictions;
@@ -157,23 +156,17 @@ impl AmortisedExplanation {
         oracle: &Oracle<'_>,
         x: &Tensor,
         classes: &[usize],
-        [rows, columns]: [usize; 2],
+        grid: [usize; 2],
         seen: &StepContext<'_>,
     ) -> Result<[Vec<f32>; 2]> {
         let half = |half: u64| -> Result<Vec<f32>> {
-            let round = 2 * seen.epoch + half;
-            let seed =
-                Stream::new(seen.seed, Purpose::Explanation, round, u64::MAX).below(u64::MAX);
-            let context = Context {
-                seed,
+            let run = Context {
+                seed: seen.seed,
                 ..Context::default()
             };
+            let context = run.redrawn(2 * seen.epoch + half);
             let maps = explain(self.teacher.as_ref(), oracle, x, classes, &context)?;
-            let cells = maps.iter().flat_map(|map| {
-                let [h, w] = [map.values.height, map.values.width];
-                let values: Vec<f64> = map.values.values.iter().map(|&v| f64::from(v)).collect();
-                area_means(&values, [h, w], [rows, columns])
-            });
+            let cells = maps.iter().flat_map(|map| map.cells(grid));
             Ok(cells.map(|v| v as f32).collect())
         };
         Ok([half(0)?, half(1)?])
@@ -333,7 +326,7 @@ impl Head for MapHead<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explain::sgam::branch::{SgamMapParams, drawn_at_random, of_map, with_map};
+    use crate::explain::sgam::branch::{SgamMapParams, drawn_at_random, train_map_alone, with_map};
     use crate::train::parts::checks::{batch, context, gradient_matches, net, threat};
 
     /// The network of these tests with a map of 3 x 3 cells, which alone trains.
@@ -344,13 +337,7 @@ mod tests {
         };
         let mut net = with_map(net().network(), &params, 4).unwrap();
         drawn_at_random(&mut net);
-        for id in net.trainable() {
-            net.set_trainable(id, false);
-        }
-        let names: Vec<String> = net.values().iter().map(|v| v.name.clone()).collect();
-        for name in names.iter().filter(|name| of_map(name)) {
-            net.set_trainable(net.find(name).unwrap(), true);
-        }
+        train_map_alone(&mut net);
         Session::new(net)
     }
 

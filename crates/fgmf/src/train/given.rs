@@ -11,7 +11,7 @@ use crate::data::labelling::name_classes;
 use crate::defend::knowledge::unsquashed;
 use crate::defend::sgam::with_sgam;
 use crate::error::{Error, Result};
-use crate::explain::sgam::branch::{MAP_KEY, of_map, taught_by, with_map};
+use crate::explain::sgam::branch::{MAP_KEY, taught_by, train_map_alone, with_map};
 use crate::input::beside::PREPROCESSING_KEY;
 use crate::input::front::preprocessed;
 use crate::record::ModelFile;
@@ -65,7 +65,7 @@ impl GivenModel {
             return Err(Error::mismatch("train", expected, found));
         }
         if config.sgam_map.is_some() {
-            map_alone(&mut net);
+            train_map_alone(&mut net);
         }
         freeze(&mut net, &config.freeze)?;
         config.augment.check(net.image_shape())?;
@@ -186,19 +186,6 @@ fn extended(own: Network, config: &TrainConfig) -> Result<Network> {
         (Some(sgam), _) => with_sgam(&own, sgam, config.seed),
         (None, Some(map)) => with_map(&own, map, config.seed),
         (None, None) => Ok(own),
-    }
-}
-
-/// Lets the maps beside a network train, and nothing else.
-fn map_alone(net: &mut Network) {
-    for id in net.trainable() {
-        net.set_trainable(id, false);
-    }
-    let names: Vec<String> = net.values().iter().map(|v| v.name.clone()).collect();
-    for name in names.iter().filter(|name| of_map(name)) {
-        if let Some(id) = net.find(name) {
-            net.set_trainable(id, true);
-        }
     }
 }
 

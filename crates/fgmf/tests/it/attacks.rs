@@ -78,7 +78,7 @@ fn all() -> Vec<Attack> {
     all
 }
 
-fn cnn() -> Session {
+pub(crate) fn cnn() -> Session {
     let config = ZooConfig {
         architecture: Architecture::CnnTiny,
         activation: Activation::Relu,

@@ -1,29 +1,16 @@
 //! Searches by scores that see maps beside the scores, against the same searches that do not.
 
+use crate::attacks::cnn;
 use fgmf::attack::{AttackOutcome, BlackBox, run_black_box, run_black_box_within};
 use fgmf::data::{Batch, Dataset, Split};
 use fgmf::explain::ServedFormParams;
 use fgmf::model::{Counted, MapsBeside, Oracle, Scores, ServedMaps, predictions};
 use fgmf::study::{LeakageJob, ServedKind, leakage, leakage_attacks, leakage_forms};
 use fgmf::threat::{Norm, ThreatModel};
-use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
 use fgmf_net::{Precision, Session, Tensor};
 use fgmf_testkit::toys;
 
 const ATTACKS: [&str; 4] = ["square", "nes", "spsa", "evolution"];
-
-fn cnn() -> Session {
-    let config = ZooConfig {
-        architecture: Architecture::CnnTiny,
-        activation: Activation::Relu,
-        image: [1, 12, 12],
-        classes: 4,
-        mean: vec![0.5],
-        deviation: vec![0.25],
-        seed: 11,
-    };
-    Session::new(build(&config).unwrap())
-}
 
 /// Images that the model classifies as labelled.
 fn batch(model: &Session, n: usize) -> Batch {

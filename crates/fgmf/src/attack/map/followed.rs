@@ -55,8 +55,7 @@ pub(crate) enum Surrogate {
 pub(crate) struct OwnMap {
     /// To the cells of all classes, flattened to `[n, k]`.
     front: Session,
-    cells: usize,
-    spread: Vec<Vec<(usize, f64)>>,
+    spread: CellSpread,
 }
 
 /// Grad-CAM++ as two networks.
@@ -64,8 +63,7 @@ pub(crate) struct CamNets {
     parts: Cut,
     /// `[d, h, w]` of the layer.
     shape: [usize; 3],
-    /// Pixels and weights that each position of the layer is spread to.
-    spread: Vec<Vec<(usize, f64)>>,
+    spread: CellSpread,
 }
 
 /// ⟨v, outputs⟩: its gradient is the product of the transposed Jacobian with v.
@@ -218,16 +216,46 @@ fn pull(g: f64, total: f64) -> [f64; 3] {
     [cube / divisor, slope, -cube * cube / (divisor * divisor)]
 }
 
-/// Pixels and weights that each cell of a map is spread to where it is laid over the image.
-fn spreads(net: &Session, [h, w]: [usize; 2]) -> Vec<Vec<(usize, f64)>> {
-    let [_, rows, columns] = net.image_shape();
-    let spread = |at: usize| {
-        let mut unit = vec![0.0; h * w];
-        unit[at] = 1.0;
-        let spread = upsample(&unit, [h, w], [rows, columns]).into_iter();
-        spread.enumerate().filter(|(_, v)| *v > 0.0).collect()
-    };
-    (0..h * w).map(spread).collect()
+/// How the cells of a small map are laid over the image: pixels and weights of each cell.
+struct CellSpread {
+    cells: Vec<Vec<(usize, f64)>>,
+    pixels: usize,
+}
+
+impl CellSpread {
+    fn new(net: &Session, [h, w]: [usize; 2]) -> Self {
+        let [_, rows, columns] = net.image_shape();
+        let cell = |at: usize| {
+            let mut unit = vec![0.0; h * w];
+            unit[at] = 1.0;
+            let spread = upsample(&unit, [h, w], [rows, columns]).into_iter();
+            spread.enumerate().filter(|(_, v)| *v > 0.0).collect()
+        };
+        Self {
+            cells: (0..h * w).map(cell).collect(),
+            pixels: rows * columns,
+        }
+    }
+
+    /// The map over the image.
+    fn lay(&self, cells: impl Iterator<Item = f64>) -> Vec<f64> {
+        let mut map = vec![0.0; self.pixels];
+        for (value, spread) in cells.zip(&self.cells) {
+            spread
+                .iter()
+                .for_each(|&(pixel, weight)| map[pixel] += weight * value);
+        }
+        map
+    }
+
+    /// The adjoint of laying, applied to slopes in the pixels.
+    fn adjoint(&self, u: &[f64]) -> Vec<f64> {
+        let of = |spread: &Vec<(usize, f64)>| {
+            let parts = spread.iter().map(|&(pixel, weight)| weight * u[pixel]);
+            parts.sum()
+        };
+        self.cells.iter().map(of).collect()
+    }
 }
 
 impl OwnMap {
@@ -242,29 +270,21 @@ impl OwnMap {
         let front = front(net, at)?;
         Ok(front.map(|front| Self {
             front,
-            cells: h * w,
-            spread: spreads(net, [h, w]),
+            spread: CellSpread::new(net, [h, w]),
         }))
     }
 
     fn slopes(&self, subject: &Subject<'_>, x: &Tensor, top: &[Vec<bool>]) -> Result<Vec<f64>> {
         let front = Oracle::new(&self.front);
         let drawn = front.logits(x)?;
-        let all = drawn.shape()[1];
+        let (all, cells) = (drawn.shape()[1], self.spread.cells.len());
         let values = drawn.to_f64();
         let mut along = vec![0.0; values.len()];
         for (i, (top, &class)) in top.iter().zip(subject.targets).enumerate() {
-            let own = i * all + class * self.cells..i * all + (class + 1) * self.cells;
-            let mut map = vec![0.0; subject.area()];
-            for (cell, spread) in values[own.clone()].iter().zip(&self.spread) {
-                spread
-                    .iter()
-                    .for_each(|&(at, weight)| map[at] += weight * cell);
-            }
-            let u = share(&map, top).1;
-            for (slope, spread) in along[own].iter_mut().zip(&self.spread) {
-                *slope = spread.iter().map(|&(at, weight)| weight * u[at]).sum();
-            }
+            let own = i * all + class * cells..i * all + (class + 1) * cells;
+            let map = self.spread.lay(values[own.clone()].iter().copied());
+            let slopes = self.spread.adjoint(&share(&map, top).1);
+            along[own].copy_from_slice(&slopes);
         }
         let along = Along(Tensor::new(drawn.shape(), along).cast(x.precision()));
         Ok(front.loss_gradient(x, &along)?.gradient.to_f64())
@@ -288,7 +308,7 @@ impl CamNets {
         Ok(Some(Self {
             parts,
             shape,
-            spread: spreads(net, [h, w]),
+            spread: CellSpread::new(net, [h, w]),
         }))
     }
 
@@ -316,24 +336,10 @@ impl CamNets {
                     .zip(&values[at(c)])
                     .for_each(|(m, a)| *m += weights[c] * a);
             }
-            let mut map = vec![0.0; subject.area()];
-            for (m, spread) in small.iter().zip(&self.spread) {
-                spread
-                    .iter()
-                    .for_each(|(pixel, weight)| map[*pixel] += weight * m.max(0.0));
-            }
-            let u = share(&map, top).1;
-            let adjoint = |spread: &Vec<(usize, f64)>| {
-                spread
-                    .iter()
-                    .map(|(pixel, weight)| weight * u[*pixel])
-                    .sum::<f64>()
-            };
-            let v: Vec<f64> = small
-                .iter()
-                .zip(&self.spread)
-                .map(|(m, s)| if *m > 0.0 { adjoint(s) } else { 0.0 })
-                .collect();
+            let map = self.spread.lay(small.iter().map(|m| m.max(0.0)));
+            let adjoint = self.spread.adjoint(&share(&map, top).1);
+            let positive = |(m, v): (&f64, f64)| if *m > 0.0 { v } else { 0.0 };
+            let v: Vec<f64> = small.iter().zip(adjoint).map(positive).collect();
             for c in 0..d {
                 let q: f64 = v.iter().zip(&values[at(c)]).map(|(v, a)| v * a).sum();
                 let through_total: f64 = q * pulls[c].iter().map(|p| p[2]).sum::<f64>();

@@ -127,8 +127,18 @@ const FRESH: [(&str, f64); 4] = [
     ("sgam.map.doubt.bias", 1.0),
 ];
 
+/// Lets the branch train, and nothing else.
+pub(crate) fn train_map_alone(net: &mut Network) {
+    let names: Vec<String> = net.values().iter().map(|v| v.name.clone()).collect();
+    for name in names {
+        if let Some(id) = net.find(&name) {
+            net.set_trainable(id, of_map(&name));
+        }
+    }
+}
+
 /// Whether a value of that name belongs to the branch.
-pub(crate) fn of_map(name: &str) -> bool {
+fn of_map(name: &str) -> bool {
     name.strip_prefix(MAP)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

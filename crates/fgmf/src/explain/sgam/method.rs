@@ -32,7 +32,6 @@ use crate::explain::parts::ask::{four, plain};
 use crate::explain::parts::map::upsample;
 use crate::explain::sgam::branch::taught;
 use crate::model::access::Gradients;
-use crate::rng::{Purpose, Stream};
 use crate::settings::read;
 use fgmf_net::Tensor;
 use serde::{Deserialize, Serialize};
@@ -121,9 +120,7 @@ impl SgamExplainer {
         context: &Context<'_>,
     ) -> Result<[Vec<Attribution>; 2]> {
         let half = |round: u64| {
-            let mut stream = Stream::new(context.seed, Purpose::Explanation, round, u64::MAX);
-            let seed = stream.below(u64::MAX);
-            let context = Context { seed, ..*context };
+            let context = context.redrawn(round);
             self.teacher.attribute(model, x, targets, &context)
         };
         Ok([half(0)?, half(1)?])
@@ -192,6 +189,7 @@ mod tests {
     use crate::explain::{explain, toy};
     use crate::model::counted::Counted;
     use crate::model::oracle::Oracle;
+    use crate::rng::{Purpose, Stream};
     use fgmf_net::zoo::{Activation, Architecture, ZooConfig, build};
     use fgmf_net::{Precision, Session};
 

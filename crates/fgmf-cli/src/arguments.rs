@@ -191,6 +191,9 @@ pub(crate) struct Train {
     /// Radius trained against, in pixel units of 0 to 1, such as 0.1 or 8/255.
     #[arg(long, default_value_t = 0.1, value_parser = radius)]
     pub(crate) eps: f64,
+    /// Share of the run over which the radius grows, 0 to 1 [default: 0.2; of `ibp` 0.5]
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) eps_warmup: Option<f64>,
     /// Passes over the data.
     #[arg(long)]
     pub(crate) epochs: Option<usize>,
@@ -220,8 +223,8 @@ pub(crate) struct Train {
     /// stand beside it.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "data", "arch", "activation", "objective", "sgam", "k_wta", "resize_pad", "mask_augment",
-        "temperature",
-        "teacher", "norm", "eps", "epochs", "batch", "lr", "optimiser", "schedule", "limit", "seed",
+        "temperature", "teacher", "norm", "eps", "eps_warmup", "epochs", "batch", "lr", "optimiser",
+        "schedule", "limit", "seed",
     ])]
     pub(crate) config: Option<PathBuf>,
 }

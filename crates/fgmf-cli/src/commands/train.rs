@@ -173,6 +173,7 @@ fn from_flags(a: &Train) -> Result<TrainConfig> {
         fill: a.fill.clone(),
     });
     config.norm = a.norm.parse()?;
+    config.eps_warmup = a.eps_warmup.unwrap_or(config.eps_warmup);
     config.limit = a.limit;
     config.seed = a.seed;
     config.epochs = a.epochs.unwrap_or(config.epochs);

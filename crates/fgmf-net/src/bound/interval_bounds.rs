@@ -32,6 +32,8 @@ pub struct IntervalBounds {
     derived: Vec<Derived>,
     ending: Ending,
     image: [usize; 3],
+    /// Those of the network that is bounded.
+    nodes: Vec<Node>,
 }
 
 impl IntervalBounds {
@@ -107,6 +109,7 @@ impl IntervalBounds {
             derived,
             ending,
             image,
+            nodes: net.nodes().to_vec(),
         })
     }
 
@@ -116,11 +119,22 @@ impl IntervalBounds {
         self.session.network()
     }
 
+    /// Whether `net` has the operators, joined in the same way, of the network that these bounds
+    /// were made of. Weights may differ.
+    pub fn are_of(&self, net: &Network) -> bool {
+        self.image == net.image_shape() && self.nodes == net.nodes()
+    }
+
     /// Takes over the weights of the network that these bounds were made of, after they changed.
     ///
     /// # Errors
-    /// A network of other arrays.
+    /// A network of other operators or arrays.
     pub fn refresh(&mut self, net: &Network) -> Result<()> {
+        if !self.are_of(net) {
+            let expected = "the operators that were bounded";
+            let found = format!("`{}`, a network of others", net.name);
+            return Err(Error::call("refresh bounds", expected, found));
+        }
         for d in &self.derived {
             let array = net.parameter(d.from).ok_or_else(|| {
                 let found = "a network without one of them";

@@ -60,7 +60,7 @@ pub struct Value {
 }
 
 /// An operator applied to values.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// Unique name.
     pub name: String,

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 /// | `epochs` | 30 | 1 to 100,000 |
 /// | `batch` | 128 | 2 to 65,536 |
 /// | `learning_rate` | 0.003 (AdamW) | above 0, at most 10 |
-/// | `eps_warmup` | 0.2 | share of the run, 0 to 1 |
+/// | `eps_warmup` | 0.2; of `ibp` 0.5 | share of the run, 0 to 1 |
 /// | `ema` | 0.99 | none, or 0 to below 1 |
 /// | `gradient_clip` | 5 | none, or above 0 (Euclidean norm over all parameters) |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,10 +122,10 @@ impl TrainConfig {
             mask_augment: None,
             validation: None,
             monitor: Some(MonitorParams::default()),
+            eps_warmup: objective.eps_warmup(),
             objective,
             norm: Norm::Linf,
             eps,
-            eps_warmup: 0.2,
             epochs: 30,
             batch: 128,
             optimiser: Optimiser::adamw(),

@@ -1,6 +1,7 @@
 //! What several objectives share.
 
 pub(crate) mod around;
+pub(crate) mod bounded;
 #[cfg(test)]
 pub(crate) mod checks;
 pub(crate) mod divergence;

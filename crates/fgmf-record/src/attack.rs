@@ -175,4 +175,8 @@ pub struct CurvePoint {
     pub eps: f64,
     /// Examples still classified correctly after the attack.
     pub robust: Proportion,
+    /// Examples whose answer is proved right in the whole ball; absent where nothing was asked to
+    /// prove it, or nothing could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved: Option<Proportion>,
 }

@@ -75,6 +75,10 @@ pub struct ModelRecord {
     /// Names of the attacks behind the curve, in order; unknown in records of older versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attacks: Vec<String>,
+    /// Why interval bounds say nothing of this model; empty where they were asked, and in records
+    /// of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unbounded: String,
     /// Ids of the signs of gradient masking that were looked for.
     pub checks: Vec<String>,
     /// Those found, in plain words; empty when none was seen.

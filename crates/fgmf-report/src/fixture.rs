@@ -105,9 +105,11 @@ fn model(id: &str, title: &str, right: [usize; 2]) -> ModelRecord {
             .map(|eps| CurvePoint {
                 eps,
                 robust: Proportion::new(right[1], 1700),
+                proved: (id == "fgmf").then(|| Proportion::new(right[1] / 2, 1700)),
             })
             .to_vec(),
         attacks: vec!["pgd-20".into()],
+        unbounded: String::new(),
         checks: vec!["zero-gradient".into()],
         flags: vec![],
         settings: serde_json::json!({"epochs": 8, "optimiser": {"name": "adam", "peak": 0.003}}),

@@ -139,11 +139,13 @@ pub(crate) fn run(global: &Arguments, a: &Demo) -> Result<Outcome> {
     }
     for m in &report.models {
         let at = m.curve.iter().find(|p| (p.eps - EPS).abs() < 1e-9);
+        let proved = at.and_then(|p| p.proved).map(|p| percent(p.value));
         console::result(&format!(
-            "{:<28} clean {:>6}   attacked (eps {EPS}) {:>6}",
+            "{:<28} clean {:>6}   attacked (eps {EPS}) {:>6}   proved {:>6}",
             m.title,
             percent(m.clean.value),
-            percent(at.map_or(0.0, |p| p.robust.value))
+            percent(at.map_or(0.0, |p| p.robust.value)),
+            proved.unwrap_or_else(|| "–".into())
         ))?;
     }
     console::result(&format!("{}  ({:.0} s)", page.display(), report.seconds))?;

@@ -3,18 +3,28 @@
 use crate::escape::{capital, count, decimal, escape, listed, number, percent};
 use crate::html::interval_words;
 use crate::legend::named;
-use fgmf_record::{MeanRecord, ModelRecord, Norm, Proportion, ReportRecord, ThreatRecord};
+use fgmf_record::{
+    CurvePoint, MeanRecord, ModelRecord, Norm, Proportion, ReportRecord, ThreatRecord,
+};
+
+/// The point of the curve at the threat's radius, if it has one.
+fn threat_point<'a>(report: &ReportRecord, model: &'a ModelRecord) -> Option<&'a CurvePoint> {
+    let mut points = model.curve.iter();
+    points.find(|p| same_radius(p.eps, report.threat.eps))
+}
 
 /// Robust accuracy at the threat's radius, if the curve has that point.
 pub(crate) fn at_threat<'a>(
     report: &ReportRecord,
     model: &'a ModelRecord,
 ) -> Option<&'a Proportion> {
-    model
-        .curve
-        .iter()
-        .find(|p| same_radius(p.eps, report.threat.eps))
-        .map(|p| &p.robust)
+    threat_point(report, model).map(|p| &p.robust)
+}
+
+/// What is proved at the threat's radius, if that was asked.
+fn proved<'a>(report: &ReportRecord, model: &'a ModelRecord) -> Option<&'a Proportion> {
+    let point = threat_point(report, model)?;
+    point.proved.as_ref().filter(|p| p.n > 0)
 }
 
 /// Whether two radii are one radius that was written down twice.
@@ -76,8 +86,8 @@ fn origin(report: &ReportRecord) -> String {
     text
 }
 
-/// Three or four tiles: accuracy without and under attack, signs of masking, steadiness of the
-/// explanations.
+/// Three to five tiles: accuracy without and under attack, what is proved, signs of masking,
+/// steadiness of the explanations.
 pub(crate) fn tiles(report: &ReportRecord) -> String {
     if report.models.is_empty() {
         return String::new();
@@ -119,6 +129,18 @@ pub(crate) fn tiles(report: &ReportRecord) -> String {
             &format!("Accuracy under attack, eps {}", number(report.threat.eps)),
             &robust,
         );
+    if report
+        .models
+        .iter()
+        .any(|m| proved(report, m).is_some_and(|p| p.count > 0))
+    {
+        let figures = each(&|i, m| match proved(report, m) {
+            Some(p) => figure(&share(p), i, &m.title, &interval_words(p)),
+            None => figure("–", i, &m.title, "no bounds for this network"),
+        });
+        let title = format!("Proved right, eps {}", number(report.threat.eps));
+        tiles += &tile(&title, &figures);
+    }
     tiles += &tile("Signs of masking", &masking);
     if let Some(name) = report.explanations.first().map(|e| e.name.as_str()) {
         let figures: String = report
@@ -221,10 +243,17 @@ fn answers(report: &ReportRecord, model: &ModelRecord) -> String {
     let clean = Some(&model.clean).filter(measured).map(right);
     let attacked = at_threat(report, model).filter(measured).map(right);
     match (clean, attacked) {
-        (Some(clean), Some(attacked)) => format!(
-            "{title} gives the right class for {clean} test images, and for {attacked} once they \
-             are attacked."
-        ),
+        (Some(clean), Some(attacked)) => {
+            let proved = proved(report, model).filter(|p| p.count > 0).map(|p| {
+                let share = right(p);
+                format!(" For {share} it is proved that no attack of this size can change that.")
+            });
+            format!(
+                "{title} gives the right class for {clean} test images, and for {attacked} once \
+                 they are attacked.{}",
+                proved.unwrap_or_default()
+            )
+        }
         (Some(clean), None) => format!(
             "{title} gives the right class for {clean} test images; it was not measured under \
              this attack."
@@ -452,6 +481,22 @@ mod tests {
             "{page}"
         );
         assert!(!page.contains("classifiers were trained"), "{page}");
+    }
+
+    #[test]
+    fn what_is_proved_is_said_of_the_model_it_is_proved_of() {
+        let mut report = fixture::report();
+        let page = words(&report);
+        let count = report.models[0].curve[1].proved.unwrap().count;
+        let said = format!("For <b>{count}</b> of 1,700 it is proved that no attack");
+        assert!(page.contains(&said), "{page}");
+        assert_eq!(page.matches("it is proved").count(), 1);
+        assert!(tiles(&report).contains("Proved right, eps 0.1"));
+        assert!(tiles(&report).contains("no bounds for this network"));
+        for point in report.models.iter_mut().flat_map(|m| &mut m.curve) {
+            point.proved = point.proved.map(|p| Proportion::new(0, p.n));
+        }
+        assert!(!words(&report).contains("it is proved") && !tiles(&report).contains("Proved"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::escape::{capital, count, decimal, escape, norm, number, percent};
 use crate::html::{mean_detail, proportion_cell, stacked, table};
 use crate::legend::{model_heads, named};
 use crate::report::summary::{mean_of, no_explanations, same_radius};
-use fgmf_record::{CurvePoint, EpochRecord, ModelRecord, MonitorRecord, ReportRecord};
+use fgmf_record::{CurvePoint, EpochRecord, ModelRecord, MonitorRecord, Proportion, ReportRecord};
 
 /// Chart and table of accuracy against eps.
 pub(crate) fn accuracy(report: &ReportRecord) -> String {
@@ -15,8 +15,9 @@ pub(crate) fn accuracy(report: &ReportRecord) -> String {
     }
     let intro = format!(
         "Share of the {} test images whose class is still right after an attack of that \
-            radius. Bands and brackets are 95% Wilson intervals.",
-        count(report.test.n)
+            radius. Bands and brackets are 95% Wilson intervals.{}",
+        count(report.test.n),
+        proofs(report)
     );
     let entry = |(i, m): (usize, &ModelRecord)| {
         let warning = if m.flags.is_empty() {
@@ -27,6 +28,7 @@ pub(crate) fn accuracy(report: &ReportRecord) -> String {
         format!("<span>{}{warning}</span>", named(i, &m.title))
     };
     let legend: String = report.models.iter().enumerate().map(entry).collect();
+    let legend = legend + &proved_legend(report);
     let chart = |width: f64, height: f64| curve_chart(report, [width, height]).svg();
     format!(
         "<p>{intro}</p><div class=\"{}\"><figure class=\"curve\"><div \
@@ -44,7 +46,67 @@ pub(crate) fn accuracy(report: &ReportRecord) -> String {
     )
 }
 
+/// Whether something is proved of a model at a radius above 0.
+fn has_proofs(model: &ModelRecord) -> bool {
+    let above = |p: &CurvePoint| p.eps > 0.0 && p.proved.is_some_and(|proved| proved.count > 0);
+    model.curve.iter().any(above)
+}
+
+/// What proofs are, and of which model there are none.
+fn proofs(report: &ReportRecord) -> String {
+    let mut text = String::new();
+    if report.models.iter().any(has_proofs) {
+        text += " <b>Proved</b> are images of which interval bounds show that no change of that \
+            size alters the answer, whatever the attack. Between this share and the one above \
+            lies the truth.";
+    }
+    for model in report.models.iter().filter(|m| !m.unbounded.is_empty()) {
+        let (title, why) = (escape(&model.title), escape(&model.unbounded));
+        text += &format!(" Nothing is proved of {title}: {why}.");
+    }
+    text
+}
+
+/// Position of a model's line of proofs among the styles.
+fn proved_style(models: usize, model: usize) -> usize {
+    models + model
+}
+
+fn proved_legend(report: &ReportRecord) -> String {
+    let models = report.models.iter().enumerate();
+    models
+        .filter(|(_, m)| has_proofs(m))
+        .map(|(i, m)| {
+            let key = proved_style(report.models.len(), i);
+            format!(
+                "<span>{}</span>",
+                named(key, &format!("{}, proved", m.title))
+            )
+        })
+        .collect()
+}
+
 fn curve_chart(report: &ReportRecord, size: [f64; 2]) -> Chart {
+    let proved = report
+        .models
+        .iter()
+        .enumerate()
+        .filter(|(_, m)| has_proofs(m));
+    let proved = proved.map(|(i, model)| Series {
+        style: proved_style(report.models.len(), i),
+        points: model
+            .curve
+            .iter()
+            .filter_map(|p| {
+                let proved = p.proved.filter(|proved| proved.n > 0)?;
+                Some(Point {
+                    x: p.eps,
+                    y: proved.value,
+                    band: Some(proved.interval),
+                })
+            })
+            .collect(),
+    });
     let series = report.models.iter().enumerate().map(|(style, model)| {
         let point = |p: &CurvePoint| Point {
             x: p.eps,
@@ -86,7 +148,7 @@ fn curve_chart(report: &ReportRecord, size: [f64; 2]) -> Chart {
         y: axis("accuracy".to_owned(), Some([0.0, 1.0]), Ticks::Percent),
         mark: Some((eps, format!("threat, eps {}", number(eps)))),
         // The hardened model comes first in the record and lies on top in the chart.
-        series: series.rev().collect(),
+        series: proved.chain(series.rev()).collect(),
     }
 }
 
@@ -97,10 +159,21 @@ fn curve(model: &ModelRecord) -> Vec<CurvePoint> {
         points.push(CurvePoint {
             eps: 0.0,
             robust: model.clean,
+            proved: None,
         });
     }
     points.sort_by(|a, b| a.eps.total_cmp(&b.eps));
     points
+}
+
+/// What is proved at a radius above 0, on a line of its own.
+fn proved_detail(point: &CurvePoint) -> String {
+    let share = |p: Proportion| {
+        let percent = percent(p.value);
+        format!("<br><span class=\"detail\">proved {percent}</span>")
+    };
+    let proved = point.proved.filter(|p| p.n > 0 && point.eps > 0.0);
+    proved.map_or_else(String::new, share)
 }
 
 fn curve_table(report: &ReportRecord) -> String {
@@ -115,7 +188,7 @@ fn curve_table(report: &ReportRecord) -> String {
                 "<td>{}</td>",
                 point.map_or_else(
                     || stacked("–", "not measured"),
-                    |p| proportion_cell(&p.robust)
+                    |p| proportion_cell(&p.robust) + &proved_detail(p)
                 )
             )
         };
@@ -356,6 +429,24 @@ fn nothing(words: &str) -> String {
 mod tests {
     use super::*;
     use crate::fixture;
+
+    #[test]
+    fn proofs_are_a_line_a_cell_and_a_word() {
+        let mut report = fixture::report();
+        let page = accuracy(&report);
+        assert!(page.contains("<b>Proved</b> are images of which interval bounds show"));
+        assert!(page.contains("Hardened, proved") && !page.contains("Standard, proved"));
+        assert_eq!(page.matches(">proved 36.0%<").count(), 2, "{page}");
+        let with = curve_chart(&report, [600.0, 500.0]).series.len();
+        report.models[1].unbounded = "no rule for <Mul>".to_owned();
+        for point in &mut report.models[0].curve {
+            point.proved = None;
+        }
+        let page = accuracy(&report);
+        assert!(page.contains("Nothing is proved of Standard: no rule for &lt;Mul&gt;."));
+        assert!(!page.contains("<b>Proved</b>") && !page.contains(">proved "));
+        assert_eq!(curve_chart(&report, [600.0, 500.0]).series.len() + 1, with);
+    }
 
     #[test]
     fn the_curve_starts_at_the_unattacked_accuracy_once() {

@@ -14,6 +14,7 @@ use crate::store::build::build;
 use crate::study::blocks::{BlockLine, in_blocks};
 use crate::study::entry::SuiteJob;
 use crate::study::suite::SuiteOutcome;
+use fgmf_net::Network;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -57,6 +58,18 @@ impl BlockLine for BoundedBlock {
     fn first(&self) -> Option<usize> {
         (!self.images.is_empty()).then_some(self.first)
     }
+}
+
+/// Why interval bounds say nothing of a network; none where each of its operators has a rule.
+///
+/// # Errors
+/// Those of the network.
+pub(crate) fn unbounded(net: &Network) -> Result<Option<String>> {
+    let why = match unsquashed(net)? {
+        Some(found) => Intervals::new(&found.network).err(),
+        None => Intervals::new(net).err(),
+    };
+    Ok(why.map(|e| e.to_string()))
 }
 
 /// Proves what interval bounds can prove of each image. `state` names the file that keeps what was

@@ -103,6 +103,7 @@ pub fn curve(
         points[i] = Some(CurvePoint {
             eps: radii[i],
             robust: Proportion::new(standing, examples.len()),
+            proved: None,
         });
     }
     Ok(Curve {

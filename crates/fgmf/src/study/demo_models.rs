@@ -1,6 +1,5 @@
-//! The two models of the demo: the full framework and its standard twin.
+//! The two models of the demo: one hardened, with bounds that can be proved, and its standard twin.
 
-use crate::defend::SgamParams;
 use crate::error::Result;
 use crate::train::{ObjectiveConfig, TrainConfig};
 use fgmf_net::zoo::Architecture;
@@ -23,12 +22,9 @@ pub fn plans(
             ..TrainConfig::new(data, Architecture::CnnTiny, objective, eps)
         })
     };
-    let hardened = TrainConfig {
-        sgam: Some(SgamParams::default()),
-        ..config("scor-pio")?
-    };
     Ok([
-        ("fgmf", "Hardened (FGMF)", hardened),
+        // SCOR-PIO 2.0 inside, and the loss on bounds around it.
+        ("fgmf", "Hardened (FGMF)", config("ibp")?),
         ("standard", "Standard training", config("standard")?),
     ])
 }

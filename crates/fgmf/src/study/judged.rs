@@ -6,7 +6,8 @@ use crate::data::Dataset;
 use crate::data::batch::batch_of;
 use crate::defend::{MaskKnowledge, has_mask, unsquashed};
 use crate::error::Result;
-use crate::record::ModelRecord;
+use crate::record::{CurvePoint, ModelRecord, Norm, Proof, Proportion};
+use crate::study::bracket::{prove_balls, unbounded};
 use crate::study::curve::{Curve, curve};
 use crate::study::entry::{Entry, SuiteJob};
 use crate::study::report_model::ReportModel;
@@ -77,10 +78,11 @@ pub fn judge_model(
     };
     let Curve {
         clean,
-        points,
+        mut points,
         verdict,
         ..
     } = curve(&entries, &job, radii, true, &[], state, watch)?;
+    let why = prove_curve(&job, &mut points)?;
     let flags = verdict.iter().flat_map(|v| &v.flags).map(|f| {
         let eps = threat.eps();
         format!("{} at eps {eps}: {} ({})", f.id, f.advice, f.evidence)
@@ -98,10 +100,36 @@ pub fn judge_model(
         clean_loss: Some(clean_loss(&subject.net, data)?).filter(|v| v.is_finite()),
         curve: points,
         attacks: entries.iter().map(|e| e.name.clone()).collect(),
+        unbounded: why,
         flags: flags.collect(),
         checks: verdict.map(|v| v.checks).unwrap_or_default(),
         settings: subject.settings.clone(),
     })
+}
+
+/// Proves by interval bounds what can be proved at each radius of a curve. Returns why nothing can;
+/// empty where bounds were computed.
+fn prove_curve(job: &SuiteJob<'_>, points: &mut [CurvePoint]) -> Result<String> {
+    if job.threat.norm() != Norm::Linf {
+        let norm = job.threat.norm();
+        return Ok(format!(
+            "a box around a ball of {norm} is far larger than the ball"
+        ));
+    }
+    if let Some(why) = unbounded(job.net)? {
+        return Ok(why);
+    }
+    for point in points {
+        let threat = job.threat.with_eps(point.eps)?;
+        let job = SuiteJob {
+            threat: &threat,
+            ..*job
+        };
+        let proofs = prove_balls(&job, None, &mut |_, _| ())?.images;
+        let right = proofs.iter().filter(|(_, p)| *p == Proof::Right).count();
+        point.proved = Some(Proportion::new(right, proofs.len()));
+    }
+    Ok(String::new())
 }
 
 /// Mean over the images of −log softmax(z)_y, z the scores before what squashes them at the end, if
@@ -176,5 +204,99 @@ mod tests {
             let found = clean_loss(&Session::new(constant(squashed)), &data).unwrap();
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
+    }
+
+    fn job_on<'a>(net: &'a Session, data: &'a Dataset, threat: &'a ThreatModel) -> SuiteJob<'a> {
+        SuiteJob {
+            net,
+            model_sha256: "",
+            data,
+            threat,
+            seed: 0,
+            cap: usize::MAX,
+        }
+    }
+
+    fn points(radii: &[f64]) -> Vec<CurvePoint> {
+        let point = |&eps: &f64| CurvePoint {
+            eps,
+            robust: Proportion::new(0, 0),
+            proved: None,
+        };
+        radii.iter().map(point).collect()
+    }
+
+    /// Bounds of a linear model are exact: an image is proved where the worst corner of its box
+    /// still has a margin.
+    #[test]
+    fn what_is_proved_of_a_linear_model_is_that_of_the_closed_form() {
+        let mut data = load(EMBEDDED, Split::Test).unwrap();
+        data.truncate(60).unwrap();
+        // Each class is told by its own stripe.
+        let row = |k: usize| (0..784).map(move |i| if i / 79 == k { 0.1 } else { 0.0 });
+        let weights: Vec<Vec<f64>> = (0..10).map(|k| row(k).collect()).collect();
+        let net = fgmf_testkit::toys::linear(&weights, &[0.0; 10], [1, 28, 28]);
+        let net = Session::new(net.cast(fgmf_net::Precision::F32).into_network());
+        let threat = ThreatModel::new(Norm::Linf, 0.1, [0.0, 1.0]).unwrap();
+        let mut found = points(&[0.0, 0.02, 0.1]);
+        let why = prove_curve(&job_on(&net, &data, &threat), &mut found).unwrap();
+        assert_eq!(why, "");
+        let all = data.images(&(0..data.len()).collect::<Vec<_>>()).unwrap();
+        let mut shares = Vec::new();
+        for point in &found {
+            let worst = |(x, &y): (&[f32], &usize)| {
+                let gap = |j: usize| -> f64 {
+                    let pixels = x.iter().zip(&weights[y]).zip(&weights[j]);
+                    let least = pixels.map(|((&x, a), b)| {
+                        let (slope, x) = (a - b, f64::from(x));
+                        let by = if slope > 0.0 { -point.eps } else { point.eps };
+                        slope * (x + by).clamp(0.0, 1.0)
+                    });
+                    least.sum()
+                };
+                (0..10)
+                    .filter(|&j| j != y)
+                    .map(gap)
+                    .fold(f64::INFINITY, f64::min)
+            };
+            let margins: Vec<f64> = all
+                .chunks_exact(784)
+                .zip(data.labels())
+                .map(worst)
+                .collect();
+            let above = |least: f64| margins.iter().filter(|m| **m > least).count();
+            let proved = point.proved.unwrap();
+            assert!(
+                (above(0.02)..=above(0.0)).contains(&proved.count),
+                "{proved:?}"
+            );
+            shares.push(proved.count);
+        }
+        assert!(shares[0] > shares[1] && shares[1] > shares[2], "{shares:?}");
+    }
+
+    #[test]
+    fn why_nothing_is_proved_is_said() {
+        let mut data = load(EMBEDDED, Split::Test).unwrap();
+        data.truncate(4).unwrap();
+        let shape = fgmf_net::zoo::ZooConfig {
+            architecture: fgmf_net::zoo::Architecture::VitTiny,
+            activation: fgmf_net::zoo::Activation::Relu,
+            image: [1, 28, 28],
+            classes: 10,
+            mean: vec![0.0],
+            deviation: vec![1.0],
+            seed: 0,
+        };
+        let vit = Session::new(fgmf_net::zoo::build(&shape).unwrap());
+        let threat = ThreatModel::new(Norm::Linf, 0.1, [0.0, 1.0]).unwrap();
+        let mut found = points(&[0.0, 0.1]);
+        let why = prove_curve(&job_on(&vit, &data, &threat), &mut found).unwrap();
+        assert!(why.contains("LayerNormalization"), "{why}");
+        let linear = Session::new(constant(false));
+        let euclidean = ThreatModel::new(Norm::L2, 0.1, [0.0, 1.0]).unwrap();
+        let why = prove_curve(&job_on(&linear, &data, &euclidean), &mut found).unwrap();
+        assert!(why.contains("l2"), "{why}");
+        assert!(found.iter().all(|p| p.proved.is_none()));
     }
 }

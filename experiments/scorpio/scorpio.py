@@ -2,13 +2,15 @@
 
     python experiments/scorpio/scorpio.py OUT train  [--arch cnn-tiny] [--seeds 0,1,2] [--epochs 8] [ENTRY ...]
     python experiments/scorpio/scorpio.py OUT attack [--suite apgd-ce,apgd-t] [--limit 2000] ...
+    python experiments/scorpio/scorpio.py OUT prove  [--limit 10000] ...
     python experiments/scorpio/scorpio.py OUT times  [--rounds 5] ...
     python experiments/scorpio/scorpio.py OUT table  [--against pgd-10] ... > table.md
     python experiments/scorpio/scorpio.py OUT maps   [--images 100] ... > maps.md
 
 Entries are in `entries.json`; `scor-pio@36` is one with 36 epochs. Data: full Fashion-MNIST (`--data`, a folder of its IDX files). Every command can be given again
 after a kill and makes what is missing. `attack` gives each model the same images; `--suite standard --limit 10000` is AutoAttack
-on the whole test set. `times` trains every entry for one epoch in turn, over and over, so that what else the machine does meets all
+on the whole test set. What it finds goes to `records/` beside this file, a bit an image, and there it is looked for first: models
+need not be trained again on every machine. `table` reads records alone. `prove` adds what interval bounds prove to them. `times` trains every entry for one epoch in turn, over and over, so that what else the machine does meets all
 alike; a ratio is that of medians. `table` pairs two entries image by image: the difference is the mean over seeds and images,
 its interval that of the mean over images of the seeds' mean difference (95%, normal); it does not cover the choice of
 seeds, whose differences stand beside it. `maps` lets the attacker of `attacked-stability` at the maps of each model, and
@@ -54,7 +56,8 @@ def chosen(options):
 
 
 def fgmf(options, *words):
-    subprocess.run([options.binary, *map(str, words), "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    threads = ["--threads", options.threads] if options.threads else []
+    subprocess.run([options.binary, *map(str, words + tuple(threads)), "--quiet"], check=True, stdout=subprocess.DEVNULL)
 
 
 def trained(options, name, epochs, seed, at):
@@ -67,6 +70,8 @@ def trained(options, name, epochs, seed, at):
 def train(options):
     for seed in options.seeds:
         for entry in chosen(options):
+            if record_of(options, entry, seed).exists():
+                continue
             trained(options, *parts(options, entry), seed, folder(options, entry, seed))
             print(entry, seed, "trained", flush=True)
 
@@ -75,16 +80,76 @@ def place(options, at):
     return at / f"{options.suite.replace(',', '+')}-{options.limit}"
 
 
+def record_of(options, entry, seed):
+    """Where the figures of one model under one suite are kept."""
+    name, epochs = parts(options, entry)
+    return options.records / options.arch / f"{name}-{epochs}-{seed}-{place(options, Path()).name}.json"
+
+
+def bits(right):
+    """A list of 0 and 1 in hexadecimal digits, the first image first."""
+    padded = right + [0] * (-len(right) % 4)
+    return "".join(f"{int(''.join(map(str, padded[i:i + 4])), 2):x}" for i in range(0, len(padded), 4))
+
+
+def unbits(text, n):
+    return [int(bit) for digit in text for bit in f"{int(digit, 16):04b}"][:n]
+
+
+def keep(path, record):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = json.dumps(record, indent=1) + "\n"
+    part = path.with_suffix(".part")
+    part.write_text(whole)
+    part.rename(path)
+
+
+def record(options, entry, seed, attacked, at):
+    """What is kept of an attack: settings, figures, and a bit an image."""
+    name, epochs = parts(options, entry)
+    last = json.loads((at / "log.jsonl").read_text().splitlines()[-1])
+    alone = [flag["evidence"]["broken"] for flag in attacked["verdict"]["flags"] if flag["id"] == "black-box-beats-white-box"]
+    return {
+        "settings": settings(options, name, seed, epochs) | {"data": "fashion-mnist"}, "suite": options.suite, "n": attacked["overall"]["n"],
+        "build": attacked["build"], "clean": attacked["clean"]["accuracy"], "robust": attacked["overall"]["robust_accuracy"],
+        "after": {a["name"]: a["robust_accuracy"] for a in attacked["attacks"]}, "verdict": attacked["verdict"]["level"],
+        "flags": [flag["id"] for flag in attacked["verdict"]["flags"]], "black box alone": sum(alone),
+        "linearity": dict(last["parts"]).get("linearity"), "right": bits([int(e["robust"]) for e in attacked["examples"]]),
+    }
+
+
 def attack(options):
     for seed in options.seeds:
         for entry in chosen(options):
-            at = folder(options, entry, seed)
+            at, kept = folder(options, entry, seed), record_of(options, entry, seed)
             to = place(options, at)
-            if not (at / "model.onnx").exists() or (to / "attack.json").exists():
+            if not (at / "model.onnx").exists() or kept.exists():
                 continue
-            words = ["--data", options.data, "--suite", options.suite, "--eps", "0.1", "--limit", options.limit, "--out", to]
-            fgmf(options, "attack", at / "model.onnx", *words)
-            print(entry, seed, json.loads((to / "attack.json").read_text())["overall"]["robust_accuracy"], flush=True)
+            if not (to / "attack.json").exists():
+                words = ("--data", options.data, "--suite", options.suite, "--eps", "0.1", "--limit", options.limit, "--out", to)
+                fgmf(options, "attack", at / "model.onnx", *words)
+            keep(kept, record(options, entry, seed, json.loads((to / "attack.json").read_text()), at))
+            print(entry, seed, json.loads(kept.read_text())["robust"], flush=True)
+
+
+def prove(options):
+    """Adds the share that interval bounds prove, and a bit an image, to records."""
+    for seed in options.seeds:
+        for entry in chosen(options):
+            at, kept = folder(options, entry, seed), record_of(options, entry, seed)
+            if not (at / "model.onnx").exists() or not kept.exists():
+                continue
+            whole, to = json.loads(kept.read_text()), at / f"proof-{options.limit}"
+            if "proved" in whole:
+                continue
+            if not (to / "certify.json").exists():
+                words = ("--data", options.data, "--threat", "linf", "--suite", "quick", "--eps", "0.1", "--limit", options.limit, "--out", to)
+                fgmf(options, "certify", at / "model.onnx", *words)
+            proof = [int(image["proof"] == "proved-right") for image in json.loads((to / "certify.json").read_text())["images"]]
+            fallen = [i for i, (p, r) in enumerate(zip(proof, unbits(whole["right"], whole["n"]), strict=True)) if p and not r]
+            assert not fallen, f"proved and broken: {fallen}"
+            keep(kept, whole | {"proved": statistics.fmean(proof), "proof": bits(proof)})
+            print(entry, seed, f"{statistics.fmean(proof):.4f} proved", flush=True)
 
 
 def times(options):
@@ -106,19 +171,13 @@ def times(options):
 
 
 def results(options, entry):
-    """By seed: right without attack, right under it (a list of 0 and 1), verdict, seconds of training."""
+    """By seed: the record, with what was right under attack as a list of 0 and 1."""
     found = {}
     for seed in options.seeds:
-        at = folder(options, entry, seed)
-        record = place(options, at) / "attack.json"
-        if not record.exists():
-            continue
-        attacked = json.loads(record.read_text())
-        log = [json.loads(line) for line in (at / "log.jsonl").read_text().splitlines()]
-        found[seed] = {
-            "clean": attacked["clean"]["accuracy"], "right": [int(e["robust"]) for e in attacked["examples"]],
-            "verdict": attacked["verdict"]["level"], "linearity": dict(log[-1]["parts"]).get("linearity"),
-        }
+        kept = record_of(options, entry, seed)
+        if kept.exists():
+            whole = json.loads(kept.read_text())
+            found[seed] = whole | {"right": unbits(whole["right"], whole["n"])}
     return found
 
 
@@ -136,8 +195,8 @@ def table(options):
     clock = {k: statistics.median(v) for k, v in json.loads(path.read_text()).items()} if path.exists() else {}
     time_of = lambda entry: clock[parts(options, entry)[0]] * parts(options, entry)[1]  # noqa: E731
     base = results(options, options.against)
-    print(f"| training | passes of a visit | time, of {options.against}'s | clean | attacked, each seed | mean | less {options.against}'s | each seed | linearity | verdict |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(f"| training | passes of a visit | time, of {options.against}'s | clean | attacked, each seed | mean | less {options.against}'s | each seed | proved | black box alone | linearity | verdict |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for entry in chosen(options):
         found = results(options, entry)
         if not found:
@@ -150,10 +209,12 @@ def table(options):
         if entry != options.against and set(found) & set(base):
             mean, half, each = paired(found, base)
             apart, seeds = f"{mean:+.2f} ± {half:.2f}", " / ".join(f"{d:+.2f}" for d in each)
+        proofs = [r["proved"] for r in found.values() if "proved" in r]
         bends = [r["linearity"] for r in found.values() if r["linearity"] is not None]
         cells = [
             f"`{entry}`", f"{known()['entries'][parts(options, entry)[0]]['passes']}", time, share(statistics.fmean(r["clean"] for r in found.values())),
             " / ".join(share(v) for v in right.values()), f"**{share(statistics.fmean(right.values()))}**", apart, seeds,
+            share(statistics.fmean(proofs)) if proofs else "–", " / ".join(str(r["black box alone"]) for r in found.values()),
             f"{statistics.fmean(bends):.2f}" if bends else "–", ", ".join(sorted({r["verdict"] for r in found.values()})),
         ]
         print("| " + " | ".join(cells) + " |")
@@ -195,7 +256,7 @@ def maps(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("command", choices=["train", "attack", "times", "table", "maps"])
+    parser.add_argument("command", choices=["train", "attack", "prove", "times", "table", "maps"])
     parser.add_argument("entries", nargs="*")
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--arch", default="cnn-tiny")
@@ -207,8 +268,10 @@ def main():
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--against", default="pgd-10")
     parser.add_argument("--binary", default=BINARY)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--records", type=Path, default=HERE / "records")
     options = parser.parse_intermixed_args()
-    {"train": train, "attack": attack, "times": times, "table": table, "maps": maps}[options.command](options)
+    {"train": train, "attack": attack, "prove": prove, "times": times, "table": table, "maps": maps}[options.command](options)
     return 0
 
 

@@ -56,7 +56,7 @@ const ALL_METHODS: (&str, &str) = ("all", "Every one that applies to the model."
 ///
 ///     fgmf explain model.onnx photo.png --out maps
 ///
-/// Everything at once, on embedded images, in three minutes:
+/// Everything at once, on embedded images, in a minute or two:
 ///
 ///     fgmf demo
 #[derive(Debug, Parser)]

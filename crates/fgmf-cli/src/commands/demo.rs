@@ -40,7 +40,7 @@ impl Extent {
             limit: a.limit,
             judged: usize::MAX,
             explained: CASE_IMAGES,
-            time: "some 3 minutes on 2 cores, the first page after some 20 seconds",
+            time: "a minute or two on 2 cores, the first page after some 20 seconds",
         };
         if !a.quick {
             return whole;
@@ -192,7 +192,7 @@ fn shortened(a: &Demo, extent: &Extent) -> String {
     let images = extent.limit.map_or_else(|| "all".into(), |n| n.to_string());
     format!(
         "Trained for {} epochs on {images} images, judged on {} and explained on {}. The figures \
-         are rough; the whole run, without --quick, takes some 3 minutes.",
+         are rough; the whole run, without --quick, takes a minute or two.",
         extent.epochs, extent.judged, extent.explained
     )
 }

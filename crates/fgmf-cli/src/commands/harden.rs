@@ -284,11 +284,14 @@ fn say(global: &Arguments, a: &Harden, run: &Run, report: Option<&ReportRecord>)
         let at = m.curve.iter().find(|p| (p.eps - a.eps).abs() < 1e-12);
         let attacked = at.map_or_else(|| "not measured".to_owned(), |p| share(&p.robust));
         let loss = m.clean_loss.map(|v| format!(", loss {v:.3}"));
+        let proved = at.and_then(|p| p.proved);
+        let proved = proved.map(|p| format!("   proved {}", share(&p)));
         lines.push(format!(
-            "{:<10} clean {}{}   attacked at most {attacked}, n = {}",
+            "{:<10} clean {}{}   attacked at most {attacked}{}, n = {}",
             m.title,
             share(&m.clean),
             loss.unwrap_or_default(),
+            proved.unwrap_or_default(),
             m.clean.n
         ));
         for flag in &m.flags {

@@ -14,7 +14,7 @@ pub struct ReportModel {
     pub net: Session,
     /// Architecture, or the name of the graph.
     pub architecture: String,
-    /// Objective; empty where it is not known.
+    /// Objective, with what is inside it; empty where it is not known.
     pub objective: String,
     /// Its file, seen from the report.
     pub file: String,
@@ -41,7 +41,7 @@ impl ReportModel {
             title,
             architecture: fresh.unwrap_or_else(|| net.name.clone()),
             net,
-            objective: config.objective.name().into(),
+            objective: config.objective.title(),
             file,
             sha256: run.model_sha256.clone(),
             log: run.log.clone(),

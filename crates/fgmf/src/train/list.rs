@@ -67,6 +67,15 @@ impl ObjectiveConfig {
         self.name
     }
 
+    /// Its id, and that of the objective inside it: `ibp around scor-pio`.
+    pub fn title(&self) -> String {
+        let inner = self.settings.iter().find(|(name, _)| name == INNER);
+        match inner.and_then(|(_, inner)| Self::inside(inner).ok()) {
+            Some(inner) => format!("{} around {}", self.name, inner.title()),
+            None => self.name.to_owned(),
+        }
+    }
+
     /// Share of a run over which the radius grows, where nothing else is asked for. Bounds are
     /// looser than what an attack finds, and the network needs longer to follow them: at 0.2 `ibp`
     /// left cnn-tiny 2.8 points behind 0.5.
@@ -166,6 +175,7 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&read).unwrap(), full);
         assert!(read.check().unwrap().attacked().is_some());
+        assert_eq!(read.title(), "awp around trades");
         let wrong = |inner: Value| {
             let config = ObjectiveConfig::new("awp", &json!({ "inner": inner }));
             config
